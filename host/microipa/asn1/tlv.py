@@ -9,7 +9,7 @@ from microipa.errors import MicroipaError
 
 
 class TlvError(MicroipaError):
-    """Bytes that are not the TLV they claim to be. ``offset`` counts from the start of the outermost input."""
+    """Bytes that are not the TLV they claim to be; ``offset`` counts from the start of the outermost input."""
 
     def __init__(self, reason: str, offset: int) -> None:
         super().__init__(f"{reason} at offset {offset}")
@@ -93,8 +93,8 @@ def length_bytes(length: int) -> bytes:
 
 def integer(tag: int, value: int) -> bytes:
     """A signed INTEGER of minimal length under ``tag`` (X.690 8.3)."""
-    return tlv(tag, value.to_bytes(value.bit_length() // 8 + 1 if value >= 0 else (~value).bit_length() // 8 + 1,
-                                   "big", signed=True))
+    magnitude = value if value >= 0 else ~value
+    return tlv(tag, value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True))
 
 
 def _read(data: bytes, start: int, base: int) -> Tlv:
