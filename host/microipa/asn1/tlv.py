@@ -9,7 +9,7 @@ from microipa.errors import MicroipaError
 
 
 class TlvError(MicroipaError):
-    """Bytes that are not the TLV they claim to be; ``offset`` counts from the start of the outermost input."""
+    """Bytes that are not the TLV they claim to be; ``offset`` counts from the start of the whole input."""
 
     def __init__(self, reason: str, offset: int) -> None:
         super().__init__(f"{reason} at offset {offset}")
