@@ -51,7 +51,7 @@ def test_refusals_name_reason_and_offset(data: str, reason: str, offset: int) ->
 
 
 def test_errors_inside_point_into_the_whole_input() -> None:
-    outer = tlv.parse(bytes.fromhex("3005BF2303800901"))
+    outer = tlv.parse(bytes.fromhex("3006BF2303800901"))
     with pytest.raises(TlvError, match="80 wants 9 bytes") as caught:
         outer[0xBF23].children()
     assert caught.value.offset == 7
