@@ -1,0 +1,227 @@
+"""Checking the certificates a peer sends, by the rules of SGP.22 clause 4.5.2 and SGP.14.
+
+A general-purpose path check would not do: GSMA's EUM certificates limit names in a way that RFC 5280 reads
+differently, see ``_check_eid``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtensionOID, NameOID
+
+from microipa.asn1.tlv import tlv
+from microipa.errors import MicroipaError
+
+POLICY = {
+    role: x509.ObjectIdentifier(f"2.23.146.1.2.1.{number}")
+    for number, role in enumerate(("ci", "euicc", "eum", "tls", "auth", "pb"))
+}
+CURVES = ("secp256r1", "brainpoolP256r1")
+UNDERSTOOD = {
+    ExtensionOID.BASIC_CONSTRAINTS,
+    ExtensionOID.KEY_USAGE,
+    ExtensionOID.EXTENDED_KEY_USAGE,
+    ExtensionOID.CERTIFICATE_POLICIES,
+    ExtensionOID.NAME_CONSTRAINTS,
+    ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+}
+
+# What `cryptography` raises for bytes that are not the certificate they claim to be.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
+T = TypeVar("T", bound=x509.ExtensionType)
+
+
+class CertificateInvalid(MicroipaError):
+    """A certificate that does not prove what it should.
+
+    ``subject`` says whose it is (eum, euicc, smdpp, ci), ``check`` which rule it breaks: signature, expired
+    (not yet valid too), policy, eid, usage, chain (malformed, or not the next link).
+    """
+
+    def __init__(self, subject: str, check: str, reason: str) -> None:
+        super().__init__(f"the {subject} certificate {reason}")
+        self.subject = subject
+        self.check = check
+
+
+def verify_euicc_chain(
+    euicc_der: bytes, eum_der: bytes, ci_certificate: x509.Certificate, now: datetime | None = None
+) -> tuple[str, ec.EllipticCurvePublicKey]:
+    """Check eUICC ← EUM ← CI and return the EID (32 digits) with the eUICC's public key.
+
+    Raises CertificateInvalid.
+    """
+    euicc, eum = _load("euicc", euicc_der), _load("eum", eum_der)
+    moment = now or datetime.now(UTC)
+    _check_dates("ci", ci_certificate, moment)
+    _check_link("eum", eum, ci_certificate)
+    _check_common("eum", eum, "eum", moment)
+    _check_ca("eum", eum)
+    _check_link("euicc", euicc, eum)
+    _check_common("euicc", euicc, "euicc", moment)
+    _check_signing("euicc", euicc)
+    return _check_eid(euicc, eum), _public_key("euicc", euicc)
+
+
+def verify_smdpp_certificate(
+    der: bytes, role: str, ci_public_key: ec.EllipticCurvePublicKey, now: datetime | None = None
+) -> tuple[ec.EllipticCurvePublicKey, str]:
+    """Check a CERT.DPauth, CERT.DPpb or CERT.DPtls (``role`` auth, pb, tls) issued by the CI itself.
+
+    Returns its public key and the SM-DP+ OID of its subject alternative name. Raises CertificateInvalid.
+    """
+    certificate = _load("smdpp", der)
+    _check_signature("smdpp", certificate, ci_public_key)
+    _check_common("smdpp", certificate, role, now or datetime.now(UTC))
+    _check_signing("smdpp", certificate)
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    oids = names.get_values_for_type(x509.RegisteredID) if names else []
+    if len(oids) != 1:
+        raise CertificateInvalid("smdpp", "chain", f"names {len(oids)} registeredID, an SM-DP+ has one OID")
+    return _public_key("smdpp", certificate), oids[0].dotted_string
+
+
+def subject_key_identifier(certificate: x509.Certificate) -> bytes:
+    """The 20 bytes by which a card and a server name a CI key (euiccCiPKId)."""
+    extension = _extension(certificate, x509.SubjectKeyIdentifier)
+    if extension is not None:
+        return extension.digest
+    return x509.SubjectKeyIdentifier.from_public_key(_public_key("ci", certificate)).digest
+
+
+def _load(subject: str, der: bytes) -> x509.Certificate:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        # These are parsed on first use only: provoke now what could go wrong later.
+        _ = certificate.subject, certificate.issuer, certificate.signature_hash_algorithm
+        unknown = {e.oid for e in certificate.extensions if e.critical} - UNDERSTOOD
+    except UNREADABLE as error:
+        raise CertificateInvalid(subject, "chain", f"is not a readable X.509 certificate: {error}") from error
+    # The signature's own wrapping is not signed: unused bits there would give one certificate two encodings.
+    if not der.endswith(tlv(0x03, b"\x00", certificate.signature)):
+        raise CertificateInvalid(subject, "chain", "is not DER: its signature does not end on a whole byte")
+    if unknown:
+        oids = ", ".join(sorted(oid.dotted_string for oid in unknown))
+        raise CertificateInvalid(subject, "chain", f"has critical extensions nobody here knows: {oids}")
+    return certificate
+
+
+def _extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _public_key(subject: str, certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    try:
+        key = certificate.public_key()
+    except UNREADABLE as error:
+        raise CertificateInvalid(subject, "chain", f"holds no usable public key: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        raise CertificateInvalid(subject, "chain", f"holds a key that is on none of {', '.join(CURVES)}")
+    return key
+
+
+def _check_link(subject: str, certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    if certificate.issuer != issuer.subject:
+        raise CertificateInvalid(
+            subject,
+            "chain",
+            f"was issued by {certificate.issuer.rfc4514_string()!r}, not {issuer.subject.rfc4514_string()!r}",
+        )
+    authority = _extension(certificate, x509.AuthorityKeyIdentifier)
+    named = authority.key_identifier if authority else None
+    expected = subject_key_identifier(issuer)
+    if named not in (None, expected):
+        raise CertificateInvalid(
+            subject, "chain", f"names the issuer key {(named or b'').hex()}, not {expected.hex()}"
+        )
+    _check_signature(subject, certificate, _public_key("ci", issuer))
+
+
+def _check_signature(subject: str, certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> None:
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is None or algorithm.name != "sha256":
+        raise CertificateInvalid(subject, "signature", "is not signed with ECDSA over SHA-256")
+    try:
+        key.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(algorithm))
+    except InvalidSignature:
+        raise CertificateInvalid(subject, "signature", "bears a signature its issuer did not make") from None
+
+
+def _check_common(subject: str, certificate: x509.Certificate, role: str, moment: datetime) -> None:
+    _check_dates(subject, certificate, moment)
+    policies = _extension(certificate, x509.CertificatePolicies) or ()
+    if POLICY[role] not in [policy.policy_identifier for policy in policies]:
+        raise CertificateInvalid(
+            subject, "policy", f"lacks the policy {POLICY[role].dotted_string} of the role {role}"
+        )
+
+
+def _check_dates(subject: str, certificate: x509.Certificate, moment: datetime) -> None:
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not start <= moment <= end:
+        raise CertificateInvalid(
+            subject, "expired", f"is valid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, "
+            f"it is {moment:%Y-%m-%d %H:%M}: mend the clock or have it issued again",
+        )
+
+
+def _check_ca(subject: str, certificate: x509.Certificate) -> None:
+    basic = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    if basic is None or not basic.ca or usage is None or not usage.key_cert_sign:
+        raise CertificateInvalid(subject, "usage", "does not allow its key to sign certificates")
+
+
+def _check_signing(subject: str, certificate: x509.Certificate) -> None:
+    basic = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    if (basic is not None and basic.ca) or usage is None or not usage.digital_signature:
+        raise CertificateInvalid(subject, "usage", "does not allow its key to sign messages")
+
+
+def _check_eid(euicc: x509.Certificate, eum: x509.Certificate) -> str:
+    """SGP.22 clause 4.5.2.1.0.2: same organisation, EID begins with the IIN the EUM may issue.
+
+    RFC 5280 would compare whole relative names in order and refuse genuine cards, whose serialNumber is the
+    whole EID and not just its first eight digits.
+    """
+    eid = _only(euicc.subject, NameOID.SERIAL_NUMBER)
+    if eid is None or len(eid) != 32 or not (eid.isascii() and eid.isdigit()):
+        raise CertificateInvalid("euicc", "eid", f"has no 32-digit EID as serialNumber but {eid!r}")
+    organisation = _only(euicc.subject, NameOID.ORGANIZATION_NAME)
+    constraints = _extension(eum, x509.NameConstraints)
+    permitted = [
+        name.value
+        for name in (constraints.permitted_subtrees if constraints else None) or ()
+        if isinstance(name, x509.DirectoryName)
+    ]
+    for name in permitted:
+        iin = _only(name, NameOID.SERIAL_NUMBER)
+        if iin and eid.startswith(iin) and organisation == _only(name, NameOID.ORGANIZATION_NAME):
+            return eid
+    allowed = " or ".join(repr(name.rfc4514_string()) for name in permitted) or "nothing"
+    raise CertificateInvalid(
+        "euicc", "eid", f"is for EID {eid} of {organisation!r}, the EUM may issue {allowed}"
+    )
+
+
+def _only(name: x509.Name, oid: x509.ObjectIdentifier) -> str | None:
+    """The value of an attribute that occurs exactly once."""
+    values = name.get_attributes_for_oid(oid)
+    return str(values[0].value) if len(values) == 1 else None
