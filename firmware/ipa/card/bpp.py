@@ -1,0 +1,107 @@
+"""A bound profile package from the network into the card, part by part (SGP.22 2.5.5, 5.7.6).
+
+BF36{ BF23, A0{87*}, A1{88*}, A2{87*}?, A3{86*} }. Nothing of it is ever whole in memory: the header of each
+part is read, checked against the room its parent left, and the rest flows from the stream into STORE DATA.
+"""
+
+from ipa import tlv
+from ipa.card.channel import CardError
+from ipa.compat import const
+
+BOUND_PROFILE_PACKAGE = const(0xBF36)
+PROFILE_INSTALLATION_RESULT = const(0xBF37)
+
+_INITIALISE_SECURE_CHANNEL = const(0xBF23)
+_CONFIGURE_ISDP = const(0xA0)  # firstSequenceOf87, in one piece
+_STORE_METADATA = const(0xA1)  # sequenceOf88: header alone, then each 88
+_REPLACE_SESSION_KEYS = const(0xA2)  # secondSequenceOf87, in one piece; absent without PPK
+_PROFILE_ELEMENTS = const(0xA3)  # sequenceOf86: header alone, then each 86
+
+_SEGMENT_OF = {_STORE_METADATA: 0x88, _PROFILE_ELEMENTS: 0x86}
+_FOLLOWS = {
+    _INITIALISE_SECURE_CHANNEL: (_CONFIGURE_ISDP,),
+    _CONFIGURE_ISDP: (_STORE_METADATA,),
+    _STORE_METADATA: (_REPLACE_SESSION_KEYS, _PROFILE_ELEMENTS),
+    _REPLACE_SESSION_KEYS: (_PROFILE_ELEMENTS,),
+    _PROFILE_ELEMENTS: (),
+}
+
+
+class BppError(CardError):
+    pass
+
+
+class BppOutOfOrder(BppError):
+    pass
+
+
+class BppLength(BppError):
+    """A length inside the package contradicts the one around it."""
+
+
+class BppNoResult(BppError):
+    pass
+
+
+class Loader:
+    """`reader` stands right behind the header of BF36; `head` is that header, `length` its value's length.
+
+    `progress(done, total)` is called after each part, in bytes of BF36's value.
+    """
+
+    def __init__(self, channel, reader, head, length, progress=None):
+        self._channel = channel
+        self._reader = reader
+        self._head = bytes(head)
+        self._total = self._left = length
+        self._progress = progress
+
+    async def load(self):
+        """The ProfileInstallationResult (BF37), good or bad, as a view valid until the next card command.
+
+        The card may give it before the last part: what follows is then not sent.
+        """
+        tag, length, head = await self._next(self._left)
+        if tag != _INITIALISE_SECURE_CHANNEL:
+            raise BppOutOfOrder("{:X} where {:X} was due".format(tag, _INITIALISE_SECURE_CHANNEL))
+        result = await self._send(self._head, head, length=length)
+        while not result:
+            if not self._left:
+                raise BppNoResult("the card took the whole package and gave no result")
+            before = tag
+            tag, length, head = await self._next(self._left)
+            if tag not in _FOLLOWS[before]:
+                raise BppOutOfOrder("{:X} after {:X}".format(tag, before))
+            if tag in _SEGMENT_OF:
+                result = await self._segments(tag, head, length)
+            else:
+                result = await self._send(head, length=length)
+        got, _, end = tlv.header(result)
+        if got != PROFILE_INSTALLATION_RESULT:
+            raise BppNoResult("{:X} where the installation result was due".format(got))
+        return result[:end]
+
+    async def _segments(self, tag, head, length):
+        result = await self._send(head)
+        while length and not result:
+            child, size, head = await self._next(length)
+            if child != _SEGMENT_OF[tag]:
+                raise BppOutOfOrder("{:X} inside {:X}".format(child, tag))
+            length -= len(head) + size
+            result = await self._send(head, length=size)
+        return result
+
+    async def _next(self, room):
+        """The header of the next TLV, which must fit into `room` bytes."""
+        tag, length = await self._reader.header()
+        head = self._reader.head
+        if len(head) + length > room:
+            raise BppLength("{:X} of {} bytes in a room of {}".format(tag, len(head) + length, room))
+        return tag, length, head
+
+    async def _send(self, *parts, length=0):
+        result = await self._channel.store(*parts, stream=self._reader, length=length)
+        self._left -= len(parts[-1]) + length
+        if self._progress:
+            self._progress(self._total - self._left, self._total)
+        return result

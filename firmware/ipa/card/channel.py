@@ -1,0 +1,205 @@
+"""One logical channel to the ISD-R: APDUs, STORE DATA chains, their answers (SGP.22 5.7.2, ETSI TS 102 221).
+
+A command goes out of one reusable buffer and its answer comes back into another. What `store` returns is a
+view of the second, valid until the next command: whoever needs it longer copies it.
+"""
+
+from ipa.compat import DEBUG, const, log
+from ipa.modem.at import AtError
+
+ISD_R = b"\xa0\x00\x00\x05\x59\x10\x10\xff\xff\xff\xff\x89\x00\x00\x01\x00"  # SGP.22 annex H
+
+# IoT capabilities, IPAd active (SGP.32 3.8.2): without it a card that has an IPAe may start that one.
+_TERMINAL_CAPABILITY = b"\x80\xaa\x00\x00\x05\xa9\x03\x84\x01\x01"
+
+_HEADER = const(5)
+_MORE_BLOCKS = const(0x11)
+_LAST_BLOCK = const(0x91)
+_MOST_BLOCKS = const(256)
+_LARGEST_SEGMENT = const(255)
+_SMALLEST_SEGMENT = const(32)
+_RESPONSE = const(2048)  # AuthenticateServer answers two certificates: about 1.7 kB
+_LARGEST_RESPONSE = const(8192)
+_MOST_ANSWERS = const(64)  # 61xx and 6Cxx in a row: 32 answers of 256 bytes fill the largest response
+
+
+class CardError(Exception):
+    pass
+
+
+class StatusError(CardError):
+    """`sw` is the status word, `command` says in words or as a tag what it answered."""
+
+    def __init__(self, sw, command):
+        super().__init__("card answered {:04X} to {}".format(sw, command))
+        self.sw = sw
+        self.command = command
+
+
+class CommandTooLong(CardError):
+    pass
+
+
+class ResponseTooLong(CardError):
+    pass
+
+
+class CommandCut(CardError):
+    """The stream that fed a command ended before the length it had announced."""
+
+
+class Channel:
+    def __init__(self, carrier, segment=_LARGEST_SEGMENT):
+        self._carrier = carrier
+        self._segment = segment
+        self._apdu = bytearray(_HEADER + _LARGEST_SEGMENT + 1)  # one more for the Le of a repeated command
+        self._get_response = bytearray(b"\x00\xc0\x00\x00\x00")
+        self._response = bytearray(_RESPONSE)
+        self._length = 0
+        self.proactive = False  # 91xx seen: the card has a proactive command (REFRESH) for the terminal
+
+    async def open(self):
+        """Returns the FCI of the ISD-R. Without one the card is no eUICC and the carrier says so."""
+        fci = await self._carrier.open(ISD_R)
+        self._length = 0
+        sw = await self._command(_TERMINAL_CAPABILITY)
+        if sw != 0x9000:
+            # Many modems send it themselves at power-on and let it through no more.
+            log(DEBUG, "card: {:04X} to TERMINAL CAPABILITY".format(sw))
+        self.proactive = False
+        return fci
+
+    async def close(self):
+        await self._carrier.close()
+
+    async def reset(self):
+        """Channel, ES10 session and anything half loaded are gone afterwards."""
+        await self._carrier.reset()
+        self.proactive = False
+
+    async def store(self, *parts, stream=None, length=0):
+        """One ES10 command: the parts, then `length` bytes of `stream` (anything with `async readinto`).
+
+        Returns a view of the answer, empty when the card has none.
+        """
+        total = sum(len(part) for part in parts) + length
+        name = _name(parts[0])
+        if total > _MOST_BLOCKS * self._segment:
+            raise CommandTooLong("{} of {} bytes".format(name, total))
+        source = _Source(parts, stream, length)
+        data = memoryview(self._apdu)[_HEADER : _HEADER + _LARGEST_SEGMENT]
+        segment = self._segment
+        self._length = 0
+        sent = have = block = 0
+        while sent < total:
+            while have < segment and sent + have < total:
+                have += await source.readinto(data[have : min(segment, total - sent)], name)
+            size = min(have, segment)
+            last = sent + size == total
+            try:
+                sw = await self._block(block, size, last)
+            except AtError:
+                # Some modems refuse long APDUs with a bare ERROR: 60 to 120 bytes are common limits.
+                if segment <= _SMALLEST_SEGMENT:
+                    raise
+                segment //= 2
+                continue
+            if sw != 0x9000:
+                raise StatusError(sw, name)
+            sent += size
+            have -= size
+            data[:have] = data[size : size + have]
+            block += 1
+            if block == _MOST_BLOCKS and sent < total:
+                raise CommandTooLong("{} in segments of {}".format(name, segment))
+        self._segment = segment  # what went through once is the rule from now on
+        return memoryview(self._response)[: self._length]
+
+    async def _block(self, number, size, last):
+        apdu = self._apdu
+        apdu[0] = 0x80
+        apdu[1] = 0xE2
+        apdu[2] = _LAST_BLOCK if last else _MORE_BLOCKS
+        apdu[3] = number
+        apdu[4] = size
+        return await self._command(memoryview(apdu)[: _HEADER + size])
+
+    async def _command(self, apdu):
+        """Send one APDU, follow 61xx and 6Cxx, gather the data. Returns the status word, 9000 for 91xx."""
+        for _ in range(_MOST_ANSWERS):
+            answer = await self._carrier.transmit(apdu)
+            n = len(answer) - 2
+            if n < 0:
+                raise CardError("answer without a status word")
+            sw1 = answer[n]
+            sw2 = answer[n + 1]
+            if n:
+                self._collect(answer, n)
+            if sw1 == 0x61:
+                apdu = self._get_response
+                apdu[4] = sw2
+            elif sw1 == 0x6C:
+                apdu = self._with_le(apdu, sw2)
+            elif sw1 == 0x91:
+                self.proactive = True
+                return 0x9000
+            else:
+                return sw1 << 8 | sw2
+        raise CardError("the answer has no end")
+
+    def _with_le(self, apdu, le):
+        if apdu is self._get_response:
+            apdu[4] = le
+            return apdu
+        size = len(apdu)
+        if size != _HEADER + apdu[4]:
+            return apdu  # has its Le already and must not grow with every 6Cxx
+        whole = bytearray(size + 1)
+        whole[:size] = apdu
+        whole[size] = le
+        return whole
+
+    def _collect(self, answer, n):
+        end = self._length + n
+        if end > len(self._response):
+            if end > _LARGEST_RESPONSE:
+                raise ResponseTooLong("more than {} bytes".format(_LARGEST_RESPONSE))
+            larger = bytearray(min(_LARGEST_RESPONSE, end + _RESPONSE // 2))
+            larger[: self._length] = memoryview(self._response)[: self._length]
+            self._response = larger
+        self._response[self._length : end] = memoryview(answer)[:n]
+        self._length = end
+
+
+class _Source:
+    """The bytes of a command, wherever they are."""
+    def __init__(self, parts, stream, length):
+        self._parts = parts
+        self._at = 0  # part
+        self._offset = 0  # in the part
+        self._stream = stream
+        self._left = length
+
+    async def readinto(self, view, name):
+        while self._at < len(self._parts):
+            part = self._parts[self._at]
+            n = min(len(view), len(part) - self._offset)
+            if n:
+                view[:n] = memoryview(part)[self._offset : self._offset + n]
+                self._offset += n
+                return n
+            self._at += 1
+            self._offset = 0
+        if len(view) > self._left:
+            view = view[: self._left]
+        n = await self._stream.readinto(view) if self._left else 0
+        if not n:
+            raise CommandCut("{} ends {} bytes early".format(name, self._left))
+        self._left -= n
+        return n
+
+
+def _name(command):
+    """The tag in front of a command, for error messages."""
+    two = command[0] & 0x1F == 0x1F
+    return "{:02X}{:02X}".format(command[0], command[1]) if two else "{:02X}".format(command[0])
