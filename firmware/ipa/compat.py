@@ -1,0 +1,57 @@
+"""The few things MicroPython has and CPython lacks, the log, and the wall clock."""
+
+import asyncio
+import time
+
+try:
+    from micropython import const
+except ImportError:
+
+    def const(value):
+        return value
+
+
+ERROR = const(1)
+INFO = const(2)
+DEBUG = const(3)
+
+log_level = INFO
+log_sink = print
+
+# No eIM certificate of SGP.32 is older: a clock that shows an earlier date was never set.
+_CLOCK_SET = const(1735689600)  # 2025-01-01T00:00:00Z
+_EPOCH_2000 = const(946684800)
+
+if hasattr(time, "ticks_ms"):
+    ticks_ms, ticks_add, ticks_diff = time.ticks_ms, time.ticks_add, time.ticks_diff
+    sleep_ms, wait_for_ms = asyncio.sleep_ms, asyncio.wait_for_ms
+else:
+
+    def ticks_ms():
+        return time.monotonic_ns() // 1000000
+
+    def ticks_add(ticks, delta):
+        return ticks + delta
+
+    def ticks_diff(end, start):
+        return end - start
+
+    async def sleep_ms(ms):
+        await asyncio.sleep(ms / 1000)
+
+    async def wait_for_ms(awaitable, ms):
+        return await asyncio.wait_for(awaitable, ms / 1000)
+
+
+def log(level, *words):
+    """Write one line, `I (12345) words`, when log_level admits it. Never give it key material."""
+    if level <= log_level:
+        log_sink("%s (%d) %s" % ("?EID"[level], ticks_ms(), " ".join([str(word) for word in words])))
+
+
+def unix_time():
+    """Seconds since 1970, or None when the clock was never set."""
+    now = int(time.time())
+    if time.gmtime(0)[0] == 2000:  # most boards count from there
+        now += _EPOCH_2000
+    return now if now >= _CLOCK_SET else None

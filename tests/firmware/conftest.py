@@ -1,0 +1,43 @@
+"""Each firmware test is a script inside the real MicroPython, with the heap of a board."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
+from microipa.paths import firmware
+
+Run = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def micropython(tmp_path: Path) -> Run:
+    """`await micropython(script, *argv)` runs the script beside the firmware and gives what it printed.
+
+    It shares the loop with the servers and modems of the test. A script that ends with a traceback fails
+    the test with that traceback.
+    """
+
+    async def run(script: str, *args: object, heapsize: str = DEFAULT_HEAP, timeout: float = 60) -> str:
+        path = tmp_path / "script.py"
+        path.write_text(textwrap.dedent(script))
+        process = await asyncio.create_subprocess_exec(
+            *find_micropython(), "-X", f"heapsize={heapsize}", str(path), *map(str, args),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            cwd=tmp_path, env=environment([firmware()]))
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), timeout)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        text = output.decode(errors="replace")
+        assert process.returncode == 0, text
+        return text
+
+    return run
