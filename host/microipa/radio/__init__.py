@@ -1,0 +1,26 @@
+"""The air between a modem and the internet: a link that takes its time, a network that checks the card."""
+
+from microipa.radio.link import PRESETS, Link, LinkSettings, UnknownPreset
+from microipa.radio.network import (
+    AkaAnswer,
+    Attachment,
+    AttachRefused,
+    Network,
+    NoCoverage,
+    PdnRefused,
+    Usim,
+)
+
+__all__ = [
+    "PRESETS",
+    "AkaAnswer",
+    "AttachRefused",
+    "Attachment",
+    "Link",
+    "LinkSettings",
+    "Network",
+    "NoCoverage",
+    "PdnRefused",
+    "UnknownPreset",
+    "Usim",
+]

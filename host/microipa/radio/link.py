@@ -1,0 +1,188 @@
+"""A radio link for datagrams: it takes its time, loses some, and writes the bill.
+
+Which clock? The board is the real MicroPython with the real timers of Mbed TLS, and the modem's sockets are
+real UDP sockets: none of them can be put on a faked clock. So the link waits on the real one, and
+``speedup`` divides every wait (delay, serialisation, cell search, boot) by the same number: order is kept,
+proportions are kept. What is *counted* — airtime, energy — is always the figure of the true radio.
+
+The preset "nbiot" runs in real time, "short" twenty times faster, "none" does not wait at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from microipa.errors import MicroipaError
+from microipa.trace import Trace
+
+Direction = Literal["up", "down"]
+Deliver = Callable[[bytes], None]
+
+IP_UDP_HEADERS = 28
+"""Bytes of an IPv4 header without options (RFC 791) and a UDP header (RFC 768)."""
+
+# Power drawn by a module of power class 3, in watts: 220 mA while it transmits 23 dBm and 46 mA while it
+# listens, at 3.6 V. Round figures of the device class for comparing flows with one another; they leave out
+# the tail in which the network keeps the connection open.
+TRANSMIT_W = 0.8
+RECEIVE_W = 0.17
+
+_MINIMUM_HOLD_S = 0.005  # a reordered datagram must fall behind others even on a link without delay
+
+
+class UnknownPreset(MicroipaError):
+    """There is no link preset of that name."""
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """How a link behaves. Times in seconds and rates in bit/s of the true radio; chances from 0 to 1.
+
+    ``delay_s`` is one way, in each direction. ``mtu`` is the largest IP packet in bytes; a larger one
+    vanishes, as its fragments do in the firewalls of many operators. ``search_s`` is what cell search and
+    attach take. ``speedup`` divides all waiting, and nothing else.
+    """
+
+    delay_s: float = 0.45
+    rate_up: float = 25_000
+    rate_down: float = 50_000
+    loss: float = 0.0
+    reorder: float = 0.0
+    duplicate: float = 0.0
+    mtu: int = 1358
+    seed: int = 0
+    search_s: float = 6.0
+    speedup: float = 1.0
+
+    def wait_s(self, seconds: float) -> float:
+        """What ``seconds`` of the true radio last here."""
+        return seconds / self.speedup
+
+
+NBIOT = LinkSettings()
+"""NB-IoT in good coverage: about 1 s round trip, multi-tone uplink. 1358 bytes is the MTU that TS 23.060
+annex C advises, so that the operator's tunnel fits into 1500."""
+
+PRESETS = {
+    "nbiot": NBIOT,
+    "short": replace(NBIOT, speedup=20),
+    "none": replace(NBIOT, speedup=math.inf),
+}
+
+
+@dataclass
+class Traffic:
+    """What one direction carried. ``bytes`` are those of whole IP packets, ``payload_bytes`` those inside
+    UDP; lost and oversized datagrams count, for the sender has paid for them."""
+
+    datagrams: int = 0
+    payload_bytes: int = 0
+    bytes: int = 0
+    airtime_s: float = 0.0
+    lost: int = 0
+
+
+@dataclass
+class Counters:
+    """The bill of a link since it was made."""
+
+    up: Traffic = field(default_factory=Traffic)
+    down: Traffic = field(default_factory=Traffic)
+    round_trips: int = 0
+    waiting_s: float = 0.0
+
+    @property
+    def energy_mj(self) -> float:
+        """Millijoules the modem spent on sending, receiving and listening for answers (an estimate)."""
+        return 1000 * (TRANSMIT_W * self.up.airtime_s + RECEIVE_W * (self.down.airtime_s + self.waiting_s))
+
+
+class Link:
+    """Carries datagrams between a modem and the internet, both directions at once, each in order."""
+
+    def __init__(self, settings: LinkSettings | str = NBIOT, trace: Trace | None = None) -> None:
+        """``settings`` may be the name of a preset. Raises UnknownPreset."""
+        if isinstance(settings, str):
+            if settings not in PRESETS:
+                raise UnknownPreset(f"no link preset {settings!r}: choose one of {', '.join(PRESETS)}")
+            settings = PRESETS[settings]
+        self.settings = settings
+        self.counters = Counters()
+        self._trace = trace
+        # A string as seed gives the same dice in every process, and one set for each direction.
+        self._dice = {way: random.Random(f"{settings.seed}/{way}") for way in ("up", "down")}
+        self._free_at = {"up": 0.0, "down": 0.0}
+        self._last_arrival = {"up": 0.0, "down": 0.0}
+        self._last_way: Direction = "down"
+        self._flying: set[asyncio.TimerHandle] = set()
+
+    def send(self, way: Direction, payload: bytes, deliver: Deliver) -> None:
+        """Carry one UDP payload; ``deliver`` gets it when it arrives, perhaps twice, perhaps never."""
+        settings, dice = self.settings, self._dice[way]
+        airtime = self._charge(way, len(payload))
+        fits = len(payload) + IP_UDP_HEADERS <= settings.mtu
+        lost = dice.random() < settings.loss or not fits
+        held = dice.random() < settings.reorder
+        doubled = dice.random() < settings.duplicate
+        now = asyncio.get_running_loop().time()
+        self._free_at[way] = max(now, self._free_at[way]) + settings.wait_s(airtime)
+        if self._trace:
+            self._trace.record("radio", "datagram", direction=way, bytes=len(payload), lost=lost,
+                               **({} if fits else {"larger_than_mtu": settings.mtu}))
+        if lost:
+            self._traffic(way).lost += 1
+            return
+        arrival = self._free_at[way] + settings.wait_s(settings.delay_s)
+        if held:
+            arrival += max(settings.wait_s(settings.delay_s), _MINIMUM_HOLD_S)
+        else:
+            # The event loop does not keep the order of equal times, so no two are equal.
+            arrival = max(arrival, math.nextafter(self._last_arrival[way], math.inf))
+            self._last_arrival[way] = arrival
+        for _ in range(2 if doubled else 1):
+            self._fly(arrival, payload, deliver)
+            arrival = math.nextafter(arrival, math.inf)
+
+    async def exchange(self, up: int, down: int) -> None:
+        """Wait for and count a question and its answer of so many bytes of UDP payload: the modem's own
+        traffic (DNS), which it repeats by itself, so that nothing of it is lost here."""
+        seconds = self._charge("up", up) + self._charge("down", down) + 2 * self.settings.delay_s
+        await asyncio.sleep(self.settings.wait_s(seconds))
+
+    def clear(self) -> None:
+        """Forget what is in the air: the radio is off."""
+        for handle in self._flying:
+            handle.cancel()
+        self._flying.clear()
+        self._free_at = {"up": 0.0, "down": 0.0}
+
+    def _fly(self, arrival: float, payload: bytes, deliver: Deliver) -> None:
+        def land() -> None:
+            self._flying.discard(handle)
+            deliver(payload)
+
+        handle = asyncio.get_running_loop().call_at(arrival, land)
+        self._flying.add(handle)
+
+    def _charge(self, way: Direction, size: int) -> float:
+        """Put one datagram on the bill; its airtime in seconds of the true radio."""
+        whole = size + IP_UDP_HEADERS
+        airtime = 8 * whole / (self.settings.rate_up if way == "up" else self.settings.rate_down)
+        traffic = self._traffic(way)
+        traffic.datagrams += 1
+        traffic.payload_bytes += size
+        traffic.bytes += whole
+        traffic.airtime_s += airtime
+        if way == "down" and self._last_way == "up":
+            self.counters.round_trips += 1
+            self.counters.waiting_s += 2 * self.settings.delay_s
+        self._last_way = way
+        return airtime
+
+    def _traffic(self, way: Direction) -> Traffic:
+        return self.counters.up if way == "up" else self.counters.down
