@@ -1,0 +1,184 @@
+"""The eIM's DTLS endpoint against OpenSSL and MicroPython's mbedTLS (RFC 6347, SGP.32 6.1)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from eim_client import DtlsClient
+from hypothesis import given
+from hypothesis import strategies as st
+from microipa.board import find_micropython
+from microipa.crypto.pki import Pki
+from microipa.eim.dtls import Association, ClientHello, DtlsServer, DtlsSettings, records
+from OpenSSL import SSL
+
+IP_AND_UDP = 28
+BOARD = Path(__file__).with_name("eim_board.py")
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.open(tmp_path_factory.mktemp("pki"))
+
+
+class Echo:
+    """The endpoint under test; it sends each message back, reversed."""
+
+    def __init__(self, pki: Pki, settings: DtlsSettings) -> None:
+        self.lost: list[Association] = []
+        self.heard = asyncio.Event()
+        self.server = DtlsServer(pki.eim_tls, self._answer, self._on_lost, settings)
+
+    def _answer(self, association: Association, message: bytes) -> None:
+        association.send(message[::-1])
+
+    def _on_lost(self, association: Association) -> None:
+        self.lost.append(association)
+        self.heard.set()
+
+
+@contextlib.asynccontextmanager
+async def echo(pki: Pki, **settings: float) -> AsyncIterator[tuple[Echo, int]]:
+    running = Echo(pki, DtlsSettings(**settings))
+    port = await running.server.start("127.0.0.1", 0)
+    try:
+        yield running, port
+    finally:
+        running.server.stop()
+
+
+async def test_handshake_takes_six_datagrams_and_at_most_1600_bytes(pki: Pki) -> None:
+    async with echo(pki) as (_, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+        assert client.ssl.get_cipher_name() == "ECDHE-ECDSA-AES128-GCM-SHA256"
+        client.send(b"poll")
+        assert await client.receive() == b"llop"
+        handshake = client.up[:3] + client.down[:3]
+        assert sum(len(datagram) + IP_AND_UDP for datagram in handshake) <= 1600
+        assert len(client.up) == len(client.down) == 4  # the fourth of each carries the message
+
+
+@pytest.mark.parametrize("lose", ["-", "0", "2"], ids=["nothing", "first_hello", "client_key"])
+async def test_micropython_connects_though_a_datagram_is_lost(pki: Pki, tmp_path: Path, lose: str) -> None:
+    ca = tmp_path / "ci.der"
+    ca.write_bytes(pki.ci.der)
+    async with echo(pki) as (_, port):
+        command = [*find_micropython(), str(BOARD), str(port), str(ca), lose, "poll"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        output, _ = await process.communicate()
+    sent = 4 if lose == "-" else 5
+    assert output.decode().split() == ["TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256", "llop", str(sent)]
+
+
+async def test_flights_are_cut_to_the_mtu(pki: Pki) -> None:
+    async with echo(pki, mtu=400) as (_, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+    assert max(map(len, client.down)) <= 400
+
+
+async def test_hello_without_cookie_leaves_no_state(pki: Pki) -> None:
+    async with echo(pki) as (running, port):
+        client = await DtlsClient(port, pki.ci.certificate, lose_up=lambda _, number: number == 1).open()
+        with pytest.raises(TimeoutError):
+            await client.receive(0.2)  # its second hello, with the cookie, gets lost
+        assert len(client.down) == 1
+        assert running.server.half_open == 0
+
+
+async def test_forged_hello_does_not_cut_off_a_living_association(pki: Pki) -> None:
+    async with echo(pki) as (running, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+        client.transport.sendto(client.up[0])
+        client.send(b"still here")
+        answer = await client.receive()
+        assert answer == b"ereh llits"
+        assert not running.lost
+
+
+async def test_replayed_hello_with_its_cookie_begins_nothing(pki: Pki) -> None:
+    async with echo(pki) as (running, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+        client.transport.sendto(client.up[1])
+        client.send(b"poll")
+        assert await client.receive() == b"llop"
+        assert running.server.half_open == 0
+
+
+async def test_peer_that_restarts_on_its_port_replaces_its_association_after_the_handshake(pki: Pki) -> None:
+    async with echo(pki) as (running, port):
+        first = await DtlsClient(port, pki.ci.certificate).connect()
+        first.send(b"poll")
+        await first.receive()
+        await first.close()
+        second = await DtlsClient(port, pki.ci.certificate, local_port=first.local_port).connect()
+        second.send(b"again")
+        assert await second.receive() == b"niaga"
+        assert len(running.lost) == 1
+        assert running.server.associations == 1
+
+
+async def test_half_open_associations_are_bounded(pki: Pki) -> None:
+    async with echo(pki, max_half_open=2) as (running, port):
+        for _ in range(4):
+            client = DtlsClient(port, pki.ci.certificate, lose_up=lambda _, number: number >= 2)
+            with contextlib.suppress(TimeoutError):
+                await client.connect(0.1)
+        assert running.server.half_open == 2
+
+
+async def test_idle_association_is_forgotten(pki: Pki) -> None:
+    async with echo(pki, idle_seconds=0.05) as (running, port):
+        await DtlsClient(port, pki.ci.certificate).connect()
+        async with asyncio.timeout(2):
+            await running.heard.wait()
+        assert running.server.associations == 0
+
+
+async def test_close_notify_ends_the_association(pki: Pki) -> None:
+    async with echo(pki) as (running, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+        client.send(b"poll")
+        await client.receive()
+        client.ssl.shutdown()
+        client.flush()
+        async with asyncio.timeout(2):
+            await running.heard.wait()
+
+
+async def test_server_flight_is_not_repeated_while_a_slow_answer_is_under_way(pki: Pki) -> None:
+    """OpenSSL's timer is 1 s, an NB-IoT round trip may take longer: the second flight is kept back."""
+    async with echo(pki) as (_, port):
+        client = DtlsClient(port, pki.ci.certificate, lose_up=lambda _, number: number >= 2)
+        with pytest.raises(TimeoutError):
+            await client.connect(1.2)
+    assert len(client.down) == 2
+
+
+async def test_peer_without_a_common_cipher_is_refused(pki: Pki) -> None:
+    async with echo(pki) as (running, port):
+        client = DtlsClient(port, pki.ci.certificate, ciphers=b"ECDHE-RSA-AES128-GCM-SHA256")
+        with pytest.raises(SSL.Error):
+            await client.connect(2)
+        assert running.server.half_open == 0
+
+
+@given(st.binary(max_size=300))
+def test_junk_is_no_hello(junk: bytes) -> None:
+    assert ClientHello.find(junk) is None
+    assert all(len(record) >= 13 for record in records(junk))
+
+
+@given(st.data())
+async def test_damaged_datagrams_do_not_disturb_the_endpoint(pki: Pki, data: st.DataObject) -> None:
+    async with echo(pki) as (_, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+        for datagram in client.up:
+            damaged = bytearray(datagram)
+            for _ in range(3):
+                damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+            client.transport.sendto(bytes(damaged))
+        other = await DtlsClient(port, pki.ci.certificate).connect()
+        other.send(b"poll")
+        assert await other.receive() == b"llop"
