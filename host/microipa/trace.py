@@ -36,12 +36,18 @@ class Event:
 
 
 class Trace:
-    """Collects events of all parts. Keys, plaintext secrets and PINs are never recorded."""
+    """Collects events of all parts, in the file ``path`` too when one is given.
+
+    Keys, plaintext secrets and PINs are never recorded.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._start = time.monotonic()
         self._listeners: list[Listener] = []
-        self._file: TextIO | None = path.open("w", encoding="utf-8") if path else None
+        self._file: TextIO | None = None
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8")
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with each event from now on, in the order they happen."""

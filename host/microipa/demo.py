@@ -1,0 +1,177 @@
+"""First light: a board, a bootstrap profile, two orders; shown by ``microipa demo``, asserted by tests."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from microipa.eim import OrderView
+from microipa.errors import MicroipaError
+from microipa.euicc import ProfileState
+from microipa.lab import Lab, forget_all_but_keys, new_profile
+from microipa.radio import Counters
+from microipa.saip import build, iccid_to_bytes
+from microipa.timeline import Timeline
+from microipa.trace import Event, Trace
+
+BOARD_TIMEOUT_S = 600.0
+
+
+class BoardFailed(MicroipaError):
+    """The board stopped before its work was done."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a session cost: link counters, card APDUs, MicroPython heap peak in bytes, wall clock seconds."""
+
+    link: Counters
+    apdus: int
+    heap_peak: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What first light left behind."""
+
+    eid: str
+    iccid: str
+    before: list[ProfileState]
+    after: list[ProfileState]
+    orders: list[OrderView]
+    bill: Bill
+
+    @property
+    def succeeded(self) -> bool:
+        """Both orders done and the new profile enabled."""
+        enabled = [profile.iccid for profile in self.after if profile.state == "enabled"]
+        return enabled == [self.iccid] and all(order.state == "done" for order in self.orders)
+
+
+class Meter:
+    """Adds up what only the trace knows: APDUs at the card and the heap peak the board reports."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.apdus = 0
+        self.heap_peak = 0
+        self.last_line = "it said nothing"
+        trace.listen(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        if event.part == "card" and event.kind == "apdu":
+            self.apdus += 1
+        elif event.part == "board" and event.kind == "heap":
+            self.heap_peak = max(self.heap_peak, int(event.fields["peak"]))
+        elif event.part == "board" and event.kind == "log":
+            self.last_line = str(event.fields["text"])
+
+
+async def first_light(lab: Lab) -> Outcome:
+    """Queue a download and a switch, let the board do them, and read what it cost.
+
+    Raises BoardFailed when the board stops with an error or does not come to an end in time.
+    """
+    meter = Meter(lab.trace)
+    started = asyncio.get_running_loop().time()
+    before = lab.euicc.profiles()
+    spec = new_profile("First Light")
+    package = build(spec)
+    code = lab.offer(package)
+    step = lab.step
+    step(f"the SM-DP+ holds profile {spec.iccid} ({len(package)} bytes, IMSI {spec.imsi}) as {code}")
+    download = lab.eim.order_download(lab.eid, code)
+    step(f"order {download}: download it, the eIM in the middle")
+    # The list comes first: once a switch is pending the card answers profileChangeOngoing (SGP.32 5.9.14).
+    switch = lab.eim.order_package(
+        lab.eid,
+        [("listProfileInfo", {}), ("enable", {"iccid": iccid_to_bytes(spec.iccid), "rollbackFlag": None})],
+    )
+    step(f"order {switch}: list the profiles and enable the new one, rollback allowed, signed by the eIM")
+    await run_board(lab, meter)
+    seconds = asyncio.get_running_loop().time() - started
+    return Outcome(
+        lab.eid,
+        spec.iccid,
+        before,
+        lab.euicc.profiles(),
+        lab.eim.orders(lab.eid),
+        Bill(lab.link.counters, meter.apdus, meter.heap_peak, seconds),
+    )
+
+
+async def run_board(lab: Lab, meter: Meter) -> None:
+    """Power the board and wait until its eIM has nothing more for it. Raises BoardFailed."""
+    await lab.board.start()
+    try:
+        status = await asyncio.wait_for(lab.board.wait(), BOARD_TIMEOUT_S)
+    except TimeoutError:
+        raise BoardFailed(
+            f"the board is still busy after {BOARD_TIMEOUT_S:.0f} s; last: {meter.last_line}"
+        ) from None
+    if status:
+        raise BoardFailed(f"the board stopped with status {status}; last: {meter.last_line}")
+
+
+async def run(folder: Path, radio: str, console: Console) -> int:
+    """``microipa demo``: first light with a live timeline and a summary. Returns the exit status."""
+    forget_all_but_keys(folder)
+    trace = Trace(folder / "trace.jsonl")
+    trace.listen(Timeline(console))
+    async with Lab(folder, radio=radio, trace=trace, board_config={"stop_when_idle": True}) as lab:
+        outcome = await first_light(lab)
+    summarise(outcome, console)
+    console.print(f"Every message: microipa trace {folder / 'trace.jsonl'}")
+    return 0 if outcome.succeeded else 1
+
+
+async def stay_up(folder: Path, radio: str, console: Console) -> None:
+    """``microipa lab up``: everything runs, and orders queued by other processes are carried out."""
+    trace = Trace(folder / "trace.jsonl")
+    trace.listen(Timeline(console))
+    async with Lab(folder, radio=radio, trace=trace) as lab:
+        lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
+        await lab.board.start()
+        meter = Meter(trace)
+        watcher = asyncio.create_task(lab.watch_subscribers())
+        try:
+            status = await lab.board.wait()
+        finally:
+            watcher.cancel()
+        raise BoardFailed(f"the board stopped with status {status}; last: {meter.last_line}")
+
+
+def summarise(outcome: Outcome, console: Console) -> None:
+    """Print profiles before and after, orders, and the bill."""
+    profiles = Table("ICCID", "name", "before", "after", title=f"Profiles on {outcome.eid}")
+    states = {profile.iccid: profile.state for profile in outcome.before}
+    for profile in outcome.after:
+        profiles.add_row(profile.iccid, profile.name, states.get(profile.iccid, "–"), profile.state)
+    orders = Table("order", "what", "state", "result", title="Orders")
+    for order in outcome.orders:
+        orders.add_row(str(order.id), order.summary, order.state, order.result or "")
+    for table in (profiles, orders, _bill(outcome.bill)):
+        console.print(table)
+    console.print("[bold green]done[/]" if outcome.succeeded else "[bold red]not done[/]")
+
+
+def _bill(bill: Bill) -> Table:
+    link = bill.link
+    table = Table("", "up", "down", title="The bill")
+    table.add_row("datagrams", str(link.up.datagrams), str(link.down.datagrams))
+    table.add_row("bytes (IP)", f"{link.up.bytes:,}", f"{link.down.bytes:,}")
+    table.add_row("airtime", f"{link.up.airtime_s:.1f} s", f"{link.down.airtime_s:.1f} s")
+    table.add_section()
+    for name, value in (
+        ("round trips", str(link.round_trips)),
+        ("energy, estimated", f"{link.energy_mj / 1000:.1f} J"),
+        ("card APDUs", str(bill.apdus)),
+        ("MicroPython heap, peak", f"{bill.heap_peak:,} bytes"),
+        ("total time", f"{bill.seconds:.1f} s"),
+    ):
+        table.add_row(name, value, "")
+    return table

@@ -1,0 +1,223 @@
+"""A whole lab in one call: PKI, SM-DP+, eIM, a card in a modem on a radio link, and a board."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from microipa.board import VirtualBoard
+from microipa.crypto.pki import Pki
+from microipa.eim import Eim
+from microipa.errors import MicroipaError
+from microipa.euicc import Euicc
+from microipa.modem import VirtualModem
+from microipa.radio import Link, LinkSettings, Network
+from microipa.saip import ProfilePackage, ProfileSpec, build
+from microipa.smdpp import Smdpp
+from microipa.trace import Trace
+
+EID = "89049032123451234512345678901235"
+BOOTSTRAP_OPERATOR = "00101"  # the test network of 3GPP
+OPERATOR = "99970"  # MCC 999 is for networks that never leave a house
+COAPS_PORT = 5684
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """What the home operator of a profile keeps: hex K and OPc, PLMN digits of the operator."""
+
+    imsi: str
+    k: str
+    opc: str
+    operator: str
+
+
+class NoLab(MicroipaError):
+    """A folder that should hold a lab and does not."""
+
+
+class LabFolder:
+    """A lab at rest: keys, databases and subscribers in one folder, for whoever queues work from outside.
+
+    The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, subscribers.json (mode 0600: it holds K and
+    OPc), board/ (the board's flash) and trace.jsonl. Raises NoLab when ``folder`` is none and ``create`` is
+    false.
+    """
+
+    eid = EID
+
+    def __init__(self, folder: Path, *, create: bool = False, trace: Trace | None = None) -> None:
+        if not create and not (folder / "pki").is_dir():
+            raise NoLab(f"no lab in {folder}: start one with `microipa lab up --lab {folder}`")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.pki = Pki.open(folder / "pki")
+        self.smdpp = Smdpp(self.pki, folder, trace=trace)
+        self.es9_routes: dict[str, tuple[str, int]] = {}
+        self.eim = Eim(self.pki, folder, es9_routes=self.es9_routes, trace=trace)
+
+    def offer(self, package: bytes | None = None, operator: str = OPERATOR) -> str:
+        """Give the SM-DP+ a profile package (a fresh one without) and its operator the subscriber.
+
+        Returns the activation code.
+        """
+        package = package or build(new_profile("microipa", operator))
+        self.enrol(package, operator)
+        return self.smdpp.activation_code(self.smdpp.add_profile(package))
+
+    def enrol(self, package: bytes, operator: str) -> None:
+        """Note the subscriber of a profile package."""
+        profile = ProfilePackage.parse(package)
+        subscriber = Subscriber(profile.imsi, profile.aka.k.hex(), profile.aka.opc.hex(), operator)
+        known = [other for other in self.subscribers() if other.imsi != subscriber.imsi]
+        new = self.folder / "subscribers.new"
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump([asdict(one) for one in [*known, subscriber]], file, indent=1)
+        new.replace(self.folder / "subscribers.json")
+
+    def subscribers(self) -> list[Subscriber]:
+        """All subscribers the lab's operators know."""
+        path = self.folder / "subscribers.json"
+        return [Subscriber(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
+
+    def card(self, trace: Trace | None = None) -> Euicc:
+        """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile."""
+        nvm = self.folder / "card.nvm"
+        if nvm.exists():
+            return Euicc.open(nvm, trace=trace)
+        bootstrap = build(new_profile("Bootstrap", BOOTSTRAP_OPERATOR))
+        self.enrol(bootstrap, BOOTSTRAP_OPERATOR)
+        return Euicc.create(
+            nvm,
+            eid=EID,
+            credential=self.pki.euicc(EID),
+            eum_der=self.pki.eum.der,
+            ci=self.pki.ci.certificate,
+            bootstrap=bootstrap,
+            trace=trace,
+        )
+
+
+class Lab(LabFolder):
+    """A running lab: ``async with Lab(folder) as lab`` starts every part, leaving stops them.
+
+    Opened again on the same folder it goes on where it stopped. Raises MicroipaError subclasses of the parts
+    when one cannot start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        radio: str | LinkSettings = "short",
+        heap: str = "96wK",
+        trust: str = "ca",
+        quirks: frozenset[str] = frozenset(),
+        board_config: dict[str, Any] | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.trace = trace or Trace(folder / "trace.jsonl")
+        super().__init__(folder, create=True, trace=self.trace)
+        self.network = Network(trace=self.trace)
+        self.link = Link(radio)
+        self.euicc = self.card(self.trace)
+        self.modem = VirtualModem(self.euicc, self.network, self.link, quirks=quirks, trace=self.trace)
+        self.board: VirtualBoard
+        self._heap = heap
+        self._trust = trust
+        self._board_config = board_config or {}
+        self._admitted: set[str] = set()
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.admit_subscribers()
+        smdpp_port = await self._running.enter_async_context(self.smdpp.serve())
+        self.es9_routes[self.pki.smdpp_address] = ("127.0.0.1", smdpp_port)
+        eim_port = await self._running.enter_async_context(self.eim.serve())
+        self.network.route(self.pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", eim_port))
+        self.eim.add_device(EID)
+        await self.modem.start()
+        self._running.push_async_callback(self.modem.stop)
+        self.board = VirtualBoard(
+            self.folder / "board", self.modem.path, heapsize=self._heap, trace=self.trace
+        )
+        self.board.install(
+            {"apn": "iot.microipa.example", **self._board_config},
+            {"eim.der": self.eim.configuration(self._trust)},
+        )
+        self._running.callback(self.board.kill)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self._running.aclose()
+        self.trace.close()
+
+    def step(self, text: str) -> None:
+        """Say on the timeline what the lab does itself."""
+        self.trace.record("lab", "step", text=text)
+
+    def admit_subscribers(self) -> None:
+        """Tell the network every subscriber of the folder it does not know yet."""
+        for one in self.subscribers():
+            if one.imsi not in self._admitted:
+                self._admitted.add(one.imsi)
+                self.network.add_subscriber(
+                    one.imsi, bytes.fromhex(one.k), bytes.fromhex(one.opc), operator=one.operator
+                )
+
+    async def watch_subscribers(self) -> None:
+        """Admit for ever what other processes enrol (``microipa order download`` beside ``lab up``)."""
+        while True:
+            self.admit_subscribers()
+            await asyncio.sleep(1)
+
+    def offer(self, package: bytes | None = None, operator: str = OPERATOR) -> str:
+        code = super().offer(package, operator)
+        self.admit_subscribers()
+        return code
+
+
+def forget_all_but_keys(folder: Path) -> None:
+    """Remove what earlier runs left in a lab's folder; the PKI stays."""
+    for entry in folder.iterdir() if folder.exists() else ():
+        if entry.name == "pki":
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def new_profile(name: str, operator: str = OPERATOR, *, filler: int = 0) -> ProfileSpec:
+    """A profile with fresh ICCID, IMSI, K and OPc at ``operator`` (MCC and MNC digits)."""
+    number = f"{secrets.randbelow(10**9):09}"
+    iccid = f"89{operator}0000{number[:7]}"
+    return ProfileSpec(
+        iccid=iccid.ljust(18, "0") + luhn(iccid.ljust(18, "0")),
+        imsi=operator + number.rjust(10, "0"),
+        k=secrets.token_bytes(16),
+        opc=secrets.token_bytes(16),
+        name=name,
+        notification_address="smdpp.microipa.example",
+        filler=filler,
+    )
+
+
+def luhn(digits: str) -> str:
+    """The check digit of ITU-T E.118 that ends an ICCID."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        doubled = int(digit) * (2 if place % 2 == 0 else 1)
+        total += doubled - 9 if doubled > 9 else doubled
+    return str(-total % 10)

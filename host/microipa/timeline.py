@@ -1,0 +1,68 @@
+"""A lab's trace as lines a person reads: who did what, when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from microipa.asn1 import describe
+from microipa.errors import MicroipaError
+from microipa.trace import Event
+
+COLOURS = {
+    "lab": "bold white",
+    "board": "green",
+    "modem": "cyan",
+    "radio": "blue",
+    "card": "yellow",
+    "eim": "magenta",
+    "smdpp": "red",
+}
+
+
+class Timeline:
+    """Prints the events worth a newcomer's eye; the rest is for ``microipa trace``."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, event: Event) -> None:
+        words = in_words(event)
+        if words:
+            self._console.print(line(event, words))
+
+
+def line(event: Event, words: str) -> Text:
+    """``12.345  board   words``, in the part's colour."""
+    text = Text(f"{event.seconds:8.3f}  ", style="dim")
+    text.append(f"{event.part:6} ", style=COLOURS.get(event.part, ""))
+    text.append(words)
+    return text
+
+
+def in_words(event: Event) -> str | None:
+    """The line of the live timeline for this event, None for traffic that would drown it."""
+    fields = event.fields
+    match event.kind:
+        case "step" | "log":
+            return str(fields["text"])
+        case "esipa":
+            return f"{'←' if fields['direction'] == 'in' else '→'} {summary(fields['message'])}"
+        case "es9":
+            return " ".join(str(fields[name]) for name in ("function", "outcome") if name in fields)
+        case "order":
+            return " ".join(str(value) for value in fields.values())
+        case _:
+            return None
+
+
+def summary(message: Any, type_name: str | None = None) -> str:
+    """One line for a message given as hex; what cannot be understood is shown as it is."""
+    if not message:
+        return "(empty)"
+    try:
+        return describe.describe(bytes.fromhex(str(message)), type_name).summary()
+    except MicroipaError as error:
+        return f"{message} ({error})"
