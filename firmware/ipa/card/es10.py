@@ -79,8 +79,13 @@ class Es10:
 
     # eIM configuration
 
-    async def get_eim_configuration_data(self):  # 5.9.18
-        return await self._call(_GET_EIM_CONFIGURATION_DATA)
+    async def find_eim(self, eim_id=None):
+        """5.9.18: the value of the EimConfigurationData of this eIM, or of the first; None without one."""
+        answer = await self._call(_GET_EIM_CONFIGURATION_DATA)
+        for tag, value, _ in tlv.items(tlv.find(answer, _GET_EIM_CONFIGURATION_DATA, 0xA0) or b""):
+            if tag == 0x30 and (eim_id is None or tlv.find(value, 0x80) == eim_id):
+                return value
+        return None
 
     async def add_initial_eim(self, configuration):
         """5.9.4; `configuration` is one EimConfigurationData (30...). All or nothing."""
@@ -98,7 +103,7 @@ class Es10:
     # eUICC packages
 
     async def load_euicc_package(self, stream, length):
-        """5.9.1; the eIM's BF51 goes through unchanged; `stream` stands behind its header. -> BF51{A0|A1|A2}"""
+        """5.9.1: the eIM's BF51 unchanged; `stream` stands behind its header. Returns BF51{A0|A1|A2}."""
         self.channel.proactive = False
         return await self._call(_LOAD_EUICC_PACKAGE, stream=stream, length=length)
 

@@ -1,0 +1,67 @@
+"""The settings of a device: ipa.json over these defaults."""
+
+import json
+
+DEFAULTS = {
+    "apn": "iot",
+    "attach_timeout_s": 180,
+    "dtls_timeout_s": 120,  # a full handshake with every retransmission of mbedTLS
+    "poll_interval_s": 86400,
+    "backoff_s": 15,  # after the first failure; doubles up to
+    "backoff_max_s": 3600,
+    "packages_per_poll": 16,
+    "stop_when_idle": False,  # end once the eIM has nothing more and nothing waits on the card (lab)
+    "segment": 255,  # bytes in a STORE DATA block; learnt downwards when the modem refuses
+    "eim_file": "eim.der",  # EimConfigurationData for AddInitialEim, used while the card knows no eIM
+    "journal_file": "ipa.journal",
+    "log_level": 2,
+    "app_tick_ms": 0,  # 0: main.py runs no application
+}
+
+_LARGEST = {
+    "attach_timeout_s": 3600,
+    "dtls_timeout_s": 600,
+    "poll_interval_s": 31536000,
+    "backoff_s": 3600,
+    "backoff_max_s": 86400,
+    "packages_per_poll": 100,
+    "segment": 255,
+    "log_level": 3,
+    "app_tick_ms": 1000,
+}
+_SMALLEST = {"segment": 32, "log_level": 0, "app_tick_ms": 0}  # every other number: 1
+
+
+class ConfigError(Exception):
+    """Names the key, the value and what it should be."""
+
+
+def load(path="ipa.json"):
+    """Settings as a dict with every key of DEFAULTS. Without a file: the defaults. Raises ConfigError."""
+    try:
+        with open(path) as file:
+            given = json.load(file)
+    except OSError:
+        given = {}
+    except ValueError:
+        raise ConfigError("{} is not JSON".format(path)) from None
+    if not isinstance(given, dict):
+        raise ConfigError("{} is not a JSON object".format(path))
+    settings = dict(DEFAULTS)
+    for key, value in given.items():
+        _check(path, key, value)
+        settings[key] = value
+    return settings
+
+
+def _check(path, key, value):
+    if key not in DEFAULTS:
+        raise ConfigError("{}: there is no setting {}".format(path, key))
+    kind = type(DEFAULTS[key])
+    if type(value) is not kind:
+        raise ConfigError("{}: {} is {}, not {}".format(path, key, repr(value), kind.__name__))
+    if kind is int and not _SMALLEST.get(key, 1) <= value <= _LARGEST[key]:
+        bounds = "{} to {}".format(_SMALLEST.get(key, 1), _LARGEST[key])
+        raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, bounds))
+    if kind is str and not value:
+        raise ConfigError("{}: {} is empty".format(path, key))

@@ -1,0 +1,63 @@
+"""What must survive a power cut and the card cannot know: the running download, a switch under way.
+
+A file of two lines, CRC and JSON. It is written whole to a second file which then takes the first one's name, so
+that after a cut the old state or the new one is there. What its CRC does not confirm is never believed.
+"""
+
+import json
+import os
+from binascii import crc32
+
+from ipa.compat import ERROR, const, log
+
+_LARGEST = const(1024)
+
+
+class Journal:
+    def __init__(self, path):
+        self._path = path
+        self._fresh = path + ".new"
+        self._values = {}
+        # A file system that cannot rename over a file (FAT) may have been cut between the two names.
+        for name in (self._path, self._fresh):
+            values = _read(name)
+            if values is not None:
+                self._values = values
+                break
+
+    def get(self, key, default=None):
+        return self._values.get(key, default)
+
+    def set(self, **changes):
+        """Take the changes, None removes, and write them down before returning. Raises OSError."""
+        values = dict(self._values)
+        for key, value in changes.items():
+            if value is None:
+                values.pop(key, None)
+            else:
+                values[key] = value
+        if values == self._values:
+            return
+        text = json.dumps(values)
+        with open(self._fresh, "w") as file:
+            file.write("{:08x}\n{}\n".format(crc32(text.encode()), text))
+            file.flush()
+        os.rename(self._fresh, self._path)
+        if hasattr(os, "sync"):
+            os.sync()
+        self._values = values
+
+
+def _read(path):
+    """The values in a file, None when there is no file or not a whole one."""
+    try:
+        with open(path) as file:
+            crc, text = file.read(_LARGEST).split("\n")[:2]
+        if int(crc, 16) == crc32(text.encode()):
+            return json.loads(text)
+        log(ERROR, "journal:", path, "is damaged and not believed")
+    except OSError:
+        pass  # the first boot has none
+    except ValueError:
+        log(ERROR, "journal:", path, "is torn and not believed")
+    return None

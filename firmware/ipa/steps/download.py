@@ -1,0 +1,250 @@
+"""A profile download through the eIM, from its trigger to the result it acknowledged (SGP.32 3.2.3.2).
+
+A failure before the card has a result ends the session on the card and with the eIM and is reported; after
+that the result itself tells. A broken network or modem is no failure: the eIM offers the trigger again.
+"""
+
+from ipa import tlv
+from ipa.card.bpp import Loader
+from ipa.card.channel import CardError
+from ipa.compat import ERROR, INFO, const, log
+from ipa.net.esipa import PROFILE_DOWNLOAD_TRIGGER, EsipaError, EsipaRefused
+from ipa.steps import InvalidPackage, digits, notify
+
+# ProfileDownloadData
+_ACTIVATION_CODE = const(0x80)
+_CONTACT_DEFAULT_SMDP = const(0x81)
+_CONTACT_SMDS = const(0xA2)
+
+# CancelSessionReason
+_PPR_NOT_ALLOWED = const(3)
+_METADATA_MISMATCH = const(4)
+_LOAD_BPP_EXECUTION_ERROR = const(5)
+_UNDEFINED_REASON = const(127)
+
+# ProfileDownloadErrorReason
+_UNDEFINED_ERROR = const(127)
+
+_MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts it off
+_PPR_1_AND_2 = const(0x60)
+_LOG_EVERY = const(2048)
+
+
+class DownloadFailed(Exception):
+    """`cancel`: the CancelSessionReason where there is a session to cancel. `response`: what the card said."""
+
+    def __init__(self, reason, cancel=None, response=b""):
+        super().__init__(reason)
+        self.cancel = cancel
+        self.response = bytes(response)
+
+
+def parse_trigger(body):
+    """ProfileDownloadTriggerRequest -> (eimTransactionId, tag of its data, their value); None where absent.
+
+    Without data (eimDownloadDataHandling) the eIM knows the SM-DP+ itself. Raises InvalidPackage.
+    """
+    transaction = tlv.find(body, 0x82)
+    transaction = None if transaction is None else bytes(transaction)
+    for tag, value, _ in tlv.items(tlv.find(body, 0xA0) or b""):
+        if tag in (_ACTIVATION_CODE, _CONTACT_DEFAULT_SMDP, _CONTACT_SMDS):
+            return transaction, tag, value
+    if transaction is None:
+        raise InvalidPackage("a trigger with neither data nor eimTransactionId")
+    return transaction, None, None
+
+
+def parse_activation_code(value, transaction=None):
+    """`LPA:1$address$matchingId...` (SGP.22 4.1) -> (address, matchingId). Raises InvalidPackage."""
+    try:
+        text = str(value, "utf-8")
+    except UnicodeError:
+        raise InvalidPackage("an activation code that is no text", transaction) from None
+    fields = (text[4:] if text.startswith("LPA:") else text).split("$")
+    if fields[0] != "1" or not 3 <= len(fields) <= 5 or not fields[1] or len(text) > 255:
+        raise InvalidPackage("a bad activation code", transaction)
+    return fields[1], fields[2]
+
+
+async def run(session, body):
+    """Carry out one trigger. Raises InvalidPackage, and what the network or the modem raise."""
+    transaction, kind, value = parse_trigger(body)
+    source = parse_activation_code(value, transaction) if kind == _ACTIVATION_CODE else (None, None)
+    download = _Download(session, transaction)
+    try:
+        download.begin()
+        if kind == _CONTACT_SMDS:
+            raise DownloadFailed("this assistant asks no SM-DS")
+        if kind == _CONTACT_DEFAULT_SMDP:
+            source = (await download.default_address(), None)
+        log(INFO, "download: trigger for", source[0] or "the SM-DP+ that the eIM knows")
+        result = await download.steps(*source)
+    except (DownloadFailed, CardError, EsipaError, tlv.TlvError) as error:
+        log(ERROR, "download:", error)
+        await download.give_up(error)
+    else:
+        await deliver(session, result)
+    session.journal.set(download=None, attempts=None)
+
+
+async def deliver(session, result):
+    """Step 11: the ProfileInstallationResult to the eIM, then off the card."""
+    seq_number = tlv.integer(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x80))
+    outcome = tlv.find(result, 0xBF37, 0xBF27, 0xA2)
+    failed = tlv.find(outcome, 0xA1)
+    if failed is None:
+        log(INFO, "download: the profile is installed")
+    else:
+        command, reason = tlv.find(failed, 0x80), tlv.find(failed, 0x81)
+        log(ERROR, "download: the card refused with", tlv.integer(reason), "at command", tlv.integer(command))
+    await session.esipa.handle_notification(result)
+    await session.es10.remove_notification(seq_number)
+    log(INFO, "download: result", seq_number, "delivered, removed from the card")
+
+
+class _Download:
+    def __init__(self, session, transaction):
+        self._session = session
+        self._transaction = transaction  # the eIM's
+        self._transaction_id = None  # the SM-DP+'s, as soon as the card has a session under it
+        self._shown = 0
+
+    def begin(self):
+        """Note that it begins, so that a download which kills the board every time comes to an end."""
+        journal = self._session.journal
+        name = "" if self._transaction is None else self._transaction.hex()
+        attempts = journal.get("attempts", 0) + 1 if journal.get("download") == name else 1
+        if attempts > _MOST_ATTEMPTS:
+            raise DownloadFailed("cut off {} times, given up".format(_MOST_ATTEMPTS))
+        journal.set(download=name, attempts=attempts)
+
+    async def default_address(self):
+        address = tlv.find(await self._session.es10.get_euicc_configured_data(), 0xBF3C, 0x80)
+        if not address:
+            raise DownloadFailed("the card has no default SM-DP+ address")
+        return str(address, "utf-8")
+
+    async def steps(self, address, matching_id):
+        """Steps 2 to 9. Returns the ProfileInstallationResult, valid until the next card command."""
+        response = await self._authenticate_server(address, matching_id)
+        response = await self._prepare_download(response)
+        reader, length = await self._session.esipa.get_bound_profile_package(self._transaction_id, response)
+        log(INFO, "download: a package of {} kB flows into the card".format((length + 1023) // 1024))
+        return await Loader(self._session.es10.channel, reader, reader.head, length, self._progress).load()
+
+    async def _authenticate_server(self, address, matching_id):
+        """Steps 2 to 6: returns the card's BF38."""
+        es10 = self._session.es10
+        challenge = await es10.get_euicc_challenge()
+        fields = await self._session.esipa.initiate_authentication(
+            challenge, address, await es10.get_euicc_info_1(), self._transaction
+        )
+        found = _by_tag(fields, 0x80, 0x5F37, 0x04, 0x0C, 0xA2)
+        signed, certificate = _sequences(fields)
+        _check_server(signed, found[0x80], challenge, address)
+        if found[0xA2] is not None:  # the eIM made ctxParams1
+            context = tlv.find(found[0xA2], 0xA2)
+        else:
+            if found[0x0C] is not None:
+                matching_id = str(tlv.find(found[0x0C], 0x0C), "utf-8")
+            context = self._context(matching_id)
+        response = await es10.authenticate_server(
+            signed, _needed(found, 0x5F37), _needed(found, 0x04), certificate, context
+        )
+        if tlv.find(response, 0xBF38, 0xA1) is not None:
+            raise DownloadFailed("the card does not accept the SM-DP+", response=response)
+        self._transaction_id = bytes(tlv.find(signed, 0x30, 0x80))
+        log(INFO, "download: the card has authenticated the SM-DP+")
+        return response
+
+    def _context(self, matching_id):
+        """CtxParams1 (SGP.22 5.7.13): matchingId and deviceInfo."""
+        matching = tlv.encode(0x80, matching_id.encode()) if matching_id else b""
+        return tlv.encode(0xA0, matching, tlv.encode(0xA1, self._session.device_info))
+
+    async def _prepare_download(self, response):
+        """Steps 7 and 8: returns the card's BF21."""
+        try:
+            fields = await self._session.esipa.authenticate_client(self._transaction_id, response)
+        except EsipaRefused:
+            self._transaction_id = None  # the SM-DP+ has ended the session
+            raise
+        metadata = tlv.find(fields, 0xBF25)
+        if metadata is not None:  # otherwise the eIM has verified it
+            _check_metadata(metadata)
+        found = _by_tag(fields, 0x5F37, 0x04)
+        signed, certificate = _sequences(fields)
+        confirmation = tlv.find(signed, 0x30, 0x01)
+        if confirmation and confirmation[0] and found[0x04] is None:
+            raise DownloadFailed("the SM-DP+ wants a confirmation code", _UNDEFINED_REASON)
+        response = await self._session.es10.prepare_download(
+            signed, _needed(found, 0x5F37), found[0x04] or b"", certificate
+        )
+        if tlv.find(response, 0xBF21, 0xA1) is not None:
+            raise DownloadFailed("the card does not accept the download", _UNDEFINED_REASON, response)
+        return response
+
+    def _progress(self, done, total):
+        if done - self._shown >= _LOG_EVERY or done == total:
+            self._shown = done
+            log(INFO, "download: {:.1f} of {:.1f} kB on the card".format(done / 1024, total / 1024))
+
+    async def give_up(self, error):
+        """End the session on both sides where there is one, and report to the eIM."""
+        session = self._session
+        if self._transaction_id is not None:
+            reason = getattr(error, "cancel", None) or _LOAD_BPP_EXECUTION_ERROR
+            try:
+                response = await session.es10.cancel_session(self._transaction_id, reason)
+                await session.esipa.cancel_session(self._transaction_id, tlv.find(response, 0xBF41))
+                log(INFO, "download: session cancelled with reason", reason)
+            except (CardError, EsipaError) as refused:
+                log(ERROR, "download:", refused)  # the report below reaches the eIM all the same
+        echo = b"" if self._transaction is None else tlv.encode(0x82, self._transaction)
+        response = getattr(error, "response", b"")
+        said = tlv.encode(0x04, response) if response else b""
+        failure = tlv.encode(0x30, tlv.encode_integer(0x80, _UNDEFINED_ERROR), said)
+        await notify.provide(session, tlv.encode(PROFILE_DOWNLOAD_TRIGGER, echo, failure))
+
+
+def _by_tag(fields, *tags):
+    """The raw TLV of each tag, None where it is absent."""
+    return {tag: tlv.find_raw(fields, tag) for tag in tags}
+
+
+def _needed(found, tag):
+    if found[tag] is None:
+        raise DownloadFailed("{:X} is missing in the answer of the eIM".format(tag), _UNDEFINED_REASON)
+    return found[tag]
+
+
+def _sequences(fields):
+    """The two SEQUENCEs of an answer: what the SM-DP+ signed and its certificate."""
+    both = [raw for tag, _, raw in tlv.items(fields) if tag == 0x30]
+    if len(both) != 2:
+        raise DownloadFailed("signed data or certificate missing in the answer of the eIM", _UNDEFINED_REASON)
+    return both
+
+
+def _check_server(signed, transaction_id, challenge, address):
+    """What the assistant can see of serverSigned1 itself; the signature is the card's to verify."""
+    told = tlv.find(signed, 0x30, 0x80)
+    if told is None or (transaction_id is not None and tlv.find(transaction_id, 0x80) != told):
+        raise DownloadFailed("the signed transactionId is another one")
+    if tlv.find(signed, 0x30, 0x81) != challenge:
+        raise DownloadFailed("the SM-DP+ signed another challenge")
+    server = tlv.find(signed, 0x30, 0x83)
+    if address is not None and (server is None or str(server, "utf-8").lower() != address.lower()):
+        raise DownloadFailed("the SM-DP+ signed another address")
+
+
+def _check_metadata(metadata):
+    """SGP.22 3.1.3 steps 7 and 8 where nobody can be asked: no rule that needs a user's consent."""
+    iccid = tlv.find(metadata, 0x5A)
+    name = tlv.find(metadata, 0x92)
+    if iccid is None or len(iccid) != 10 or name is None or tlv.find(metadata, 0x91) is None:
+        raise DownloadFailed("metadata without ICCID or names", _METADATA_MISMATCH)
+    rules = tlv.find(metadata, 0x99)
+    if rules is not None and len(rules) > 1 and rules[1] & _PPR_1_AND_2:
+        raise DownloadFailed("the profile has policy rules that nobody here can consent to", _PPR_NOT_ALLOWED)
+    log(INFO, "download: profile", digits(iccid), str(name, "utf-8"))

@@ -1,0 +1,70 @@
+"""What waits on the card, results and notifications, goes to the eIM and only then leaves the card (3.7)."""
+
+from ipa import tlv
+from ipa.compat import ERROR, INFO, log
+from ipa.net.esipa import EsipaRefused
+
+
+async def provide(session, *result):
+    """ProvideEimPackageResult. Removes from the card what the eIM acknowledges, returns those seqNumbers."""
+    acknowledged = await session.esipa.provide_eim_package_result(session.eid, *result)
+    for seq_number in acknowledged:
+        await session.es10.remove_notification(seq_number)
+    return acknowledged
+
+
+async def deliver(session):
+    """Deliver everything that waits. Returns False when something stays that the eIM did not take."""
+    taken = await _results(session)
+    return await _notifications(session) and taken
+
+
+async def _results(session):
+    tried = set()
+    while True:
+        # After each removal the card is asked again: the view of its answer does not outlive a command.
+        result, seq_number = _untried(await session.es10.retrieve_results(), tried)
+        if result is None:
+            return not tried
+        tried.add(seq_number)
+        log(INFO, "notify: result", seq_number, "of an eUICC package goes to the eIM")
+        try:
+            acknowledged = await provide(session, result)
+        except EsipaRefused as error:
+            log(ERROR, "notify:", error)
+            continue
+        if seq_number in acknowledged:
+            tried.discard(seq_number)
+            log(INFO, "notify: result", seq_number, "acknowledged, removed from the card")
+
+
+def _untried(results, tried):
+    for _, value, raw in tlv.items(results):
+        seq_number = result_seq_number(value)
+        if seq_number not in tried:
+            return raw, seq_number
+    return None, None
+
+
+def result_seq_number(value):
+    """The seqNumber in the value of an EuiccPackageResult, None in an error."""
+    signed = tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30)  # some cards leave the A0 out
+    seq_number = tlv.find(signed, 0x83) if signed else None
+    return None if seq_number is None else tlv.integer(seq_number)
+
+
+async def _notifications(session):
+    all_taken = True
+    for seq_number in await session.es10.list_notifications():
+        pending = await session.es10.retrieve_notification(seq_number)
+        if pending is None:
+            continue
+        try:
+            await session.esipa.handle_notification(pending)
+        except EsipaRefused as error:
+            log(ERROR, "notify: notification", seq_number, "stays on the card:", error)
+            all_taken = False
+            continue
+        await session.es10.remove_notification(seq_number)
+        log(INFO, "notify: notification", seq_number, "delivered, removed from the card")
+    return all_taken
