@@ -55,3 +55,12 @@ def unix_time():
     if time.gmtime(0)[0] == 2000:  # most boards count from there
         now += _EPOCH_2000
     return now if now >= _CLOCK_SET else None
+
+
+def utc(year, month, day, hour, minute, second):
+    """Seconds since 1970 of a UTC date; time.mktime differs in epoch and zone from port to port."""
+    if month < 3:
+        year -= 1
+        month += 12
+    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day - 719469
+    return ((days * 24 + hour) * 60 + minute) * 60 + second

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
 from microipa.paths import firmware
 

@@ -1,0 +1,294 @@
+"""AT commands over a UART: one task reads lines, commands take turns, everything else is a URC.
+
+The UART is any stream with readinto, write and poll: machine.UART with timeout=0, or a pty.
+"""
+
+import asyncio
+from binascii import hexlify
+
+from ipa.compat import DEBUG, ERROR, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms
+from ipa.modem import ModemError
+
+_LINE = const(640)  # +CGLA with 258 bytes in hexadecimal, and room
+_LINES = const(16)
+_CHUNK = const(128)
+_HEX_SLICE = const(32)
+_TIMEOUT_MS = const(5000)
+_SYNC_MS = const(300)
+_SYNC_TRIES = const(10)
+_QUIET_MS = const(100)
+_EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
+_WRITE_MS = const(2)
+_ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
+
+
+class AtError(ModemError):
+    """The modem refused a command. `result` is its final line, `code` the number in it or None."""
+
+    def __init__(self, command, result):
+        super().__init__("%s: %s" % (command, result))
+        self.command = command
+        self.result = result
+        number = result[result.find(":") + 1 :].strip()
+        self.code = int(number) if number.isdigit() else None
+
+
+class AtTimeout(ModemError):
+    """No final answer in time: whether the modem did it is not known."""
+
+
+class AtOverflow(ModemError):
+    """A line without an end, more lines than a command has, more data than there is room for."""
+
+
+class At:
+    def __init__(self, uart, line_limit=_LINE):
+        self._uart = uart
+        self._stream = asyncio.StreamReader(uart)
+        self._task = None
+        self._line = bytearray(line_limit)
+        self._n = 0
+        self._skip = False  # the line was too long: drop what is left of it
+        self._urcs = {}
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._heard = ticks_ms()
+        self._unsure = False  # a late answer to an abandoned command may still come
+        self._pending = False
+        self._prompt = False  # waiting for "> "
+        self._prefix = None
+        self._lines = None
+        self._into = None
+        self._raw = 0  # bytes still to come that are data and not lines
+        self._result = None
+
+    def start(self):
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def stop(self):
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def on(self, prefix, handler):
+        """Call handler(rest of the line) for each unsolicited line that begins with prefix."""
+        self._urcs[prefix] = handler
+
+    async def sync(self, tries=_SYNC_TRIES):
+        """Find the modem awake and with nothing left to say of earlier commands. Raises AtTimeout."""
+        async with self._lock:
+            await self._sync(tries)
+
+    async def command(self, text, prefix=None, timeout_ms=_TIMEOUT_MS, apdu=None, payload=None, into=None):
+        """Send one command and wait for OK. Returns what followed prefix, one bytes a line.
+
+        prefix: lines of the answer begin with it; b"" takes every line that is no URC.
+        apdu: goes behind text in hexadecimal, with the closing quote (+CGLA).
+        payload: sent as it is once the modem prompts with ">".
+        into: the line of prefix gives a number, and so many raw bytes behind it land in this buffer.
+        Raises AtError, AtTimeout, AtOverflow.
+        """
+        async with self._lock:
+            if self._unsure:
+                await self._sync(_SYNC_TRIES)
+            deadline = ticks_add(ticks_ms(), timeout_ms)
+            self._begin(prefix, payload is not None, into)
+            try:
+                await self._write(text)
+                if apdu is not None:
+                    await self._write_hex(apdu)
+                await self._write(b"\r")
+                if payload is not None:
+                    await self._woken(text, deadline)
+                    if self._result is None:
+                        await self._write(payload)
+                while self._result is None:
+                    await self._woken(text, deadline)
+                return self._finish(text)
+            finally:
+                # Timed out, cancelled by the caller or not understood: its final line is still to come.
+                self._unsure = self._result is not True and not isinstance(self._result, str)
+                self._pending = self._prompt = False
+                self._raw = 0
+                self._into = self._lines = None
+
+    def _begin(self, prefix, prompt, into):
+        self._prefix = prefix
+        self._lines = []
+        self._prompt = prompt
+        self._into = into
+        self._raw = 0
+        self._result = None
+        self._wake.clear()
+        self._pending = True
+
+    def _finish(self, text):
+        result = self._result
+        if result is True:
+            return self._lines
+        if isinstance(result, ModemError):
+            raise result
+        raise AtError(_name(text), result)
+
+    async def _woken(self, text, deadline):
+        left = ticks_diff(deadline, ticks_ms())
+        try:
+            if left <= 0:
+                raise asyncio.TimeoutError
+            await wait_for_ms(self._wake.wait(), left)
+        except asyncio.TimeoutError:
+            raise AtTimeout("no answer to %s" % _name(text)) from None
+        self._wake.clear()
+
+    async def _sync(self, tries):
+        for _ in range(tries):
+            self._n = 0
+            self._begin(None, False, None)
+            try:
+                await self._write(b"AT\r")
+                await self._woken(b"AT", ticks_add(ticks_ms(), _SYNC_MS))
+                # That may have been the late answer. Hear the modem out.
+                while ticks_diff(ticks_ms(), self._heard) < _QUIET_MS:
+                    await sleep_ms(_QUIET_MS)
+                if self._result is True:
+                    self._unsure = False
+                    return
+            except AtTimeout:
+                pass
+            finally:
+                self._pending = False
+        raise AtTimeout("modem does not answer AT")
+
+    async def _write(self, data):
+        view = memoryview(data)
+        done = 0
+        while done < len(view):
+            n = self._uart.write(view[done:])
+            if n:
+                done += n
+            else:
+                await sleep_ms(_WRITE_MS)
+
+    async def _write_hex(self, data):
+        view = memoryview(data)
+        for i in range(0, len(view), _HEX_SLICE):
+            # Upper case: some basebands refuse the other.
+            await self._write(hexlify(view[i : i + _HEX_SLICE]).upper())
+        await self._write(b'"')
+
+    async def _run(self):
+        chunk = bytearray(_CHUNK)
+        while True:
+            try:
+                n = await self._stream.readinto(chunk)
+            except OSError:  # a pty whose other end is gone
+                n = 0
+            if not n:
+                await sleep_ms(_EMPTY_MS)
+                continue
+            self._heard = ticks_ms()
+            pos = 0
+            while pos < n:
+                pos = self._take_raw(chunk, pos, n) if self._raw else self._take_line(chunk, pos, n)
+
+    def _take_raw(self, chunk, pos, end):
+        count = min(self._raw, end - pos)
+        if self._into is not None:
+            self._into[self._n : self._n + count] = memoryview(chunk)[pos : pos + count]
+            self._n += count
+        self._raw -= count
+        if not self._raw:
+            self._n = 0
+        return pos + count
+
+    def _take_line(self, chunk, pos, end):
+        newline = chunk.find(b"\n", pos, end)
+        stop = end if newline < 0 else newline
+        count = stop - pos
+        if self._n + count > len(self._line):
+            if not self._skip:
+                self._skip = True
+                self._fail(AtOverflow("line of more than %d bytes" % len(self._line)))
+            self._n = 0
+        elif not self._skip:
+            self._line[self._n : self._n + count] = memoryview(chunk)[pos:stop]
+            self._n += count
+        if newline < 0:
+            self._look_for_prompt()
+            return end
+        n = self._n
+        self._n = 0
+        if self._skip:
+            self._skip = False
+        elif n:
+            line = bytes(memoryview(self._line)[:n]).strip()
+            if line:
+                self._dispatch(line)
+        return newline + 1
+
+    def _look_for_prompt(self):
+        if self._prompt and self._n and self._line[0] == 0x3E:  # ">", and no line end after it
+            self._prompt = False
+            self._n = 0
+            self._wake.set()
+
+    def _dispatch(self, line):
+        if self._pending and self._result is None and self._answer(line):
+            return
+        for prefix, handler in self._urcs.items():
+            if line.startswith(prefix):
+                try:
+                    handler(line[len(prefix) :].strip())
+                except (ValueError, IndexError):
+                    log(ERROR, "modem: unreadable", line)
+                return
+        if self._pending and self._prefix == b"" and not line.startswith(b"AT"):  # AT: our own echo
+            self._collect(line)
+        else:
+            log(DEBUG, "modem:", line)
+
+    def _answer(self, line):
+        """True when the line belongs to the pending command."""
+        if line == b"OK" or line == b"SEND OK":
+            self._result = True
+            self._wake.set()
+        elif line.startswith(_ERRORS):
+            self._fail("".join([chr(octet) for octet in line]))
+        elif self._prefix and line.startswith(self._prefix):
+            line = line[len(self._prefix) :].strip()
+            self._collect(line)
+            if self._into is not None:
+                self._expect_raw(line)
+        else:
+            return False
+        return True
+
+    def _collect(self, line):
+        if len(self._lines) < _LINES:
+            self._lines.append(line)
+        else:
+            self._fail(AtOverflow("answer of more than %d lines" % _LINES))
+
+    def _expect_raw(self, line):
+        number = line.split(b",")[0]
+        self._raw = int(number) if number.isdigit() else 0
+        if self._raw > len(self._into):
+            self._fail(AtOverflow("%d bytes where %d have room" % (self._raw, len(self._into))))
+            self._into = None  # and drop them
+
+    def _fail(self, result):
+        if self._pending and self._result is None:
+            self._result = result
+            self._wake.set()
+        else:
+            log(ERROR, "modem:", result)
+
+
+def _name(text):
+    """A command without its arguments: fit for a log."""
+    for i, octet in enumerate(text):
+        if octet in b"=?":
+            text = text[:i]
+            break
+    return bytes(text).decode()

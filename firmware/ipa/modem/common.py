@@ -1,0 +1,256 @@
+"""What modems of all families share (3GPP TS 27.007): registration, clock, identity, APDUs to the card."""
+
+import asyncio
+from binascii import unhexlify
+
+from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, utc, wait_for_ms
+from ipa.modem import ModemError
+from ipa.modem.at import At, AtError, AtTimeout
+
+ATTACH_MS = const(180000)
+_APDU_MS = const(60000)  # the last segment of a profile keeps a card busy for many seconds
+_RADIO_MS = const(20000)  # CFUN
+_REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem drops the network
+_CARD_READY_MS = const(15000)
+_ASK_AGAIN_MS = const(10000)  # a URC can get lost
+_POLL_MS = const(500)
+_LEFT_OPEN = (b"1", b"2", b"3")
+_STATES = ("not registered", "registered", "searching", "denied", "unknown", "roaming")
+
+
+class NoRegistration(ModemError):
+    """No network in time; the message has the last state."""
+
+
+class NoCard(ModemError):
+    """No card that answers, or a card that wants a PIN."""
+
+
+class ChannelError(ModemError):
+    """The card in the modem gives no logical channel to an application, or the modem garbles its answers."""
+
+
+class Modem:
+    """A family adds `_activate()` and `udp()`. `board` needs modem_power() only."""
+
+    def __init__(self, uart, board=None):
+        self.at = At(uart)
+        self.carrier = Carrier(self)
+        self._board = board
+        self._apn = ""
+        self._state = 0
+        self._lost = False  # the network was gone since the last attach, refresh or socket
+        self._changed = asyncio.Event()
+        self.at.on(b"+CEREG:", self._on_cereg)
+
+    async def start(self):
+        """Talk to the modem, after its power key when it does not answer. Raises AtTimeout."""
+        self.at.start()
+        try:
+            await self.at.sync()
+        except AtTimeout:
+            if self._board is None:
+                raise
+            log(INFO, "modem: silent, pressing its power key")
+            pulse = self._board.modem_power()
+            if pulse is not None:
+                await pulse
+            await self.at.sync()
+        await self.at.command(b"ATE0")
+        await self.at.command(b"AT+CMEE=1")
+        await self.at.command(b"AT+CEREG=1")
+        await self.try_command(b"AT+CTZU=3")  # the network sets the clock, to local time with its zone
+
+    async def try_command(self, text):
+        """A command that not every firmware has."""
+        try:
+            await self.at.command(text)
+        except AtError as error:
+            log(INFO, "modem:", error)
+
+    async def attach(self, apn, timeout_ms=ATTACH_MS):
+        """Register and open a data connection. Raises NoRegistration, AtError, AtTimeout."""
+        self._apn = apn
+        deadline = ticks_add(ticks_ms(), timeout_ms)
+        await self.at.command(b"AT+CFUN=1", timeout_ms=_RADIO_MS)
+        await self._register(deadline)
+        await self._activate()
+        self._lost = False
+
+    async def refresh(self, timeout_ms=ATTACH_MS):
+        """After the card switched profiles: wait for the network of the new one and open data again.
+
+        A modem that does not follow the card's REFRESH by itself gets its radio switched off and on.
+        Sockets of before are dead. Raises as attach.
+        """
+        deadline = ticks_add(ticks_ms(), timeout_ms)
+        started = ticks_add(ticks_ms(), min(timeout_ms, _REFRESH_STARTS_MS))
+        while not self._lost and ticks_diff(started, ticks_ms()) > 0:
+            await self._change(ticks_diff(started, ticks_ms()))
+        if not self._lost:
+            log(INFO, "modem: stays on the old profile, radio off and on")
+            await self.power_cycle_card()
+        await self._register(deadline)
+        await self._activate()
+        self._lost = False
+
+    async def power_cycle_card(self):
+        """Radio and card off and on. Raises NoCard when the card is not back in time."""
+        await self.at.command(b"AT+CFUN=0", timeout_ms=_RADIO_MS)
+        await self.at.command(b"AT+CFUN=1", timeout_ms=_RADIO_MS)
+        deadline = ticks_add(ticks_ms(), _CARD_READY_MS)
+        while True:
+            try:
+                state = await self.at.command(b"AT+CPIN?", prefix=b"+CPIN:")
+            except AtError as error:
+                state = [error.result.encode()]
+            if state == [b"READY"]:
+                return
+            if ticks_diff(deadline, ticks_ms()) <= 0:
+                raise NoCard("card: %s" % state)
+            await sleep_ms(_POLL_MS)
+
+    def registered(self):
+        return self._state in (1, 5)
+
+    async def clock(self):
+        """Network time as seconds since 1970, None while the modem has none."""
+        line = await self._line(b"AT+CCLK?", b"+CCLK:")  # "26/08/19,14:03:59+08", zone in quarters of an hour
+        text = line.strip(b'"')
+        try:
+            year, month, day = [int(part) for part in text[:8].split(b"/")]
+            hour, minute, second = [int(part) for part in text[9:17].split(b":")]
+            zone = int(text[17:]) if len(text) > 17 else 0
+        except ValueError:
+            return None
+        # A clock that nobody set counts from 1970 or 1980, written 70 or 80.
+        if not 25 <= year < 70:
+            return None
+        return utc(2000 + year, month, day, hour, minute, second) - zone * 900
+
+    async def imei(self):
+        line = await self._line(b"AT+CGSN", b"")
+        if not line.isdigit():
+            raise ModemError("IMEI is not a number: %s" % line)
+        return line.decode()
+
+    async def plmn(self):
+        """The network we are on as SGP.32 wants it (3GPP TS 24.008 10.5.1.13), None without one."""
+        await self.at.command(b"AT+COPS=3,2")
+        fields = (await self._line(b"AT+COPS?", b"+COPS:")).split(b",")
+        digits = fields[2].strip(b'"') if len(fields) > 2 else b""
+        if len(digits) not in (5, 6) or not digits.isdigit():
+            return None
+        d = [octet - 0x30 for octet in digits]
+        third = d[5] if len(d) == 6 else 0xF
+        return bytes((d[1] << 4 | d[0], third << 4 | d[2], d[4] << 4 | d[3]))
+
+    async def _line(self, text, prefix):
+        lines = await self.at.command(text, prefix=prefix)
+        if not lines:
+            raise ModemError("no answer in %s" % text.decode())
+        return lines[-1]
+
+    async def _register(self, deadline):
+        while True:
+            self._on_cereg(await self._line(b"AT+CEREG?", b"+CEREG:"))
+            if not self.registered():
+                left = ticks_diff(deadline, ticks_ms())
+                if left <= 0:
+                    raise NoRegistration("modem: %s" % _STATES[min(self._state, 4)])
+                await self._change(min(left, _ASK_AGAIN_MS))
+            if self.registered():
+                return
+
+    async def _change(self, timeout_ms):
+        self._changed.clear()
+        try:
+            await wait_for_ms(self._changed.wait(), timeout_ms)
+        except asyncio.TimeoutError:
+            pass
+
+    def _on_cereg(self, rest):
+        fields = rest.split(b",")
+        # The answer to a question begins with the reporting mode; in a URC a quoted area code comes second.
+        state = int(fields[1] if len(fields) > 1 and fields[1].isdigit() else fields[0])
+        if self.registered() and state not in (1, 5):
+            self._lost = True
+        if state != self._state:
+            log(INFO, "modem:", _STATES[state] if state < len(_STATES) else state)
+        self._state = state
+        self._changed.set()
+
+
+class Carrier:
+    """APDUs to one application of the card over a logical channel whose number the modem owns (8.45-8.47)."""
+
+    def __init__(self, modem):
+        self._modem = modem
+        self._session = None
+
+    async def open(self, aid):
+        """Open a channel to aid. Returns b"": +CCHO keeps the answer to SELECT to itself.
+
+        Raises ChannelError when the card has no such application or no channel to give.
+        """
+        await self.close()
+        try:
+            self._session = await self._open(aid)
+        except AtError:
+            # Channels that a run before ours left open may be all the card has.
+            for session in _LEFT_OPEN:
+                await self._close(session)
+            try:
+                self._session = await self._open(aid)
+            except AtError as error:
+                raise ChannelError(str(error)) from None
+        return b""
+
+    async def transmit(self, apdu):
+        """One command, one answer with its status word. CLA without channel bits.
+
+        Raises AtError when the modem refuses to carry it, ChannelError when its answer is unreadable.
+        """
+        if self._session is None:
+            raise ChannelError("no channel open")
+        text = b'AT+CGLA=%s,%d,"' % (self._session, 2 * len(apdu))
+        lines = await self._modem.at.command(text, prefix=b"+CGLA:", apdu=apdu, timeout_ms=_APDU_MS)
+        if not lines:
+            raise ChannelError("no answer in +CGLA")
+        line = lines[-1]
+        comma = line.find(b",")
+        digits = memoryview(line)[comma + 1 :]
+        if len(digits) and digits[0] == 0x22:
+            digits = digits[1:-1]
+        try:
+            if int(line[:comma]) != len(digits) or len(digits) < 4:
+                raise ValueError
+            return unhexlify(digits)
+        except ValueError:
+            raise ChannelError("unreadable +CGLA of %d characters" % len(line)) from None
+
+    async def close(self):
+        """Close the channel; none is open afterwards, even when the card lost it before."""
+        session = self._session
+        self._session = None
+        if session is not None:
+            await self._close(session)
+
+    async def reset(self):
+        """Reset the card. The modem has no command for it alone: the network is gone as well."""
+        self._session = None
+        await self._modem.power_cycle_card()
+
+    async def _open(self, aid):
+        lines = await self._modem.at.command(b'AT+CCHO="', prefix=b"", apdu=aid, timeout_ms=_APDU_MS)
+        # An opaque handle, with "+CCHO:" before it or, in some modems, without.
+        session = lines[-1].replace(b"+CCHO:", b"").strip().strip(b'"') if lines else b""
+        if not session:
+            raise ChannelError("no session in +CCHO")
+        return session
+
+    async def _close(self, session):
+        try:
+            await self._modem.at.command(b"AT+CCHC=%s" % session)
+        except AtError:
+            pass  # it was not open any more, which is what we want

@@ -1,0 +1,232 @@
+"""ipa.modem.at over a pty: one line engine for answers, URCs, prompts and raw data (V.250, TS 27.007)."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from conftest import Run
+from pty_modem import OK, PtyModem
+
+START = """
+import asyncio, sys
+from ipa.modem.at import At, AtError, AtOverflow, AtTimeout
+at = At(open(sys.argv[1], "r+b", 0))
+heard = []
+at.on(b"+CEREG:", heard.append)
+
+async def failing(awaitable):
+    try:
+        print("no error", await awaitable)
+    except (AtError, AtOverflow, AtTimeout) as error:
+        print(type(error).__name__, error)
+
+async def body():
+"""
+END = """
+async def main():
+    at.start()
+    await body()
+    at.stop()
+asyncio.run(main())
+"""
+
+
+def script(body: str) -> str:
+    return START + body + END
+
+
+@pytest.mark.parametrize("echo", [False, True])
+async def test_an_answer_is_the_lines_with_its_prefix_and_urcs_go_elsewhere(
+        micropython: Run, echo: bool) -> None:
+    answers = {b"AT+QIACT?": b'\r\n+QIACT: 1,1,1,"10.0.0.1"\r\n\r\n+CEREG: 2\r\n+QIACT: 2,0\r\n' + OK,
+               b"AT+CGSN": b"\r\n+CEREG: 1\r\n\r\n867223026000000\r\n" + OK}
+    async with PtyModem(answers.get, echo=echo) as modem:
+        out = await micropython(script("""
+    print(await at.command(b"AT+QIACT?", prefix=b"+QIACT:"))
+    print(await at.command(b"AT+CGSN", prefix=b""))
+    print(heard)
+"""), modem.path)
+    assert out.splitlines() == ["[b'1,1,1,\"10.0.0.1\"', b'2,0']", "[b'867223026000000']", "[b'2', b'1']"]
+
+
+async def test_errors_carry_the_final_line_and_its_number(micropython: Run) -> None:
+    answers = {b"AT+CPIN?": b"\r\n+CME ERROR: 13\r\n", b"AT+CMGS=1": b"\r\n+CMS ERROR: 500\r\n",
+               b"AT+X": b"\r\nERROR\r\n", b"AT+Y": b"\r\n+CME ERROR: SIM b\xffsy\r\n"}
+    async with PtyModem(answers.get) as modem:
+        out = await micropython(script("""
+    for text in (b"AT+CPIN?", b"AT+CMGS=1", b"AT+X", b"AT+Y"):
+        try:
+            await at.command(text)
+        except AtError as error:
+            print(error.command, error.code)
+"""), modem.path)
+    assert out.splitlines() == ["AT+CPIN 13", "AT+CMGS 500", "AT+X None", "AT+Y None"]
+
+
+async def test_commands_of_several_tasks_take_turns(micropython: Run) -> None:
+    async with PtyModem(lambda line: b"\r\n+N: " + line[-1:] + b"\r\n" + OK) as modem:
+        out = await micropython(script("""
+    async def ask(n):
+        return await at.command(b"AT+N=%d" % n, prefix=b"+N:")
+    print(await asyncio.gather(*[ask(n) for n in range(6)]))
+"""), modem.path)
+    assert out.strip() == "[[b'0'], [b'1'], [b'2'], [b'3'], [b'4'], [b'5']]"
+
+
+async def test_a_prompt_is_answered_with_the_payload_whatever_bytes_it_has(micropython: Run) -> None:
+    payload = bytes(range(256)) * 5
+    got = []
+
+    def answer(line: bytes) -> bytes:
+        if line == b"AT+REFUSE":
+            return b"\r\nERROR\r\n"
+        modem.binary = len(payload)
+        return b"\r\n> "
+
+    def data(received: bytes) -> bytes:
+        got.append(received)
+        return b"\r\nSEND OK\r\n"
+
+    async with PtyModem(answer, data) as modem:
+        out = await micropython(script("""
+    payload = bytes(range(256)) * 5
+    print(await at.command(b"AT+QISEND=0,1280", payload=payload))
+    await failing(at.command(b"AT+REFUSE", payload=payload))
+    await at.command(b"AT+QISEND=0,1280", payload=memoryview(payload))
+"""), modem.path)
+    assert got == [payload, payload]
+    assert out.splitlines() == ["[]", "AtError AT+REFUSE: ERROR"]
+
+
+async def test_raw_data_lands_in_the_callers_buffer(micropython: Run) -> None:
+    raw = b"\r\nOK\r\n\r\nERROR\r\n> " + bytes(range(256)) * 3
+    answers = {b"AT+QIRD=0": b"\r\n+QIRD: %d\r\n" % len(raw) + raw + b"\r\n" + OK,
+               b"AT+QIRD=1": b"\r\n+QIRD: 0\r\n" + OK, b"AT": OK,
+               b"AT+QIRD=2": b"\r\n+QIRD: 4\r\nabcd\r\n" + OK,
+               b"AT+QIRD=3": b"\r\n+QIRD: 5\r\n\r\nOK\r" + b"\n" + OK}
+    async with PtyModem(answers.get) as modem:
+        out = await micropython(script("""
+    buf = bytearray(900)
+    print(await at.command(b"AT+QIRD=0", prefix=b"+QIRD:", into=buf))
+    print(bytes(buf[:785]).hex())
+    print(await at.command(b"AT+QIRD=1", prefix=b"+QIRD:", into=buf))
+    await failing(at.command(b"AT+QIRD=2", prefix=b"+QIRD:", into=bytearray(3)))
+    print(await at.command(b"AT+QIRD=2", prefix=b"+QIRD:", into=buf), bytes(buf[:4]))
+"""), modem.path)
+    assert out.splitlines() == [
+        f"[b'{len(raw)}']", raw.hex(), "[b'0']", "AtOverflow 4 bytes where 3 have room", "[b'4'] b'abcd'"]
+
+
+async def test_apdus_go_out_in_upper_case_hexadecimal(micropython: Run) -> None:
+    async with PtyModem(lambda line: OK) as modem:
+        await micropython(script("""
+    await at.command(b'AT+CGLA=1,520,"', apdu=memoryview(bytes(range(256)) + b"abcd"))
+"""), modem.path)
+    assert modem.lines == [b'AT+CGLA=1,520,"' + (bytes(range(256)) + b"abcd").hex().upper().encode() + b'"']
+
+
+async def test_a_line_that_never_ends_fails_the_command_and_the_next_one_works(micropython: Run) -> None:
+    def answer(line: bytes) -> bytes | None:
+        if line == b"AT+LONG":
+            return b"\r\n+X: " + b"a" * 3000
+        return {b"AT": b"aaaa" + OK, b"AT+NEXT": b"\r\n+X: 1\r\n" + OK}.get(line)
+
+    async with PtyModem(answer) as modem:
+        out = await micropython(script("""
+    await failing(at.command(b"AT+LONG", prefix=b"+X:"))
+    print(await at.command(b"AT+NEXT", prefix=b"+X:"))
+"""), modem.path)
+    assert out.splitlines() == ["AtOverflow line of more than 640 bytes", "[b'1']"]
+
+
+async def test_an_answer_that_never_ends_fails_the_command(micropython: Run) -> None:
+    answers = {b"AT+MANY": b"+X: 1\r\n" * 30 + OK, b"AT": OK}
+    async with PtyModem(answers.get) as modem:
+        out = await micropython(script("""
+    await failing(at.command(b"AT+MANY", prefix=b"+X:"))
+    await at.command(b"AT")
+"""), modem.path)
+    assert "AtOverflow answer of more than 16 lines" in out
+
+
+async def test_the_late_answer_to_an_abandoned_command_is_not_taken_for_the_next(micropython: Run) -> None:
+    late = []
+
+    def answer(line: bytes) -> bytes | None:
+        if line == b"AT+SLOW":
+            late.append(b"\r\n+X: late\r\n\r\nERROR\r\n")
+            return None
+        if line == b"AT":  # the modem was busy until now
+            return (late.pop() if late else b"") + OK
+        return b"\r\n+X: 2\r\n" + OK
+
+    async with PtyModem(answer) as modem:
+        out = await micropython(script("""
+    await failing(at.command(b"AT+SLOW", prefix=b"+X:", timeout_ms=50))
+    try:
+        await at.sync()
+        await asyncio.wait_for_ms(at.command(b"AT+SLOW"), 50)
+    except asyncio.TimeoutError:
+        print("cancelled")
+    print(await at.command(b"AT+FAST", prefix=b"+X:"))
+"""), modem.path)
+    assert out.splitlines()[0] == "AtTimeout no answer to AT+SLOW"
+    assert out.splitlines()[-2:] == ["cancelled", "[b'2']"]
+
+
+async def test_a_silent_modem_is_named(micropython: Run) -> None:
+    async with PtyModem(lambda line: None) as modem:
+        out = await micropython(script("""
+    await failing(at.sync(2))
+    await failing(at.command(b"AT+QISEND=0,4", payload=b"abcd", timeout_ms=50))
+"""), modem.path)
+    assert out.splitlines() == ["AtTimeout modem does not answer AT", "AtTimeout no answer to AT+QISEND"]
+
+
+async def test_a_waiting_command_lets_the_application_run(micropython: Run) -> None:
+    async with PtyModem(lambda line: None) as modem:
+        out = await micropython(script("""
+    import time
+    worst = ticks = 0
+    async def application():
+        nonlocal worst, ticks
+        while True:
+            before = time.ticks_ms()
+            await asyncio.sleep_ms(5)
+            worst = max(worst, time.ticks_diff(time.ticks_ms(), before))
+            ticks += 1
+    task = asyncio.create_task(application())
+    cpu = time.clock()
+    await failing(at.command(b"AT+SLOW", timeout_ms=300))
+    print(ticks > 20, worst < 200, time.clock() - cpu < 0.15)
+    task.cancel()
+"""), modem.path)
+    assert out.splitlines()[-1] == "True True True"
+
+
+async def test_random_bytes_never_stop_the_engine(micropython: Run) -> None:
+    dice = random.Random(7)
+    noise = [b"\r\n", b"+QIRD: 9999999999\r\n", b"+QIRD: -1\r\n", b"OK", b"ERROR", b"> ", b"+CEREG:\r\n",
+             b"\n", b"AT"]
+
+    def answer(line: bytes) -> bytes:
+        if line == b"AT":
+            return b"\r\n" + OK
+        return b"".join(dice.choice([*noise, dice.randbytes(20)]) for _ in range(20))
+
+    async with PtyModem(answer) as modem:
+        out = await micropython(script("""
+    from ipa import compat
+    compat.log_level = 0
+    buf = bytearray(100)
+    at.on(b"+CEREG:", int)
+    for n in range(20):
+        try:
+            await at.command(b"AT+QIRD=%d" % n, prefix=b"+QIRD:", into=buf, timeout_ms=20)
+        except (AtError, AtOverflow, AtTimeout):
+            pass
+    await at.sync()
+    print("alive")
+"""), modem.path)
+    assert out.strip() == "alive"
