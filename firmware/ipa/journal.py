@@ -1,7 +1,7 @@
 """What must survive a power cut and the card cannot know: the running download, a switch under way.
 
-A file of two lines, CRC and JSON. It is written whole to a second file which then takes the first one's name, so
-that after a cut the old state or the new one is there. What its CRC does not confirm is never believed.
+A file of two lines, CRC and JSON. It is written whole to a second file which then takes the first one's name,
+so that after a cut the old state or the new one is there. What its CRC does not confirm is never believed.
 """
 
 import json

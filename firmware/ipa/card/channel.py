@@ -56,26 +56,21 @@ class Channel:
         self._get_response = bytearray(b"\x00\xc0\x00\x00\x00")
         self._response = bytearray(_RESPONSE)
         self._length = 0
-        self.proactive = False  # 91xx seen: the card has a proactive command (REFRESH) for the terminal
+        self.is_open = False
 
     async def open(self):
-        """Returns the FCI of the ISD-R. Without one the card is no eUICC and the carrier says so."""
-        fci = await self._carrier.open(ISD_R)
-        self._length = 0
+        """Raises what the carrier raises when the card has no ISD-R."""
+        self.is_open = False
+        await self._carrier.open(ISD_R)
         sw = await self._command(_TERMINAL_CAPABILITY)
         if sw != 0x9000:
             # Many modems send it themselves at power-on and let it through no more.
             log(DEBUG, "card: {:04X} to TERMINAL CAPABILITY".format(sw))
-        self.proactive = False
-        return fci
+        self.is_open = True
 
     async def close(self):
+        self.is_open = False
         await self._carrier.close()
-
-    async def reset(self):
-        """Channel, ES10 session and anything half loaded are gone afterwards."""
-        await self._carrier.reset()
-        self.proactive = False
 
     async def store(self, *parts, stream=None, length=0):
         """One ES10 command: the parts, then `length` bytes of `stream` (anything with `async readinto`).
@@ -141,8 +136,7 @@ class Channel:
             elif sw1 == 0x6C:
                 apdu = self._with_le(apdu, sw2)
             elif sw1 == 0x91:
-                self.proactive = True
-                return 0x9000
+                return 0x9000  # and a proactive command waits, which is the modem's to fetch
             else:
                 return sw1 << 8 | sw2
         raise CardError("the answer has no end")

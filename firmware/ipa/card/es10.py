@@ -104,7 +104,6 @@ class Es10:
 
     async def load_euicc_package(self, stream, length):
         """5.9.1: the eIM's BF51 unchanged; `stream` stands behind its header. Returns BF51{A0|A1|A2}."""
-        self.channel.proactive = False
         return await self._call(_LOAD_EUICC_PACKAGE, stream=stream, length=length)
 
     # Notifications and results

@@ -31,7 +31,7 @@ _LOG_EVERY = const(2048)
 
 
 class DownloadFailed(Exception):
-    """`cancel`: the CancelSessionReason where there is a session to cancel. `response`: what the card said."""
+    """`cancel`: the CancelSessionReason, for where there is a session. `response`: what the card said."""
 
     def __init__(self, reason, cancel=None, response=b""):
         super().__init__(reason)

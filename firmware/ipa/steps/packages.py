@@ -7,6 +7,12 @@ from ipa.compat import ERROR, INFO, const, log
 from ipa.net.esipa import EUICC_PACKAGE, IPA_EUICC_DATA, PROFILE_DOWNLOAD_TRIGGER
 from ipa.steps import InvalidPackage, download, notify
 
+NAMES = {
+    EUICC_PACKAGE: "an eUICC package",
+    IPA_EUICC_DATA: "a data request",
+    PROFILE_DOWNLOAD_TRIGGER: "a download trigger",
+}
+
 # EimPackageResultErrorCode
 _INVALID_PACKAGE_FORMAT = const(1)
 _UNKNOWN_PACKAGE = const(2)

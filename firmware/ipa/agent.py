@@ -1,0 +1,222 @@
+"""The assistant itself: when it talks to the eIM, and how it begins again after a power cut or a failure.
+
+One poll is the eIM package retrieval of 3.1.1.1 to its end, in one DTLS association. A profile switch ends
+the association: the card's REFRESH cuts the network off, and the result travels over the new profile.
+"""
+
+import asyncio
+import gc
+import os
+
+from ipa import tlv
+from ipa.card.channel import CardError, Channel
+from ipa.card.es10 import Es10
+from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms
+from ipa.modem import ModemError
+from ipa.net.coap import Coap, CoapTimeout
+from ipa.net.dtls import Dtls, DtlsError
+from ipa.net.esipa import Esipa, EsipaError
+from ipa.steps import Session, device_info, digits, notify, packages
+
+_COAPS_PORT = const(5684)
+_LARGEST_CONFIGURATION = const(4096)
+_MOST_DOUBLINGS = const(12)
+_LONGEST_SLEEP_S = const(3600)  # ticks of 32-bit ports wrap after days
+_NETWORK_TRIES = const(2)  # so many failures of the network before the modem begins again as well
+
+# What a conversation turned out to be
+_IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
+_UNFINISHED = const(1)
+_SWITCH = const(2)  # the enabled profile changes
+
+_NETWORK_FAILURES = (CoapTimeout, DtlsError)
+
+
+class EimUnknown(Exception):
+    """Neither card nor file tells which eIM to ask, where it is, or how to recognise it."""
+
+
+_FAILURES = (
+    ModemError, CardError, EimUnknown, EsipaError, tlv.TlvError, OSError, MemoryError, asyncio.TimeoutError,
+) + _NETWORK_FAILURES  # fmt: skip
+
+
+class Eim:
+    """What an EimConfigurationData says of an eIM: its id, its address and how to trust its server."""
+
+    def __init__(self, configuration):
+        eim_id = tlv.find(configuration, 0x80)
+        name = tlv.find(configuration, 0x81)
+        if eim_id is None or name is None:
+            raise EimUnknown("eIM configuration without eimId or eimFqdn")
+        self.eim_id = bytes(eim_id)
+        self.host, _, port = str(name, "utf-8").partition(":")
+        if port and not port.isdigit():
+            raise EimUnknown("the port in eimFqdn is {}".format(port))
+        self.port = int(port) if port else _COAPS_PORT
+        key = tlv.find(configuration, 0xA6, 0xA0)
+        certificate = tlv.find(configuration, 0xA6, 0xA1)
+        if key is not None:
+            self.trust = ("pin", _sequence(key))
+        elif certificate is not None:
+            self.trust = ("ca", _sequence(certificate))
+        else:
+            raise EimUnknown("eIM configuration without trustedPublicKeyDataTls: no server can be trusted")
+
+
+class Agent:
+    """`modem`: a driver of ipa.modem; `settings`: from config.load; `board`: set_clock(seconds) is enough."""
+
+    def __init__(self, modem, settings, journal, board):
+        self._modem = modem
+        self._settings = settings
+        self._journal = journal
+        self._board = board
+        self._channel = Channel(modem.carrier, settings["segment"])
+        self._es10 = Es10(self._channel)
+        self._ready = False
+        self._eid = self._eim = self._device_info = self._plmn = None
+
+    async def run(self):
+        """Poll for ever; with stop_when_idle until nothing is left to do."""
+        failures = 0
+        while True:
+            try:
+                if not self._ready:
+                    await self._boot()
+                idle = await self.poll()
+                failures = 0
+                if idle and self._settings["stop_when_idle"]:
+                    log(INFO, "agent: nothing left to do")
+                    return
+                wait = self._settings["poll_interval_s"] * 1000
+            except _FAILURES as error:
+                failures += 1
+                log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
+                self._ready = isinstance(error, _NETWORK_FAILURES) and failures <= _NETWORK_TRIES
+                wait = self._back_off(failures)
+                log(INFO, "agent: next try in {:.0f} s".format(wait / 1000))
+            gc.collect()
+            await _sleep(wait)
+
+    def _back_off(self, failures):
+        """Milliseconds: doubling, and never the same for all devices of a fleet."""
+        seconds = self._settings["backoff_s"] << min(failures - 1, _MOST_DOUBLINGS)
+        wait = min(seconds, self._settings["backoff_max_s"]) * 1000
+        return wait * (192 + os.urandom(1)[0] // 2) // 256  # 75 to 125 per cent
+
+    async def _boot(self):
+        """From an unknown state of modem and card to a registered device that knows its eIM."""
+        if self._journal.get("switch"):
+            log(INFO, "boot: a profile switch was under way, its result goes out first")
+        if self._journal.get("download") is not None:
+            log(INFO, "boot: a download was cut off, the eIM will offer it again")
+        await self._modem.start()
+        # Ends half an ES10 session, and commits a switch that still waits for its REFRESH.
+        await self._modem.carrier.reset()
+        await self._channel.open()
+        self._eid = await self._es10.get_eid()
+        log(INFO, "card: EID", "".join("{:02x}".format(octet) for octet in self._eid))
+        self._eim = await self._find_eim()
+        log(INFO, "card: eIM", self._eim.host)
+        await self._log_profiles()
+        self._device_info = device_info(await self._modem.imei())
+        await self._attach()
+        seconds = await self._modem.clock()
+        if seconds is None:
+            log(INFO, "boot: the network gives no time")
+        else:
+            self._board.set_clock(seconds)
+            log(INFO, "boot: clock set from the network")
+        self._ready = True
+
+    async def _find_eim(self):
+        configuration = await self._es10.find_eim()
+        if configuration is None:
+            path = self._settings["eim_file"]
+            try:
+                with open(path, "rb") as file:
+                    initial = file.read(_LARGEST_CONFIGURATION)
+            except OSError:
+                raise EimUnknown("the card knows no eIM and there is no {}".format(path)) from None
+            await self._es10.add_initial_eim(initial)
+            log(INFO, "card: eIM added from", path)
+            configuration = await self._es10.find_eim()
+            if configuration is None:
+                raise EimUnknown("the card took the eIM and does not know it")
+        return Eim(configuration)
+
+    async def _attach(self):
+        await self._modem.attach(self._settings["apn"], self._settings["attach_timeout_s"] * 1000)
+        self._plmn = await self._modem.plmn()
+
+    async def poll(self):
+        """Everything the eIM has, over as many profiles as it takes. True when nothing is left to do."""
+        if not self._modem.registered():
+            await self._attach()
+        for _ in range(self._settings["packages_per_poll"]):
+            if not self._channel.is_open:
+                await self._channel.open()
+            gc.collect()  # DTLS wants one block of 17 kB
+            outcome = await self._converse()
+            if outcome != _SWITCH:
+                break
+            self._journal.set(switch=True)
+            await self._switch()
+        await self._channel.close()
+        return outcome == _IDLE
+
+    async def _switch(self):
+        """Let the card's REFRESH happen and come back on the profile it enabled."""
+        await self._modem.refresh(self._settings["attach_timeout_s"] * 1000)
+        await self._channel.open()
+        await self._log_profiles()
+        self._plmn = await self._modem.plmn()
+
+    async def _converse(self):
+        """One association: what waits on the card first, then package after package."""
+        eim = self._eim
+        dtls = Dtls(await self._modem.udp(eim.host, eim.port), eim.host, eim.trust)
+        try:
+            await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
+            log(INFO, "poll: DTLS with", eim.host)
+            esipa = Esipa(Coap(dtls))
+            session = Session(self._eid, eim.eim_id, self._es10, esipa, self._device_info, self._journal)
+            clean = await notify.deliver(session)
+            self._journal.set(switch=None)
+            for number in range(self._settings["packages_per_poll"]):
+                package = await esipa.get_eim_package(self._eid, self._plmn)
+                if package is None:
+                    log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")
+                    if number:
+                        clean = await notify.deliver(session)
+                    return _IDLE if clean else _UNFINISHED
+                log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
+                if await packages.execute(session, package):
+                    return _SWITCH
+            return _UNFINISHED
+        finally:
+            dtls.close()
+
+    async def _log_profiles(self):
+        try:
+            answer = await self._es10.get_profiles_info(b"\x5a\x9f\x70")
+            for tag, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0) or b""):
+                iccid, state = tlv.find(value, 0x5A), tlv.find(value, 0x9F70)
+                if tag == 0xE3 and iccid and state:
+                    log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")
+        except CardError as error:
+            log(DEBUG, "card:", error)  # only a line in the log
+
+
+def _sequence(body):
+    """Give a body under an IMPLICIT tag its SEQUENCE header back; some stacks leave it on."""
+    _, _, end = tlv.header(body)
+    return bytes(body) if end == len(body) else tlv.encode(0x30, body)
+
+
+async def _sleep(ms):
+    while ms > 0:
+        step = min(ms, _LONGEST_SLEEP_S * 1000)
+        await sleep_ms(step)
+        ms -= step

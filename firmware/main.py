@@ -1,0 +1,35 @@
+"""Boot: board -> modem -> agent. Copy this file into your product and put your coroutines beside the agent."""
+
+import asyncio
+
+from board import Board
+from ipa import compat, config
+from ipa.agent import Agent
+from ipa.journal import Journal
+from ipa.modem.quectel import Bg95
+
+
+async def application(tick_ms):
+    """Where the product's own work goes. This one only watches that the assistant leaves it room."""
+    longest = 0
+    while True:
+        before = compat.ticks_ms()
+        await compat.sleep_ms(tick_ms)
+        gap = compat.ticks_diff(compat.ticks_ms(), before)
+        if gap > longest:
+            longest = gap
+            compat.log(compat.INFO, "app: longest gap", gap, "ms")
+
+
+async def main():
+    settings = config.load("ipa.json")
+    compat.log_level = settings["log_level"]
+    board = Board()
+    modem = Bg95(board.uart(), board)
+    agent = Agent(modem, settings, Journal(settings["journal_file"]), board)
+    if settings["app_tick_ms"]:
+        ticking = asyncio.create_task(application(settings["app_tick_ms"]))  # noqa: F841, RUF006
+    await agent.run()
+
+
+asyncio.run(main())
