@@ -40,7 +40,7 @@ def find_micropython() -> list[str]:
         if not _is_fit(chosen):
             raise MicroPythonMissing(
                 f"MICROPYTHON={chosen} is not a MicroPython 1.26 or later whose tls module has DTLS: "
-                "unset it, or build the unix port of https://github.com/micropython/micropython and name that."
+                "unset it, or build the unix port of https://github.com/micropython/micropython and name it."
             )
         return [chosen]
     beside = Path(sys.executable).parent / "micropython"

@@ -1,0 +1,7 @@
+"""A modem that talks AT on a pseudo terminal, with a card in its slot and a radio at its antenna."""
+
+from microipa.modem.quirks import QUIRKS, UnknownQuirk
+from microipa.modem.sim import Card
+from microipa.modem.virtual import DIALECTS, UnknownDialect, VirtualModem
+
+__all__ = ["DIALECTS", "QUIRKS", "Card", "UnknownDialect", "UnknownQuirk", "VirtualModem"]

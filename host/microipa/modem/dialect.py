@@ -1,0 +1,34 @@
+"""What one modem family has of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from microipa.modem.commands import CommandTable
+from microipa.modem.sockets import Connection
+
+if TYPE_CHECKING:
+    from microipa.modem.virtual import VirtualModem
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A modem family: who it is, what it answers to, how it tells of data and of a lost context.
+
+    ``ready`` is the line after boot. Times in seconds of the true modem, except ``data_timeout_s``, which is
+    how long the modem waits, on the real clock, for the bytes it has asked for.
+    """
+
+    name: str
+    maker: str
+    model: str
+    revision: str
+    ready: str
+    commands: CommandTable
+    contexts: range
+    on_data: Callable[[VirtualModem, Connection], None]
+    on_context_lost: Callable[[VirtualModem, int], None]
+    boot_s: float = 2.5
+    data_timeout_s: float = 5.0

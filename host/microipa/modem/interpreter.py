@@ -1,0 +1,171 @@
+"""From bytes on the line to commands, and back: lines, echo, results, unsolicited lines, data mode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from microipa.modem.commands import CME_TEXT, CommandFailed, Request, parse_line
+from microipa.modem.quirks import Behaviour
+from microipa.trace import Trace
+
+LINE_LIMIT = 4096
+"""Characters of a command line; a longer one is answered with ERROR and forgotten."""
+INPUT_LIMIT = 16 * 1024
+"""Bytes that may wait while a command runs; the rest is lost, as in a UART that overruns."""
+_URC_LIMIT = 64
+_CR, _LF, _BACKSPACE = b"\r", b"\n", b"\x08"
+_BABBLE = b"\xffx" * 512
+_BABBLES = 64
+
+Execute = Callable[[Request], Awaitable[None]]
+
+
+class Interpreter:
+    """One command at a time; unsolicited lines wait until it has ended."""
+
+    def __init__(self, write: Callable[[bytes], None], execute: Execute, behaviour: Behaviour,
+                 data_timeout_s: float, trace: Trace | None = None) -> None:
+        """``write`` sends to the board, ``execute`` carries out a command or raises CommandFailed."""
+        self._write = write
+        self._execute = execute
+        self._behaviour = behaviour
+        self._data_timeout_s = data_timeout_s
+        self._trace = trace
+        self._input = bytearray()
+        self._arrived = asyncio.Event()
+        self._busy = False
+        self._urcs: deque[tuple[str, bytes | None]] = deque(maxlen=_URC_LIMIT)
+        self._lines = 0
+        self._final = "OK"
+        self.echo = True
+        self.error_mode = 1  # AT+CMEE, factory setting of Quectel's modems
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the board."""
+        self._input += data[: INPUT_LIMIT - len(self._input)]
+        self._arrived.set()
+
+    def respond(self, text: str, data: bytes | None = None) -> None:
+        """An information response of the running command; ``data`` follows it on a line of its own."""
+        self._send(text, data)
+        if self._behaviour.urc_inside_response:
+            self._send(self._behaviour.urc_inside_response)
+
+    def finish(self, result: str) -> None:
+        """End the running command with another result than OK (``SEND OK``)."""
+        self._final = result
+
+    def urc(self, text: str, data: bytes | None = None) -> None:
+        """An unsolicited line, now or after the running command."""
+        if self._busy:
+            self._urcs.append((text, data))
+        else:
+            self._send(text, data)
+
+    async def prompt(self, size: int) -> bytes:
+        """Ask with ``> `` for exactly ``size`` bytes. What came before the prompt is not part of them.
+
+        Raises CommandFailed when they do not come in time.
+        """
+        self._input.clear()
+        self._write(b"\r\n> ")
+        self._record("out", text="> ")
+        try:
+            async with asyncio.timeout(self._data_timeout_s):
+                while len(self._input) < size:
+                    await self._more()
+        except TimeoutError:
+            self._input.clear()
+            raise CommandFailed from None
+        data = bytes(self._input[:size])
+        del self._input[:size]
+        self._record("in", data=data)
+        return data
+
+    async def run(self) -> None:
+        """Serve the line until cancelled."""
+        while True:
+            line = await self._line()
+            at = -1 if line is None else line.upper().find("AT")
+            if line is not None and at < 0:
+                continue  # noise on the line is not answered (V.250 5.2.1)
+            self._busy = True
+            self._lines += 1
+            if self._lines == self._behaviour.endless_line_at:
+                await self._babble()
+            await self._obey(None if line is None else line[at + 2 :])
+            self._busy = False
+            while self._urcs:
+                self._send(*self._urcs.popleft())
+
+    async def _obey(self, commands: str | None) -> None:
+        self._final = "OK"
+        try:
+            if commands is None:
+                raise CommandFailed
+            for request in parse_line(commands):
+                await self._execute(request)
+        except CommandFailed as failure:
+            self._final = self._error(failure)
+        self._send(self._final)
+
+    def _error(self, failure: CommandFailed) -> str:
+        """The final result under the present AT+CMEE (TS 27.007 9.1)."""
+        if failure.cme is None or self.error_mode == 0:
+            return "ERROR"
+        return f"+CME ERROR: {failure.cme if self.error_mode == 1 else CME_TEXT[failure.cme]}"
+
+    async def _line(self) -> str | None:
+        """The next command line without its end; None for one that was too long."""
+        too_long = False
+        while (end := self._input.find(_CR)) < 0:
+            if len(self._input) > LINE_LIMIT:
+                too_long = True
+                self._input.clear()
+            await self._more()
+        raw = bytes(self._input[:end])
+        del self._input[: end + 1]
+        if too_long or len(raw) > LINE_LIMIT:
+            self._record("in", text=f"(a line of more than {LINE_LIMIT} characters)")
+            return None
+        if self.echo:
+            self._write(raw.replace(_LF, b"") + _CR)
+        text = _erase(raw.replace(_LF, b"")).decode("latin-1")
+        if text:
+            self._record("in", text=text)
+        return text
+
+    async def _more(self) -> None:
+        self._arrived.clear()
+        await self._arrived.wait()
+
+    async def _babble(self) -> None:
+        for _ in range(_BABBLES):
+            self._write(_BABBLE)
+            await asyncio.sleep(0)
+        self._record("out", text=f"({len(_BABBLE) * _BABBLES} bytes without a line end)")
+
+    def _send(self, text: str, data: bytes | None = None) -> None:
+        encoded = text.encode("latin-1", "replace")
+        self._write(_CR + _LF + encoded + _CR + _LF if data is None
+                    else _CR + _LF + encoded + _CR + _LF + data + _CR + _LF)
+        self._record("out", text=text, **({} if data is None else {"data": data}))
+
+    def _record(self, direction: str, **fields: object) -> None:
+        if self._trace:
+            self._trace.record("modem", "at", direction=direction, **fields)
+
+
+def _erase(line: bytes) -> bytes:
+    """Carry out the backspaces of a hand-typed line (V.250 6.2.3)."""
+    if _BACKSPACE not in line:
+        return line
+    kept = bytearray()
+    for octet in line:
+        if octet != _BACKSPACE[0]:
+            kept.append(octet)
+        elif kept:
+            kept.pop()
+    return bytes(kept)

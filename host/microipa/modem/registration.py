@@ -1,0 +1,86 @@
+"""Whether the modem is on a network: searches, attaches with the card, notices when the cell is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import IntEnum
+
+from microipa.modem.sim import CardSilent
+from microipa.radio.link import Link
+from microipa.radio.network import Attachment, AttachRefused, Network, NoCoverage, Usim
+
+
+class Stat(IntEnum):
+    """<stat> of AT+CEREG (TS 27.007 10.1.22)."""
+
+    NOT_REGISTERED = 0
+    HOME = 1
+    SEARCHING = 2
+    DENIED = 3
+    ROAMING = 5
+
+
+class Registration:
+    """Keeps a device on the network while it runs."""
+
+    def __init__(self, network: Network, link: Link, usim: Usim, on_change: Callable[[], None],
+                 on_lost: Callable[[], None]) -> None:
+        """``on_change`` is called when ``stat`` has changed, ``on_lost`` when the network went away."""
+        self._network = network
+        self._link = link
+        self._usim = usim
+        self._on_change = on_change
+        self._on_lost = on_lost
+        self._task: asyncio.Task[None] | None = None
+        self.stat = Stat.NOT_REGISTERED
+        self.attachment: Attachment | None = None
+        self.cause: int | None = None
+        """EMM cause of the last refusal (TS 24.301 9.9.3.9)."""
+
+    def start(self) -> None:
+        """Switch the radio on. Without an IMSI there is nothing to search for."""
+        self.stop()
+        if self._usim.imsi:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def stop(self) -> None:
+        """Leave the network and switch the radio off."""
+        if self._task:
+            self._task.cancel()
+            self._task = None
+        self._leave(Stat.NOT_REGISTERED)
+
+    async def _run(self) -> None:
+        settings = self._link.settings
+        while True:
+            self._become(Stat.SEARCHING)
+            await asyncio.sleep(settings.wait_s(settings.search_s))
+            try:
+                attachment = await self._network.attach(self._usim)
+            except NoCoverage:
+                await self._network.coverage_change()
+                continue
+            except (AttachRefused, CardSilent) as refusal:
+                # A refused card is not tried again until it, or the radio, has been switched.
+                self.cause = refusal.cause if isinstance(refusal, AttachRefused) else None
+                self._become(Stat.DENIED)
+                return
+            self.cause = None
+            self.attachment = attachment
+            self._become(Stat.ROAMING if attachment.roaming else Stat.HOME)
+            while self._network.covers(attachment.operator):
+                await self._network.coverage_change()
+            self._leave(Stat.SEARCHING)
+
+    def _leave(self, stat: Stat) -> None:
+        attached, self.attachment = self.attachment is not None, None
+        self._become(stat)
+        if attached:
+            self._link.clear()
+            self._on_lost()
+
+    def _become(self, stat: Stat) -> None:
+        if stat is not self.stat:
+            self.stat = stat
+            self._on_change()

@@ -1,0 +1,201 @@
+"""Packet data: contexts with an address, and connections that are real UDP sockets behind the radio link."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from microipa.errors import MicroipaError
+from microipa.modem.registration import Registration
+from microipa.radio.link import Link
+from microipa.radio.network import Address, Network
+
+DATAGRAMS_WAITING = 16
+"""Datagrams a connection keeps for a slow reader; more are lost."""
+
+_DNS_QUERY, _DNS_ANSWER = 46, 62  # bytes of a question for a name of this lab's length, and of its A record
+
+
+class NoNetwork(MicroipaError):
+    """There is no registration, or no active context, for this."""
+
+
+class NameUnknown(MicroipaError):
+    """DNS has no such name."""
+
+
+class ConnectionInUse(MicroipaError):
+    """The connection id is taken."""
+
+
+class NotConnected(MicroipaError):
+    """The connection id is free, or its context went away."""
+
+
+@dataclass
+class Context:
+    """A PDP context. ``address`` is set while it is active; ``broken`` once the network took it away,
+    until it is deactivated."""
+
+    apn: str = ""
+    address: str = ""
+    broken: bool = False
+
+    @property
+    def active(self) -> bool:
+        return bool(self.address) and not self.broken
+
+
+@dataclass
+class Connection:
+    """An open socket of the modem. ``announced`` says that the reader knows of what waits."""
+
+    id: int
+    context: int
+    remote: Address
+    push: bool
+    routed: bool
+    transport: asyncio.DatagramTransport | None = None
+    waiting: deque[bytes] = field(default_factory=deque)
+    announced: bool = False
+    sent: int = 0
+    received: int = 0
+    read: int = 0
+
+
+class _Inbox(asyncio.DatagramProtocol):
+    def __init__(self, receive: Callable[[bytes], None]) -> None:
+        self._receive = receive
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self._receive(data)
+
+    def error_received(self, exc: Exception) -> None:
+        """ICMP port unreachable: the server is down; a radio device would just hear nothing."""
+
+
+class PacketData:
+    """The contexts and connections of one modem."""
+
+    def __init__(self, network: Network, link: Link, registration: Registration,
+                 on_data: Callable[[Connection], None]) -> None:
+        """``on_data`` is called for each datagram that has come to wait in a connection."""
+        self._network = network
+        self._link = link
+        self._registration = registration
+        self._on_data = on_data
+        self.contexts: dict[int, Context] = {}
+        self.connections: dict[int, Connection] = {}
+
+    def context(self, cid: int) -> Context:
+        return self.contexts.setdefault(cid, Context())
+
+    async def activate(self, cid: int) -> None:
+        """Ask the network for an address. Raises NoNetwork and PdnRefused."""
+        context = self.context(cid)
+        if context.active:
+            return
+        attachment = self._registration.attachment
+        if attachment is None or context.broken:
+            raise NoNetwork("not registered, or the broken context was not deactivated")
+        await asyncio.sleep(self._link.settings.wait_s(2 * self._link.settings.delay_s))
+        if self._registration.attachment is not attachment:
+            raise NoNetwork("lost the network while it was activating")
+        context.address = self._network.open_pdn(attachment, context.apn)
+
+    def deactivate(self, cid: int) -> None:
+        """Give the address back and forget the connections that used it."""
+        context = self.context(cid)
+        context.address, context.broken = "", False
+        for connection in [c for c in self.connections.values() if c.context == cid]:
+            self.close(connection.id)
+
+    def lose(self) -> list[int]:
+        """The network is gone: active contexts break. Their ids."""
+        lost = [cid for cid, context in self.contexts.items() if context.active]
+        for cid in lost:
+            self.contexts[cid].broken = True
+        for connection in self.connections.values():
+            if connection.context in lost and connection.transport:
+                connection.transport.close()
+                connection.transport = None
+        return lost
+
+    async def open(self, cid: int, connection_id: int, host: str, port: int, push: bool) -> None:
+        """Resolve a name and open a connection to it.
+
+        Raises ConnectionInUse, NoNetwork and NameUnknown.
+        """
+        if connection_id in self.connections:
+            raise ConnectionInUse(f"connection {connection_id} is open")
+        if not self.context(cid).active:
+            raise NoNetwork(f"context {cid} is not active")
+        if not _is_address(host):
+            await self._link.exchange(_DNS_QUERY, _DNS_ANSWER)
+            if not self._network.knows(host):
+                raise NameUnknown(f"no address for {host!r}")
+        target = self._network.resolve(host, port)
+        connection = Connection(connection_id, cid, (host, port), push, target is not None)
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Inbox(lambda data: self._arrive(connection, data)),
+            local_addr=("127.0.0.1", 0), remote_addr=target)
+        if not self.context(cid).active or connection_id in self.connections:
+            transport.close()
+            raise NoNetwork(f"context {cid} went away")
+        connection.transport = transport
+        self.connections[connection_id] = connection
+
+    def send(self, connection_id: int, payload: bytes) -> None:
+        """Send one datagram over the air. Raises NotConnected."""
+        connection = self.connection(connection_id)
+        transport = connection.transport
+        if transport is None:
+            raise NotConnected(f"the context of connection {connection_id} is gone")
+        connection.sent += len(payload)
+
+        def leave(data: bytes) -> None:
+            # To an address nobody has, datagrams go without an answer.
+            if connection.routed and not transport.is_closing():
+                transport.sendto(data)
+
+        self._link.send("up", payload, leave)
+
+    def connection(self, connection_id: int) -> Connection:
+        """Raises NotConnected."""
+        if connection_id not in self.connections:
+            raise NotConnected(f"connection {connection_id} is not open")
+        return self.connections[connection_id]
+
+    def close(self, connection_id: int) -> None:
+        """Close a connection; none of that number is all right."""
+        connection = self.connections.pop(connection_id, None)
+        if connection and connection.transport:
+            connection.transport.close()
+
+    def clear(self) -> None:
+        """Power is off: nothing stays."""
+        for connection_id in list(self.connections):
+            self.close(connection_id)
+        self.contexts.clear()
+
+    def _arrive(self, connection: Connection, data: bytes) -> None:
+        self._link.send("down", data, lambda arrived: self._keep(connection, arrived))
+
+    def _keep(self, connection: Connection, data: bytes) -> None:
+        if self.connections.get(connection.id) is not connection or connection.transport is None:
+            return
+        if len(connection.waiting) < DATAGRAMS_WAITING:
+            connection.received += len(data)
+            connection.waiting.append(data)
+            self._on_data(connection)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

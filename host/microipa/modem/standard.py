@@ -1,0 +1,315 @@
+"""The commands of 3GPP TS 27.007 and V.250 that every modem of the lab shares."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from microipa.modem.commands import (
+    CME_INCORRECT_PARAMETERS,
+    CME_INVALID_INDEX,
+    CME_NO_SERVICE,
+    CME_NOT_ALLOWED,
+    CME_SIM_FAILURE,
+    CommandFailed,
+    CommandTable,
+    Form,
+    Request,
+)
+from microipa.modem.registration import Stat
+from microipa.modem.sim import CardSilent, ChannelRefused, NoSuchSession
+
+if TYPE_CHECKING:
+    from microipa.modem.virtual import VirtualModem
+
+STANDARD = CommandTable()
+
+_ACT_NB_IOT = 9  # <AcT> of TS 27.007 7.3: E-UTRAN (NB-S1 mode)
+_NO_ADDRESS = "0.0.0.0"  # noqa: S104 - what a context without an address shows
+_APDU_LIMIT = 261  # CLA INS P1 P2 Lc, 255 bytes, Le
+
+for _name in ("&F", "&W", "&D", "&C", "Z", "V", "Q"):
+    # Profiles and circuit lines mean nothing here; V and Q keep their defaults V1 and Q0.
+    STANDARD.constant(_name, Form.RUN)
+STANDARD.stored("+CPSMS", "0")
+STANDARD.stored("+CEDRXS", "0")
+STANDARD.stored("+IFC", "0,0")
+STANDARD.stored("+IPR", "115200")
+
+
+@STANDARD.on("E", Form.RUN)
+async def echo(modem: VirtualModem, request: Request) -> None:
+    wanted = request.number(0, 0, 1, 0) == 1
+    modem.interpreter.echo = wanted or modem.behaviour.echo_sticks
+
+
+@STANDARD.on("+CMEE", Form.SET, Form.READ)
+async def error_mode(modem: VirtualModem, request: Request) -> None:
+    if request.form is Form.READ:
+        modem.respond(f"+CMEE: {modem.interpreter.error_mode}")
+    else:
+        modem.interpreter.error_mode = request.number(0, 0, 2)
+
+
+@STANDARD.on("I", Form.RUN)
+async def information(modem: VirtualModem, _: Request) -> None:
+    dialect = modem.dialect
+    for line in (dialect.maker, dialect.model, f"Revision: {dialect.revision}"):
+        modem.respond(line)
+
+
+@STANDARD.on("+CGMI", Form.RUN)
+@STANDARD.on("+GMI", Form.RUN)
+async def maker(modem: VirtualModem, _: Request) -> None:
+    modem.respond(modem.dialect.maker)
+
+
+@STANDARD.on("+CGMM", Form.RUN)
+@STANDARD.on("+GMM", Form.RUN)
+async def model(modem: VirtualModem, _: Request) -> None:
+    modem.respond(modem.dialect.model)
+
+
+@STANDARD.on("+CGMR", Form.RUN)
+@STANDARD.on("+GMR", Form.RUN)
+async def revision(modem: VirtualModem, _: Request) -> None:
+    modem.respond(modem.dialect.revision)
+
+
+@STANDARD.on("+CGSN", Form.RUN, Form.SET)
+@STANDARD.on("+GSN", Form.RUN)
+async def serial_number(modem: VirtualModem, request: Request) -> None:
+    """The bare IMEI; AT+CGSN=1 gives it as TS 27.007 5.4 does."""
+    if request.form is Form.SET:
+        request.number(0, 1, 1)
+        modem.respond(f'+CGSN: "{modem.imei}"')
+    else:
+        modem.respond(modem.imei)
+
+
+@STANDARD.on("+CIMI", Form.RUN)
+async def imsi(modem: VirtualModem, _: Request) -> None:
+    if not modem.sim.imsi:
+        raise CommandFailed(CME_SIM_FAILURE)
+    modem.respond(modem.sim.imsi)
+
+
+@STANDARD.on("+CPIN", Form.READ)
+async def pin(modem: VirtualModem, _: Request) -> None:
+    if not modem.sim.imsi:
+        raise CommandFailed(CME_SIM_FAILURE)
+    modem.respond("+CPIN: READY")
+
+
+@STANDARD.on("+CFUN", Form.SET, Form.READ)
+async def functionality(modem: VirtualModem, request: Request) -> None:
+    """0 switches radio and card off, 4 the radio alone, 1 all on; 1,1 restarts the modem."""
+    if request.form is Form.READ:
+        modem.respond(f"+CFUN: {modem.functionality}")
+        return
+    wanted = request.number(0, 0, 4)
+    if wanted not in (0, 1, 4):
+        raise CommandFailed(CME_INCORRECT_PARAMETERS)
+    if request.number(1, 0, 1, 0):
+        modem.restart()
+    else:
+        await modem.set_functionality(wanted)
+
+
+def registration_line(modem: VirtualModem, name: str) -> str:
+    """What follows the prefix of +CREG, +CGREG and +CEREG, in the detail that was asked for."""
+    stat = modem.registration.stat
+    attachment = modem.registration.attachment
+    mode = modem.report.get(name, 0)
+    line = str(int(stat))
+    if attachment and mode >= 2:
+        line += f',"{attachment.tac:X}","{attachment.cell:X}",{_ACT_NB_IOT}'
+        power_saving = modem.settings.get("+CPSMS", "0").split(",")
+        if mode >= 4 and len(power_saving) == 5 and power_saving[0] == "1":
+            line += f",,,{power_saving[4]},{power_saving[3]}"
+    elif stat is Stat.DENIED and mode in (3, 5) and modem.registration.cause is not None:
+        line += f",,,,0,{modem.registration.cause}"
+    return line
+
+
+@STANDARD.on("+CREG", Form.SET, Form.READ)
+@STANDARD.on("+CGREG", Form.SET, Form.READ)
+@STANDARD.on("+CEREG", Form.SET, Form.READ)
+async def registration(modem: VirtualModem, request: Request) -> None:
+    """TS 27.007 10.1.22; NB-IoT has no circuit side, so the three tell the same."""
+    if request.form is Form.SET:
+        modem.report[request.name] = request.number(0, 0, 5)
+    else:
+        mode = modem.report.get(request.name, 0)
+        modem.respond(f"{request.name}: {mode},{registration_line(modem, request.name)}")
+
+
+@STANDARD.on("+CGATT", Form.SET, Form.READ)
+async def attach(modem: VirtualModem, request: Request) -> None:
+    if request.form is Form.READ:
+        modem.respond(f"+CGATT: {int(modem.registration.attachment is not None)}")
+    elif modem.functionality != 1:
+        raise CommandFailed(CME_NOT_ALLOWED)
+    elif not request.number(0, 0, 1):
+        modem.registration.stop()
+    elif modem.registration.attachment is None:
+        modem.registration.start()
+
+
+@STANDARD.on("+COPS", Form.SET, Form.READ, Form.TEST)
+async def operator(modem: VirtualModem, request: Request) -> None:
+    """TS 27.007 7.3: automatic selection, deregistration, and the format of the operator's name."""
+    if request.form is Form.TEST:
+        cells = ",".join(f'(1,"{plmn}","{plmn}","{plmn}",{_ACT_NB_IOT})'
+                         for plmn in modem.network.operators)
+        modem.respond(f"+COPS: {cells},,(0,2,3),(0-2)")
+    elif request.form is Form.READ:
+        attachment = modem.registration.attachment
+        chosen = 2 if modem.registration.stat is Stat.NOT_REGISTERED else 0
+        modem.respond(f"+COPS: {chosen}" if attachment is None else
+                      f'+COPS: {chosen},{modem.operator_format},"{attachment.operator}",{_ACT_NB_IOT}')
+    else:
+        await _select_operator(modem, request)
+
+
+async def _select_operator(modem: VirtualModem, request: Request) -> None:
+    mode = request.number(0, 0, 3)
+    if mode == 3:
+        modem.operator_format = request.number(1, 0, 2)
+    elif mode == 2:
+        modem.registration.stop()
+    elif mode == 0 and modem.functionality == 1:
+        if modem.registration.attachment is None:
+            modem.registration.start()
+    else:
+        raise CommandFailed(CME_NOT_ALLOWED)
+
+
+@STANDARD.on("+CSQ", Form.RUN)
+async def signal(modem: VirtualModem, _: Request) -> None:
+    modem.respond("+CSQ: 18,99" if modem.registration.attachment else "+CSQ: 99,99")
+
+
+@STANDARD.on("+CGDCONT", Form.SET, Form.READ)
+async def define_context(modem: VirtualModem, request: Request) -> None:
+    contexts = modem.packet_data.contexts
+    if request.form is Form.READ:
+        for cid, context in sorted(contexts.items()):
+            modem.respond(f'+CGDCONT: {cid},"IP","{context.apn}","{context.address or _NO_ADDRESS}",0,0')
+        return
+    cid = request.number(0, modem.dialect.contexts.start, modem.dialect.contexts.stop - 1)
+    modem.packet_data.context(cid).apn = request.text(2, "")
+
+
+@STANDARD.on("+CGPADDR", Form.SET, Form.RUN)
+async def addresses(modem: VirtualModem, request: Request) -> None:
+    for cid, context in sorted(modem.packet_data.contexts.items()):
+        if request.form is Form.RUN or request.text(0) == str(cid):
+            modem.respond(f'+CGPADDR: {cid},"{context.address or _NO_ADDRESS}"')
+
+
+@STANDARD.on("+CTZU", Form.SET, Form.READ)
+async def clock_update(modem: VirtualModem, request: Request) -> None:
+    """0 leaves the clock alone, 1 keeps it in GMT, 3 in local time, both with the zone beside it."""
+    if request.form is Form.READ:
+        modem.respond(f"+CTZU: {modem.clock_update}")
+        return
+    wanted = request.number(0, 0, 3)
+    if wanted == 2:
+        raise CommandFailed(CME_INCORRECT_PARAMETERS)
+    modem.clock_update = wanted
+
+
+@STANDARD.on("+CTZR", Form.SET, Form.READ)
+async def clock_report(modem: VirtualModem, request: Request) -> None:
+    if request.form is Form.READ:
+        modem.respond(f"+CTZR: {modem.report.get('+CTZR', 0)}")
+    else:
+        modem.report["+CTZR"] = request.number(0, 0, 2)
+
+
+@STANDARD.on("+CCLK", Form.READ)
+async def clock(modem: VirtualModem, _: Request) -> None:
+    """The clock, which stands at its start until the network has told the time and AT+CTZU lets it."""
+    if not modem.knows_time or not modem.clock_update:
+        modem.respond('+CCLK: "80/01/06,00:00:00+00"')
+        return
+    zone = modem.network.timezone_quarters
+    now = modem.network.time()
+    if modem.clock_update == 3:
+        now += timedelta(minutes=15 * zone)
+    modem.respond(f'+CCLK: "{now:%y/%m/%d,%H:%M:%S}{zone:+03d}"')
+
+
+@STANDARD.on("+CCHO", Form.SET)
+async def open_channel(modem: VirtualModem, request: Request) -> None:
+    """TS 27.007 8.45. A card without the application ends in SIM failure, as modems have it."""
+    aid = request.octets(0, 16)
+    if len(aid) < 5:
+        raise CommandFailed(CME_INCORRECT_PARAMETERS)
+    try:
+        session = await modem.sim.open(aid)
+    except (CardSilent, ChannelRefused) as refusal:
+        raise CommandFailed(CME_SIM_FAILURE) from refusal
+    modem.respond(f"+CCHO: {session}" if modem.behaviour.ccho_prefix else session)
+
+
+@STANDARD.on("+CCHC", Form.SET)
+async def close_channel(modem: VirtualModem, request: Request) -> None:
+    try:
+        await modem.sim.close(request.text(0))
+    except NoSuchSession as unknown:
+        raise CommandFailed(CME_INVALID_INDEX) from unknown
+    except CardSilent as gone:
+        raise CommandFailed(CME_SIM_FAILURE) from gone
+
+
+@STANDARD.on("+CGLA", Form.SET)
+async def channel_access(modem: VirtualModem, request: Request) -> None:
+    """TS 27.007 8.43: the modem puts the channel into CLA; 61xx and 6Cxx are left to the caller."""
+    apdu = _apdu(request, 1)
+    if len(apdu) > modem.behaviour.cgla_limit:
+        raise CommandFailed
+    failing = modem.store_data_fails(apdu)
+    if failing and not modem.behaviour.cgla_fails_after_card:
+        raise CommandFailed
+    try:
+        response = await modem.sim.exchange(request.text(0), apdu)
+    except NoSuchSession as unknown:
+        raise CommandFailed(CME_INVALID_INDEX) from unknown
+    except CardSilent as gone:
+        raise CommandFailed(CME_SIM_FAILURE) from gone
+    if failing:
+        raise CommandFailed
+    _respond_apdu(modem, "+CGLA", response)
+
+
+@STANDARD.on("+CSIM", Form.SET)
+async def card_access(modem: VirtualModem, request: Request) -> None:
+    """TS 27.007 8.17: an APDU as it is; the channel in CLA is the caller's business."""
+    try:
+        response = await modem.sim.transmit(_apdu(request, 0))
+    except CardSilent as gone:
+        raise CommandFailed(CME_SIM_FAILURE) from gone
+    _respond_apdu(modem, "+CSIM", response)
+
+
+def _apdu(request: Request, index: int) -> bytes:
+    """``<length>,"<hex>"``, where length counts digits. Raises CommandFailed when it lies."""
+    apdu = request.octets(index + 1, _APDU_LIMIT)
+    if len(apdu) < 4 or request.number(index, 8, 2 * _APDU_LIMIT) != 2 * len(apdu):
+        raise CommandFailed(CME_INCORRECT_PARAMETERS)
+    return apdu
+
+
+def _respond_apdu(modem: VirtualModem, name: str, response: bytes) -> None:
+    text = response.hex()
+    if modem.behaviour.upper_hex:
+        text = text.upper()
+    modem.respond(f'{name}: {len(text)},"{text}"')
+
+
+def need_network(modem: VirtualModem) -> None:
+    """Raises CommandFailed when the modem is not attached."""
+    if modem.registration.attachment is None:
+        raise CommandFailed(CME_NO_SERVICE)

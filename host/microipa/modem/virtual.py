@@ -1,0 +1,197 @@
+"""The virtual modem: a serial line, an interpreter, a card, a registration and sockets, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+
+from microipa.errors import MicroipaError
+from microipa.modem.commands import Request
+from microipa.modem.dialect import Dialect
+from microipa.modem.interpreter import Interpreter
+from microipa.modem.quectel import BG95
+from microipa.modem.quirks import behaviour
+from microipa.modem.registration import Registration, Stat
+from microipa.modem.serial import Serial
+from microipa.modem.sim import Card, Sim
+from microipa.modem.sockets import PacketData
+from microipa.modem.standard import registration_line
+from microipa.radio.link import Link
+from microipa.radio.network import Network
+from microipa.trace import Trace
+
+DIALECTS = {dialect.name: dialect for dialect in (BG95,)}
+
+_INS_STORE_DATA = 0xE2
+_REPORTS = ("+CREG", "+CGREG", "+CEREG")
+
+
+class UnknownDialect(MicroipaError):
+    """There is no modem family of that name."""
+
+
+class VirtualModem:
+    """A modem with a card in it, on a pseudo terminal at ``path`` between start() and stop()."""
+
+    def __init__(self, card: Card, network: Network, link: Link, *, dialect: str = "bg95",
+                 quirks: Iterable[str] = (), imei: str = "490154203237518",
+                 trace: Trace | None = None) -> None:
+        """Raises UnknownDialect and UnknownQuirk."""
+        if dialect not in DIALECTS:
+            raise UnknownDialect(f"no modem dialect {dialect!r}: choose one of {', '.join(DIALECTS)}")
+        self.dialect: Dialect = DIALECTS[dialect]
+        self.behaviour = behaviour(quirks)
+        self.network = network
+        self.link = link
+        self.imei = imei
+        self.path = ""
+        self._trace = trace
+        self._serial: Serial | None = None
+        self._live = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.sim = Sim(card, self.behaviour, link.settings.wait_s, self._refresh)
+        self.registration = Registration(network, link, self.sim,
+                                         self._registration_changed, self._network_lost)
+        self.packet_data = PacketData(network, link, self.registration,
+                                      lambda connection: self.dialect.on_data(self, connection))
+        self._store_data = 0
+        self._forget()
+
+    async def start(self) -> None:
+        """Make the serial line and press the power key; the modem boots while this returns."""
+        self._serial = Serial(self._receive)
+        self.path = self._serial.path
+        await self.power(True)
+
+    async def stop(self) -> None:
+        """Take the power and remove the serial line."""
+        await self.power(False)
+        if self._serial:
+            self._serial.close()
+            self._serial = None
+
+    async def power(self, on: bool) -> None:
+        """Give or take the supply. Taking it loses whatever was going on, as it would on a bench.
+
+        Raises the error of a background task that died: a fault of the modem must not pass unseen.
+        """
+        self._live = False
+        # AT+CFUN=1,1 switches the power from a task of its own, which must not cancel itself.
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.difference_update(tasks)
+        self.registration.stop()
+        self.packet_data.clear()
+        self.sim.power_off()
+        if self._serial:
+            self._serial.drop_output()
+        self._forget()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        if on:
+            self.background(self._boot())
+
+    def respond(self, text: str, data: bytes | None = None) -> None:
+        """An information response of the running command."""
+        self.interpreter.respond(text, data)
+
+    def urc(self, text: str, data: bytes | None = None) -> None:
+        """An unsolicited line; a modem without power has none."""
+        if self._live:
+            self.interpreter.urc(text, data)
+
+    def background(self, work: Coroutine[object, object, None]) -> None:
+        """Go on with something after the command has been answered, until power goes."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def restart(self) -> None:
+        """Boot again once the running command has been answered (AT+CFUN=1,1)."""
+        self.background(self.power(True))
+
+    async def set_functionality(self, wanted: int) -> None:
+        """AT+CFUN (TS 27.007 8.2): 0 nothing, 4 no radio, 1 everything."""
+        before = self.functionality
+        self.functionality = wanted
+        if wanted != 1:
+            self.registration.stop()
+        if wanted == 0:
+            self.sim.power_off()
+        elif before == 0:
+            await self.sim.power_on()
+        elif wanted != before:
+            await self.sim.read_identity()
+        if wanted == 1 and before != 1:
+            self.registration.start()
+
+    def store_data_fails(self, apdu: bytes) -> bool:
+        """Whether this is the STORE DATA that the quirk of a failing load has chosen."""
+        if apdu[1] != _INS_STORE_DATA:
+            return False
+        self._store_data += 1
+        return self._store_data == self.behaviour.cgla_fails_at
+
+    def _forget(self) -> None:
+        """Everything that does not outlive a power cut."""
+        self.interpreter = Interpreter(self._write, self._execute, self.behaviour,
+                                       self.dialect.data_timeout_s, self._trace)
+        self.settings: dict[str, str] = {}
+        self.report: dict[str, int] = {}  # what AT+CEREG and its kin were set to
+        self.functionality = 1
+        self.operator_format = 0
+        self.clock_update = 0
+        self.knows_time = False
+        self.last_error = 0
+
+    async def _boot(self) -> None:
+        await asyncio.sleep(self.link.settings.wait_s(self.dialect.boot_s))
+        await self.sim.power_on()
+        self._live = True
+        self.background(self.interpreter.run())
+        self.urc(self.dialect.ready)
+        if self.sim.imsi:
+            self.urc("+CPIN: READY")
+        self.registration.start()
+
+    async def _execute(self, request: Request) -> None:
+        await self.dialect.commands.find(request)(self, request)
+
+    async def _refresh(self) -> None:
+        """The card asked for a reset: off the network, reset, and on again as whoever it is now."""
+        self.registration.stop()
+        self.urc("+CPIN: NOT READY")
+        await self.sim.restart()
+        if self.sim.imsi:
+            self.urc("+CPIN: READY")
+        if self.functionality == 1:
+            self.registration.start()
+
+    def _registration_changed(self) -> None:
+        for name in _REPORTS:
+            if self.report.get(name):
+                self.urc(f"{name}: {registration_line(self, name)}")
+        if self.registration.stat in (Stat.HOME, Stat.ROAMING):
+            self.knows_time = True  # NITZ comes with the attach
+            if self.report.get("+CTZR"):
+                self.urc(f'+CTZV: "{self.network.timezone_quarters:+03d}"')
+
+    def _network_lost(self) -> None:
+        for cid in self.packet_data.lose():
+            self.dialect.on_context_lost(self, cid)
+
+    def _receive(self, data: bytes) -> None:
+        if self._live:
+            self.interpreter.feed(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._serial and self._live:
+            self._serial.write(data)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        """Forget a task that ended well; one that failed stays until power() raises its error."""
+        if task.cancelled() or task.exception() is None:
+            self._tasks.discard(task)
