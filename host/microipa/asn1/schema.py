@@ -1,4 +1,7 @@
-"""The lab's ASN.1 modules, compiled by asn1tools when first used."""
+"""The lab's ASN.1 modules, compiled when first used.
+
+asn1tools compiles them and encodes. ``reader`` decodes, ``values`` checks what is to be encoded.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +11,62 @@ from typing import Any
 
 import asn1tools
 
-from microipa.asn1.tlv import TlvError, parse
-from microipa.errors import MicroipaError
+from microipa.asn1.kinds import Kind, Kinds
+from microipa.asn1.reader import Node, SchemaError, read
+from microipa.asn1.values import ready
 
 _FOLDER = Path(__file__).parent
-
-
-class SchemaError(MicroipaError):
-    """A value or an encoding that the schema does not allow.
-
-    ``offset`` counts bytes from the start of the encoding, None when there is no encoding (encode) or no
-    single place to point at.
-    """
-
-    def __init__(self, reason: str, offset: int | None = None) -> None:
-        super().__init__(reason if offset is None else f"{reason} at offset {offset}")
-        self.reason = reason
-        self.offset = offset
 
 
 class Schema:
     """The types of some ASN.1 modules. Where two define a name, the last module's meaning holds.
 
-    Values are in asn1tools notation: dict for SEQUENCE, (name, value) for CHOICE, (bytes, bits) for BIT
-    STRING, int for INTEGER, dotted str for OBJECT IDENTIFIER, bytes of a whole TLV for ANY.
+    Values are in asn1tools notation: dict for SEQUENCE, list for SEQUENCE OF, (name, value) for CHOICE,
+    (bytes, number of bits) for BIT STRING, int for INTEGER, dotted str for OBJECT IDENTIFIER, None for NULL,
+    bytes of a whole TLV for ANY. A component with a DEFAULT is always there after decoding.
+
+    A certificate is ``Certificate``, its DER in one piece, wherever it has its own header, and
+    ``CertificateFields`` where an implicit tag (A5, A6, A1 …) has replaced that header. Encoding or decoding
+    the type ``CertificateFields`` itself converts from and to DER.
     """
 
-    def __init__(self, *files: str) -> None:
-        self._paths = [_FOLDER / name for name in files]
+    def __init__(self, title: str, *files: str) -> None:
+        self.title = title
+        self._paths = [str(_FOLDER / name) for name in files]
 
     @cached_property
-    def _compiled(self) -> dict[str, Any]:
-        specification = asn1tools.compile_files([str(path) for path in self._paths], "der")
-        return {name: kind for types in specification.modules.values() for name, kind in types.items()}
+    def _compiled(self) -> tuple[Kinds, Any]:
+        modules = asn1tools.parse_files(self._paths)
+        specification = asn1tools.compile_dict(modules, "der")  # also notes in ``modules`` how tags apply
+        return Kinds(modules), specification
 
     @property
     def types(self) -> tuple[str, ...]:
         """Names of all types."""
-        return tuple(self._compiled)
+        return tuple(self._compiled[0])
+
+    def kind(self, type_name: str) -> Kind:
+        """The type of that name. Raises SchemaError without one."""
+        kinds, _ = self._compiled
+        if type_name not in kinds:
+            raise SchemaError(f"{self.title} has no type {type_name!r}")
+        return kinds[type_name]
 
     def encode(self, type_name: str, value: Any) -> bytes:
-        """The DER of ``value``. Raises SchemaError."""
-        kind = self._type(type_name)
-        try:
-            kind.type_checker.encode(value)
-            kind.constraints_checker.encode(value)
-            return bytes(kind.encode(value))
-        except (asn1tools.EncodeError, asn1tools.ConstraintsError) as error:
-            raise SchemaError(f"{type_name}: {error}") from error
+        """The DER of ``value``. Raises SchemaError, without an offset."""
+        value = ready(self.kind(type_name), value, type_name)
+        kinds, specification = self._compiled
+        return bytes(specification.modules[kinds.home(type_name)][type_name].encode(value))
 
     def decode(self, type_name: str, der: bytes) -> Any:
-        """The value that ``der``, all of it, encodes. Raises SchemaError."""
-        kind = self._type(type_name)
-        try:
-            parse(der)
-            return kind.decode(der)
-        except TlvError as error:
-            raise SchemaError(error.reason, error.offset) from error
-        except asn1tools.DecodeError as error:
-            raise SchemaError(str(error), getattr(error, "offset", None)) from error
+        """The value that ``der``, all of it, encodes. Raises SchemaError with an offset."""
+        return self.read(type_name, der).value
 
-    def _type(self, name: str) -> Any:
-        try:
-            return self._compiled[name]
-        except KeyError:
-            raise SchemaError(f"no type {name!r}; microipa.asn1.schema lists them in .types") from None
+    def read(self, type_name: str, der: bytes) -> Node:
+        """As decode, but with the type, name and offset of every element. Raises SchemaError."""
+        return read(self.kind(type_name), der, type_name)
 
 
-rsp = Schema("rsp.asn")
-sgp32 = Schema("rsp.asn", "sgp32.asn")
-saip = Schema("saip.asn")
+rsp = Schema("SGP.22", "rsp.asn")
+sgp32 = Schema("SGP.32", "rsp.asn", "sgp32.asn")
+saip = Schema("SAIP", "saip.asn")
