@@ -1,4 +1,4 @@
-"""A board that is a process: real MicroPython with a board's heap, a folder for its flash, a pty for its UART."""
+"""A board that is a process: real MicroPython in a board's heap, a folder as flash, a pty as UART."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class VirtualBoard:
         self.exit_code = None
         # A group of its own keeps Ctrl-C for the lab. Not a session of its own: the UART would become the
         # terminal of that session, and its hang-up would kill the board.
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: ASYNC220 - so that kill() can reap it without the loop
             command, cwd=self.folder, env=environment(extra={"MICROIPA_UART": self._uart}),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
             process_group=0)

@@ -55,6 +55,7 @@ class VirtualModem:
         self.packet_data = PacketData(network, link, self.registration,
                                       lambda connection: self.dialect.on_data(self, connection))
         self._store_data = 0
+        self.functionality = 1
         self._forget()
 
     async def start(self) -> None:
