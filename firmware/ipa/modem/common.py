@@ -153,21 +153,23 @@ class Modem:
 
     async def _register(self, deadline):
         while True:
-            self._on_cereg(await self._line(b"AT+CEREG?", b"+CEREG:"))
-            if not self.registered():
-                left = ticks_diff(deadline, ticks_ms())
-                if left <= 0:
-                    raise NoRegistration("modem: %s" % _STATES[min(self._state, 4)])
-                await self._change(min(left, _ASK_AGAIN_MS))
+            # No prefix: the answer takes the way of the URCs, so that the last word is the last that came.
+            await self.at.command(b"AT+CEREG?")
+            if self.registered():
+                return
+            left = ticks_diff(deadline, ticks_ms())
+            if left <= 0:
+                raise NoRegistration("modem: %s" % _STATES[min(self._state, 4)])
+            await self._change(min(left, _ASK_AGAIN_MS))
             if self.registered():
                 return
 
     async def _change(self, timeout_ms):
-        self._changed.clear()
         try:
             await wait_for_ms(self._changed.wait(), timeout_ms)
         except asyncio.TimeoutError:
             pass
+        self._changed.clear()
 
     def _on_cereg(self, rest):
         fields = rest.split(b",")
@@ -177,8 +179,8 @@ class Modem:
             self._lost = True
         if state != self._state:
             log(INFO, "modem:", _STATES[state] if state < len(_STATES) else state)
+            self._changed.set()
         self._state = state
-        self._changed.set()
 
 
 class Carrier:

@@ -42,7 +42,7 @@ class Bg95(Modem):
     async def udp(self, host, port):
         """A connected UDP socket: see Datagram. Raises SocketError, AtError, AtTimeout."""
         if not all(0x20 < ord(letter) < 0x7F and letter != '"' for letter in host):
-            raise SocketError("not a host name: %s" % host)
+            raise SocketError("not a host name: %r" % host)
         self._lost = False
         connect_id = 0
         while connect_id in self._sockets:

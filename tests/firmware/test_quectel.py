@@ -1,0 +1,298 @@
+"""ipa.modem.quectel on a scripted BG95: registration, clock, APDUs, UDP sockets (TS 27.007)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from conftest import Run
+from pty_modem import OK, PREAMBLE, PtyModem
+
+START = """
+import asyncio, sys
+from ipa.modem import ModemError
+from ipa.modem.quectel import Bg95
+modem = Bg95(open(sys.argv[1], "r+b", 0))
+
+async def failing(awaitable):
+    try:
+        print("no error", await awaitable)
+    except ModemError as error:
+        print(type(error).__name__, error)
+
+async def main():
+    await modem.start()
+"""
+END = """
+asyncio.run(main())
+"""
+
+
+def lines(*text: str) -> bytes:
+    return b"".join(b"\r\n" + line.encode() + b"\r\n" for line in text)
+
+
+def bg95(answers: dict[bytes, bytes], **kwargs: bool) -> PtyModem:
+    return PtyModem({**PREAMBLE, **answers}.get, **kwargs)
+
+
+ATTACHED = {b"AT+CFUN=1": OK, b"AT+CEREG?": lines("+CEREG: 1,1", "OK"),
+            b"AT+QIACT?": OK, b'AT+QICSGP=1,1,"iot"': OK, b"AT+QIACT=1": OK}
+
+
+async def run(micropython: Run, modem: PtyModem, body: str, timeout: float = 60) -> list[str]:
+    script = START + body + END
+    return (await micropython(script, modem.path, timeout=timeout)).splitlines()
+
+
+async def test_attach_waits_for_the_registration_urc_and_then_opens_data(micropython: Run) -> None:
+    answers = {**ATTACHED, b"AT+CEREG?": lines("+CEREG: 1,2", "OK", "+CEREG: 5")}
+    async with bg95(answers) as modem:
+        out = await run(micropython, modem, """
+    await modem.attach("iot")
+    print(modem.registered())
+""")
+    assert out[-1] == "True"
+    assert modem.lines[-3:] == [b"AT+QIACT?", b'AT+QICSGP=1,1,"iot"', b"AT+QIACT=1"]
+
+
+async def test_attach_says_what_the_network_said(micropython: Run) -> None:
+    answers = {**ATTACHED, b"AT+CEREG?": lines("+CEREG: 1,3", "OK")}
+    async with bg95(answers) as modem:
+        out = await run(micropython, modem, """
+    await failing(modem.attach("iot", 200))
+""")
+    assert out[-1] == "NoRegistration modem: denied"
+
+
+async def test_a_context_that_is_active_already_is_kept(micropython: Run) -> None:
+    answers = {**ATTACHED, b"AT+QIACT?": lines('+QIACT: 1,1,1,"10.0.0.2"', "OK")}
+    async with bg95(answers) as modem:
+        await run(micropython, modem, '\n    await modem.attach("iot")\n')
+    assert modem.lines[-1] == b"AT+QIACT?"
+
+
+@pytest.mark.parametrize(("answer", "expected"), [
+    ('+CCLK: "26/11/22,21:15:00+00"', 1795382100),
+    ('+CCLK: "26/11/22,23:15:00+08"', 1795382100),
+    ('+CCLK: "26/11/22,15:45:00-22"', 1795382100),
+    ('+CCLK: "28/02/29,00:00:00"', 1835395200),
+    ('+CCLK: "80/01/06,00:00:24+00"', None),
+    ('+CCLK: "garbage"', None),
+])
+async def test_27007_8_15_the_clock_is_utc_or_none_when_unset(
+        micropython: Run, answer: str, expected: int | None) -> None:
+    async with bg95({b"AT+CCLK?": lines(answer, "OK")}) as modem:
+        out = await run(micropython, modem, "\n    print(await modem.clock())\n")
+    assert out[-1] == str(expected)
+
+
+async def test_identity_of_modem_and_network(micropython: Run) -> None:
+    answers = {b"AT+CGSN": lines("867223026000000", "OK"), b"AT+COPS=3,2": OK}
+    for digits, expected in (("90170", "09f107"), ("310410", "130014"), ("", "None")):
+        answers[b"AT+COPS?"] = lines(f'+COPS: 0,2,"{digits}",9' if digits else "+COPS: 0", "OK")
+        async with bg95(answers) as modem:
+            out = await run(micropython, modem, """
+    plmn = await modem.plmn()
+    print(await modem.imei(), plmn and plmn.hex())
+""")
+        assert out[-1] == f"867223026000000 {expected}"
+
+
+@pytest.mark.parametrize("session", ["+CCHO: 1", "1", "+CCHO: 00000000038aa32f"])
+async def test_27007_8_45_the_session_is_an_opaque_handle(micropython: Run, session: str) -> None:
+    handle = session.split()[-1].encode()
+    answers = {b'AT+CCHO="A0000005591010FFFFFFFF8900000100"': lines(session, "OK"),
+               b'AT+CGLA=%s,10,"80CA5A0000"' % handle: lines('+CGLA: 12,"5a02aBcd9000"', "OK"),
+               b"AT+CCHC=" + handle: OK}
+    async with bg95(answers) as modem:
+        out = await run(micropython, modem, """
+    await modem.carrier.open(bytes.fromhex("A0000005591010FFFFFFFF8900000100"))
+    print((await modem.carrier.transmit(bytes.fromhex("80CA5A0000"))).hex())
+    await modem.carrier.close()
+    await failing(modem.carrier.transmit(bytes(5)))
+""")
+    assert out == ["5a02abcd9000", "ChannelError no channel open"]
+
+
+@pytest.mark.parametrize("answer", ['+CGLA: 8,"9000"', '+CGLA: 4,"90x0"', "+CGLA: 4", '+CGLA: 2,"90"', None])
+async def test_an_unreadable_apdu_answer_is_named(micropython: Run, answer: str | None) -> None:
+    answers = {b'AT+CCHO="A0"': lines("+CCHO: 1", "OK"),
+               b'AT+CGLA=1,10,"80CA5A0000"': lines(answer, "OK") if answer else OK}
+    async with bg95(answers) as modem:
+        out = await run(micropython, modem, """
+    await modem.carrier.open(b"\\xa0")
+    await failing(modem.carrier.transmit(bytes.fromhex("80CA5A0000")))
+""")
+    assert out[-1].startswith("ChannelError")
+
+
+async def test_channels_left_open_by_an_earlier_run_are_closed(micropython: Run) -> None:
+    opened = []
+
+    def answer(line: bytes) -> bytes | None:
+        if line == b'AT+CCHO="A0"':
+            opened.append(line)
+            return lines("+CCHO: 3", "OK") if len(opened) == 2 else lines("+CME ERROR: 4")
+        if line.startswith(b"AT+CCHC"):
+            return lines("ERROR") if line.endswith(b"3") else OK
+        return PREAMBLE.get(line)
+
+    async with PtyModem(answer) as modem:
+        out = await run(micropython, modem, """
+    await modem.carrier.open(b"\\xa0")
+    print("open")
+""")
+    assert out[-1] == "open"
+    assert modem.lines[-4:-1] == [b"AT+CCHC=1", b"AT+CCHC=2", b"AT+CCHC=3"]
+
+
+async def test_a_card_without_the_application_is_named(micropython: Run) -> None:
+    def answer(line: bytes) -> bytes | None:
+        return lines("+CME ERROR: 13") if b"CCH" in line else PREAMBLE.get(line)
+
+    async with PtyModem(answer) as modem:
+        out = await run(micropython, modem, "\n    await failing(modem.carrier.open(bytes(16)))\n")
+    assert out[-1] == "ChannelError AT+CCHO: +CME ERROR: 13"
+
+
+async def test_refresh_waits_for_the_network_of_the_new_profile(micropython: Run) -> None:
+    def answer(line: bytes) -> bytes | None:
+        if line == b'AT+CCHO="A0"':
+            return lines("+CCHO: 1", "OK", "+CEREG: 0")  # what follows the answer is REFRESH
+        if line == b"AT+CEREG?":
+            state = ("+CEREG: 1,1", "+CEREG: 1,2", "+CEREG: 1,1")[modem.lines.count(line) - 1]
+            return lines(state, "OK") + (lines("+CEREG: 1") if state.endswith("2") else b"")
+        return {**PREAMBLE, **ATTACHED}.get(line)
+
+    async with PtyModem(answer) as modem:
+        out = await run(micropython, modem, """
+    await modem.attach("iot")
+    await modem.carrier.open(b"\\xa0")
+    await modem.refresh()
+    print("refreshed")
+""")
+    assert out[-1] == "refreshed"
+    assert b"AT+CFUN=0" not in modem.lines
+    assert modem.lines[-1] == b"AT+QIACT=1"
+
+
+async def test_a_modem_that_ignores_refresh_gets_its_radio_switched(micropython: Run) -> None:
+    states = iter([lines("ERROR"), lines("+CPIN: READY", "OK")])
+
+    def answer(line: bytes) -> bytes | None:
+        if line == b"AT+CPIN?":
+            return next(states)
+        return {**PREAMBLE, **ATTACHED, b"AT+CFUN=0": OK}.get(line)
+
+    async with PtyModem(answer) as modem:
+        out = await run(micropython, modem, """
+    await modem.attach("iot")
+    await modem.refresh(300)
+    print("refreshed")
+""")
+    assert out[-1] == "refreshed"
+    assert b"AT+CFUN=0" in modem.lines
+
+
+class Sockets:
+    """A BG95 whose far end is ``peer``: datagrams it gives are read with QIRD."""
+
+    def __init__(self, peer: Callable[[bytes], list[bytes]], **answers: bytes) -> None:
+        self.peer, self.waiting = peer, []
+        self.answers = {**PREAMBLE, **ATTACHED, b"AT+QICLOSE=0": OK}
+        self.open_answers = [answers.get("open", lines("OK", "+QIOPEN: 0,0"))]
+        self.modem = PtyModem(self.answer, self.data)
+
+    def answer(self, line: bytes) -> bytes | None:
+        if line.startswith(b"AT+QIOPEN"):
+            return self.open_answers.pop(0) if len(self.open_answers) > 1 else self.open_answers[0]
+        if line.startswith(b"AT+QIRD=0"):
+            if not self.waiting:
+                return lines("+QIRD: 0", "OK")
+            data = self.waiting.pop(0)
+            return b"\r\n+QIRD: %d\r\n" % len(data) + data + lines("", "OK")
+        sending = re.fullmatch(rb"AT\+QISEND=0,(\d+)", line)
+        if sending:
+            self.modem.binary = int(sending[1])
+            return b"\r\n> "
+        return self.answers.get(line)
+
+    def data(self, payload: bytes) -> bytes:
+        answers = self.peer(payload)
+        quiet = not self.waiting
+        self.waiting += answers
+        return lines("SEND OK", *(['+QIURC: "recv",0'] if answers and quiet else []))
+
+
+UDP = """
+    udp = await modem.udp("eim.microipa.example", 5684)
+    buf = bytearray(1500)
+    async def receive():
+        while True:
+            n = udp.readinto(buf)
+            if n is not None:
+                return bytes(buf[:n]) if n >= 0 else n
+            await udp.wait(5000)
+"""
+
+
+async def test_datagrams_keep_their_borders_both_ways(micropython: Run) -> None:
+    big = bytes(range(256)) * 5
+    got = []
+
+    def peer(payload: bytes) -> list[bytes]:
+        got.append(payload)
+        return [b"one\r\nOK\r\n", big, b"three"] if len(got) == 2 else []
+
+    sockets = Sockets(peer)
+    async with sockets.modem as modem:
+        out = await run(micropython, modem, UDP + """
+    big = bytes(range(256)) * 5
+    print(udp.readinto(buf), udp.write(big), udp.write(b"no room yet"))
+    await udp.flush()
+    print(udp.write(b"second"), udp.write(bytes(1461)))
+    for expected in (b"one\\r\\nOK\\r\\n", big, b"three"):
+        assert await receive() == expected
+    udp.close()
+    print(udp.readinto(buf) < 0, udp.write(b"x") < 0)
+    while modem._sockets:
+        await asyncio.sleep_ms(5)
+""")
+    assert out == ["None 1280 None", "6 -90", "True True"]
+    assert got == [big, b"second"]
+    assert b'AT+QIOPEN=1,0,"UDP","eim.microipa.example",5684,0,0' in modem.lines
+    assert modem.lines[-1] == b"AT+QICLOSE=0"
+
+
+async def test_a_socket_the_modem_does_not_open_is_named(micropython: Run) -> None:
+    async with Sockets(lambda _: [], open=lines("OK", "+QIOPEN: 0,565")).modem as modem:
+        out = await run(micropython, modem, """
+    await failing(modem.udp("eim.microipa.example", 5684))
+    await failing(modem.udp('x",1,0,0\\rAT+CFUN=0', 5684))
+""")
+    assert out == ["SocketError no socket to eim.microipa.example port 5684: error 565",
+                   r"""SocketError not a host name: 'x",1,0,0\rAT+CFUN=0'"""]
+    assert not any(b"CFUN" in line for line in modem.lines)
+
+
+async def test_a_socket_left_open_by_an_earlier_run_is_closed_first(micropython: Run) -> None:
+    sockets = Sockets(lambda _: [])
+    sockets.open_answers.insert(0, lines("OK", "+QIOPEN: 0,563"))
+    async with sockets.modem as modem:
+        out = await run(micropython, modem, UDP + '\n    print("open")\n')
+    assert out[-1] == "open"
+    assert b"AT+QICLOSE=0" in modem.lines
+
+
+@pytest.mark.parametrize("urc", ['+QIURC: "closed",0', '+QIURC: "pdpdeact",1'])
+async def test_a_socket_that_the_network_closed_says_so(micropython: Run, urc: str) -> None:
+    sockets = Sockets(lambda _: [])
+    sockets.answers[b"AT+QINOTHING"] = lines("OK", urc)
+    async with sockets.modem as modem:
+        out = await run(micropython, modem, UDP + """
+    await modem.at.command(b"AT+QINOTHING")
+    print(await receive() == -__import__("errno").ENOTCONN)
+""")
+    assert out[-1] == "True"
