@@ -1,4 +1,4 @@
-"""Boot: board -> modem -> agent. Copy this file into your product and put your coroutines beside the agent."""
+"""Boot: board -> modem -> agent. Copy this into your product and put your coroutines beside the agent."""
 
 import asyncio
 

@@ -28,7 +28,7 @@ def micropython(tmp_path: Path) -> Run:
         process = await asyncio.create_subprocess_exec(
             *find_micropython(), "-X", f"heapsize={heapsize}", str(path), *map(str, args),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            cwd=tmp_path, env=environment([firmware()]))
+            cwd=tmp_path, env=environment([firmware(), Path(__file__).parent]))  # rooms.py
         try:
             output, _ = await asyncio.wait_for(process.communicate(), timeout)
         finally:

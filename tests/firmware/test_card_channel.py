@@ -1,0 +1,119 @@
+"""ipa.card.channel under MicroPython: STORE DATA chains and their answers (SGP.22 5.7.2, TS 102 221)."""
+
+from __future__ import annotations
+
+from conftest import Run
+
+START = """
+from ipa.card.channel import Channel
+from rooms import Carrier, Stream, failing, run
+"""
+
+
+def script(body: str) -> str:
+    return START + f"""
+async def main():
+{body}
+run(main())
+"""
+
+
+async def test_sgp32_3_8_2_opening_selects_the_isdr_and_tells_the_terminal_capability(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    carrier = Carrier(None)
+    await Channel(carrier).open()
+    print(carrier.aid.hex(), carrier.apdus[0].hex())
+"""))
+    assert out.split() == ["a0000005591010ffffffff8900000100", "80aa000005a903840101"]
+
+
+async def test_a_command_goes_out_in_numbered_blocks_and_its_answer_comes_by_get_response(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    command = bytes(i & 255 for i in range(700))
+    seen = []
+    def answer(whole):
+        seen.append(whole)
+        return bytes(600)
+    carrier = Carrier(answer)
+    channel = Channel(carrier)
+    got = await channel.store(command[:3], command[3:300], stream=Stream(command[300:]), length=400)
+    assert seen == [command] and got == bytes(600)
+    for apdu in carrier.apdus:
+        print(apdu[:5].hex())
+    # The next answer is not mixed with this one.
+    carrier._answer = lambda command: b"\\x80\\x00"
+    assert await channel.store(b"\\xbf\\x2e\\x00") == b"\\x80\\x00"
+"""))
+    assert out.split() == ["80e21100ff", "80e21101ff", "80e29102be", "00c0000000", "00c0000000", "00c0000058"]
+
+
+async def test_a_modem_that_refuses_long_apdus_teaches_a_smaller_segment_without_losing_a_byte(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    command = bytes(i * 7 & 255 for i in range(1000))
+    seen = []
+    carrier = Carrier(lambda whole: seen.append(whole) or b"", most=100)
+    channel = Channel(carrier)
+    await channel.store(command[:10], stream=Stream(command[10:]), length=990)
+    assert seen == [command]
+    count = len(carrier.apdus)
+    await channel.store(command[:100])
+    print(carrier.longest, count, len(carrier.apdus) - count)
+    carrier._most = 10
+    print(await failing(channel.store(command[:100])))
+"""))
+    assert out.splitlines() == ["63 16 2", "AtError b'AT+CGLA': ERROR"]
+
+
+async def test_status_words_other_than_9000_end_in_an_error_that_names_the_command(micropython: Run) -> None:
+    out = await micropython(script("""
+    for sw in (0x6A88, 0x6985, 0x6581):
+        print(await failing(Channel(Carrier(lambda command: sw)).store(b"\\xbf\\x2e\\x00")))
+    # 91xx is a good answer with a proactive command behind it.
+    print(bytes(await Channel(Carrier(lambda command: b"abc", last=b"\\x91\\x0b")).store(b"\\x5a\\x00")))
+"""))
+    assert out.splitlines() == [
+        "StatusError card answered 6A88 to BF2E",
+        "StatusError card answered 6985 to BF2E",
+        "StatusError card answered 6581 to BF2E",
+        "b'abc'",
+    ]
+
+
+async def test_an_error_in_the_middle_of_a_chain_ends_the_chain(micropython: Run) -> None:
+    out = await micropython(script("""
+    carrier = Carrier(None)
+    async def transmit(apdu):
+        carrier.apdus.append(bytes(apdu))
+        return b"\\x90\\x00" if apdu[3] == 0 else b"\\x6a\\x80"
+    carrier.transmit = transmit
+    print(await failing(Channel(carrier).store(bytes(1000))), len(carrier.apdus))
+"""))
+    assert out.strip() == "StatusError card answered 6A80 to 00 2"
+
+
+async def test_answers_without_status_or_without_end_and_streams_that_end_early_are_named(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    class Odd:
+        def __init__(self, answer):
+            self.answer = answer
+        async def transmit(self, apdu):
+            return self.answer
+    for answer in (b"", b"\\x90", b"\\x61\\x05", b"\\x6c\\x05", bytes(256) + b"\\x61\\x00"):
+        print(await failing(Channel(Odd(answer)).store(b"\\xbf\\x2e\\x00")))
+    ends_early = Channel(Carrier(lambda command: b"")).store(b"\\x86\\x05", stream=Stream(b"abc"), length=5)
+    print(await failing(ends_early))
+    print(await failing(Channel(Carrier(lambda command: b""), 100).store(b"\\x86", length=25600)))
+"""))
+    assert out.splitlines() == [
+        "CardError answer without a status word",
+        "CardError answer without a status word",
+        "CardError the answer has no end",
+        "CardError the answer has no end",
+        "ResponseTooLong more than 8192 bytes",
+        "CommandCut 86 ends 2 bytes early",
+        "CommandTooLong 86 of 25601 bytes",
+    ]
