@@ -1,0 +1,158 @@
+"""The software eUICC: a file that is a card, and its contacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from microipa.asn1.tlv import parse
+from microipa.crypto.pki import Credential, verify_euicc_chain
+from microipa.errors import MicroipaError
+from microipa.euicc.chip import Chip
+from microipa.euicc.install import isdp_aid
+from microipa.euicc.nvm import Nvm, PowerCut, Profile, State
+from microipa.euicc.personalisation import check
+from microipa.euicc.uicc import Uicc
+from microipa.saip import ProfilePackage, iccid_from_bytes, metadata
+from microipa.trace import Trace
+
+# T=0, clock stop, 3 V and 1.8 V; card capabilities: selection, 19 logical channels assigned by both sides
+_HISTORICAL = bytes.fromhex("8031E073FE211F57") + b"mcroIPA"
+_INTERFACE = bytes.fromhex("9F96801FC7")
+
+
+class CardOff(MicroipaError):
+    """A command came while the card had no power."""
+
+
+class EidMismatch(MicroipaError):
+    """The certificate given to a new card is another card's."""
+
+
+@dataclass(frozen=True)
+class ProfileState:
+    """One profile as a summary shows it. ``iccid`` is digits, ``aid`` the ISD-P's."""
+
+    iccid: str
+    state: str  # enabled or disabled
+    name: str
+    service_provider: str
+    aid: bytes
+    profile_class: str  # test, provisioning or operational
+    fallback: bool
+
+
+class Euicc:
+    """A card. Its private key stays in the NVM file and in this package; no method gives it away."""
+
+    def __init__(self, path: Path, trace: Trace | None) -> None:
+        self._path = path
+        self._trace = trace
+        self._writes_left: int | None = None
+        self._nvm: Nvm | None = None  # with power only
+        self._uicc: Uicc | None = None
+        self.eid = Nvm.open(path).state.eid
+
+    @classmethod
+    def create(
+        cls,
+        nvm: Path,
+        *,
+        eid: str,
+        credential: Credential,
+        eum_der: bytes,
+        ci: x509.Certificate,
+        bootstrap: bytes,
+        trace: Trace | None = None,
+    ) -> Euicc:
+        """Make a card with one enabled profile, as it leaves the factory.
+
+        ``bootstrap`` is a profile package. Raises NvmError when the file is there, SaipError,
+        CertificateInvalid, EidMismatch.
+        """
+        certified, _ = verify_euicc_chain(credential.der, eum_der, ci)
+        if certified != eid:
+            raise EidMismatch(f"the card is to be {eid}, its certificate is for {certified}")
+        package = ProfilePackage.parse(bootstrap)
+        seq = check(package)
+        about = parse(metadata(package))
+        profile = Profile(about[0x5A].value, isdp_aid(0), about.value, bootstrap, enabled=True, seq=seq)
+        Nvm.create(
+            nvm,
+            State(
+                eid=eid,
+                private_key=credential.private_key.private_bytes(
+                    Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+                ),
+                certificate=credential.der,
+                eum_certificate=eum_der,
+                ci_certificate=ci.public_bytes(Encoding.DER),
+                profiles=[profile],
+                last_isdp=1,
+            ),
+        )
+        return cls(nvm, trace)
+
+    @classmethod
+    def open(cls, nvm: Path, trace: Trace | None = None) -> Euicc:
+        """Take up a card made before. Raises NvmError."""
+        return cls(nvm, trace)
+
+    def power_on(self) -> bytes:
+        """Returns the ATR. Everything volatile is gone, what was committed is there."""
+        self._nvm = Nvm.open(self._path)
+        self._nvm.writes_left, self._writes_left = self._writes_left, None
+        self._uicc = Uicc(Chip(self._nvm))
+        atr = _INTERFACE + _HISTORICAL
+        check = 0
+        for byte in atr:
+            check ^= byte
+        return b"\x3b" + atr + bytes([check])
+
+    def power_off(self) -> None:
+        self._uicc = self._nvm = None
+
+    def reset(self) -> bytes:
+        """Warm reset. Returns the ATR."""
+        self.power_off()
+        return self.power_on()
+
+    def transmit(self, apdu: bytes) -> bytes:
+        """One command APDU; returns data and status word. Raises CardOff, and PowerCut when switched on."""
+        if self._uicc is None:
+            raise CardOff("the card has no power: power_on() first")
+        try:
+            response = self._uicc.transmit(apdu)
+        except PowerCut:
+            self.power_off()
+            raise
+        if self._trace:
+            self._trace.record("card", "apdu", command=apdu, response=response)
+        return response
+
+    def profiles(self) -> list[ProfileState]:
+        """What is on the card, read from its memory, with power or without."""
+        return [_summary(profile) for profile in Nvm.open(self._path).state.profiles]
+
+    def cut_power_after(self, writes: int | None) -> None:
+        """Lose power at the write that follows ``writes`` more; None switches that off. For tests."""
+        self._writes_left = None
+        if self._nvm is not None:
+            self._nvm.writes_left = writes
+        else:
+            self._writes_left = writes
+
+
+def _summary(profile: Profile) -> ProfileState:
+    return ProfileState(
+        iccid=iccid_from_bytes(profile.iccid),
+        state="enabled" if profile.enabled else "disabled",
+        name=(profile.info(0x92) or b"").decode(errors="replace"),
+        service_provider=(profile.info(0x91) or b"").decode(errors="replace"),
+        aid=profile.aid,
+        profile_class=("test", "provisioning", "operational")[profile.profile_class],
+        fallback=profile.fallback,
+    )

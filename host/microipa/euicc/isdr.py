@@ -1,0 +1,95 @@
+"""The ISD-R: what SELECT tells about it, STORE DATA chains, and which function a command is for (ES10)."""
+
+from __future__ import annotations
+
+from microipa.asn1.tlv import TlvError, parse, tlv
+from microipa.euicc import connectivity, eims, identity, notifications, packages, profiles, session
+from microipa.euicc.chip import Chip, Handler
+from microipa.euicc.install import PACKAGE, PIECES, Loader
+from microipa.euicc.status import CONDITIONS, NOT_FOUND, WRONG_DATA, WRONG_P1_P2, StatusWord
+
+AID = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
+MORE_BLOCKS, LAST_BLOCK = 0x11, 0x91
+
+COMMANDS: dict[int, Handler] = {
+    **identity.COMMANDS,
+    **profiles.COMMANDS,
+    **notifications.COMMANDS,
+    **eims.COMMANDS,
+    **session.COMMANDS,
+    **packages.COMMANDS,
+    **connectivity.COMMANDS,
+}
+
+
+class Isdr:
+    """One per power-up. Each command is one transaction: it commits when it answers, else leaves no mark."""
+
+    def __init__(self, chip: Chip) -> None:
+        self._chip = chip
+        self._chain = b""
+        self._blocks = 0  # of the chain so far
+        self._loader: Loader | None = None
+
+    def fci(self) -> bytes:
+        """The answer to SELECT, with the templates of SGP.22 (E0) and SGP.32 (E1)."""
+        enabled = self._chip.state.enabled() is not None
+        configuration = b"\x06\x40" if enabled else b"\x00"  # bit 0 ipaeSupported, bit 1 enabledProfile
+        return tlv(
+            0x6F,
+            tlv(0x84, AID),
+            tlv(0xA5, tlv(0x9F65, b"\xff")),
+            tlv(0xE0, tlv(0x82, identity.SVN)),
+            tlv(0xE1, tlv(0x80, configuration)),
+        )
+
+    def store_data(self, p1: int, p2: int, data: bytes) -> bytes:
+        """One block. Returns the answer of the function after the last one. Raises StatusWord."""
+        if p1 not in (MORE_BLOCKS, LAST_BLOCK):
+            raise StatusWord(WRONG_P1_P2)
+        if p2 == 0:
+            self._chain, self._blocks = b"", 0  # a new command; what was unfinished is forgotten
+        if p2 != self._blocks:
+            self._chain, self._blocks = b"", 0
+            raise StatusWord(WRONG_P1_P2)
+        self._chain += data
+        self._blocks += 1
+        if p1 == MORE_BLOCKS:
+            return b""
+        command, self._chain, self._blocks = self._chain, b"", 0
+        return self._transact(command)
+
+    def _transact(self, command: bytes) -> bytes:
+        try:
+            answer = self._execute(command)
+        except StatusWord:
+            self._chip.nvm.roll_back()
+            raise
+        except (TlvError, ValueError):
+            self._chip.nvm.roll_back()
+            raise StatusWord(WRONG_DATA) from None
+        self._chip.nvm.commit()
+        return answer
+
+    def _execute(self, command: bytes) -> bytes:
+        if self._chip.changing:
+            raise StatusWord(CONDITIONS)
+        tag = int.from_bytes(command[: 2 if command[:1] == b"\xbf" else 1], "big")
+        if tag in PIECES:
+            return self._load(tag, command)
+        parsed = parse(command)
+        handler = COMMANDS.get(parsed.tag)
+        if handler is None:
+            raise StatusWord(NOT_FOUND)
+        return handler(self._chip, parsed)
+
+    def _load(self, tag: int, piece: bytes) -> bytes:
+        """LoadBoundProfilePackage: a package begins anew with BF36, also when one was left unfinished."""
+        if tag == PACKAGE:
+            self._loader = Loader(self._chip)
+        if self._loader is None:
+            raise StatusWord(CONDITIONS)
+        result = self._loader.feed(piece)
+        if result:
+            self._loader = None
+        return result

@@ -1,0 +1,329 @@
+"""One power-up of the card: logical channels and the commands of TS 102 221, TS 31.102 and GlobalPlatform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from microipa.asn1.tlv import TlvError, parse, parse_all, tlv
+from microipa.euicc import filesystem, isdr, usim
+from microipa.euicc.apdu import MAX_ANSWER, Command, exact
+from microipa.euicc.apdu import parse as parse_apdu
+from microipa.euicc.chip import Chip
+from microipa.euicc.filesystem import Node
+from microipa.euicc.isdr import Isdr
+from microipa.euicc.personalisation import personality
+from microipa.euicc.status import (
+    CONDITIONS,
+    FILE_NOT_FOUND,
+    NO_CHANNEL_LEFT,
+    NO_CLASS,
+    NO_INSTRUCTION,
+    NO_LOGICAL_CHANNEL,
+    NOT_FOUND,
+    OK,
+    SECURITY_STATUS,
+    WRONG_DATA,
+    WRONG_LENGTH,
+    WRONG_P1_P2,
+    StatusWord,
+)
+
+ECASD_AID = bytes.fromhex("A0000005591010FFFFFFFF8900000200")
+NAA_AIDS = (bytes.fromhex("A0000000871002"), bytes.fromhex("A0000000871004"))  # USIM, ISIM
+CHANNELS = range(1, 20)
+
+SELECT, READ_BINARY, READ_RECORD, UPDATE_BINARY, UPDATE_RECORD = 0xA4, 0xB0, 0xB2, 0xD6, 0xDC
+STATUS, MANAGE_CHANNEL, GET_RESPONSE, AUTHENTICATE = 0xF2, 0x70, 0xC0, 0x88
+TERMINAL_CAPABILITY, TERMINAL_PROFILE, FETCH, TERMINAL_RESPONSE = 0xAA, 0x10, 0x12, 0x14
+STORE_DATA, GET_DATA = 0xE2, 0xCA
+# ETSI leaves 8X to these, 0X to the others; GET RESPONSE, MANAGE CHANNEL and GET DATA come in both.
+PROPRIETARY = {STORE_DATA, STATUS, TERMINAL_CAPABILITY, TERMINAL_PROFILE, FETCH, TERMINAL_RESPONSE}
+EITHER = {GET_RESPONSE, MANAGE_CHANNEL, GET_DATA}
+WITH_ANSWER_LATER = {SELECT, STORE_DATA, AUTHENTICATE}  # case 4: 61xx, then GET RESPONSE
+
+# Files in which a terminal keeps what it learns from the network; others are the operator's.
+WRITABLE = {
+    0x6F05, 0x6F08, 0x6F09, 0x6F3C, 0x6F42, 0x6F43, 0x6F5B, 0x6F5C, 0x6F73, 0x6F7B, 0x6F7E,
+    0x6FC4, 0x6FE3, 0x6FE4, 0x4F01, 0x4F02, 0x4F03, 0x4F04, 0x4F05, 0x2F05,
+}  # fmt: skip
+
+REFRESH, UICC_RESET, PROFILE_STATE_CHANGE = 0x01, 0x04, 0x09
+STATE_CHANGE_BYTE, STATE_CHANGE_BIT = 33, 0x20  # of TERMINAL PROFILE, TS 102 223 clause 5.2
+FIRST_FAILURE = 0x20  # general results from here on say that the command was not carried out
+
+
+@dataclass
+class Channel:
+    """What is selected on one logical channel, and the answer that waits there for GET RESPONSE."""
+
+    current: Node
+    adf: Node | None = None
+    application: bytes = b""  # AID of a security domain; empty while the file system is selected
+    pending: bytes = b""
+
+
+class Uicc:
+    """Everything between a reset and the next."""
+
+    def __init__(self, chip: Chip) -> None:
+        self._chip = chip
+        self._commands: dict[int, Callable[[Channel, Command], bytes]] = {
+            SELECT: self._select,
+            READ_BINARY: self._read_binary,
+            READ_RECORD: self._read_record,
+            UPDATE_BINARY: self._update_binary,
+            UPDATE_RECORD: self._update_record,
+            STATUS: self._status,
+            MANAGE_CHANNEL: self._manage_channel,
+            AUTHENTICATE: self._authenticate,
+            TERMINAL_CAPABILITY: self._terminal_capability,
+            TERMINAL_PROFILE: self._terminal_profile,
+            FETCH: self._fetch,
+            TERMINAL_RESPONSE: self._terminal_response,
+            STORE_DATA: self._store_data,
+            GET_DATA: self._get_data,
+        }
+        self._start()
+
+    def _start(self) -> None:
+        """Show the profile that is enabled now; channels and sessions are gone."""
+        self._chip.power_up()
+        profile = self._chip.state.enabled()
+        self._iccid = profile.iccid if profile else None
+        self._personality = personality(profile)
+        self._files = self._personality.files
+        self._isdr = Isdr(self._chip)
+        self._channels = {0: Channel(self._files.root)}
+        self._fetched = False
+
+    def transmit(self, apdu: bytes) -> bytes:
+        """One command, answered with data and status word. Raises PowerCut only."""
+        try:
+            data, sw = self._execute(parse_apdu(apdu))
+        except StatusWord as status:
+            data, sw = b"", status.sw
+        waiting = any(channel.pending for channel in self._channels.values())
+        if sw == OK and self._chip.refresh and not waiting:
+            sw = 0x9100 | len(self._refresh())
+        return data + sw.to_bytes(2, "big")
+
+    def _execute(self, command: Command) -> tuple[bytes, int]:
+        channel = self._channels.get(command.channel)
+        if channel is None:
+            raise StatusWord(NO_LOGICAL_CHANNEL)
+        if command.ins == GET_RESPONSE:
+            return self._get_response(channel, command)
+        channel.pending = b""
+        run = self._commands.get(command.ins)
+        if run is None:
+            raise StatusWord(NO_INSTRUCTION)
+        if command.ins not in EITHER and command.proprietary != (command.ins in PROPRIETARY):
+            raise StatusWord(NO_CLASS)
+        data = run(channel, command)
+        if data and command.ins in WITH_ANSWER_LATER:
+            channel.pending = data
+            return b"", 0x6100 | min(len(data), MAX_ANSWER) & 0xFF
+        return data, OK
+
+    def _get_response(self, channel: Channel, command: Command) -> tuple[bytes, int]:
+        if not channel.pending:
+            raise StatusWord(CONDITIONS)
+        wanted = command.le or MAX_ANSWER
+        if command.le and wanted > len(channel.pending):
+            raise StatusWord(0x6C00 | len(channel.pending))
+        data, channel.pending = channel.pending[:wanted], channel.pending[wanted:]
+        left = min(len(channel.pending), MAX_ANSWER)
+        return data, 0x6100 | left & 0xFF if left else OK
+
+    # ---- files and applications
+
+    def _select(self, channel: Channel, command: Command) -> bytes:
+        """TS 102 221 clause 11.1.1: by file identifier, parent, AID, path from the MF or from here."""
+        start = channel.current.directory
+        if command.p1 == 0x04:
+            answer = self._select_aid(channel, command.data)
+            return b"" if command.p2 & 0x0C == 0x0C else answer
+        if command.p1 == 0x00 and len(command.data) in (0, 2):
+            fid = int.from_bytes(command.data, "big") if command.data else filesystem.MF
+            node = self._files.by_fid(fid, start, channel.adf)
+        elif command.p1 == 0x03 and start.parent is not None:
+            node = start.parent
+        elif command.p1 in (0x08, 0x09) and command.data and len(command.data) % 2 == 0:
+            start = self._files.root if command.p1 == 0x08 else start
+            node = self._files.by_path(command.data, start, channel.adf)
+        else:
+            raise StatusWord(WRONG_P1_P2 if command.p1 not in (0x00, 0x03, 0x08, 0x09) else FILE_NOT_FOUND)
+        channel.current, channel.application = node, b""
+        return b"" if command.p2 & 0x0C == 0x0C else filesystem.fcp(node)
+
+    def _select_aid(self, channel: Channel, aid: bytes) -> bytes:
+        if len(aid) < 5:
+            raise StatusWord(FILE_NOT_FOUND)
+        node = self._files.by_aid(aid)
+        if node is not None:
+            channel.current, channel.adf, channel.application = node, node, b""
+            return filesystem.fcp(node)
+        if isdr.AID.startswith(aid):
+            channel.application = isdr.AID
+            return self._isdr.fci()
+        if ECASD_AID.startswith(aid):
+            channel.application = ECASD_AID
+            return tlv(0x6F, tlv(0x84, ECASD_AID), tlv(0xA5, tlv(0x9F65, b"\xff")))
+        raise StatusWord(FILE_NOT_FOUND)
+
+    def _target(self, channel: Channel, sfi: int) -> Node:
+        """The file a read or update means: the current one, or the one with a short identifier."""
+        if channel.application:
+            raise StatusWord(NO_INSTRUCTION)
+        if not sfi:
+            return channel.current
+        channel.current = filesystem.by_sfi(channel.current.directory, sfi)
+        return channel.current
+
+    def _binary(self, channel: Channel, command: Command) -> tuple[Node, int]:
+        if command.p1 & 0x80:
+            return self._target(channel, command.p1 & 0x1F), command.p2
+        return self._target(channel, 0), command.p1_p2
+
+    def _read_binary(self, channel: Channel, command: Command) -> bytes:
+        node, offset = self._binary(channel, command)
+        return filesystem.read_binary(node, offset, command.le)
+
+    def _read_record(self, channel: Channel, command: Command) -> bytes:
+        if command.p2 & 0x07 != 0x04:
+            raise StatusWord(WRONG_P1_P2)
+        return exact(filesystem.read_record(self._target(channel, command.p2 >> 3), command.p1), command.le)
+
+    def _update_binary(self, channel: Channel, command: Command) -> bytes:
+        node, offset = self._binary(channel, command)
+        return self._write(node, filesystem.update_binary(node, offset, command.data))
+
+    def _update_record(self, channel: Channel, command: Command) -> bytes:
+        if command.p2 & 0x07 != 0x04:
+            raise StatusWord(WRONG_P1_P2)
+        node = self._target(channel, command.p2 >> 3)
+        return self._write(node, filesystem.update_record(node, command.p1, command.data))
+
+    def _write(self, node: Node, body: bytes) -> bytes:
+        profile = self._chip.state.profile(self._iccid)
+        if node.fid not in WRITABLE or profile is None:
+            raise StatusWord(SECURITY_STATUS)
+        profile.files[node.path] = node.body = body
+        self._chip.nvm.commit()
+        return b""
+
+    def _status(self, channel: Channel, command: Command) -> bytes:
+        """Clause 11.1.2: the current directory's parameters, the current application's name, or nothing."""
+        if command.p2 == 0x0C:
+            return b""
+        if command.p2 == 0x01:
+            aid = channel.application or (channel.adf.aid if channel.adf and channel.adf.aid else b"")
+            return exact(tlv(0x84, aid), command.le)
+        if command.p2:
+            raise StatusWord(WRONG_P1_P2)
+        return exact(filesystem.fcp(channel.current.directory), command.le)
+
+    def _manage_channel(self, channel: Channel, command: Command) -> bytes:
+        """Clause 11.1.17. A channel opened from the basic one begins at the MF, else where its opener is."""
+        if command.p1 == 0x80:
+            number = command.p2 or command.channel
+            if number == 0:
+                raise StatusWord(WRONG_P1_P2)
+            if self._channels.pop(number, None) is None:
+                raise StatusWord(NO_LOGICAL_CHANNEL)
+            return b""
+        if command.p1 != 0x00 or command.p2 > CHANNELS[-1]:
+            raise StatusWord(WRONG_P1_P2)
+        free = [number for number in CHANNELS if number not in self._channels]
+        number = command.p2 or (free[0] if free else 0)
+        if number not in free:
+            raise StatusWord(NO_CHANNEL_LEFT)
+        if command.p2 == 0:
+            exact(b"\x00", command.le)
+        opened = Channel(self._files.root)
+        if command.channel:
+            opened = Channel(channel.current, channel.adf, channel.application)
+        self._channels[number] = opened
+        return b"" if command.p2 else bytes([number])
+
+    def _authenticate(self, channel: Channel, command: Command) -> bytes:
+        """TS 31.102 clause 7.1 in the 3G security context."""
+        profile = self._chip.state.profile(self._iccid)
+        aka, delta = self._personality.aka, self._personality.delta
+        if aka is None or profile is None or channel.adf is None or channel.application:
+            raise StatusWord(CONDITIONS)
+        if not (channel.adf.aid or b"").startswith(NAA_AIDS):
+            raise StatusWord(CONDITIONS)
+        if command.p1_p2 != 0x0081:
+            raise StatusWord(WRONG_P1_P2)
+        data = command.data
+        if len(data) != 34:
+            raise StatusWord(WRONG_LENGTH)
+        if data[0] != 16 or data[17] != 16:
+            raise StatusWord(WRONG_DATA)
+        answer = usim.authenticate(aka, profile.seq, delta, data[1:17], data[18:])
+        self._chip.nvm.commit()
+        return answer
+
+    # ---- the terminal
+
+    def _terminal_capability(self, channel: Channel, command: Command) -> bytes:
+        """Clause 11.1.19: A9{84 …} announces an IPAd in bit 1; A9{83 …} is what peers sent before."""
+        try:
+            capability = parse(command.data)
+            inside = {item.tag: item.value for item in capability}
+        except TlvError:
+            raise StatusWord(WRONG_DATA) from None
+        if capability.tag != 0xA9:
+            raise StatusWord(WRONG_DATA)
+        self._chip.ipad_announced = bool((inside.get(0x84) or b"\x00")[-1] & 0x01 or inside.get(0x83))
+        return b""
+
+    def _terminal_profile(self, channel: Channel, command: Command) -> bytes:
+        self._chip.terminal_profile = command.data
+        return b""
+
+    def _refresh(self) -> bytes:
+        """The proactive command REFRESH (TS 102 223 clause 6.6.13)."""
+        profile = self._chip.terminal_profile
+        known = len(profile) > STATE_CHANGE_BYTE and profile[STATE_CHANGE_BYTE] & STATE_CHANGE_BIT
+        mode = PROFILE_STATE_CHANGE if known else UICC_RESET
+        return tlv(0xD0, tlv(0x81, bytes([1, REFRESH, mode])), tlv(0x82, b"\x81\x82"))
+
+    def _fetch(self, channel: Channel, command: Command) -> bytes:
+        if not self._chip.refresh:
+            raise StatusWord(CONDITIONS)
+        data = exact(self._refresh(), command.le)
+        self._chip.refresh, self._fetched = False, True
+        return data
+
+    def _terminal_response(self, channel: Channel, command: Command) -> bytes:
+        """The terminal has carried out the REFRESH, or could not and will reset the card."""
+        if not self._fetched:
+            raise StatusWord(CONDITIONS)
+        try:
+            objects = {item.tag & 0x7F: item.value for item in parse_all(command.data)}
+        except TlvError:
+            raise StatusWord(WRONG_DATA) from None
+        if not objects.get(0x03):
+            raise StatusWord(WRONG_DATA)
+        self._fetched = False
+        if objects[0x03][0] < FIRST_FAILURE:
+            self._start()
+        return b""
+
+    # ---- security domains
+
+    def _store_data(self, channel: Channel, command: Command) -> bytes:
+        if channel.application != isdr.AID:
+            raise StatusWord(NO_INSTRUCTION)
+        return self._isdr.store_data(command.p1, command.p2, command.data)
+
+    def _get_data(self, channel: Channel, command: Command) -> bytes:
+        """The EID, as the ECASD gives it (GSMA SGP.02 and SGP.22)."""
+        if channel.application != ECASD_AID:
+            raise StatusWord(NO_INSTRUCTION)
+        if command.p1_p2 != 0x005A:
+            raise StatusWord(NOT_FOUND)
+        return exact(tlv(0x5A, self._chip.eid), command.le)
