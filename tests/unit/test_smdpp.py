@@ -27,7 +27,7 @@ def pki(tmp_path_factory) -> Pki:
 @pytest.fixture(scope="module")
 def profile() -> bytes:
     return saip.build(
-        saip.ProfileSpec(iccid="8949000000000000001", imsi="901700000000001", k=bytes(16), opc=bytes(16))
+        saip.ProfileSpec(iccid="8949000000000000000", imsi="901700000000001", k=bytes(16), opc=bytes(16))
     )
 
 
@@ -66,7 +66,7 @@ def state(smdpp: Smdpp) -> OrderState:
 async def test_2_5_4_the_card_opens_the_profile_byte_for_byte(pki, tmp_path, peer, ppk, filler):
     profile = saip.build(
         saip.ProfileSpec(
-            iccid="8949000000000000001", imsi="901700000000001", k=bytes(16), opc=bytes(16), filler=filler
+            iccid="8949000000000000000", imsi="901700000000001", k=bytes(16), opc=bytes(16), filler=filler
         )
     )
     smdpp = Smdpp(pki, tmp_path, ppk=ppk)

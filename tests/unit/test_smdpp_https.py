@@ -35,7 +35,7 @@ def smdpp(pki, tmp_path_factory) -> Smdpp:
 @pytest.fixture(scope="module")
 def profile() -> bytes:
     return saip.build(
-        saip.ProfileSpec(iccid="8949000000000000001", imsi="901700000000001", k=bytes(16), opc=bytes(16))
+        saip.ProfileSpec(iccid="8949000000000000000", imsi="901700000000001", k=bytes(16), opc=bytes(16))
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from starlette.applications import Starlette
 
 from microipa import saip
+from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
 from microipa.smdpp.es9 import Es9
 from microipa.smdpp.server import es9_app, serve_https
@@ -75,13 +76,17 @@ class Smdpp:
         """Order the download of ``package`` (unprotected profile package, DER); returns its matchingId.
 
         ``eid`` (32 digits) reserves it for one eUICC, which then needs no matchingId. ``metadata`` is a
-        StoreMetadataRequest to send instead of one made from the package. Raises OrderInvalid, SaipError.
+        StoreMetadataRequest to send instead of one made from the package. Raises OrderInvalid, SaipError, TlvError.
         """
         if len(package) > MAX_PACKAGE:
             raise OrderInvalid(f"the profile package has {len(package)} bytes, {MAX_PACKAGE} is the limit")
         if eid is not None and not re.fullmatch("[0-9]{32}", eid):
             raise OrderInvalid(f"an EID has 32 digits, {eid!r} has not")
         profile = saip.ProfilePackage.parse(package)
+        if profile.elements[0].name != "header":
+            raise OrderInvalid(f"the profile package begins with {profile.elements[0].name}, not its header")
+        if metadata is not None and parse(metadata).tag != 0xBF25:
+            raise OrderInvalid(f"metadata is {metadata[:2].hex()}…, not a StoreMetadataRequest bf25…")
         order = Order(
             matching_id=self._checked(matching_id or _new_matching_id()),
             iccid=profile.iccid,
