@@ -60,6 +60,7 @@ class Kinds:
         self._modules = modules
         self._known: dict[tuple[str, str], Kind] = {}
         self._home = {name: module for module, text in modules.items() for name in text["types"]}
+        self.last = next(reversed(list(modules)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._home)
@@ -100,7 +101,9 @@ class Kinds:
     def _builtin(self, text: Mapping[str, Any], module: str, name: str) -> Kind:
         base = text["type"]
         members = tuple(
-            Member(part["name"], self._kind(part, module, ""), part.get("optional", False), part.get("default"))
+            Member(
+                part["name"], self._kind(part, module, ""), part.get("optional", False), part.get("default")
+            )
             for part in text.get("members", ())
             if part is not None  # the extension marker
         )

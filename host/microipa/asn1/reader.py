@@ -136,13 +136,12 @@ def _read_sequence(kind: Kind, tlv: Tlv, name: str, path: str, offset: int) -> N
     for member in kind.members[next_member:]:
         if member.required:
             raise _missing(member, path, stranger, end)
-    found = {node.name: node.value for node in nodes}
-    value = {
-        member.name: found.get(member.name, member.default)
-        for member in kind.members
-        if member.name in found or member.default is not None
-    }
-    return Node(name, kind, value, offset, tuple(nodes))
+    present = {node.name: node for node in nodes}
+    for member in kind.members:
+        if member.name not in present and member.default is not None:
+            present[member.name] = Node(member.name, member.kind, member.default, end)
+    ordered = tuple(present[member.name] for member in kind.members if member.name in present)
+    return Node(name, kind, {node.name: node.value for node in ordered}, offset, ordered)
 
 
 def _match(

@@ -5,7 +5,7 @@ asn1tools compiles them and encodes. ``reader`` decodes, ``values`` checks what 
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from microipa.asn1.reader import Node, SchemaError, read
 from microipa.asn1.values import ready
 
 _FOLDER = Path(__file__).parent
+
+
+@cache
+def _parsed(name: str) -> dict[str, Any]:
+    return dict(asn1tools.parse_files(str(_FOLDER / name)))
 
 
 class Schema:
@@ -32,11 +37,11 @@ class Schema:
 
     def __init__(self, title: str, *files: str) -> None:
         self.title = title
-        self._paths = [str(_FOLDER / name) for name in files]
+        self._files = files
 
     @cached_property
     def _compiled(self) -> tuple[Kinds, Any]:
-        modules = asn1tools.parse_files(self._paths)
+        modules = {name: module for file in self._files for name, module in _parsed(file).items()}
         specification = asn1tools.compile_dict(modules, "der")  # also notes in ``modules`` how tags apply
         return Kinds(modules), specification
 
@@ -44,6 +49,11 @@ class Schema:
     def types(self) -> tuple[str, ...]:
         """Names of all types."""
         return tuple(self._compiled[0])
+
+    def is_own(self, type_name: str) -> bool:
+        """Whether the last module defines this type, be it anew."""
+        kinds, _ = self._compiled
+        return type_name in kinds and kinds.home(type_name) == kinds.last
 
     def kind(self, type_name: str) -> Kind:
         """The type of that name. Raises SchemaError without one."""
