@@ -1,0 +1,298 @@
+"""DTLS 1.2 with MicroPython's `tls` over any datagram stream (SGP.32 6.2, RFC 6347).
+
+mbedTLS cannot be told a retransmission time, an MTU or a pinned key; the stream below it and the verify
+callback do that. Budget about 30 kB outside the Python heap or inside it, by port, for an open association.
+"""
+
+import gc
+import io
+
+from ipa import tlv
+from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms, unix_time, utc
+
+try:
+    import tls
+except ImportError:  # CPython, which only looks at this module
+    tls = None
+
+HANDSHAKE_MS = const(90000)
+MTU = const(1200)  # UDP payload that every NB-IoT network carries in one piece
+_SEND_MS = const(20000)
+_TICK_MS = const(100)  # mbedTLS looks at its timers only when called
+_OVERHEAD = const(37)  # record header 13, explicit nonce 8, tag 16
+_EMSGSIZE = const(90)
+_RTO_MS = const(2500)  # before anything is known of the link
+_RTO_LEAST_MS = const(800)
+_HANDSHAKE = const(22)  # record content type
+_RECORD_HEADER = const(13)
+# The one SGP.33-3 tests first, its larger sister, and what RFC 7252 asks for where the port has it.
+_SUITES = (
+    "TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256",
+    "TLS-ECDHE-ECDSA-WITH-AES-256-GCM-SHA384",
+    "TLS-ECDHE-ECDSA-WITH-AES-128-CCM-8",
+)
+_BASIC_CONSTRAINTS = b"\x55\x1d\x13"
+_VALIDITY = const(3)  # as _sequence() counts
+_SPKI = const(5)
+
+
+class DtlsError(Exception):
+    """The association failed or cannot be made; it is closed."""
+
+
+class DtlsTimeout(DtlsError):
+    """The peer did not answer in time."""
+
+
+class DtlsClosed(DtlsError):
+    """The peer closed the association, or we did."""
+
+
+class ClockUnset(DtlsError):
+    """A certificate cannot be checked against a clock that was never set."""
+
+
+class PeerNotTrusted(DtlsError):
+    """The server's certificate or key is not what the eIM configuration trusts."""
+
+
+class Dtls:
+    """One association with host over a connected datagram stream, which it closes with itself.
+
+    trust is ("ca", certificate) or ("pin", SubjectPublicKeyInfo), DER, from trustedPublicKeyDataTls. The
+    certificate is a CA's or the server's own. A pin needs neither clock nor name.
+    datagram: `readinto(buf)` and `write(buf)` as of a stream that never waits, `async wait(ms)`, `close()`.
+    """
+
+    def __init__(self, datagram, host, trust, mtu=MTU):
+        self._datagram = datagram
+        self._stream = _Stream(datagram, mtu)
+        self._host = host
+        self._trust = trust
+        self._room = mtu - _OVERHEAD
+        self._tls = None
+        self._accepted = False  # the certificate passed
+        self._why = None
+
+    @property
+    def rtt_ms(self):
+        """Round trip of the last handshake flight, None before."""
+        return self._stream.rtt_ms
+
+    async def connect(self, timeout_ms=HANDSHAKE_MS):
+        """Do the handshake. Raises ClockUnset before a byte is sent, PeerNotTrusted, DtlsTimeout."""
+        try:
+            context = self._context()
+            gc.collect()  # mbedTLS wants 17 kB in one piece
+            self._tls = context.wrap_socket(
+                self._stream, server_hostname=self._host, do_handshake_on_connect=False)
+        except (DtlsError, OSError, ValueError, MemoryError) as error:
+            self.close()
+            if isinstance(error, DtlsError):
+                raise
+            raise DtlsError("no DTLS: %s" % error) from None
+        deadline = ticks_add(ticks_ms(), timeout_ms)
+        while True:
+            self._io(self._tls.recv, 1)  # nothing comes before we ask: this only drives the handshake
+            if self._stream.finished and self._accepted:
+                log(DEBUG, "dtls: up, round trip", self.rtt_ms, "ms")
+                return
+            await self._wait(deadline, "handshake")
+
+    async def send(self, buf, timeout_ms=_SEND_MS):
+        """Protect and send one message."""
+        if len(buf) > self._room:
+            raise DtlsError("message of %d bytes, %d fit the path" % (len(buf), self._room))
+        deadline = ticks_add(ticks_ms(), timeout_ms)
+        while self._io(self._open().send, buf) is None:
+            await self._wait(deadline, "send")
+
+    async def recv(self, buf, timeout_ms):
+        """One message into buf, which must be larger than any: its length, 0 when none came in time."""
+        deadline = ticks_add(ticks_ms(), timeout_ms)
+        size = len(buf)
+        while True:
+            # Not recv_into: that fills its buffer from as many records as there are.
+            message = self._io(self._open().recv, size)
+            if message is None:
+                left = ticks_diff(deadline, ticks_ms())
+                if left <= 0:
+                    return 0
+                await self._datagram.wait(left)
+            elif not message:
+                self.close()
+                raise DtlsClosed("closed by the peer")
+            elif len(message) < size:
+                buf[: len(message)] = message
+                return len(message)
+            else:
+                log(INFO, "dtls: message too long, dropped")
+                while message is not None and len(message) == size:
+                    message = self._io(self._tls.recv, size)
+
+    def close(self):
+        """Forget the association; mbedTLS says no good-bye. The second time nothing happens."""
+        wrapped = self._tls
+        self._tls = None
+        if wrapped is not None:
+            wrapped.close()
+        if self._datagram is not None:
+            self._datagram.close()
+            self._datagram = None
+
+    def _open(self):
+        if self._tls is None:
+            raise DtlsClosed("no association")
+        return self._tls
+
+    def _io(self, call, argument):
+        try:
+            return call(argument)
+        except ValueError as error:  # how `tls` tells what is wrong with a certificate
+            self.close()
+            raise PeerNotTrusted(str(error).strip().replace("\n", "; ")) from None
+        except OSError as error:
+            self.close()
+            if self._why:
+                raise PeerNotTrusted(self._why) from None
+            raise DtlsError("DTLS: %s" % error) from None
+
+    async def _wait(self, deadline, what):
+        left = ticks_diff(deadline, ticks_ms())
+        if left <= 0:
+            self.close()
+            raise DtlsTimeout("no end of DTLS %s" % what)
+        await self._datagram.wait(min(left, _TICK_MS))
+
+    def _context(self):
+        if not hasattr(tls, "PROTOCOL_DTLS_CLIENT"):
+            raise DtlsError("this MicroPython has no DTLS: 1.26 or later with mbedTLS is needed")
+        context = tls.SSLContext(tls.PROTOCOL_DTLS_CLIENT)
+        present = context.get_ciphers()
+        context.set_ciphers([suite for suite in _SUITES if suite in present])
+        kind, anchor = self._trust
+        try:
+            if kind == "ca":
+                _check_validity(anchor)
+            if kind == "ca" and _is_ca(anchor):
+                context.verify_mode = tls.CERT_REQUIRED
+                context.load_verify_locations(bytes(anchor))
+                self._accepted = True  # or the handshake fails
+                return context
+        except tlv.TlvError as error:
+            raise PeerNotTrusted("trusted certificate unreadable: %s" % error) from None
+        # mbedTLS takes no end entity and no bare key as an anchor. With CERT_OPTIONAL it hands us the
+        # certificate whatever it thinks of the chain, and our refusal is final; that the server has the
+        # private key is proven by its signature over the key exchange as always.
+        context.verify_mode = tls.CERT_OPTIONAL
+        context.verify_callback = self._compare
+        return context
+
+    def _compare(self, certificate, depth):
+        if depth == 0:
+            kind, anchor = self._trust
+            try:
+                self._accepted = anchor == (certificate if kind == "ca" else _sequence(certificate, _SPKI))
+                if not self._accepted:
+                    self._why = "the server has another %s" % ("certificate" if kind == "ca" else "key")
+            except tlv.TlvError as error:
+                self._accepted = False
+                self._why = "certificate unreadable: %s" % error
+            return 0 if self._accepted else 1
+        return 0
+
+
+class _Stream(io.IOBase):
+    """What mbedTLS reads and writes: the datagrams, minus retransmissions that come too early.
+
+    mbedTLS repeats a flight after 1 s whatever the link; with 2 s of round trip everything would go twice.
+    """
+
+    def __init__(self, datagram, mtu):
+        self._datagram = datagram
+        self._mtu = mtu
+        self._rto_ms = _RTO_MS
+        self._flight = None  # message_seq and type of the first message on its way, None when answered
+        self._first_ms = 0
+        self._last_ms = 0
+        self.rtt_ms = None
+        self.finished = False  # the server's Finished came: the first handshake record of epoch 1
+
+    def readinto(self, buf):
+        n = self._datagram.readinto(buf)
+        if n is not None and n > 0 and not self.finished:
+            if self._flight is not None:
+                self._flight = None
+                self.rtt_ms = ticks_diff(ticks_ms(), self._first_ms)
+                self._rto_ms = max(_RTO_LEAST_MS, 2 * self.rtt_ms)
+            self._look_for_finished(buf, n)
+        return n
+
+    def write(self, buf):
+        n = len(buf)
+        if n > self._mtu:
+            return -_EMSGSIZE
+        flight = None
+        if buf[0] == _HANDSHAKE and not (buf[3] or buf[4]) and n > 18:
+            flight = buf[17] << 16 | buf[18] << 8 | buf[13]
+            if flight == self._flight and ticks_diff(ticks_ms(), self._last_ms) < self._rto_ms:
+                return n
+        written = self._datagram.write(buf)
+        if flight is not None and written is not None and written > 0:
+            self._last_ms = ticks_ms()
+            if flight != self._flight:
+                self._first_ms = self._last_ms
+            self._flight = flight
+        return written
+
+    def ioctl(self, _request, _arg):
+        return 0
+
+    def _look_for_finished(self, buf, n):
+        pos = 0
+        while pos + _RECORD_HEADER <= n:
+            if buf[pos] == _HANDSHAKE and (buf[pos + 3] or buf[pos + 4]):
+                self.finished = True
+            pos += _RECORD_HEADER + (buf[pos + 11] << 8 | buf[pos + 12])
+
+
+def _sequence(certificate, number):
+    """The number-th SEQUENCE in a TBSCertificate: 1 signature, 2 issuer, 3 validity, 4 subject, 5 key."""
+    for tag, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30) or b""):
+        if tag == 0x30:
+            number -= 1
+            if not number:
+                return raw
+    raise tlv.TlvError("no certificate", 0)
+
+
+def _is_ca(certificate):
+    for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30) or b""):
+        if tlv.find(extension, 0x06) == _BASIC_CONSTRAINTS:
+            return tlv.find(tlv.find(extension, 0x04) or b"", 0x30, 0x01) == b"\xff"
+    return False
+
+
+def _check_validity(certificate):
+    """Of the anchor itself: mbedTLS checks the server's dates only when it builds the chain."""
+    now = unix_time()
+    if now is None:
+        raise ClockUnset("the clock is not set, certificates cannot be checked")
+    validity = tlv.find(_sequence(certificate, _VALIDITY), 0x30)
+    dates = [_date(tag, value) for tag, value, _ in tlv.items(validity)]
+    if len(dates) != 2:
+        raise tlv.TlvError("no validity", 0)
+    if now < dates[0]:
+        raise PeerNotTrusted("the trusted certificate is not valid yet")
+    if now > dates[1]:
+        raise PeerNotTrusted("the trusted certificate has expired")
+
+
+def _date(tag, value):
+    """UTCTime or GeneralizedTime as RFC 5280 4.1.2.5 allows them: to the second, in UTC."""
+    text = bytes(value)
+    if tag == 0x17:
+        text = (b"19" if text[:1] >= b"5" else b"20") + text
+    if len(text) != 15 or not text[:14].isdigit() or text[14:] != b"Z":
+        raise tlv.TlvError("date unreadable", 0)
+    return utc(int(text[:4]), *[int(text[i : i + 2]) for i in (4, 6, 8, 10, 12)])
