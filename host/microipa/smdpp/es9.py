@@ -221,10 +221,8 @@ class Es9:
             self._check_oid(result.smdp_oid)
             if download.result is not None:
                 return
-            download.result = result.words
-            order = download.order
-            _conclude(order, transaction_id, result)
-            matching_id, state = order.matching_id, order.state
+            _conclude(download, result)
+            matching_id, state = download.matching_id, download.order.state
         self._sessions.end(result.transaction_id)
         self._record(matching_id, f"{result.words}, the order is {state}")
 
@@ -358,13 +356,15 @@ def _give_up(order: Order, cancelled: CancelSessionOk) -> None:
         order.move(OrderState.RELEASED)
 
 
-def _conclude(order: Order, transaction_id: str, result: results.InstallationResult) -> None:
+def _conclude(download: Download, result: results.InstallationResult) -> None:
     """Installed is installed, whichever attempt it was; a failure counts if no newer attempt has begun."""
+    download.result = result.words
+    order = download.order
     if result.error_reason is None:
         if order.state is not OrderState.INSTALLED:
             order.move(OrderState.INSTALLED)
-        order.result = result.words
-    elif order.transaction_id == transaction_id and order.state is OrderState.DOWNLOADED:
+        order.bound_to, order.result = download.eid, result.words
+    elif order.transaction_id == download.transaction_id and order.state is OrderState.DOWNLOADED:
         order.result = result.words
         again = result.error_reason == results.INTERRUPTED
         order.move(OrderState.RELEASED if again else OrderState.ERROR)

@@ -76,7 +76,8 @@ class Smdpp:
         """Order the download of ``package`` (unprotected profile package, DER); returns its matchingId.
 
         ``eid`` (32 digits) reserves it for one eUICC, which then needs no matchingId. ``metadata`` is a
-        StoreMetadataRequest to send instead of one made from the package. Raises OrderInvalid, SaipError, TlvError.
+        StoreMetadataRequest to send instead of one made from the package. Raises OrderInvalid, SaipError and
+        TlvError.
         """
         if len(package) > MAX_PACKAGE:
             raise OrderInvalid(f"the profile package has {len(package)} bytes, {MAX_PACKAGE} is the limit")
