@@ -233,7 +233,7 @@ class Bench:
     async def registered(self):
         """Wait for the network as a board does."""
         if self.modem.registration.attachment is None:
-            assert await self.ask("AT+CEREG=1") == ["OK"]
+            assert (await self.ask("AT+CEREG=1"))[-1] == "OK"
             if self.modem.registration.attachment is None:
                 await self.terminal.lines_until("+CEREG: 1")
 
