@@ -18,7 +18,7 @@ journal.set(download="a1a2", attempts=1)
 journal.set(attempts=2, switch=True)
 journal.set(switch=None, unknown=None)
 """)
-    out = await micropython(JOURNAL + 'print([journal.get(key) for key in ("download", "attempts", "switch")])')
+    out = await micropython(JOURNAL + "print([journal.get(key) for key in ('download', 'attempts', 'switch')])")
     assert out.strip() == "['a1a2', 2, None]"
     assert not (tmp_path / "ipa.journal.new").exists()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.bsp import MAX_PLAIN, Bsp
@@ -40,6 +42,31 @@ def make_card(folder: Path, pki: Pki, trace=None) -> Euicc:
         folder / "card.nvm", eid=EID, credential=pki.euicc(EID), eum_der=pki.eum.der,
         ci=pki.ci.certificate, bootstrap=build(spec(1)), trace=trace,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.open(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, pki: Pki) -> Terminal:
+    """A card with profile 1 enabled, powered, on the ISD-R."""
+    return Terminal(make_card(tmp_path, pki)).start()
+
+
+@pytest.fixture
+def eim(terminal: Terminal, pki: Pki) -> Eim:
+    """The eIM that the card of ``terminal`` obeys."""
+    eim = Eim(pki)
+    answer = terminal.es10(tlv(0xBF57, tlv(0xA0, eim.configuration())))
+    eim.token = parse(answer)[0xA0][0x84].value[0]
+    return eim
+
+
+@pytest.fixture
+def dp(terminal: Terminal, pki: Pki) -> Dp:
+    return Dp(pki, terminal)
 
 
 class Terminal:
@@ -245,7 +272,8 @@ class Dp:
         keys = b""
         if self.ppk:
             material = [bytes([n]) * 16 for n in (1, 2, 3)]
-            keys = tlv(0xA2, bsp.encrypt(0x87, tlv(0xBF26, *(tlv(0x80 + i, m) for i, m in enumerate(material)))))
+            replace = tlv(0xBF26, *(tlv(0x80 + i, key) for i, key in enumerate(material)))
+            keys = tlv(0xA2, bsp.encrypt(0x87, replace))
             bsp = Bsp(*material)
         loaded = [bsp.encrypt(0x86, piece) for piece in self._cut(package)]
         head = [tlv(0xA1, *described), tlv(0xA3, *loaded)]

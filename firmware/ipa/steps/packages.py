@@ -13,6 +13,8 @@ NAMES = {
     PROFILE_DOWNLOAD_TRIGGER: "a download trigger",
 }
 
+_DEPTH = const(4)  # more than any field of a package that is read has
+
 # EimPackageResultErrorCode
 _INVALID_PACKAGE_FORMAT = const(1)
 _UNKNOWN_PACKAGE = const(2)
@@ -89,9 +91,18 @@ async def execute(session, package):
 
 async def _body(package):
     try:
-        return await package.read()
+        body = await package.read()
+        _check_form(body, _DEPTH)
+        return body
     except tlv.TlvError as error:
         raise InvalidPackage(error) from error
+
+
+def _check_form(body, depth):
+    """Is it TLVs all the way down? Then nobody below has to doubt it."""
+    for _, value, raw in tlv.items(body):
+        if raw[0] & 0x20 and depth:
+            _check_form(value, depth - 1)
 
 
 async def _refuse(session, code, transaction=None):

@@ -12,11 +12,12 @@ from microipa.asn1.facts import facts
 from microipa.asn1.kinds import Kind
 from microipa.asn1.reader import Node, SchemaError
 from microipa.asn1.schema import rsp, saip, sgp32
-from microipa.asn1.tlv import Tlv, TlvError, parse, parse_all
+from microipa.asn1.tlv import TlvError, parse, parse_all
 from microipa.asn1.words import certificate_words, is_certificate, plain, say
 
 PROFILE_PACKAGE = "ProfilePackage"
 _SEQUENCE = 0x30
+_HEADER_ELEMENT = 0xA0
 
 
 class _Codec(Protocol):
@@ -37,11 +38,14 @@ class _ProfilePackages:
     def read(self, type_name: str, der: bytes) -> Node:
         element = saip.kind("ProfileElement")
         nodes = []
-        for tlv in _elements(der):
-            try:
+        try:
+            for tlv in parse_all(der):
+                start = tlv.offset
                 nodes.append(saip.read("ProfileElement", tlv.raw))
-            except SchemaError as error:
-                raise SchemaError(error.reason, tlv.offset + (error.offset or 0)) from None
+        except TlvError as error:
+            raise SchemaError(error.reason, error.offset) from None
+        except SchemaError as error:
+            raise SchemaError(error.reason, start + (error.offset or 0)) from None
         kind = Kind("SEQUENCE OF", PROFILE_PACKAGE, (), None, element=element)
         return Node("", kind, [node.value for node in nodes], 0, tuple(nodes))
 
@@ -66,7 +70,7 @@ class Description:
         """Indented lines: field names of the standard, codes in words, identities in digits."""
         lines = [f"{self.type_name} ({self.schema.title})"]
         if self.also:
-            lines[0] += f", or {' or '.join(self.also)}"
+            lines[0] += f", or {' or '.join(self.also[:3])}"
         inner = self.node.children or (self.node,)
         return "\n".join(lines + [f"  {line}" for child in inner for line in _lines(child)])
 
@@ -107,6 +111,9 @@ def describe(der: bytes, type_name: str | None = None) -> Description:
             failures.append(error)
             continue
         again = codec.encode(name, node.value)
+        if type_name is None and 2 * len(again) < len(der):
+            failures.append(SchemaError(f"{name}: most of it is unknown", 0))
+            continue
         rank = (again == der, len(again), -_oddities(node))
         understood.append((rank, Description(name, node.value, codec, node)))
     if not understood:
@@ -117,22 +124,14 @@ def describe(der: bytes, type_name: str | None = None) -> Description:
     return replace(chosen, also=tuple(also))
 
 
-def _elements(der: bytes) -> list[Tlv]:
-    try:
-        return parse_all(der)
-    except TlvError as error:
-        raise SchemaError(error.reason, error.offset) from None
-
-
 def _candidates(der: bytes) -> list[tuple[_Codec, str]]:
-    elements = _elements(der)
-    if not elements:
+    if not der:
         raise SchemaError("nothing to decode", 0)
-    if len(elements) > 1 and elements[0].tag == 0xA0:
-        return [(_packages, PROFILE_PACKAGE)]
     try:
         tag = parse(der).tag
     except TlvError as error:
+        if der[0] == _HEADER_ELEMENT:
+            return [(_packages, PROFILE_PACKAGE)]
         raise SchemaError(error.reason, error.offset) from None
     if tag not in _by_tag():
         raise SchemaError(f"no type begins with {tag:02X}", 0)

@@ -74,9 +74,16 @@ def _facts(node: Node) -> Iterator[tuple[int, str]]:
         return
     if node.name in _FIELDS:
         weight, form = _FIELDS[node.name]
-        yield weight, form.format(_word(node))
+        yield weight, form.format(_word(node)) if "{" in form else form
     elif node.kind.type_name in _OPERATIONS:
         yield _WHAT, _operation(node.children[0])
+    elif node.kind.type_name == "ProfilePackage":
+        yield _WHAT, f"{len(node.children)} elements"
+        yield from _facts(node.children[0])
+    elif node.kind.type_name == "ProfileElement":
+        yield _WHAT, node.value[0]
+        if node.value[0] == "header":
+            yield from _facts(node.children[0])
     elif node.kind.type_name == "ProfileInfo":
         known = (child for child in node.children if child.name in ("iccid", "profileState"))
         yield _WHOM, " ".join(map(_word, known))

@@ -111,24 +111,21 @@ def swapped_digits(octets: bytes) -> str:
     return "".join(f"{octet & 15:X}{octet >> 4:X}" for octet in octets).rstrip("F")
 
 
-def _iccid(octets: bytes) -> str | None:
-    """As printed on a card: EF.ICCID swaps the digits, the header of a profile package does not."""
-    digits = swapped_digits(octets) if octets[:1] == b"\x98" else octets.hex().rstrip("f")
+def _digits(octets: bytes) -> str | None:
+    """The EID, and the ICCID in the header of a profile package."""
+    digits = octets.hex().rstrip("f")
     return digits if digits.isdecimal() else None
 
 
-def _eid(octets: bytes) -> str | None:
-    return octets.hex() if octets.hex().isdecimal() else None
+def _swapped(octets: bytes) -> str | None:
+    """The ICCID as printed on a card, from the form of EF.ICCID; the type allocation code."""
+    digits = swapped_digits(octets)
+    return digits if digits.isdecimal() else None
 
 
 def _imei(octets: bytes) -> str | None:
     """TBCD (TS 29.002), but the last digit stands in the high half of its octet (SGP.22 4.2)."""
     digits = swapped_digits(octets[:7]) + f"{octets[-1] >> 4:X}"
-    return digits if digits.isdecimal() else None
-
-
-def _tac(octets: bytes) -> str | None:
-    digits = swapped_digits(octets)
     return digits if digits.isdecimal() else None
 
 
@@ -167,11 +164,11 @@ def _card_resource(octets: bytes) -> str | None:
 
 
 _FORMS: dict[str, Callable[[bytes], str | None]] = {
-    "Iccid": _iccid,
-    "iccid": _iccid,
-    "eidValue": _eid,
+    "Iccid": _swapped,
+    "iccid": _digits,
+    "eidValue": _digits,
     "VersionType": _version,
-    "tac": _tac,
+    "tac": _swapped,
     "imei": _imei,
     "mccMnc": _plmn,
     "rPLMN": _plmn,

@@ -54,12 +54,12 @@ class Chip:
         assert isinstance(ci_key, EllipticCurvePublicKey)
         self.ci_key = ci_key
         self.ci_key_id = subject_key_identifier(ci)
-        self.power_up()
-
-    def power_up(self) -> None:
-        """Forget everything that a reset ends (SGP.32 clause 3.8)."""
         self.terminal_profile = b""
         self.ipad_announced = False  # by TERMINAL CAPABILITY
+        self.end_session()
+
+    def end_session(self) -> None:
+        """Forget what a reset or another profile ends (SGP.32 clause 3.8)."""
         self.session: Session | None = None
         self.installed: Installed | None = None
         self.changing = False  # the enabled profile changed, the terminal has not yet seen it

@@ -138,25 +138,26 @@ def memory_reset(chip: Chip, command: Tlv) -> bytes:
     if default_dp:
         done = done or chip.state.default_dp is not None
         chip.state.default_dp = None
-    answer = integer(0x80, OK if done else NOTHING_TO_DELETE)
+    more = b""
     if eim_data:
+        more = integer(0x81, OK if chip.state.eims else NOTHING_TO_DELETE)
+        done = done or bool(chip.state.eims)
         chip.state.eims = []
-        answer += integer(0x81, OK)
     if immediate:
+        more += integer(0x82, OK)
+        done = True
         chip.state.immediate_enable = ImmediateEnable()
-        answer += integer(0x82, OK)
-    return tlv(0xBF64, answer)
+    return tlv(0xBF64, integer(0x80, OK if done else NOTHING_TO_DELETE), more)
 
 
 def _delete_classes(chip: Chip, classes: set[int]) -> bool:
     """Delete all profiles of these classes, the enabled one too. True when there was one."""
     found = [profile for profile in chip.state.profiles if profile.profile_class in classes]
-    enabled = chip.state.enabled()
-    if enabled in found:
-        profiles.announce(chip, profiles.switch(chip, None))
+    events = []
+    if chip.state.enabled() in found:
+        events += profiles.switch(chip, None)
         chip.change_profile(refresh=True)
-    for profile in found:
-        profiles.delete(chip, profile)
+    profiles.announce(chip, events + [profiles.delete(chip, profile) for profile in found])
     if found:
         chip.state.rollback, chip.state.fallback_from = None, None
     return bool(found)

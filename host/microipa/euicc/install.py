@@ -77,7 +77,12 @@ class Loader:
         self._seq: list[int] = []
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes. Returns the ProfileInstallationResult when done or failed, else nothing."""
+        """Take the next bytes. Returns the ProfileInstallationResult when done or failed, else nothing.
+
+        Raises StatusWord when the session it belongs to is over.
+        """
+        if self._chip.session is not self._session:  # cancelled, or another one has begun
+            raise StatusWord(CONDITIONS)
         self._buffer += data
         try:
             while self._step():

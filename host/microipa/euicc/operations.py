@@ -102,7 +102,7 @@ def _delete(run: Run, iccid: bytes) -> int:
         return ROLLBACK_NOT_AVAILABLE
     if profile.iccid == run.chip.state.fallback_from:
         return RETURN_FALLBACK_PROFILE
-    profiles.delete(run.chip, profile)
+    run.events.append(profiles.delete(run.chip, profile))
     run.changed = True
     return OK
 

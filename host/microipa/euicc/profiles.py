@@ -40,10 +40,10 @@ def announce(chip: Chip, events: list[tuple[int, Profile]]) -> None:
         notifications.emit(chip, profile, event)
 
 
-def delete(chip: Chip, profile: Profile) -> None:
-    """Remove a disabled profile and store the notification of it."""
+def delete(chip: Chip, profile: Profile) -> tuple[int, Profile]:
+    """Remove a disabled profile. Returns the event."""
     chip.state.profiles = [other for other in chip.state.profiles if other.iccid != profile.iccid]
-    notifications.emit(chip, profile, notifications.DELETE)
+    return notifications.DELETE, profile
 
 
 def info(profile: Profile, tags: frozenset[int] = DEFAULT) -> bytes:
@@ -52,8 +52,7 @@ def info(profile: Profile, tags: frozenset[int] = DEFAULT) -> bytes:
     known[0x4F] = tlv(0x4F, profile.aid)
     known[STATE_TAG] = tlv(STATE_TAG, bytes([profile.enabled]))
     known.setdefault(CLASS_TAG, tlv(CLASS_TAG, bytes([profile.profile_class])))
-    if profile.fallback:
-        known[FALLBACK_TAG] = tlv(FALLBACK_TAG, b"\xff")
+    known[FALLBACK_TAG] = tlv(FALLBACK_TAG, b"\xff") if profile.fallback else b""
     return tlv(0xE3, *(known[tag] for tag in ORDER if tag in tags and tag in known))
 
 

@@ -88,7 +88,7 @@ class Uicc:
 
     def _start(self) -> None:
         """Show the profile that is enabled now; channels and sessions are gone."""
-        self._chip.power_up()
+        self._chip.end_session()
         profile = self._chip.state.enabled()
         self._iccid = profile.iccid if profile else None
         self._personality = personality(profile)

@@ -1,0 +1,97 @@
+"""IpaEuiccDataResponse: what an eUICC and its IPA say of themselves (SGP.32 2.11.2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+
+from microipa.asn1.tlv import Tlv
+from microipa.crypto.certificates import verify_euicc_chain
+from microipa.eim import words
+from microipa.eim.packages import certificate
+from microipa.eim.store import Device
+from microipa.errors import MicroipaError
+
+INCORRECT_TAG_LIST = 1
+FEATURES = (
+    "directRspServerCommunication",
+    "indirectRspServerCommunication",
+    "eimDownloadDataHandling",
+    "eimCtxParams1Generation",
+    "eimProfileMetadataVerification",
+    "minimizeEsipaBytes",
+)
+PROTOCOLS = ("ipaRetrieveHttps", "ipaRetrieveCoaps", "ipaInjectHttps", "ipaInjectCoaps", "ipaProprietary")
+
+
+class DeviceUnproven(MicroipaError):
+    """The answer does not show that it comes from the eUICC it should come from."""
+
+
+@dataclass(frozen=True)
+class DataAnswer:
+    """BF52 as the IPA sent it. ``error`` is a code of IpaEuiccDataErrorCode."""
+
+    transaction_id: bytes | None
+    error: int | None
+    fields: Mapping[int, Tlv]
+
+    @classmethod
+    def read(cls, message: Tlv) -> DataAnswer:
+        """Some IPAs leave out the A0 of the choice (interop). Raises TlvError."""
+        inside = message.children()
+        if len(inside) == 1 and inside[0].tag == 0xA1:
+            error, transaction_id = inside[0], inside[0].get(0x80)
+            code = words.number(error[0x02])
+            return cls(transaction_id.value if transaction_id else None, code, {})
+        if len(inside) == 1 and inside[0].tag == 0xA0:
+            inside = inside[0].children()
+        fields = {field.tag: field for field in inside}
+        return cls(fields[0x87].value if 0x87 in fields else None, None, fields)
+
+    @property
+    def results(self) -> list[Tlv]:
+        """Stored eUICC package results, BF51 each."""
+        return self.fields[0xA2].children() if 0xA2 in self.fields else []
+
+    @property
+    def notifications(self) -> Tlv | None:
+        return self.fields.get(0xA0)
+
+    def teach(self, device: Device, ci: x509.Certificate) -> tuple[str, dict[str, Any]]:
+        """Verify the certificates, then keep everything in ``device``. Returns words and details.
+
+        Raises CertificateInvalid, DeviceUnproven, TlvError; ``device`` is untouched then.
+        """
+        if 0xA5 in self.fields and 0xA6 in self.fields:
+            eum, euicc = certificate(self.fields[0xA5]), certificate(self.fields[0xA6])
+            eid, _ = verify_euicc_chain(euicc, eum, ci)
+            if eid != device.eid:
+                raise DeviceUnproven(f"the certificate of {eid} came in the name of {device.eid}")
+            device.eum_certificate, device.euicc_certificate = eum, euicc
+        elif device.euicc_certificate is None:
+            raise DeviceUnproven(f"{device.eid} sent no certificates")
+        token = self.fields.get(0x84)
+        device.token = words.number(token) if token else 0
+        device.euicc_info2 = self._raw(0xBF22) or device.euicc_info2
+        device.ipa_capabilities = self._raw(0xA8) or device.ipa_capabilities
+        device.device_info = self._raw(0xA9) or device.device_info
+        default = self.fields.get(0x81)
+        device.default_smdp = default.value.decode(errors="replace") if default else device.default_smdp
+        details: dict[str, Any] = {"associationToken": device.token, **self._capabilities()}
+        return f"certificates verified, association token {device.token}", details
+
+    def _raw(self, tag: int) -> bytes | None:
+        return self.fields[tag].raw if tag in self.fields else None
+
+    def _capabilities(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        capabilities = self.fields.get(0xA8)
+        for tag, key, names in ((0x80, "ipaFeatures", FEATURES), (0x81, "ipaSupportedProtocols", PROTOCOLS)):
+            bits = capabilities.get(tag) if capabilities else None
+            if bits:
+                found[key] = words.named_bits(bits.value, names)
+        return found

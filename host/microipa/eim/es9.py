@@ -1,0 +1,158 @@
+"""ES9+': the eIM as a client of SM-DP+ servers, JSON over HTTPS (SGP.22 6.5, SGP.32 5.7)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from cryptography import x509
+from microipa.asn1.tlv import Tlv, parse
+from microipa.errors import MicroipaError
+from microipa.trace import Trace
+
+PATH = "/gsma/rsp2/es9plus/"
+HEADERS = {
+    "Content-Type": "application/json",
+    "X-Admin-Protocol": "gsma/rsp/v2.5.0",
+    "User-Agent": "gsma-rsp-ipad",
+}
+TIMEOUT_SECONDS = 20.0
+LARGEST_ANSWER = 4 << 20
+ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?")
+
+
+class Es9Unavailable(MicroipaError):
+    """No usable answer: not reached, not trusted, an HTTP error, or a body that is not the binding's."""
+
+
+class Es9Refused(MicroipaError):
+    """The SM-DP+ executed nothing. ``subject`` and ``reason`` are the codes of SGP.22 5.2.6."""
+
+    def __init__(self, function: str, subject: str, reason: str, message: str) -> None:
+        super().__init__(f"the SM-DP+ refused {function}: {subject}/{reason} {message}".rstrip())
+        self.subject = subject
+        self.reason = reason
+
+
+class Es9Client:
+    """Calls functions by SM-DP+ name. ``routes`` gives names a loopback address; the TLS name stays."""
+
+    def __init__(
+        self, ci: x509.Certificate, routes: Mapping[str, tuple[str, int]], trace: Trace | None
+    ) -> None:
+        self._routes = routes
+        self._trace = trace
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trust.load_verify_locations(cadata=ci.public_bytes(Encoding.PEM).decode())
+        self._http = httpx.AsyncClient(
+            verify=trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False, follow_redirects=False
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def call(self, address: str, function: str, fields: Mapping[str, str]) -> Answer:
+        """One function. Raises Es9Unavailable, Es9Refused."""
+        outcome = "ok"
+        try:
+            return Answer.read(function, await self._post(address, function, fields))
+        except (Es9Unavailable, Es9Refused) as error:
+            outcome = str(error)
+            raise
+        finally:
+            if self._trace:
+                self._trace.record("eim", "es9", function=function, address=address, outcome=outcome)
+
+    async def _post(self, address: str, function: str, fields: Mapping[str, str]) -> bytes:
+        if not ADDRESS.fullmatch(address):
+            raise Es9Unavailable(f"{address[:128]!r} is no SM-DP+ address")
+        name, _, port = address.partition(":")
+        host, number = self._routes.get(name, (name, int(port or 443)))
+        request = self._http.build_request(
+            "POST",
+            f"https://{host}:{number}{PATH}{function}",
+            content=json.dumps(fields).encode(),
+            headers={"Host": address},
+            extensions={"sni_hostname": name},
+        )
+        try:
+            response = await self._http.send(request, stream=True)
+            try:
+                body = b""
+                async for part in response.aiter_bytes():
+                    body += part
+                    if len(body) > LARGEST_ANSWER:
+                        raise Es9Unavailable(f"{address} answers {function} with more than {LARGEST_ANSWER} bytes")
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise Es9Unavailable(f"{function} did not reach {address}: {error or type(error).__name__}") from error
+        if response.status_code not in (200, 204):
+            raise Es9Unavailable(f"{address} answers {function} with HTTP {response.status_code}")
+        return body
+
+
+class Answer:
+    """The fields of an executed function, each read when asked for."""
+
+    def __init__(self, function: str, fields: Mapping[str, Any]) -> None:
+        self._function = function
+        self._fields = fields
+
+    @classmethod
+    def read(cls, function: str, body: bytes) -> Answer:
+        """Raises Es9Unavailable for what is not the JSON binding, Es9Refused for a refusal."""
+        try:
+            fields = json.loads(body) if body.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise Es9Unavailable(f"the answer to {function} is not JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise Es9Unavailable(f"the answer to {function} is no JSON object")
+        status = _inside(_inside(fields, "header"), "functionExecutionStatus")
+        if str(status.get("status", "Executed-Success")).startswith("Executed"):
+            return cls(function, fields)
+        data = _inside(status, "statusCodeData")
+        codes = [str(data.get(key, ""))[:200] for key in ("subjectCode", "reasonCode", "message")]
+        raise Es9Refused(function, *codes)
+
+    def text(self, name: str) -> str:
+        """Raises Es9Unavailable."""
+        value = self._fields.get(name)
+        if not isinstance(value, str):
+            raise Es9Unavailable(f"the answer to {self._function} has no {name}")
+        return value
+
+    def tlv(self, name: str, tag: int) -> Tlv:
+        """A base64 field that is one TLV. Some peers wrap it twice (interop); the inner one is meant.
+
+        Raises Es9Unavailable.
+        """
+        try:
+            found = parse(base64.b64decode(self.text(name), validate=True))
+            if found.tag == tag and tag in (0x04, 0x5F37) and found.value[:2] in (b"\x5f\x37", b"\x04\x14"):
+                found = parse(found.value)
+        except (binascii.Error, MicroipaError) as error:
+            raise Es9Unavailable(f"{name} in the answer to {self._function}: {error}") from error
+        if found.tag != tag:
+            raise Es9Unavailable(f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}")
+        return found
+
+    def tlv_if_any(self, name: str, tag: int) -> bytes:
+        return self.tlv(name, tag).raw if self._fields.get(name) else b""
+
+
+def _inside(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

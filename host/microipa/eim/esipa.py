@@ -1,0 +1,53 @@
+"""ESipa messages the eIM writes (SGP.32 5.14, 6.3), and how it says no."""
+
+from __future__ import annotations
+
+from microipa.asn1.tlv import Tlv, integer, tlv
+from microipa.errors import MicroipaError
+
+INITIATE_AUTHENTICATION, AUTHENTICATE_CLIENT, GET_BOUND_PROFILE_PACKAGE = 0xBF39, 0xBF3B, 0xBF3A
+CANCEL_SESSION, HANDLE_NOTIFICATION = 0xBF41, 0xBF3D
+GET_EIM_PACKAGE, PROVIDE_EIM_PACKAGE_RESULT = 0xBF4F, 0xBF50
+EUICC_PACKAGE, IPA_EUICC_DATA, ACKNOWLEDGEMENTS, DOWNLOAD_TRIGGER = 0xBF51, 0xBF52, 0xBF53, 0xBF54
+PROFILE_INSTALLATION_RESULT, NOTIFICATION_METADATA = 0xBF37, 0xBF2F
+EID = 0x5A
+
+NO_EIM_PACKAGE, EID_NOT_FOUND, INVALID_EID, MISSING_EID, UNDEFINED = 1, 2, 3, 4, 127
+
+
+class EsipaRefused(MicroipaError):
+    """A message the eIM will not act on and the standard has no error code for: CoAP 4.00 with this text."""
+
+
+class EidRefused(MicroipaError):
+    """An eidValue that leads to no device. ``code``: 2 eidNotFound, 3 invalidEid, 4 missingEid."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def eid_of(field: Tlv | None) -> str:
+    """The EID of a 5A field. Raises EidRefused."""
+    if field is None:
+        raise EidRefused(MISSING_EID, "eidValue is missing")
+    digits = field.value.hex()
+    if len(digits) != 32 or not digits.isdecimal():
+        raise EidRefused(INVALID_EID, f"{digits[:64]} is no EID of 32 digits")
+    return digits
+
+
+def package_error(code: int) -> bytes:
+    return tlv(GET_EIM_PACKAGE, integer(0x02, code))
+
+
+def result_error(code: int) -> bytes:
+    return tlv(PROVIDE_EIM_PACKAGE_RESULT, integer(0x02, code))
+
+
+def acknowledge(sequences: list[int]) -> bytes:
+    """EimAcknowledgements with the card's seqNumbers; the empty answer of v1.2 is ``BF50 02 30 00``."""
+    if not sequences:
+        return tlv(PROVIDE_EIM_PACKAGE_RESULT, tlv(0x30))
+    listed = [integer(0x80, sequence) for sequence in sequences]
+    return tlv(PROVIDE_EIM_PACKAGE_RESULT, tlv(ACKNOWLEDGEMENTS, *listed))

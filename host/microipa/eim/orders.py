@@ -1,0 +1,134 @@
+"""Which package a poll gets, and how an order moves: queued, delivered, then done, failed or expired.
+
+First asked, first delivered, one at a time for each eUICC. A package is signed when it is first delivered, and
+its bytes are kept: a repeat of an unanswered one is the same to the last byte (same counter, same transaction).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from microipa.asn1.tlv import Tlv, tlv
+from microipa.crypto.pki import Credential
+from microipa.eim import esipa, packages, store, words
+from microipa.eim.store import Device, Order
+from microipa.trace import Trace
+
+ABOUT_EUICC = bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9")
+"""tagList before the first package of a device: token, certificates, EUICCInfo2, IPA and device capabilities."""
+ABOUT_EUICC_LEAST = bytes.fromhex("84 A5 A6")
+STORED_RESULTS = bytes.fromhex("84 A2")
+"""tagList after a replayError: the result of that package may still be on the card."""
+QUESTIONS = {
+    ABOUT_EUICC: "ask the eUICC who it is",
+    ABOUT_EUICC_LEAST: "ask the eUICC who it is, in short",
+    STORED_RESULTS: "fetch the results the eUICC keeps",
+}
+TRANSACTION_ID_BYTES = 8
+
+
+class Orders:
+    """The order book of one eIM."""
+
+    def __init__(self, signer: Credential, eim_id: str, trace: Trace | None) -> None:
+        self._signer = signer
+        self._eim_id = eim_id
+        self._trace = trace
+
+    def get_package(self, db: Session, message: Tlv) -> bytes:
+        """The answer to GetEimPackage (SGP.32 5.14.5). Raises EidRefused, TlvError."""
+        device = device_of(db, esipa.eid_of(message.get(esipa.EID)))
+        device.last_poll = time.time()
+        if 0x80 in message:
+            cause = message.get(0x81)
+            device.state_change = words.name(words.STATE_CHANGES, words.number(cause)) if cause else "undefined"
+            if self._trace:
+                self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)
+        order, expired = store.next_order(db, device.eid)
+        for late in expired:
+            self.settle(db, late, store.EXPIRED, "the device did not poll in time")
+        if order and order.kind != store.DATA and device.is_unknown:
+            order = self.ask(db, device, ABOUT_EUICC)
+        if order is None:
+            return esipa.package_error(esipa.NO_EIM_PACKAGE)
+        return tlv(esipa.GET_EIM_PACKAGE, self._deliver(order))
+
+    def ask(self, db: Session, device: Device, tags: bytes) -> Order:
+        """An IpaEuiccDataRequest that goes before whatever waits."""
+        order = Order(device=device, kind=store.DATA, content=tags, summary=QUESTIONS[tags])
+        db.add(order)
+        db.flush()
+        self.tell(order)
+        return order
+
+    def settle(
+        self, db: Session, order: Order, state: str, result: str, details: dict[str, Any] | None = None
+    ) -> None:
+        """End an order. A data request that failed takes along what waits for it, or it would never end."""
+        order.state, order.result, order.details, order.settled = state, result, details, time.time()
+        self.tell(order)
+        if order.kind == store.DATA and state == store.FAILED:
+            db.flush()
+            waiting, _ = store.next_order(db, order.eid)
+            if waiting and waiting.kind != store.DATA:
+                self.settle(db, waiting, store.FAILED, f"{order.summary}: {result}")
+
+    def sign_again(self, order: Order) -> None:
+        """The card did not accept the package as it was signed: same counter, new signature."""
+        order.state, order.message = store.QUEUED, None
+        self.tell(order)
+
+    def tell(self, order: Order) -> None:
+        if self._trace:
+            self._trace.record(
+                "eim",
+                "order",
+                order=order.id,
+                eid=order.eid,
+                what=order.kind,
+                state=order.state,
+                summary=order.summary,
+                result=order.result,
+            )
+
+    def _deliver(self, order: Order) -> bytes:
+        if order.message is None:
+            order.transaction_id = order.transaction_id or secrets.token_bytes(TRANSACTION_ID_BYTES)
+            order.message = self._package(order, order.transaction_id)
+        order.deliveries += 1
+        if order.state == store.QUEUED:
+            order.state, order.delivered = store.DELIVERED, time.time()
+            self.tell(order)
+        return order.message
+
+    def _package(self, order: Order, transaction_id: bytes) -> bytes:
+        if order.kind == store.DATA:
+            return packages.data_request(order.content, transaction_id)
+        if order.kind == store.DOWNLOAD:
+            return packages.download_trigger(order.content.decode(), transaction_id)
+        device = order.device
+        if order.counter is None:
+            device.counter += 1
+            order.counter = device.counter
+        assert device.token is not None  # get_package asks for it first
+        return packages.euicc_package(
+            self._signer,
+            eim_id=self._eim_id,
+            eid=device.eid,
+            counter=order.counter,
+            transaction_id=transaction_id,
+            token=device.token,
+            content=order.content,
+        )
+
+
+def device_of(db: Session, eid: str) -> Device:
+    """Raises EidRefused with eidNotFound."""
+    device = db.get(Device, eid)
+    if device is None:
+        raise esipa.EidRefused(esipa.EID_NOT_FOUND, f"{eid} is no device of this eIM: add it first")
+    return device

@@ -1,0 +1,191 @@
+"""eIM packages: building and signing what goes to the card, reading and verifying what comes back.
+
+SGP.32 2.11.1 (requests) and 2.11.2 (results); signature inputs in 2.11.1.1 and 2.11.2.1: the raw ``30…`` TLV
+followed by the associationToken TLV, ``84 01 00`` for a card that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from microipa.asn1 import sgp32
+from microipa.asn1.tlv import Tlv, TlvError, integer, parse, parse_all, tlv
+from microipa.crypto import ec
+from microipa.crypto.pki import Credential
+from microipa.eim import words
+from microipa.errors import MicroipaError
+
+PSMOS = frozenset(
+    "enable disable delete listProfileInfo getRAT configureImmediateEnable setFallbackAttribute "
+    "unsetFallbackAttribute setDefaultDpAddress".split()
+)
+ECOS = frozenset(("addEim", "deleteEim", "updateEim", "listEim"))
+SIGNATURE = 0x5F37
+REPLAY_ERROR = 4
+
+Operation = tuple[str, Mapping[str, Any]]
+
+
+class PackageInvalid(MicroipaError):
+    """Operations that cannot be put into one eUICC package."""
+
+
+def encode_operations(operations: Sequence[Operation]) -> bytes:
+    """EuiccPackage DER from operations in asn1tools notation; an iccid may also be its digits.
+
+    Raises PackageInvalid, SchemaError.
+    """
+    names = {name for name, _ in operations}
+    kind = "psmoList" if names <= PSMOS else "ecoList"
+    if not names or not (names <= PSMOS or names <= ECOS):
+        raise PackageInvalid(
+            f"{', '.join(sorted(names)) or 'no operation'}: a package holds PSMOs ({', '.join(sorted(PSMOS))}) "
+            f"or eCOs ({', '.join(sorted(ECOS))}), at least one and never both"
+        )
+    return sgp32.encode("EuiccPackage", (kind, [(name, _normal(value)) for name, value in operations]))
+
+
+def _normal(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: iccid_bytes(v) if key == "iccid" and isinstance(v, str) else v for key, v in value.items()}
+
+
+def iccid_bytes(digits: str) -> bytes:
+    """19 or 20 digits, with or without a filler F, as EF.ICCID has them. Raises PackageInvalid."""
+    plain = digits.strip().upper().removesuffix("F")
+    if not plain.isdecimal() or not plain.isascii() or len(plain) not in (19, 20):
+        raise PackageInvalid(f"{digits!r} is no ICCID: it has 19 or 20 digits")
+    return bytes(int(pair[::-1], 16) for pair in map("".join, zip(*[iter(plain.ljust(20, "F"))] * 2)))
+
+
+def describe(operations: Sequence[Operation]) -> str:
+    """What a package does, in words."""
+    return ", ".join(_describe(name, value) for name, value in operations)
+
+
+def _describe(name: str, value: Mapping[str, Any]) -> str:
+    which = value.get("iccid", value.get("eimId", value.get("defaultDpAddress", "")))
+    if isinstance(which, bytes):
+        which = words.iccid(which)
+    rollback = " with rollback" if "rollbackFlag" in value else ""
+    return f"{name} {which}".rstrip() + rollback
+
+
+def euicc_package(
+    signer: Credential,
+    *,
+    eim_id: str,
+    eid: str,
+    counter: int,
+    transaction_id: bytes,
+    token: int,
+    content: bytes,
+) -> bytes:
+    """EuiccPackageRequest BF51, signed. ``content`` is the DER of EuiccPackage."""
+    signed = tlv(
+        0x30,
+        tlv(0x80, eim_id.encode()),
+        tlv(0x5A, bytes.fromhex(eid)),
+        integer(0x81, counter),
+        tlv(0x82, transaction_id),
+        content,
+    )
+    return tlv(0xBF51, signed, tlv(SIGNATURE, signer.sign(signed + integer(0x84, token))))
+
+
+def download_trigger(activation_code: str, transaction_id: bytes) -> bytes:
+    """ProfileDownloadTriggerRequest BF54 with an activation code."""
+    return tlv(0xBF54, tlv(0xA0, tlv(0x80, activation_code.encode())), tlv(0x82, transaction_id))
+
+
+def data_request(tags: bytes, transaction_id: bytes) -> bytes:
+    """IpaEuiccDataRequest BF52; ``tags`` is the value of tagList."""
+    return tlv(0xBF52, tlv(0x5C, tags), tlv(0x83, transaction_id))
+
+
+@dataclass(frozen=True)
+class PackageResult:
+    """An EuiccPackageResult as the card sent it; nothing in it counts before ``verify``.
+
+    ``sequence`` only in results, ``error`` (a code of EuiccPackageErrorCode) only in signed errors. ``data`` is
+    the signed TLV, None in the unsigned error, which proves nothing.
+    """
+
+    eim_id: str
+    transaction_id: bytes | None
+    counter: int | None
+    sequence: int | None
+    error: int | None
+    outcomes: list[words.Outcome]
+    data: Tlv | None
+    signature: bytes
+
+    @classmethod
+    def read(cls, message: Tlv) -> PackageResult:
+        """Read BF51. Cards leave out the A0 of the choice at times (interop). Raises TlvError."""
+        form = message.children()[0] if message.value else message
+        body = message if form.tag == 0x30 else form
+        if body.tag not in (0xBF51, 0xA0, 0xA1, 0xA2):
+            raise TlvError(f"{body.tag:02X} is no EuiccPackageResult", body.offset)
+        data = None if body.tag == 0xA2 else body[0x30]
+        fields = data or body
+        transaction_id, counter = fields.get(0x82), fields.get(0x81)
+        is_result = data is not None and 0x83 in data
+        return cls(
+            eim_id=fields[0x80].value.decode(errors="replace"),
+            transaction_id=transaction_id.value if transaction_id else None,
+            counter=words.number(counter) if counter else None,
+            sequence=words.number(fields[0x83]) if is_result else None,
+            error=words.number(fields[0x02]) if data is not None and not is_result else None,
+            outcomes=words.outcomes(fields[0x30]) if is_result else [],
+            data=data,
+            signature=body[SIGNATURE].value if data is not None else b"",
+        )
+
+    def verify(self, public_key: EllipticCurvePublicKey, token: int) -> None:
+        """Check euiccSignEPR or euiccSignEPE. Raises SignatureInvalid."""
+        if self.data is None:
+            raise ec.SignatureInvalid("an unsigned error proves nothing")
+        ec.verify(public_key, self.signature, self.data.raw + integer(0x84, token))
+
+    @property
+    def ok(self) -> bool:
+        """Every operation succeeded and none was rolled back."""
+        undone = any(outcome.operation == "rollback" for outcome in self.outcomes)
+        return self.sequence is not None and not undone and all(outcome.ok for outcome in self.outcomes)
+
+    def text(self) -> str:
+        if self.error is not None:
+            return f"the card refused the package: {words.name(words.PACKAGE_ERRORS, self.error)}"
+        return ", ".join(f"{outcome.operation}: {outcome.words}" for outcome in self.outcomes)
+
+    def details(self) -> dict[str, Any]:
+        if self.error is not None:
+            return {"euiccPackageErrorCode": self.error}
+        listed = [{"operation": o.operation, "ok": o.ok, "value": o.value} for o in self.outcomes]
+        return {"seqNumber": self.sequence, "results": listed}
+
+
+def certificate(field: Tlv) -> bytes:
+    """Certificate DER under a context tag: IMPLICIT by the standard, some wrap it whole (interop)."""
+    inside = parse_all(field.value, field.offset + field.header)
+    if len(inside) == 1 and inside[0].tag == 0x30:
+        return inside[0].raw
+    return tlv(0x30, field.value)
+
+
+def public_key_of(certificate_der: bytes) -> EllipticCurvePublicKey:
+    """The key of a certificate that was verified before it was stored."""
+    key = x509.load_der_x509_certificate(certificate_der).public_key()
+    assert isinstance(key, EllipticCurvePublicKey)
+    return key
+
+
+def euicc_info1(euicc_info2: bytes) -> bytes:
+    """EUICCInfo1 for ES9+', cut from an EUICCInfo2: svn and both lists of CI keys have the same tags."""
+    info2 = parse(euicc_info2)
+    return tlv(0xBF20, info2[0x82].raw, info2[0xA9].raw, info2[0xAA].raw)

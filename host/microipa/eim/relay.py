@@ -1,0 +1,283 @@
+"""Indirect download: the four ESipa functions that the eIM carries to the SM-DP+ (SGP.32 3.2.3.2, 5.14.1-4, 5.14.8).
+
+What card and server signed passes through as raw slices. Only a device with an open download order gets to an
+SM-DP+, and only to the one its activation code names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from microipa.asn1.tlv import Tlv, TlvError, integer, tlv
+from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
+from microipa.eim import esipa, store, words
+from microipa.eim.es9 import Answer, Es9Client, Es9Refused, Es9Unavailable, b64
+from microipa.eim.orders import Orders
+from microipa.eim.packages import SIGNATURE, euicc_info1
+from microipa.eim.store import DownloadSession, Order, Store
+from microipa.eim.words import ActivationCode
+from microipa.errors import MicroipaError
+
+
+@dataclass(frozen=True)
+class Function:
+    """An ESipa function, its ES9+' name, and which of its error codes a refusal there becomes."""
+
+    name: str
+    tag: int
+    error_tag: int
+    codes: dict[tuple[str, str], int]
+
+
+INITIATE = Function(
+    "initiateAuthentication",
+    esipa.INITIATE_AUTHENTICATION,
+    0x81,
+    {("8.8.1", "3.8"): 1, ("8.8.3", "3.1"): 2, ("8.8.2", "3.1"): 3, ("8.8.4", "3.7"): 3},
+)
+AUTHENTICATE = Function(
+    "authenticateClient",
+    esipa.AUTHENTICATE_CLIENT,
+    0x82,
+    {
+        ("8.1.2", "6.1"): 1,
+        ("8.1.2", "6.3"): 2,
+        ("8.1.3", "6.1"): 3,
+        ("8.1.3", "6.3"): 4,
+        ("8.1", "6.1"): 5,
+        ("8.2.6", "3.8"): 6,
+        ("8.1.1", "3.8"): 7,
+        ("8.2.5", "4.3"): 8,
+        ("8.11.1", "3.9"): 9,
+        ("8.10.1", "3.9"): 10,
+        ("8.1", "4.8"): 11,
+    },
+)
+GET_PACKAGE = Function(
+    "getBoundProfilePackage",
+    esipa.GET_BOUND_PROFILE_PACKAGE,
+    0x81,
+    {
+        ("8.1", "6.1"): 1,
+        ("8.2.7", "2.2"): 2,
+        ("8.2.7", "3.8"): 3,
+        ("8.2.7", "6.4"): 4,
+        ("8.2", "3.7"): 5,
+        ("8.8.5", "4.10"): 6,
+        ("8.10.1", "3.9"): 95,
+    },
+)
+CANCEL = Function(
+    "cancelSession", esipa.CANCEL_SESSION, 0x81, {("8.10.1", "3.9"): 1, ("8.1", "6.1"): 2}
+)
+INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
+EID_MISMATCH = 7
+NO_SESSION = ("8.10.1", "3.9")  # may pass: the device can begin again
+
+
+class RelayFailed(MicroipaError):
+    """A relayed function ends with ``code`` of its ESipa error enumeration."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Relay:
+    """The relay functions of one eIM."""
+
+    def __init__(
+        self, store_: Store, es9: Es9Client, orders: Orders, ci: x509.Certificate, ci_key: EllipticCurvePublicKey
+    ) -> None:
+        self._store = store_
+        self._es9 = es9
+        self._orders = orders
+        self._ci = ci
+        self._ci_key = ci_key
+
+    async def handle(self, message: Tlv) -> bytes:
+        """One of BF39, BF3B, BF3A, BF41. Raises TlvError for a message that cannot be read."""
+        function, carry = {
+            INITIATE.tag: (INITIATE, self._initiate),
+            AUTHENTICATE.tag: (AUTHENTICATE, self._authenticate),
+            GET_PACKAGE.tag: (GET_PACKAGE, self._get_package),
+            CANCEL.tag: (CANCEL, self._cancel),
+        }[message.tag]
+        try:
+            return tlv(function.tag, await carry(message))
+        except RelayFailed as failure:
+            return tlv(function.tag, integer(function.error_tag, failure.code))
+
+    async def _initiate(self, message: Tlv) -> bytes:
+        challenge = message[0x81].value
+        order_id, code, info1 = self._open_download(message)
+        fields = {"euiccChallenge": b64(challenge), "euiccInfo1": b64(info1), "smdpAddress": code.smdp_address}
+        answer = await self._call(INITIATE, order_id, code.smdp_address, fields)
+        try:
+            server_id = bytes.fromhex(answer.text("transactionId"))
+            signed = answer.tlv("serverSigned1", 0x30)
+            certificate = answer.tlv("serverCertificate", 0x30).raw
+            self._check_server(signed, certificate, challenge, server_id, code)
+            parts = (
+                signed.raw,
+                answer.tlv("serverSignature1", SIGNATURE).raw,
+                answer.tlv("euiccCiPKIdToBeUsed", 0x04).raw,
+            )
+        except (Es9Unavailable, TlvError, ValueError) as error:
+            raise RelayFailed(esipa.UNDEFINED, str(error)) from error
+        with self._store.work() as db:
+            db.merge(
+                DownloadSession(
+                    transaction_id=server_id.hex(),
+                    server_transaction_id=answer.text("transactionId"),
+                    smdp_address=code.smdp_address,
+                    order_id=order_id,
+                )
+            )
+        return tlv(0xA0, tlv(0x80, server_id), *parts, certificate)
+
+    def _open_download(self, message: Tlv) -> tuple[int, ActivationCode, bytes]:
+        """The order this request is for: by eimTransactionId or, when that is left out, by the address."""
+        transaction_id, address = message.get(0x82), message.get(0x83)
+        asked = address.value.decode(errors="replace") if address else None
+        with self._store.work() as db:
+            order = _delivered_download(db, transaction_id.value if transaction_id else None, asked)
+            if order is None:
+                unknown = INVALID_EIM_TRANSACTION if transaction_id else INVALID_DP_ADDRESS
+                raise RelayFailed(unknown, "no open download order for this request")
+            code = ActivationCode.parse(order.content.decode())
+            if asked is not None and asked.lower() != code.smdp_address.lower():
+                raise RelayFailed(INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}")
+            given = message.get(0xBF20)
+            info1 = given.raw if given else euicc_info1(order.device.euicc_info2 or b"")
+            return order.id, code, info1
+
+    def _check_server(
+        self, signed: Tlv, certificate: bytes, challenge: bytes, server_id: bytes, code: ActivationCode
+    ) -> None:
+        """What the eIM checks of serverSigned1 (SGP.32 3.2.3.2 step 4); the card checks the signature."""
+        if signed[0x83].value.decode(errors="replace").lower() != code.smdp_address.lower():
+            raise RelayFailed(SMDP_ADDRESS_MISMATCH, "serverSigned1 names another SM-DP+")
+        if signed[0x80].value != server_id:
+            raise RelayFailed(INVALID_EIM_TRANSACTION, "serverSigned1 names another transaction")
+        if signed[0x81].value != challenge:
+            raise RelayFailed(esipa.UNDEFINED, "serverSigned1 answers another challenge")
+        try:
+            _, oid = verify_smdpp_certificate(certificate, "auth", self._ci_key)
+        except CertificateInvalid as invalid:
+            raise RelayFailed(SMDP_OID_MISMATCH, str(invalid)) from invalid
+        if code.smdp_oid and code.smdp_oid != oid:
+            raise RelayFailed(SMDP_OID_MISMATCH, f"the activation code wants {code.smdp_oid}, this is {oid}")
+
+    async def _authenticate(self, message: Tlv) -> bytes:
+        session, response = self._session(message, 10), message[0xBF38]
+        self._learn(session, response)
+        fields = {"authenticateServerResponse": b64(response.raw)}
+        answer = await self._in_session(AUTHENTICATE, session, fields)
+        try:
+            parts = (
+                answer.tlv_if_any("profileMetadata", 0xBF25),
+                answer.tlv("smdpSigned2", 0x30).raw,
+                answer.tlv("smdpSignature2", SIGNATURE).raw,
+                answer.tlv("smdpCertificate", 0x30).raw,
+            )
+        except Es9Unavailable as error:
+            raise RelayFailed(esipa.UNDEFINED, str(error)) from error
+        return tlv(0xA0, message[0x80].raw, *parts)
+
+    def _learn(self, session: DownloadSession, response: Tlv) -> None:
+        """The certificates of AuthenticateServerResponse, and whether they are the ordered device's."""
+        done = response.get(0xA0)
+        chain = [child.raw for child in done if child.tag == 0x30][1:] if done else []
+        if len(chain) != 2:
+            return
+        try:
+            eid, _ = verify_euicc_chain(chain[0], chain[1], self._ci)
+        except CertificateInvalid:
+            return  # the SM-DP+ refuses it too, and with the right code
+        if eid != session.order.eid:
+            raise RelayFailed(EID_MISMATCH, f"{eid} answers for {session.order.eid}")
+        with self._store.work() as db:
+            device = db.merge(session.order.device)
+            device.euicc_certificate, device.eum_certificate = chain
+
+    async def _get_package(self, message: Tlv) -> bytes:
+        session, response = self._session(message, 95), message[0xBF21]
+        answer = await self._in_session(
+            GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)}
+        )
+        try:
+            package = answer.tlv("boundProfilePackage", 0xBF36).raw
+        except Es9Unavailable as error:
+            raise RelayFailed(esipa.UNDEFINED, str(error)) from error
+        return tlv(0xA0, message[0x80].raw, package)
+
+    async def _cancel(self, message: Tlv) -> bytes:
+        """CancelSession; ``A1`` holds the card's answer without its BF41, or with it (interop)."""
+        session, answered = self._session(message, 1), message[0xA1]
+        inner = answered.children()
+        response = inner[0].raw if inner and inner[0].tag == 0xBF41 else tlv(0xBF41, answered.value)
+        await self._in_session(CANCEL, session, {"cancelSessionResponse": b64(response)})
+        with self._store.work() as db:
+            order = db.get(Order, session.order_id)
+            if order and order.state in store.OPEN:
+                self._orders.settle(db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response)}")
+        return tlv(0xA0)
+
+    def _session(self, message: Tlv, unknown: int) -> DownloadSession:
+        with self._store.work() as db:
+            session = db.get(DownloadSession, message[0x80].value.hex())
+        if session is None:
+            raise RelayFailed(unknown, "no session with this transactionId")
+        return session
+
+    async def _in_session(
+        self, function: Function, session: DownloadSession, fields: dict[str, str]
+    ) -> Answer:
+        fields = {"transactionId": session.server_transaction_id, **fields}
+        return await self._call(function, session.order_id, session.smdp_address, fields)
+
+    async def _call(self, function: Function, order_id: int, address: str, fields: dict[str, str]) -> Answer:
+        """Ask the SM-DP+. Its refusal ends the order: nothing the device does can mend it."""
+        try:
+            return await self._es9.call(address, function.name, fields)
+        except Es9Unavailable as error:
+            raise RelayFailed(esipa.UNDEFINED, str(error)) from error
+        except Es9Refused as refusal:
+            codes = (refusal.subject, refusal.reason)
+            if codes != NO_SESSION:
+                with self._store.work() as db:
+                    order = db.get(Order, order_id)
+                    if order and order.state in store.OPEN:
+                        self._orders.settle(db, order, store.FAILED, str(refusal))
+            raise RelayFailed(function.codes.get(codes, esipa.UNDEFINED), str(refusal)) from refusal
+
+
+def _delivered_download(db: Session, transaction_id: bytes | None, address: str | None) -> Order | None:
+    downloads = select(Order).where(Order.kind == store.DOWNLOAD, Order.state == store.DELIVERED)
+    if transaction_id is not None:
+        return db.scalars(downloads.where(Order.transaction_id == transaction_id)).first()
+    if address is None:
+        return None
+    fitting = [
+        order
+        for order in db.scalars(downloads)
+        if ActivationCode.parse(order.content.decode()).smdp_address.lower() == address.lower()
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _cancel_reason(response: bytes) -> str:
+    """The reason the card signed, as far as its answer can be read."""
+    from microipa.asn1.tlv import parse
+
+    try:
+        signed = parse(response)[0xA0][0x30]
+        return words.name(words.CANCEL_REASONS, words.number(signed.children()[-1]))
+    except TlvError:
+        return "the eUICC knew no session"

@@ -1,0 +1,301 @@
+"""What comes back from a device, and what it does to its order (SGP.32 5.14.6, 5.14.7).
+
+An order is settled by what the card signed or, where nothing is signed, by what the IPA says of a package it
+could not handle. What does not verify is refused: the order stays as it was, and an alarm keeps the evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from sqlalchemy.orm import Session
+
+from microipa.asn1.tlv import Tlv, TlvError
+from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
+from microipa.crypto.ec import SignatureInvalid
+from microipa.eim import esipa, packages, store, words
+from microipa.eim.answers import INCORRECT_TAG_LIST, DataAnswer, DeviceUnproven
+from microipa.eim.notifications import Notification
+from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, Orders, device_of
+from microipa.eim.store import Device, DownloadSession, Forward, Order
+from microipa.errors import MicroipaError
+
+MAX_REFUSALS = 3
+TRANSACTION_ID_TAGS = {esipa.DOWNLOAD_TRIGGER: 0x82, 0xA0: 0x80}
+
+
+class ResultRefused(MicroipaError):
+    """A result or notification that proves nothing. It is not acknowledged, so the card keeps it."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A verified notification, the session of ours it ends if any, and the form its SM-DP+ takes."""
+
+    notification: Notification
+    session: DownloadSession | None
+    message: bytes
+
+
+class Results:
+    """The incoming half of the order book."""
+
+    def __init__(self, orders: Orders, ci: x509.Certificate, eim_id: str) -> None:
+        self._orders = orders
+        self._ci = ci
+        self._eim_id = eim_id
+
+    def take(self, db: Session, message: Tlv) -> list[int]:
+        """Act on a ProvideEimPackageResult. Returns the card's seqNumbers to acknowledge.
+
+        Raises EidRefused, ResultRefused, EsipaRefused, TlvError.
+        """
+        result = next((child for child in message if child.tag != esipa.EID), None)
+        if result is None:
+            raise esipa.EsipaRefused("ProvideEimPackageResult without a result")
+        device = self._sender(db, message.get(esipa.EID), result)
+        if result.tag == esipa.EUICC_PACKAGE:
+            return self._take_package_result(db, device, result)
+        if result.tag == 0x30:
+            acknowledged = self._take_package_result(db, device, result[esipa.EUICC_PACKAGE])
+            return acknowledged + self._take_notifications(db, device, result.get(0xA0))
+        if result.tag == esipa.IPA_EUICC_DATA:
+            return self._take_data(db, device, result)
+        if result.tag == esipa.DOWNLOAD_TRIGGER:
+            return self._take_download(db, device, result)
+        if result.tag == 0xA0:
+            reason = words.name(words.RESPONSE_ERRORS, words.number(result[0x02]))
+            order = self._open_order(db, device, _transaction_id(result))
+            if order:
+                self._orders.settle(db, order, store.FAILED, f"the IPA could not handle the package: {reason}")
+            return []
+        raise esipa.EsipaRefused(f"{result.tag:02X} is no eIM package result")
+
+    def take_notification(self, db: Session, pending: Tlv) -> Forward:
+        """Act on a HandleNotification; what it brings now waits for its SM-DP+.
+
+        Raises ResultRefused, TlvError.
+        """
+        return self._forward(db, self._accept(db, None, pending))
+
+    # eUICC package results ----------------------------------------------------------------------------------
+
+    def _take_package_result(self, db: Session, device: Device, message: Tlv) -> list[int]:
+        result = packages.PackageResult.read(message)
+        order = store.find_order(db, device.eid, store.PACKAGE, result.transaction_id)
+        if result.data is None:
+            if order and order.state in store.OPEN:
+                self._refused_unsigned(db, device, order)
+            return []
+        self._verify(device, result)
+        if order is None or order.counter != result.counter or result.eim_id != self._eim_id:
+            return self._take_stray(db, device, result, message)
+        if result.sequence is None:
+            if order.state in store.OPEN:
+                self._refused_signed(db, device, order, result)
+            return []
+        if result.sequence == order.sequence:
+            return [result.sequence]  # our acknowledgement was lost
+        if result.sequence <= device.highest_sequence:
+            raise ResultRefused(
+                f"result {result.sequence} for order {order.id} is not newer than {device.highest_sequence}: replay"
+            )
+        device.highest_sequence = order.sequence = result.sequence
+        for outcome in result.outcomes:
+            if outcome.operation == "listProfileInfo" and outcome.ok:
+                device.profiles = outcome.value
+        state = store.DONE if result.ok else store.FAILED
+        self._orders.settle(db, order, state, result.text(), result.details())
+        return [result.sequence]
+
+    def _verify(self, device: Device, result: packages.PackageResult) -> None:
+        if device.euicc_certificate is None:
+            raise ResultRefused(f"a result of {device.eid}, whose certificate this eIM does not have")
+        try:
+            result.verify(packages.public_key_of(device.euicc_certificate), device.token or 0)
+        except SignatureInvalid as invalid:
+            raise ResultRefused(f"an eUICC package result of {device.eid}: {invalid}") from invalid
+
+    def _take_stray(
+        self, db: Session, device: Device, result: packages.PackageResult, message: Tlv
+    ) -> list[int]:
+        """Genuine, but of no order we know: an alarm keeps it, so that the card need not for ever."""
+        if result.sequence is None:
+            return []
+        if result.sequence > device.highest_sequence:
+            device.highest_sequence = result.sequence
+            text = f"result {result.sequence} belongs to no order: {result.text()}"
+            store.raise_alarm(db, device.eid, text, message.raw)
+        return [result.sequence]
+
+    def _refused_unsigned(self, db: Session, device: Device, order: Order) -> None:
+        """The card knows neither our key nor our token, or someone says so: learn the token, sign again."""
+        order.refusals += 1
+        if order.refusals < MAX_REFUSALS:
+            device.token = None
+            self._orders.sign_again(order)
+            return
+        text = "the eUICC does not accept this eIM: it has another eimId, key or token for it"
+        self._orders.settle(db, order, store.FAILED, text)
+
+    def _refused_signed(
+        self, db: Session, device: Device, order: Order, result: packages.PackageResult
+    ) -> None:
+        if result.error == packages.REPLAY_ERROR:  # it was executed, and its result got lost on the way
+            self._orders.ask(db, device, STORED_RESULTS)
+        else:
+            self._orders.settle(db, order, store.FAILED, result.text(), result.details())
+
+    # IPA eUICC data -----------------------------------------------------------------------------------------
+
+    def _take_data(self, db: Session, device: Device, message: Tlv) -> list[int]:
+        answer = DataAnswer.read(message)
+        order = store.find_order(db, device.eid, store.DATA, answer.transaction_id)
+        if order is None:
+            raise ResultRefused(f"{device.eid} answers a question this eIM did not ask")
+        acknowledged = []
+        for kept in answer.results:
+            acknowledged += self._take_package_result(db, device, kept)
+        acknowledged += self._take_notifications(db, device, answer.notifications)
+        if order.state in store.OPEN:
+            self._settle_data(db, device, order, answer, message)
+        return acknowledged
+
+    def _settle_data(
+        self, db: Session, device: Device, order: Order, answer: DataAnswer, message: Tlv
+    ) -> None:
+        if answer.error == INCORRECT_TAG_LIST and order.content == ABOUT_EUICC:
+            self._orders.ask(db, device, ABOUT_EUICC_LEAST)
+            self._orders.settle(db, order, store.FAILED, "the IPA refuses the tag list")
+        elif answer.error is not None:
+            reason = words.name(words.DATA_ERRORS, answer.error)
+            self._orders.settle(db, order, store.FAILED, f"the IPA does not answer: {reason}")
+        elif order.content == STORED_RESULTS:
+            self._orders.settle(db, order, store.DONE, f"{len(answer.results)} results kept")
+            replayed = store.find_order(db, device.eid, store.PACKAGE, None)
+            if replayed:
+                text = "replayError, and no result is kept: the eUICC's counter is ahead of this eIM's"
+                self._orders.settle(db, replayed, store.FAILED, text)
+        else:
+            try:
+                text, details = answer.teach(device, self._ci)
+            except (CertificateInvalid, DeviceUnproven) as unproven:
+                store.raise_alarm(db, device.eid, str(unproven), message.raw)
+                self._orders.settle(db, order, store.FAILED, str(unproven))
+            else:
+                self._orders.settle(db, order, store.DONE, text, details)
+
+    # Downloads and notifications ----------------------------------------------------------------------------
+
+    def _take_download(self, db: Session, device: Device, message: Tlv) -> list[int]:
+        """ProfileDownloadTriggerResult. Its PIR is passed on for sessions of ours only (SGP.32 5.7.4)."""
+        order = self._open_order(db, device, _transaction_id(message))
+        pending = message.get(esipa.PROFILE_INSTALLATION_RESULT)
+        if pending:
+            accepted = self._accept(db, device, pending, order)
+            if accepted.session is None:
+                return []  # a direct download: the IPA itself owes it to the SM-DP+
+            self._forward(db, accepted)
+            return [accepted.notification.sequence]
+        error = message[0x30]
+        code, answer = error.get(0x80), error.get(0x04)
+        if order:
+            reason = words.name(words.DOWNLOAD_ERRORS, words.number(code)) if code else "no reason given"
+            details = {"errorResponse": answer.value.hex()} if answer else None
+            self._orders.settle(
+                db, order, store.FAILED, f"the device gave the download up: {reason}", details
+            )
+        return []
+
+    def _take_notifications(self, db: Session, device: Device, listed: Tlv | None) -> list[int]:
+        """A list that came along. One that proves nothing stays on the card and does not spoil the others."""
+        acknowledged = []
+        for pending in listed or ():
+            try:
+                accepted = self._accept(db, device, pending)
+            except (ResultRefused, TlvError) as refusal:
+                store.raise_alarm(db, device.eid, str(refusal), pending.raw)
+                continue
+            self._forward(db, accepted)
+            acknowledged.append(accepted.notification.sequence)
+        return acknowledged
+
+    def _accept(
+        self, db: Session, device: Device | None, pending: Tlv, order: Order | None = None
+    ) -> Accepted:
+        """Verify a notification, and settle the download it ends. Raises ResultRefused, TlvError."""
+        notification = Notification.read(pending)
+        installed = notification.installation
+        session = db.get(DownloadSession, installed.transaction_id.hex()) if installed else None
+        if session:
+            order, device = session.order, session.order.device
+        elif device is None and notification.eid:
+            device = db.get(Device, notification.eid)
+        try:
+            notification.verify(self._key_for(device, notification))
+        except (CertificateInvalid, SignatureInvalid) as invalid:
+            raise ResultRefused(f"{notification.text()}: {invalid}") from invalid
+        if installed and order and order.sequence != notification.sequence:
+            order.sequence = notification.sequence
+            state = store.DONE if installed.ok else store.FAILED
+            self._orders.settle(db, order, state, installed.text, installed.details)
+        message = notification.raw
+        if device and device.euicc_certificate and device.eum_certificate:
+            message = notification.full(device.euicc_certificate, device.eum_certificate)
+        return Accepted(notification, session, message)
+
+    def _key_for(self, device: Device | None, notification: Notification) -> EllipticCurvePublicKey:
+        """The key a notification must be signed with."""
+        if notification.certificates:
+            eid, key = verify_euicc_chain(*notification.certificates, self._ci)
+            if device and device.eid != eid:
+                raise ResultRefused(f"{notification.text()} of {eid} came in the name of {device.eid}")
+            return key
+        if device is None or device.euicc_certificate is None:
+            raise ResultRefused(f"{notification.text()}: of no session and no eUICC this eIM knows")
+        return packages.public_key_of(device.euicc_certificate)
+
+    def _forward(self, db: Session, accepted: Accepted) -> Forward:
+        """Queue for the SM-DP+ it names; once, however often it is delivered."""
+        digest = hashlib.sha256(accepted.message).hexdigest()
+        forward = db.get(Forward, digest)
+        if forward is None:
+            forward = Forward(
+                digest=digest,
+                address=accepted.notification.address,
+                message=accepted.message,
+                summary=accepted.notification.text(),
+            )
+            db.add(forward)
+        return forward
+
+    # Who and what ---------------------------------------------------------------------------------------------
+
+    def _sender(self, db: Session, field: Tlv | None, result: Tlv) -> Device:
+        """The device a result is from; without eidValue the eimTransactionId tells (interop)."""
+        transaction_id = None if field else _transaction_id(result)
+        order = store.order_of_transaction(db, transaction_id) if transaction_id else None
+        return order.device if order else device_of(db, esipa.eid_of(field))
+
+    def _open_order(self, db: Session, device: Device, transaction_id: bytes | None) -> Order | None:
+        """The unsettled order an unsigned answer speaks of; without transaction the one delivered now."""
+        if transaction_id is None:
+            order, _ = store.next_order(db, device.eid)
+        else:
+            order = store.order_of_transaction(db, transaction_id)
+        return order if order and order.eid == device.eid and order.state == store.DELIVERED else None
+
+
+def _transaction_id(result: Tlv) -> bytes | None:
+    """The eimTransactionId of any eIM package result, wherever that form keeps it."""
+    if result.tag == 0x30:
+        result = result[esipa.EUICC_PACKAGE]
+    if result.tag == esipa.EUICC_PACKAGE:
+        return packages.PackageResult.read(result).transaction_id
+    if result.tag == esipa.IPA_EUICC_DATA:
+        return DataAnswer.read(result).transaction_id
+    field = result.get(TRANSACTION_ID_TAGS.get(result.tag, 0x82))
+    return field.value if field else None

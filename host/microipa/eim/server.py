@@ -1,0 +1,179 @@
+"""ESipa over CoAP and DTLS (SGP.32 6.2): POST to /gsma/rsp2/asn1, blocks by RFC 7959.
+
+The only module that touches the inner parts of aiocoap; they are those of 0.4.17, which pyproject pins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from aiocoap import Context, Message, error, interfaces, resource
+from aiocoap.blockwise import Block1Spool, Block2Cache, IncompleteException
+from aiocoap.numbers import TransportTuning, codes
+from aiocoap.numbers.optionnumbers import OptionNumber
+from aiocoap.pipe import Pipe
+from aiocoap.transports.generic_udp import GenericMessageInterface
+from aiocoap.util.asyncio.timeoutdict import TimeoutDict
+from OpenSSL import SSL
+
+from microipa.crypto.pki import Credential
+from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
+from microipa.eim.esipa import EsipaRefused
+
+log = logging.getLogger(__name__)
+
+PATH = ("gsma", "rsp2", "asn1")
+LARGEST_REQUEST = 1 << 16
+LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
+
+Handler = Callable[[bytes], Awaitable[bytes]]
+
+
+class SlowLink(TransportTuning):
+    """RFC 7252 4.8 for NB-IoT: seconds of latency, and an SM-DP+ to be asked before the answer is there."""
+
+    ACK_TIMEOUT = 10.0
+    MAX_RETRANSMIT = 3
+    EMPTY_ACK_DELAY = 0.5  # an answer within this time saves the device two datagrams
+
+
+class Remote(interfaces.EndpointAddress):
+    """A DTLS association as aiocoap's idea of an address; equal only to itself (RFC 7252 9.1.2)."""
+
+    scheme = "coaps"
+    is_multicast = False
+    is_multicast_locally = False
+    maximum_payload_size = LARGEST_PAYLOAD
+
+    def __init__(self, association: Association) -> None:
+        self._association = association
+        self.hostinfo = f"{association.address[0]}:{association.address[1]}"
+        self.uri_base = f"coaps://{self.hostinfo}"
+        self.hostinfo_local = self.uri_base_local = ""
+        self.blockwise_key = id(association)
+
+    def __repr__(self) -> str:
+        return f"<{self.uri_base}>"
+
+    def send(self, datagram: bytes) -> None:
+        try:
+            self._association.send(datagram)
+        except SSL.Error as gone:
+            log.debug("nothing more can be sent to %s: %s", self, gone)
+
+
+class CoapsInterface(GenericMessageInterface):
+    """Moves messages between aiocoap's message manager and the DTLS endpoint."""
+
+    def __init__(self, manager: Any, credential: Credential, settings: DtlsSettings) -> None:
+        super().__init__(manager, log, asyncio.get_running_loop())
+        self._remotes: dict[Association, Remote] = {}
+        self.endpoint = DtlsServer(credential, self._on_message, self._on_lost, settings)
+
+    async def shutdown(self) -> None:
+        self._mman = None
+        self.endpoint.stop()
+
+    async def recognize_remote(self, remote: object) -> bool:
+        return isinstance(remote, Remote)
+
+    async def determine_remote(self, message: Message) -> None:
+        return None  # this end only answers
+
+    def _on_message(self, association: Association, datagram: bytes) -> None:
+        remote = self._remotes.setdefault(association, Remote(association))
+        try:
+            message = Message.decode(datagram, remote)
+        except (error.UnparsableMessage, ValueError) as unparsable:
+            log.info("no CoAP from %s: %s", remote, unparsable)
+            return
+        message.transport_tuning = SlowLink()
+        self._mman.dispatch_message(message)
+
+    def _on_lost(self, association: Association) -> None:
+        remote = self._remotes.pop(association, None)
+        if remote and self._mman:
+            self._mman.dispatch_error(error.RemoteServerShutdown("association ended"), remote)
+
+
+class Assemblies(Block1Spool):
+    """Requests that arrive in blocks: one at a time for each association, bounded in size."""
+
+    def __init__(self) -> None:
+        self._assemblies = TimeoutDict(SlowLink().MAX_TRANSMIT_WAIT)
+
+    def feed_and_take(self, req: Message) -> Message:
+        block = req.opt.block1
+        if block and block.start + len(req.payload) > LARGEST_REQUEST:
+            raise error.RequestEntityTooLarge
+        if block and block.block_number == 0:
+            self._forget(req.remote)
+        try:
+            whole = super().feed_and_take(req)
+        except ValueError as gap:
+            raise IncompleteException from gap
+        self._forget(req.remote)
+        return whole
+
+    def _forget(self, remote: Remote) -> None:
+        for key in [key for key in self._assemblies._items if key[0] == remote.blockwise_key]:
+            del self._assemblies._items[key]
+
+
+class Answers(Block2Cache):
+    """Responses that leave in blocks, kept as long as a slow device may take to fetch them."""
+
+    def __init__(self) -> None:
+        self._completes = TimeoutDict(SlowLink().MAX_TRANSMIT_WAIT)
+
+
+class EsipaResource(resource.Resource):
+    """The one resource of the eIM."""
+
+    def __init__(self, handle: Handler) -> None:
+        super().__init__()
+        self._handle = handle
+        self._requests = Assemblies()
+        self._answers = Answers()
+
+    async def render_to_pipe(self, pipe: Pipe) -> None:
+        request = self._requests.feed_and_take(pipe.request)
+        # Request-Tag tells assemblies apart (RFC 9175 3); the blocks of the answer need not repeat it.
+        request.opt.delete_option(OptionNumber.REQUEST_TAG)
+        response = await self._answers.extract_or_insert(request, lambda: self.render(request))
+        response.opt.block1 = request.opt.block1
+        pipe.add_response(response, is_last=True)
+
+    async def render_post(self, request: Message) -> Message:
+        try:
+            code, payload = codes.CHANGED, await self._handle(request.payload)
+        except EsipaRefused as refusal:
+            code, payload = codes.BAD_REQUEST, str(refusal).encode()[:LARGEST_PAYLOAD]
+        return Message(code=code, payload=payload, transport_tuning=SlowLink())
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    handle: Handler, credential: Credential, *, port: int, settings: DtlsSettings
+) -> AsyncIterator[int]:
+    """Answer ESipa on 127.0.0.1. Gives the UDP port, chosen by the system when ``port`` is 0."""
+    site = resource.Site()
+    site.add_resource(PATH, EsipaResource(handle))
+    context = Context(serversite=site, loggername="microipa.eim.coap")
+    context.log.setLevel(logging.WARNING)  # aiocoap tells each 2.31 as an error, at INFO
+    endpoints: list[DtlsServer] = []
+
+    async def interface(manager: Any) -> CoapsInterface:
+        made = CoapsInterface(manager, credential, settings)
+        endpoints.append(made.endpoint)
+        return made
+
+    await context._append_tokenmanaged_messagemanaged_transport(interface)
+    try:
+        yield await endpoints[0].start("127.0.0.1", port)
+    finally:
+        await context.shutdown()

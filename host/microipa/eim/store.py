@@ -1,0 +1,235 @@
+"""What the eIM knows and must not forget: devices, orders, ES9+' sessions, notifications to pass on, alarms.
+
+One SQLite file in the lab folder. Every unit of work is one transaction, so a killed eIM finds the state of
+the last answered message; other processes (``microipa order …``) write to the same file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, create_engine, delete, func, select
+from sqlalchemy.engine import Engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+
+MAX_ALARMS = 1000
+QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
+OPEN = (QUEUED, DELIVERED)
+DATA, PACKAGE, DOWNLOAD = "data", "package", "download"
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
+
+
+class Device(Base):
+    """An eUICC this eIM manages, by its EID, and what it told about itself."""
+
+    __tablename__ = "devices"
+
+    eid: Mapped[str] = mapped_column(primary_key=True)
+    counter: Mapped[int] = mapped_column(default=0)
+    """counterValue of the newest signed package."""
+    token: Mapped[int | None]
+    """associationToken; 0 when the card has none, which signs the same (``84 01 00``); None: not learnt."""
+    euicc_certificate: Mapped[bytes | None]
+    eum_certificate: Mapped[bytes | None]
+    euicc_info2: Mapped[bytes | None]
+    ipa_capabilities: Mapped[bytes | None]
+    device_info: Mapped[bytes | None]
+    default_smdp: Mapped[str | None]
+    highest_sequence: Mapped[int] = mapped_column(default=0)
+    """seqNumber of the newest accepted eUICC package result (SGP.32 5.14.6)."""
+    profiles: Mapped[list[dict[str, Any]] | None]
+    """As of the newest listProfileInfo."""
+    state_change: Mapped[str | None]
+    """Cause of the newest change the IPA notified."""
+    last_poll: Mapped[float | None]
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a package cannot be signed for this card, or its result not be verified."""
+        return self.token is None or self.euicc_certificate is None
+
+
+class Order(Base):
+    """One eIM package for one device. Its DER is kept: a repeat of an unanswered one is byte-identical."""
+
+    __tablename__ = "orders"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    eid: Mapped[str] = mapped_column(ForeignKey("devices.eid"), index=True)
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(default=QUEUED, index=True)
+    summary: Mapped[str]
+    content: Mapped[bytes]
+    """package: DER of EuiccPackage; download: the activation code; data: the tagList."""
+    transaction_id: Mapped[bytes | None] = mapped_column(index=True)
+    counter: Mapped[int | None]
+    message: Mapped[bytes | None]
+    """The eIM package as delivered (BF51, BF52, BF54)."""
+    deliveries: Mapped[int] = mapped_column(default=0)
+    refusals: Mapped[int] = mapped_column(default=0)
+    """Times the card answered with an unsigned error."""
+    result: Mapped[str | None]
+    details: Mapped[dict[str, Any] | None]
+    sequence: Mapped[int | None]
+    """seqNumber of the card's result."""
+    created: Mapped[float] = mapped_column(default=time.time)
+    delivered: Mapped[float | None]
+    settled: Mapped[float | None]
+    expires: Mapped[float | None]
+    """After this time an order that was never delivered is not delivered any more."""
+
+    device: Mapped[Device] = relationship(lazy="joined")
+
+
+class DownloadSession(Base):
+    """An ES9+' session the eIM relays (SGP.32 3.2.3.2)."""
+
+    __tablename__ = "sessions"
+
+    transaction_id: Mapped[str] = mapped_column(primary_key=True)
+    """Lower-case hex; servers differ in case."""
+    server_transaction_id: Mapped[str]
+    """As the SM-DP+ wrote it."""
+    smdp_address: Mapped[str]
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    created: Mapped[float] = mapped_column(default=time.time)
+
+    order: Mapped[Order] = relationship(lazy="joined")
+
+
+class Forward(Base):
+    """A signed notification on its way to the SM-DP+ that wants it."""
+
+    __tablename__ = "forwards"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 of the message: a notification delivered twice is passed on once."""
+    address: Mapped[str]
+    message: Mapped[bytes]
+    summary: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[float] = mapped_column(default=time.time)
+    delivered: Mapped[float | None]
+    last_error: Mapped[str | None]
+
+
+class Alarm(Base):
+    """Something an operator should look at; ``evidence`` is the message that caused it."""
+
+    __tablename__ = "alarms"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    eid: Mapped[str | None]
+    text: Mapped[str]
+    evidence: Mapped[bytes]
+    created: Mapped[float] = mapped_column(default=time.time)
+
+
+@dataclass(frozen=True)
+class OrderView:
+    """An order as people and programs see it.
+
+    ``kind``: package, download, or data (asked automatically before the first package). ``state``: queued,
+    delivered, done, failed, expired. ``result`` is words, ``details`` the same JSON-able.
+    """
+
+    id: int
+    eid: str
+    kind: str
+    state: str
+    summary: str
+    result: str | None
+    details: dict[str, Any] | None
+    eim_transaction_id: str | None
+    deliveries: int
+    created: datetime
+    delivered: datetime | None
+    settled: datetime | None
+
+    @classmethod
+    def of(cls, order: Order) -> OrderView:
+        return cls(
+            order.id,
+            order.eid,
+            order.kind,
+            order.state,
+            order.summary,
+            order.result,
+            order.details,
+            order.transaction_id.hex() if order.transaction_id else None,
+            order.deliveries,
+            datetime.fromtimestamp(order.created, UTC),
+            _moment(order.delivered),
+            _moment(order.settled),
+        )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+class Store:
+    """The database. ``with store.work() as db`` is one transaction, undone when it raises."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine: Engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
+        Base.metadata.create_all(self._engine)
+        path.chmod(0o600)
+
+    @contextmanager
+    def work(self) -> Iterator[Session]:
+        with Session(self._engine, expire_on_commit=False) as db, db.begin():
+            yield db
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def next_order(db: Session, eid: str) -> tuple[Order | None, list[Order]]:
+    """What this device is to get now, and what it is too late for.
+
+    First asked, first delivered; a data request goes before all others.
+    """
+    waiting = select(Order).where(Order.eid == eid, Order.state.in_(OPEN))
+    late, now = [], time.time()
+    for order in db.scalars(waiting.order_by(Order.kind != DATA, Order.id)):
+        if order.state == DELIVERED or order.expires is None or order.expires > now:
+            return order, late
+        late.append(order)
+    return None, late
+
+
+def find_order(db: Session, eid: str, kind: str, transaction_id: bytes | None) -> Order | None:
+    """The order a result belongs to. A result without eimTransactionId belongs to the one delivered now."""
+    orders = select(Order).where(Order.eid == eid, Order.kind == kind).order_by(Order.id.desc()).limit(1)
+    if transaction_id is None:
+        return db.scalars(orders.where(Order.state == DELIVERED)).first()
+    return db.scalars(orders.where(Order.transaction_id == transaction_id)).first()
+
+
+def order_of_transaction(db: Session, transaction_id: bytes) -> Order | None:
+    """The order with this eimTransactionId, whoever names it."""
+    return db.scalars(select(Order).where(Order.transaction_id == transaction_id)).first()
+
+
+def raise_alarm(db: Session, eid: str | None, text: str, evidence: bytes) -> None:
+    """Keep an alarm; the oldest go when there are too many."""
+    db.add(Alarm(eid=eid, text=text, evidence=evidence[:4096]))
+    db.flush()
+    newest = db.scalar(select(func.max(Alarm.id))) or 0
+    db.execute(delete(Alarm).where(Alarm.id <= newest - MAX_ALARMS))
+
+
+def due_forwards(db: Session, now: float) -> list[Forward]:
+    """Notifications whose next attempt is due."""
+    waiting = select(Forward).where(Forward.delivered.is_(None), Forward.due <= now)
+    return list(db.scalars(waiting.order_by(Forward.due)))

@@ -1,0 +1,124 @@
+"""Scenes of firmware tests: a scripted card and a scripted eIM around the steps, told in pairs of hex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conftest import Run
+from microipa.asn1.tlv import tlv
+
+EID = bytes.fromhex("89049032123451234512345678901235")
+TX = bytes.fromhex("A1A2A3A4A5A6A7A8")
+TID = bytes(range(16))
+SIGNATURE = bytes(range(64))
+IMEI = "867223026000007"
+DEVICE_INFO = bytes.fromhex("800468273220" "a105" "85030e0000" "8208" "682732200600007f")
+
+_PRELUDE = """
+from ipa import compat, tlv
+from ipa.card.channel import Channel
+from ipa.card.es10 import Es10
+from ipa.journal import Journal
+from ipa.net.coap import CoapError
+from ipa.net.esipa import Esipa, Package
+from ipa.steps import Session, device_info, download, notify, packages
+from rooms import Carrier, Link, Stream, failing, run
+
+card_script = {card}
+eim_script = {eim}
+said = []
+
+def card(command):
+    said.append("card " + command.hex())
+    for index, (expected, answer) in enumerate(card_script):
+        if command.hex().startswith(expected):
+            del card_script[index]
+            return answer if isinstance(answer, int) else bytes.fromhex(answer)
+    return 0x6A88
+
+class Eim(Link):
+    async def exchange(self, parts):
+        said.append("eim " + b"".join([bytes(part) for part in parts]).hex())
+        return await super().exchange(parts)
+
+link = Eim(*[(None, answer if isinstance(answer, Exception) else bytes.fromhex(answer)) for answer in eim_script])
+channel = Channel(Carrier(card))
+esipa = Esipa(link)
+session = Session(
+    bytes.fromhex("{eid}"), b"eim.example", Es10(channel), esipa, device_info("{imei}"), Journal("ipa.journal"))
+
+def package(text):
+    return execute(bytes.fromhex(text))
+
+async def execute(whole):
+    reader = tlv.Reader(Stream(whole, 50))
+    tag, length = await reader.header()
+    return await packages.execute(session, Package(tag, length, reader))
+
+async def main():
+    print("outcome", await failing({call}))
+    for line in said:
+        print(line)
+    if card_script:
+        print("the card was never told", card_script)
+    if link._script:
+        print("the eIM was never told")
+run(main())
+"""
+
+
+class Scene:
+    """What the steps did: ``outcome`` in words, ``said`` to card and eIM in order, ``log`` lines."""
+
+    def __init__(self, output: str) -> None:
+        lines = output.splitlines()
+        self.outcome = next(line[8:] for line in lines if line.startswith("outcome "))
+        self.said = [(line.split()[0], bytes.fromhex(line.split()[1])) for line in lines
+                     if line.startswith(("card ", "eim "))]
+        self.left = [line for line in lines if "never told" in line]
+        self.log = [line.split(") ", 1)[1] for line in lines if line[:3] in ("E (", "I (")]
+
+    def to(self, whom: str) -> list[bytes]:
+        return [message for who, message in self.said if who == whom]
+
+
+async def play(micropython: Run, call: str, card: Sequence[tuple[bytes, bytes | int]],
+               eim: Sequence[bytes | str]) -> Scene:
+    """Run ``call`` where the card answers commands that begin with the first of a pair with the second.
+
+    ``eim`` are its answers in order; text is a MicroPython expression of an exception.
+    """
+    script = _PRELUDE
+    answers = [answer if isinstance(answer, str) else repr(answer.hex()) for answer in eim]
+    pairs = [(command.hex(), answer if isinstance(answer, int) else answer.hex()) for command, answer in card]
+    for name, value in {"card": repr(pairs), "eim": f"[{', '.join(answers)}]", "eid": EID.hex(), "imei": IMEI,
+                        "call": call}.items():
+        script = script.replace("{" + name + "}", value)
+    return Scene(await micropython(script))
+
+
+def epr(seq: int, results: bytes = b"\x83\x01\x00", counter: int = 1) -> bytes:
+    """A signed eUICC package result (SGP.32 2.11.2)."""
+    data = tlv(0x30, tlv(0x80, b"eim.example"), tlv(0x81, bytes([counter])), tlv(0x82, TX),
+               tlv(0x83, bytes([seq])), tlv(0x30, results))
+    return tlv(0xBF51, tlv(0xA0, data, tlv(0x5F37, SIGNATURE)))
+
+
+def epe(code: int, counter: int = 1) -> bytes:
+    """A signed eUICC package error."""
+    data = tlv(0x30, tlv(0x80, b"eim.example"), tlv(0x81, bytes([counter])), tlv(0x82, TX),
+               tlv(0x02, bytes([code])))
+    return tlv(0xBF51, tlv(0xA1, data, tlv(0x5F37, SIGNATURE)))
+
+
+def acknowledge(*seq: int) -> bytes:
+    return tlv(0xBF50, tlv(0xBF53, *(tlv(0x80, bytes([one])) for one in seq)))
+
+
+def provide(*result: bytes) -> bytes:
+    return tlv(0xBF50, tlv(0x5A, EID), *result)
+
+
+def remove(seq: int) -> tuple[bytes, bytes]:
+    """The card's part in RemoveNotificationFromList."""
+    return tlv(0xBF30, tlv(0x80, bytes([seq]))), bytes.fromhex("bf3003800100")

@@ -1,0 +1,202 @@
+"""ipa.steps.packages and notify under MicroPython: eIM packages carried out and answered (SGP.32 3.3, 3.7)."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Run
+from microipa.asn1 import sgp32
+from microipa.asn1.tlv import tlv
+from scenes import DEVICE_INFO, SIGNATURE, TX, acknowledge, epe, epr, play, provide, remove
+
+PACKAGE = tlv(0xBF51, tlv(0x30, bytes(300)), tlv(0x5F37, SIGNATURE))
+STORED = bytes.fromhex("bf2b04a0028200")
+EMPTY = bytes.fromhex("bf50023000")
+LIST_PROFILES = bytes.fromhex("bf2d02a000")
+
+
+def stored(*results: bytes) -> bytes:
+    return tlv(0xBF2B, tlv(0xA2, *results))
+
+
+async def test_3_3_1_the_card_gets_the_package_unchanged_and_the_acknowledged_result_is_removed(
+        micropython: Run) -> None:
+    result = epr(7, LIST_PROFILES)
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, result), remove(7)], [acknowledge(7)])
+    assert scene.outcome == "no error but False"
+    assert scene.said == [("card", PACKAGE), ("eim", provide(result)), ("card", remove(7)[0])]
+
+
+@pytest.mark.parametrize("answer", [EMPTY, bytes.fromhex("bf5000"), b""])
+async def test_3_3_1_what_is_not_acknowledged_stays_on_the_card(micropython: Run, answer: bytes) -> None:
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, epr(7, LIST_PROFILES))], [answer])
+    assert scene.to("card") == [PACKAGE]
+
+
+@pytest.mark.parametrize("results", ["830100", "840100", "bf2d02a000830100"])
+async def test_3_3_1_a_switch_leaves_the_result_to_the_new_profile(micropython: Run, results: str) -> None:
+    scene = await play(
+        micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, epr(7, bytes.fromhex(results)))], [])
+    assert scene.outcome == "no error but True"
+    assert scene.to("eim") == []
+
+
+@pytest.mark.parametrize("result", [epr(7, b"\x83\x01\x02"), epe(3), tlv(0xBF51, tlv(0xA2, tlv(0x80, b"eim")))])
+async def test_3_3_1_a_refusal_by_the_card_is_delivered_as_well(micropython: Run, result: bytes) -> None:
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, result)], [EMPTY])
+    assert scene.outcome == "no error but False"
+    assert scene.to("eim") == [provide(result)]
+
+
+async def test_5_9_1_a_replay_error_brings_out_the_result_the_card_has_kept(micropython: Run) -> None:
+    other, ours = epr(6, counter=9), epr(7)
+    card = [(PACKAGE, epe(4)), (STORED, stored(other, ours)), remove(7)]
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", card, [acknowledge(7)])
+    assert scene.to("eim") == [provide(ours)]
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", card[:1] + [(STORED, stored(other))], [EMPTY])
+    assert scene.to("eim") == [provide(epe(4))]
+
+
+async def test_3_1_1_1_a_card_that_gives_an_error_status_ends_in_its_name(micropython: Run) -> None:
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, 0x6985)], [])
+    assert scene.outcome == "StatusError card answered 6985 to BF51"
+
+
+async def test_3_1_1_1_an_unknown_package_is_answered_so(micropython: Run) -> None:
+    scene = await play(micropython, f"package('{tlv(0xBF60, bytes(2000)).hex()}')", [], [EMPTY])
+    assert scene.to("eim") == [provide(bytes.fromhex("a003020102"))]
+    assert scene.log == ["package: the tag BF60 is unknown"]
+
+
+@pytest.mark.parametrize(("package", "answer"), [
+    (tlv(0xBF52, tlv(0x83, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),  # no tagList
+    (tlv(0xBF52, tlv(0x5C, b"\xbf"), tlv(0x83, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
+    (tlv(0xBF52, b"\x5c\x05\xbf"), tlv(0xA0, b"\x02\x01\x01")),  # a length that lies
+    (tlv(0xBF52, tlv(0x5C, b"\x5a"), tlv(0x83, TX)), tlv(0xBF52, tlv(0xA1, tlv(0x80, TX), b"\x02\x01\x01"))),
+    (tlv(0xBF52, tlv(0x5C, b"\xbf\x2d")), tlv(0xBF52, tlv(0xA1, b"\x02\x01\x01"))),
+    (tlv(0xBF52, bytes(600)), tlv(0xA0, b"\x02\x01\x01")),
+    (tlv(0xBF54), tlv(0xA0, b"\x02\x01\x01")),
+    (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"LPA:2$a$b")), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
+    (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"1$only")), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
+    (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"1$$m")), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
+    (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"\xff")), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
+])
+async def test_3_1_1_1_a_bad_package_is_answered_with_its_transaction_and_the_standards_code(
+        micropython: Run, package: bytes, answer: bytes) -> None:
+    scene = await play(micropython, f"package('{package.hex()}')", [], [EMPTY])
+    assert scene.outcome == "no error but False"
+    assert scene.said == [("eim", provide(answer))]
+
+
+INFO_2 = tlv(0xBF22, tlv(0x81, b"\x02\x03\x01"))
+EUM, EUICC = tlv(0xA5, bytes(500)), tlv(0xA6, bytes(600))
+TOKEN = bytes.fromhex("840105")
+CONFIGURATION = tlv(0xBF55, tlv(0xA0, tlv(0x30, tlv(0x80, b"another"), b"\x84\x01\x09"),
+                                tlv(0x30, tlv(0x80, b"eim.example"), TOKEN)))
+
+
+async def test_2_11_1_2_data_requests_are_answered_in_the_order_of_the_type(micropython: Run) -> None:
+    notification = tlv(0x30, tlv(0xBF2F, tlv(0x80, b"\x05")), tlv(0x5F37, SIGNATURE))
+    request = tlv(0xBF52, tlv(0x5C, bytes.fromhex("a8a9a6a58483bf22bf20a281a0")), tlv(0x83, TX))
+    card = [
+        (tlv(0xBF2B), tlv(0xBF2B, tlv(0xA0, notification))),
+        (tlv(0xBF3C), tlv(0xBF3C, tlv(0x80, b"dp.example"), tlv(0x81, b"ds.example"))),
+        (STORED, stored(epr(6))),
+        (tlv(0xBF20), tlv(0xBF20, b"\x82\x00")),
+        (tlv(0xBF22), INFO_2),
+        (tlv(0xBF3C), tlv(0xBF3C, tlv(0x80, b"dp.example"), tlv(0x81, b"ds.example"))),
+        (tlv(0xBF55), CONFIGURATION),
+        (tlv(0xBF56), tlv(0xBF56, tlv(0xA0, EUM, EUICC))),
+        (tlv(0xBF56), tlv(0xBF56, tlv(0xA0, EUM, EUICC))),
+        remove(5), remove(6),
+    ]
+    scene = await play(micropython, f"package('{request.hex()}')", card, [acknowledge(5, 6)])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert scene.to("eim") == [provide(tlv(0xBF52, tlv(
+        0xA0, tlv(0xA0, notification), tlv(0x81, b"dp.example"), tlv(0xA2, epr(6)), tlv(0xBF20, b"\x82\x00"),
+        INFO_2, tlv(0x83, b"ds.example"), TOKEN, EUM, EUICC, tlv(0x87, TX),
+        bytes.fromhex("a8088002064081020640"), tlv(0xA9, DEVICE_INFO))))]
+
+
+async def test_2_11_1_2_the_answer_is_what_the_host_codec_reads(micropython: Run) -> None:
+    request = tlv(0xBF52, tlv(0x5C, bytes.fromhex("a8a9")), tlv(0x83, TX))
+    scene = await play(micropython, f"package('{request.hex()}')", [], [EMPTY])
+    kind, value = sgp32.decode("ProvideEimPackageResult", scene.to("eim")[0])["eimPackageResult"]
+    data = value[1]
+    assert (kind, value[0]) == ("ipaEuiccDataResponse", "ipaEuiccData")
+    assert data["eimTransactionId"] == TX
+    assert data["deviceInfo"]["tac"] == bytes.fromhex("68273220")
+    assert data["ipaCapabilities"]["ipaFeatures"] == (b"\x40", 2)
+
+
+async def test_2_11_1_2_searches_go_to_the_card_and_absent_fields_are_left_out(micropython: Run) -> None:
+    request = tlv(0xBF52, tlv(0x5C, bytes.fromhex("a081a2")), tlv(0xA1, b"\x80\x01\x05"), tlv(0xA2, b"\x80\x01\x07"))
+    card = [(bytes.fromhex("bf2b05a003800105"), tlv(0xBF2B, tlv(0xA0))), (tlv(0xBF3C), tlv(0xBF3C)),
+            (STORED, stored(epr(6), epr(7)))]
+    scene = await play(micropython, f"package('{request.hex()}')", card, [EMPTY])
+    assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, tlv(0xA0), tlv(0xA2, epr(7)))))]
+
+
+@pytest.mark.parametrize(("answer", "code"), [(bytes.fromhex("bf5603810101"), 5), (0x6A88, 127)])
+async def test_2_11_1_2_what_the_card_refuses_is_answered_with_a_code(
+        micropython: Run, answer: bytes | int, code: int) -> None:
+    ci = bytes(range(20))
+    request = tlv(0xBF52, tlv(0x5C, b"\xa6"), tlv(0x04, ci), tlv(0x83, TX))
+    scene = await play(micropython, f"package('{request.hex()}')", [(tlv(0xBF56, tlv(0x80, ci)), answer)], [EMPTY])
+    assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA1, tlv(0x80, TX), tlv(0x02, bytes([code])))))]
+
+
+# Notifications, 3.7
+
+LISTED = tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x09")), tlv(0xBF2F, tlv(0x80, b"\x05"))))
+
+
+def one(seq: int) -> tuple[bytes, bytes]:
+    """The card's part in retrieving one notification."""
+    return tlv(0xBF2B, tlv(0xA0, tlv(0x80, bytes([seq])))), tlv(0xBF2B, tlv(0xA0, pending(seq)))
+
+
+def pending(seq: int) -> bytes:
+    return tlv(0x30, tlv(0xBF2F, tlv(0x80, bytes([seq]))), tlv(0x5F37, SIGNATURE), tlv(0x30, bytes(300)))
+
+
+async def test_3_7_results_and_then_notifications_by_number_and_each_leaves_the_card_after_its_answer(
+        micropython: Run) -> None:
+    card = [(STORED, stored(epr(6), epr(7))), remove(6), (STORED, stored(epr(7))), remove(7), (STORED, stored()),
+            (tlv(0xBF28), LISTED), one(5), remove(5), one(9), remove(9)]
+    scene = await play(micropython, "notify.deliver(session)", card, [acknowledge(6), acknowledge(7), b"", b""])
+    assert (scene.outcome, scene.left) == ("no error but True", [])
+    assert [who for who, _ in scene.said] == "card eim card card eim card card card card eim card card eim card".split()
+    assert scene.to("eim") == [provide(epr(6)), provide(epr(7)), tlv(0xBF3D, tlv(0xA0, pending(5))),
+                               tlv(0xBF3D, tlv(0xA0, pending(9)))]
+
+
+async def test_3_7_nothing_waiting_costs_the_network_nothing(micropython: Run) -> None:
+    card = [(STORED, bytes.fromhex("bf2b02a200")), (tlv(0xBF28), bytes.fromhex("bf2802a000"))]
+    scene = await play(micropython, "notify.deliver(session)", card, [])
+    assert scene.outcome == "no error but True"
+
+
+async def test_3_7_what_the_eim_refuses_stays_and_the_next_one_is_delivered(micropython: Run) -> None:
+    card = [(STORED, stored(epr(7))), (STORED, stored(epr(7))), (tlv(0xBF28), LISTED), one(5), one(9), remove(9)]
+    eim: list[bytes | str] = [EMPTY, "CoapError(0x80)", b""]
+    scene = await play(micropython, "notify.deliver(session)", card, eim)
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert scene.to("card")[-1] == remove(9)[0]
+
+
+async def test_3_7_a_broken_network_leaves_everything_on_the_card(micropython: Run) -> None:
+    card = [(STORED, stored()), (tlv(0xBF28), LISTED), one(5)]
+    scene = await play(micropython, "notify.deliver(session)", card, ["OSError(110)"])
+    assert scene.outcome.startswith("OSError")
+    assert scene.to("card")[-1] == one(5)[0]
+
+
+async def test_removing_what_is_gone_already_is_no_error(micropython: Run) -> None:
+    gone = (remove(7)[0], bytes.fromhex("bf3003800101"))
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, epr(7, LIST_PROFILES)), gone],
+                       [acknowledge(7)])
+    assert scene.outcome == "no error but False"
+    refused = (remove(7)[0], bytes.fromhex("bf300380017f"))
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, epr(7, LIST_PROFILES)), refused],
+                       [acknowledge(7)])
+    assert scene.outcome == "CardRefused RemoveNotificationFromList: the card refused with 127"
