@@ -13,7 +13,7 @@ from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
 from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms
 from ipa.modem import ModemError
-from ipa.net.coap import Coap, CoapTimeout
+from ipa.net.coap import Coap, CoapError
 from ipa.net.dtls import Dtls, DtlsError
 from ipa.net.esipa import Esipa, EsipaError
 from ipa.steps import Session, device_info, digits, notify, packages
@@ -29,7 +29,7 @@ _IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
 _UNFINISHED = const(1)
 _SWITCH = const(2)  # the enabled profile changes
 
-_NETWORK_FAILURES = (CoapTimeout, DtlsError)
+_NETWORK_FAILURES = (CoapError, DtlsError)
 
 
 class EimUnknown(Exception):

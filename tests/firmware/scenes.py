@@ -19,7 +19,7 @@ from ipa import compat, tlv
 from ipa.card.channel import Channel
 from ipa.card.es10 import Es10
 from ipa.journal import Journal
-from ipa.net.coap import CoapError
+from ipa.net.coap import CoapRefused
 from ipa.net.esipa import Esipa, Package
 from ipa.steps import Session, device_info, download, notify, packages
 from rooms import Carrier, Link, Stream, failing, run
@@ -94,7 +94,8 @@ async def play(micropython: Run, call: str, card: Sequence[tuple[bytes, bytes | 
     for name, value in {"card": repr(pairs), "eim": f"[{', '.join(answers)}]", "eid": EID.hex(), "imei": IMEI,
                         "call": call}.items():
         script = script.replace("{" + name + "}", value)
-    return Scene(await micropython(script))
+    # The scene and its script live in the heap as well.
+    return Scene(await micropython(script, heapsize="128wK"))
 
 
 def epr(seq: int, results: bytes = b"\x83\x01\x00", counter: int = 1) -> bytes:

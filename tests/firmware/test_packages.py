@@ -178,7 +178,7 @@ async def test_3_7_nothing_waiting_costs_the_network_nothing(micropython: Run) -
 
 async def test_3_7_what_the_eim_refuses_stays_and_the_next_one_is_delivered(micropython: Run) -> None:
     card = [(STORED, stored(epr(7))), (STORED, stored(epr(7))), (tlv(0xBF28), LISTED), one(5), one(9), remove(9)]
-    eim: list[bytes | str] = [EMPTY, "CoapError(0x80)", b""]
+    eim: list[bytes | str] = [EMPTY, "CoapRefused(0x80)", b""]
     scene = await play(micropython, "notify.deliver(session)", card, eim)
     assert (scene.outcome, scene.left) == ("no error but False", [])
     assert scene.to("card")[-1] == remove(9)[0]

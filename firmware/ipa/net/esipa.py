@@ -7,7 +7,7 @@ to the card (eUICC packages, bound profile packages) stays in the stream.
 
 from ipa import tlv
 from ipa.compat import const
-from ipa.net.coap import CoapError
+from ipa.net.coap import CoapRefused
 
 EUICC_PACKAGE = const(0xBF51)
 IPA_EUICC_DATA = const(0xBF52)
@@ -89,7 +89,7 @@ class Esipa:
         request = (tlv.head(tag, sum(len(part) for part in parts)),) + parts
         try:
             self._body = await self._link.exchange(request)
-        except CoapError as error:
+        except CoapRefused as error:
             raise EsipaRefused(tag, error) from error
         return tlv.Reader(self._body)
 

@@ -1,0 +1,327 @@
+"""CoAP as a device needs it: POST to the one resource of an eIM, bodies of any size block by block.
+
+RFC 7252 messages, RFC 7959 blocks in both directions, RFC 9175 Request-Tag; SGP.32 6.2 for the path. One
+request is on its way at a time (NSTART = 1), so is one body: the next exchange ends it.
+"""
+
+import os
+
+from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
+
+# Times for NB-IoT, where a round trip may take ten seconds and a retransmission costs battery.
+_WAIT_MS = const(10000)  # for the first answer while nothing is known of the path
+_WAIT_LEAST_MS = const(2000)
+_WAIT_IN_RTT = const(3)
+_TRANSMISSIONS = const(5)
+_SEPARATE_MS = const(120000)  # after an empty ACK: the eIM may have to ask an SM-DP+ first
+
+_ROOM = const(1280)  # more than a datagram holds, as Dtls.recv wants it
+_SZX = const(6)  # 1024 bytes a block, the largest there is
+_TOKEN = const(2)
+_PATH = b"\xb4gsma\x04rsp2\x04asn1"
+
+_CON = const(0)
+_ACK = const(2)
+_RST = const(3)
+_POST = const(0x02)
+_CONTINUE = const(0x5F)
+_TOO_LARGE = const(0x8D)
+
+# Options
+_ETAG = const(4)
+_BLOCK2 = const(23)
+_BLOCK1 = const(27)
+_CRITICAL_KNOWN = (_BLOCK2, _BLOCK1)
+
+
+class CoapError(Exception):
+    """No body came."""
+
+
+class CoapTimeout(CoapError):
+    """The eIM did not answer in time."""
+
+
+class CoapMalformed(CoapError):
+    """What came is not what RFC 7252 or 7959 let come."""
+
+
+class CoapRefused(CoapError):
+    """A response of class 4 or 5; `code` is its octet, 0x80 for 4.00."""
+
+    def __init__(self, code, why=b""):
+        text = "{}.{:02d}".format(code >> 5, code & 0x1F)
+        super().__init__("{} {}".format(text, str(bytes(why[:80]), "utf-8")) if len(why) else text)
+        self.code = code
+
+
+class Coap:
+    """Exchanges over `dtls`: `async send(buf)`, `async recv(buf, ms) -> n` and `rtt_ms`."""
+
+    def __init__(self, dtls):
+        self._dtls = dtls
+        self._in = memoryview(bytearray(_ROOM))
+        self._out = memoryview(bytearray(_ROOM))
+        self._message_id = _random()
+        self._token = _random()
+        self._confirmed = None  # message id of the last separate response, which may come again
+        self._body = None
+
+    async def exchange(self, parts):
+        """POST the bytes of parts, one after the other. Returns the Body of the answer.
+
+        Raises CoapRefused, CoapTimeout, CoapMalformed, and what dtls raises.
+        """
+        if self._body is not None:
+            self._body.close()
+        total = sum([len(part) for part in parts])
+        szx = _SZX
+        tag = os.urandom(2) if total > 16 << szx else None
+        offset = 0
+        while True:
+            size = 16 << szx
+            more = offset + size < total
+            used = self._request()
+            if tag is not None:
+                used = self._put_block1(used, offset, more, szx, tag)
+            answer = await self._ask(self._put_payload(used, parts, offset, min(size, total - offset)))
+            code, options, payload = answer
+            theirs = _block(options, _BLOCK1)
+            if code == _CONTINUE and more:
+                offset += size
+                if theirs is not None:
+                    szx = min(szx, theirs[2])
+            elif code == _TOO_LARGE and theirs is not None and theirs[2] < szx:
+                szx = theirs[2]
+                offset = 0
+                tag = os.urandom(2)
+            else:
+                _check(code, payload)
+                if more:
+                    raise CoapMalformed("answered before the request was complete")
+                self._body = Body(self, options, payload)
+                return self._body
+
+    async def block(self, number, szx):
+        """Ask for one more block of the answer: (code, options, payload) as exchange gets them."""
+        used = self._request()
+        used = _put_option(self._out, used, _BLOCK2 - 11, _block_value(number, False, szx))
+        return await self._ask(used)
+
+    def _request(self):
+        """Header, token and path of a new request in the buffer; where they end."""
+        self._message_id = (self._message_id + 1) & 0xFFFF
+        self._token = (self._token + 1) & 0xFFFF
+        _put_header(self._out, _CON, _POST, self._message_id, _TOKEN)
+        self._out[4] = self._token >> 8
+        self._out[5] = self._token & 0xFF
+        end = 6 + len(_PATH)
+        self._out[6:end] = _PATH
+        return end
+
+    def _put_block1(self, used, offset, more, szx, tag):
+        used = _put_option(self._out, used, _BLOCK1 - 11, _block_value(offset >> szx + 4, more, szx))
+        return _put_option(self._out, used, 292 - _BLOCK1, tag)
+
+    def _put_payload(self, used, parts, offset, size):
+        """`size` bytes from `offset` of all parts together."""
+        if size <= 0:
+            return used
+        self._out[used] = 0xFF
+        used += 1
+        for part in parts:
+            if offset >= len(part):
+                offset -= len(part)
+                continue
+            taken = min(size, len(part) - offset)
+            self._out[used : used + taken] = memoryview(part)[offset : offset + taken]
+            used += taken
+            size -= taken
+            offset = 0
+            if not size:
+                break
+        return used
+
+    async def _ask(self, used):
+        """Send the request in the buffer until it is answered (RFC 7252 4.2)."""
+        rtt = self._dtls.rtt_ms
+        wait = _WAIT_MS if rtt is None else max(_WAIT_LEAST_MS, _WAIT_IN_RTT * rtt)
+        wait += wait * os.urandom(1)[0] // 512  # not the whole fleet in one moment
+        for attempt in range(_TRANSMISSIONS):
+            if attempt:
+                log(DEBUG, "coap: once more after", wait, "ms")
+                wait *= 2
+            await self._dtls.send(self._out[:used])
+            answer = await self._answer(wait)
+            if answer is not None:
+                return answer
+        raise CoapTimeout("no answer to {} transmissions".format(_TRANSMISSIONS))
+
+    async def _answer(self, wait):
+        """The response to the request in the buffer: (code, options, payload), or None in time."""
+        deadline = ticks_add(ticks_ms(), wait)
+        separate = False
+        while True:
+            left = ticks_diff(deadline, ticks_ms())
+            n = await self._dtls.recv(self._in, left) if left > 0 else 0
+            if not n:
+                if separate:
+                    raise CoapTimeout("acknowledged, and then no answer")
+                return None
+            kind, code, message_id, token, options, payload = _parse(self._in[:n])
+            ours = message_id == self._message_id
+            if code == 0:
+                if kind == _ACK and ours and not separate:
+                    separate = True
+                    deadline = ticks_add(ticks_ms(), _SEPARATE_MS)
+                elif kind == _RST and ours:
+                    raise CoapMalformed("the eIM reset the exchange")
+                elif kind == _CON:  # a ping
+                    await self._send_empty(_RST, message_id)
+            elif code >> 5 >= 2 and token == self._out[4:6] and (kind != _ACK or ours):
+                if kind == _CON:
+                    self._confirmed = message_id
+                    await self._send_empty(_ACK, message_id)
+                return code, options, payload
+            elif kind == _CON:
+                # Our ACK was lost, or nobody here asked.
+                await self._send_empty(_ACK if message_id == self._confirmed else _RST, message_id)
+
+    async def _send_empty(self, kind, message_id):
+        empty = bytearray(4)
+        _put_header(empty, kind, 0, message_id, 0)
+        await self._dtls.send(empty)
+
+
+class Body:
+    """A response's body: read it with readinto, what is not there yet is fetched block by block."""
+
+    def __init__(self, coap, options, payload):
+        self._coap = coap
+        self._left = payload
+        self._etag = options.get(_ETAG)
+        self._position = 0
+        self._next = None  # (number, szx)
+        self._note(options, len(payload))
+
+    def _note(self, options, size):
+        """Check that a block is the one that was due, and note which is the next."""
+        block = _block(options, _BLOCK2)
+        number, more, szx = block if block is not None else (0, False, 0)
+        if number << szx + 4 != self._position or options.get(_ETAG) != self._etag:
+            raise CoapMalformed("block {} of {} bytes at byte {}".format(number, 16 << szx, self._position))
+        if more and size != 16 << szx:
+            raise CoapMalformed("{} bytes in block {} of {}".format(size, number, 16 << szx))
+        self._position += size
+        self._next = (number + 1, szx) if more else None
+
+    async def readinto(self, buf):
+        """Bytes read into buf, 0 at the end. Raises as Coap.exchange does."""
+        while not len(self._left):
+            if self._next is None:
+                return 0
+            code, options, payload = await self._coap.block(*self._next)
+            _check(code, payload)
+            self._note(options, len(payload))
+            self._left = payload
+        n = min(len(buf), len(self._left))
+        buf[:n] = self._left[:n]
+        self._left = self._left[n:]
+        return n
+
+    def close(self):
+        """Forget what was not read."""
+        self._left = b""
+        self._next = None
+
+
+def _random():
+    octets = os.urandom(2)
+    return octets[0] << 8 | octets[1]
+
+
+def _check(code, payload):
+    if code >> 5 != 2:
+        raise CoapRefused(code, payload)
+
+
+def _put_header(buf, kind, code, message_id, token_length):
+    buf[0] = 0x40 | kind << 4 | token_length
+    buf[1] = code
+    buf[2] = message_id >> 8
+    buf[3] = message_id & 0xFF
+
+
+def _put_option(buf, used, delta, value):
+    """Options here are shorter than 13 bytes, and never more than 268 after another."""
+    if delta < 13:
+        buf[used] = delta << 4 | len(value)
+    else:
+        buf[used] = 0xD0 | len(value)
+        used += 1
+        buf[used] = delta - 13
+    used += 1
+    buf[used : used + len(value)] = value
+    return used + len(value)
+
+
+def _block_value(number, more, szx):
+    value = number << 4 | (8 if more else 0) | szx
+    if not value:
+        return b""
+    return value.to_bytes(1 if value < 0x100 else 2 if value < 0x10000 else 3, "big")
+
+
+def _block(options, which):
+    """(number, more, szx) of a block option, None without it."""
+    value = options.get(which)
+    if value is None:
+        return None
+    if len(value) > 3:
+        raise CoapMalformed("block option of {} bytes".format(len(value)))
+    number = int.from_bytes(value, "big")
+    if number & 7 == 7:
+        raise CoapMalformed("block size 7 is reserved")
+    return number >> 4, bool(number & 8), number & 7
+
+
+def _parse(view):
+    """(type, code, message id, token, options, payload) of one message (RFC 7252 3). Raises CoapMalformed."""
+    n = len(view)
+    if n < 4 or view[0] >> 6 != 1:
+        raise CoapMalformed("no CoAP message")
+    pos = 4 + (view[0] & 0x0F)
+    if pos > n or pos > 12:
+        raise CoapMalformed("token longer than the message")
+    token = view[4:pos]
+    options = {}
+    number = 0
+    payload = view[n:]
+    while pos < n:
+        first = view[pos]
+        pos += 1
+        if first == 0xFF:
+            payload = view[pos:]
+            break
+        delta, pos = _extended(view, pos, first >> 4)
+        length, pos = _extended(view, pos, first & 0x0F)
+        if pos + length > n:
+            raise CoapMalformed("option longer than the message")
+        number += delta
+        if number & 1 and number not in _CRITICAL_KNOWN:
+            raise CoapMalformed("critical option {} is unknown".format(number))
+        options[number] = bytes(view[pos : pos + length])
+        pos += length
+    return view[0] >> 4 & 3, view[1], view[2] << 8 | view[3], token, options, payload
+
+
+def _extended(view, pos, nibble):
+    """Option delta or length from its nibble and the octets behind it (RFC 7252 3.1)."""
+    extra = nibble - 12 if nibble > 12 else 0
+    if nibble == 15 or pos + extra > len(view):
+        raise CoapMalformed("option cut short")
+    if extra == 1:
+        return view[pos] + 13, pos + 1
+    if extra == 2:
+        return (view[pos] << 8 | view[pos + 1]) + 269, pos + 2
+    return nibble, pos
