@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from microipa.timeline import Timeline
 from microipa.trace import Event, Trace
 
 BOARD_TIMEOUT_S = 600.0
+_HEAP = re.compile(r"heap: peak (\d+) of")
 
 
 class BoardFailed(MicroipaError):
@@ -65,10 +67,10 @@ class Meter:
     def _hear(self, event: Event) -> None:
         if event.part == "card" and event.kind == "apdu":
             self.apdus += 1
-        elif event.part == "board" and event.kind == "heap":
-            self.heap_peak = max(self.heap_peak, int(event.fields["peak"]))
         elif event.part == "board" and event.kind == "log":
             self.last_line = str(event.fields["text"])
+            if heap := _HEAP.search(self.last_line):
+                self.heap_peak = max(self.heap_peak, int(heap[1]))
 
 
 async def first_light(lab: Lab) -> Outcome:
@@ -122,7 +124,7 @@ async def run(folder: Path, radio: str, console: Console) -> int:
     forget_all_but_keys(folder)
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=radio, trace=trace, board_config={"stop_when_idle": True}) as lab:
+    async with Lab(folder, radio=radio, trace=trace, board_config={"stop_when_idle": True}, measure_heap=True) as lab:
         outcome = await first_light(lab)
     summarise(outcome, console)
     console.print(f"Every message: microipa trace {folder / 'trace.jsonl'}")

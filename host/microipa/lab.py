@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from microipa import paths
 from microipa.board import VirtualBoard
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim
@@ -122,6 +123,7 @@ class Lab(LabFolder):
         trust: str = "ca",
         quirks: frozenset[str] = frozenset(),
         board_config: dict[str, Any] | None = None,
+        measure_heap: bool = False,
         trace: Trace | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +137,7 @@ class Lab(LabFolder):
         self._heap = heap
         self._trust = trust
         self._board_config = board_config or {}
+        self._measure_heap = measure_heap
         self._admitted: set[str] = set()
         self._running = AsyncExitStack()
 
@@ -152,7 +155,7 @@ class Lab(LabFolder):
         )
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},
-            {"eim.der": self.eim.configuration(self._trust)},
+            {"eim.der": self.eim.configuration(self._trust), **self._heap_meter()},
         )
         self._running.callback(self.board.kill)
         return self
@@ -162,6 +165,12 @@ class Lab(LabFolder):
     ) -> None:
         await self._running.aclose()
         self.trace.close()
+
+    def _heap_meter(self) -> dict[str, bytes]:
+        if not self._measure_heap:
+            return {}
+        meter = (paths.tools() / "heap_meter.py").read_bytes()
+        return {"heap_meter.py": meter, "main.py": b"import heap_meter\n" + (paths.firmware() / "main.py").read_bytes()}
 
     def step(self, text: str) -> None:
         """Say on the timeline what the lab does itself."""

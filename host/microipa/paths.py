@@ -24,6 +24,11 @@ def boards() -> Path:
     return _data("boards")
 
 
+def tools() -> Path:
+    """The folder of what a firmware engineer runs on a board by hand. Raises DataMissing."""
+    return _data("tools")
+
+
 def _data(name: str) -> Path:
     # The wheel's own copy comes first: beside an installed package there is no firmware/ of ours.
     for folder in (_PACKAGE / "_data" / name, _CHECKOUT / name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,8 @@ COLOURS = {
     "eim": "magenta",
     "smdpp": "red",
 }
+
+_LOG_PREFIX = re.compile(r"^[EID] \(\d+\) ")
 
 
 class Timeline:
@@ -46,8 +49,12 @@ def in_words(event: Event) -> str | None:
     """The line of the live timeline for this event, None for traffic that would drown it."""
     fields = event.fields
     match event.kind:
-        case "step" | "log":
+        case "step":
             return str(fields["text"])
+        case "log":
+            return _LOG_PREFIX.sub("", str(fields["text"]))  # the timeline has a clock of its own
+        case "network":
+            return " ".join(str(fields[name]) for name in ("event", "imsi", "operator", "cause") if name in fields)
         case "esipa":
             return f"{'←' if fields['direction'] == 'in' else '→'} {summary(fields['message'])}"
         case "es9":

@@ -45,6 +45,8 @@ class Remote(interfaces.EndpointAddress):
     """A DTLS association as aiocoap's idea of an address; equal only to itself (RFC 7252 9.1.2)."""
 
     scheme = "coaps"
+    hostinfo = uri_base = hostinfo_local = uri_base_local = ""
+    blockwise_key: int = 0
     is_multicast = False
     is_multicast_locally = False
     maximum_payload_size = LARGEST_PAYLOAD
@@ -53,7 +55,6 @@ class Remote(interfaces.EndpointAddress):
         self._association = association
         self.hostinfo = f"{association.address[0]}:{association.address[1]}"
         self.uri_base = f"coaps://{self.hostinfo}"
-        self.hostinfo_local = self.uri_base_local = ""
         self.blockwise_key = id(association)
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """The air between a modem and the internet: a link that takes its time, a network that checks the card."""
 
-from microipa.radio.link import PRESETS, Link, LinkSettings, UnknownPreset
+from microipa.radio.link import PRESETS, Counters, Link, LinkSettings, Traffic, UnknownPreset
 from microipa.radio.network import (
     AkaAnswer,
     Attachment,
@@ -16,11 +16,13 @@ __all__ = [
     "AkaAnswer",
     "AttachRefused",
     "Attachment",
+    "Counters",
     "Link",
     "LinkSettings",
     "Network",
     "NoCoverage",
     "PdnRefused",
+    "Traffic",
     "UnknownPreset",
     "Usim",
 ]

@@ -1,0 +1,317 @@
+"""ipa.net.coap against aiocoap's messages: blocks, separate responses, and what a bad peer may send."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from aiocoap import Message
+from aiocoap.numbers.codes import Code
+from aiocoap.numbers.types import Type
+from conftest import Run
+from datagram import UDP
+from hypothesis import given
+from hypothesis import strategies as st
+from microipa.crypto.pki import Pki
+from microipa.eim.dtls import DtlsSettings
+from microipa.eim.server import serve
+
+SCRIPT = UDP + """
+import asyncio, hashlib, sys
+from ipa.net import coap
+from ipa.net.coap import Coap, CoapError
+from ipa.net.dtls import Dtls
+
+class Plain:
+    "What Dtls is to Coap, without the secret."
+    rtt_ms = 10
+
+    def __init__(self, datagram):
+        self.datagram = datagram
+
+    async def send(self, buf):
+        self.datagram.write(buf)
+
+    async def recv(self, buf, ms):
+        for _ in range(ms // 5):
+            n = self.datagram.readinto(buf)
+            if n is not None:
+                return n
+            await self.datagram.wait(5)
+        return 0
+
+async def post(link, parts):
+    body = await link.exchange(parts)
+    digest, size, buf = hashlib.sha256(), 0, bytearray(100)
+    while True:
+        n = await body.readinto(memoryview(buf))
+        if not n:
+            return size, digest.digest()[:4].hex()
+        size += n
+        digest.update(memoryview(buf)[:n])
+
+async def posts(link, *sizes):
+    for size in sizes:
+        try:
+            print(*await post(link, (bytes(size // 3), b"x" * (size - size // 3))))
+        except CoapError as error:
+            print(type(error).__name__, error)
+"""
+
+OVER_DTLS = SCRIPT + """
+async def main(trust, sizes, **how):
+    link = Dtls(Udp(int(sys.argv[1]), **how), "eim.microipa.example", ("ca", trust))
+    await link.connect(10000)
+    await posts(Coap(link), *sizes)
+    print("datagrams", link._datagram.sent)
+    link.close()
+"""
+
+PLAIN = SCRIPT + "asyncio.run(posts(Coap(Plain(Udp(int(sys.argv[1])))), *[int(n) for n in sys.argv[2:]]))"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.open(tmp_path_factory.mktemp("pki"))
+
+
+def told(body: bytes) -> str:
+    return f"{len(body)} {hashlib.sha256(body).digest()[:4].hex()}"
+
+
+def request_body(size: int) -> bytes:
+    return bytes(size // 3) + b"x" * (size - size // 3)
+
+
+async def over_dtls(micropython: Run, pki: Pki, sizes: list[int], delay: float = 0, how: str = "") -> list[str]:
+    """Post bodies to the eIM's real server, which answers each with its bytes twice, backwards."""
+    async def handle(request: bytes) -> bytes:
+        if delay:
+            await asyncio.sleep(delay)
+        return request[::-1] * 2
+
+    async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
+        script = OVER_DTLS + f"asyncio.run(main({pki.ci.der!r}, {sizes!r}{how}))"
+        return (await micropython(script, port)).splitlines()
+
+
+async def test_rfc7959_bodies_of_any_size_go_both_ways(micropython: Run, pki: Pki) -> None:
+    sizes = [1, 1023, 1024, 1025, 3072, 5000]
+    out = await over_dtls(micropython, pki, sizes)
+    assert out[:-1] == [told(request_body(size)[::-1] * 2) for size in sizes]
+
+
+async def test_rfc7252_5_2_2_a_late_answer_comes_separately(micropython: Run, pki: Pki) -> None:
+    out = await over_dtls(micropython, pki, [2000], delay=0.7)  # more than the eIM's EMPTY_ACK_DELAY
+    assert out[0] == told(request_body(2000)[::-1] * 2)
+
+
+@pytest.mark.parametrize("how", [", lose_out=(4,)", ", lose_in=(5,)"])
+async def test_rfc7252_4_2_a_lost_message_is_sent_again_and_executed_once(
+        micropython: Run, pki: Pki, how: str) -> None:
+    out = await over_dtls(micropython, pki, [3000], how=how)
+    assert out[0] == told(request_body(3000)[::-1] * 2)
+
+
+Reply = Callable[[Message], list[Message]]
+
+
+class ScriptedPeer(asyncio.DatagramProtocol):
+    def __init__(self, reply: Reply) -> None:
+        self.heard: list[Message] = []
+        self._reply = reply
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        message = Message.decode(data)
+        self.heard.append(message)
+        for answer in self._reply(message):
+            raw = answer if isinstance(answer, bytes) else answer.encode()
+            self._transport.sendto(raw, addr)  # type: ignore[attr-defined]
+
+
+@contextlib.asynccontextmanager
+async def peer(reply: Reply) -> AsyncIterator[tuple[int, list[Message]]]:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(
+        lambda: ScriptedPeer(reply), local_addr=("127.0.0.1", 0))
+    try:
+        yield transport.get_extra_info("sockname")[1], protocol.heard
+    finally:
+        transport.close()
+
+
+async def against(micropython: Run, reply: Reply, *sizes: int) -> tuple[list[str], list[Message]]:
+    async with peer(reply) as (port, heard):
+        return (await micropython(PLAIN, port, *sizes)).splitlines(), heard
+
+
+def answer(request: Message, code: Code = Code.CHANGED, payload: bytes = b"", kind: Type = Type.ACK,
+           mid: int | None = None, **options: object) -> Message:
+    made = Message(code=code, payload=payload, _mtype=kind, _mid=request.mid if mid is None else mid,
+                   _token=request.token)
+    for name, value in options.items():
+        setattr(made.opt, name, value)
+    return made
+
+
+async def test_sgp32_6_2_the_request_is_a_confirmable_post_to_the_resource(micropython: Run) -> None:
+    out, heard = await against(micropython, lambda request: [answer(request, payload=b"yes")], 12)
+    assert out == [told(b"yes")]
+    assert (heard[0].code, heard[0].mtype, heard[0].payload) == (Code.POST, Type.CON, request_body(12))
+    assert heard[0].opt.uri_path == ("gsma", "rsp2", "asn1")
+    assert [int(option.number) for option in heard[0].opt.option_list()] == [11, 11, 11]
+
+
+async def test_rfc9175_3_blocks_of_one_body_carry_one_tag_and_another_body_another(micropython: Run) -> None:
+    def reply(request: Message) -> list[Message]:
+        block = request.opt.block1
+        return [answer(request, Code.CONTINUE if block.more else Code.CHANGED, block1=block)]
+
+    _, heard = await against(micropython, reply, 2500, 2500)
+    tags = [request.opt.request_tag for request in heard]
+    assert len(set(tags[:3])) == 1
+    assert len(set(tags)) == 2
+
+
+async def test_rfc7959_2_3_the_server_may_want_smaller_blocks(micropython: Run) -> None:
+    def reply(request: Message) -> list[Message]:
+        number, more, _ = request.opt.block1
+        return [answer(request, Code.CONTINUE if more else Code.CHANGED, block1=(number, more, 4))]
+
+    out, heard = await against(micropython, reply, 2048)
+    assert out == [told(b"")]
+    assert [tuple(request.opt.block1) for request in heard] == [(0, True, 6), (4, True, 4), (5, True, 4),
+                                                                (6, True, 4), (7, False, 4)]
+    assert b"".join(request.payload for request in heard) == request_body(2048)
+
+
+async def test_rfc7959_2_9_3_too_large_with_a_smaller_size_begins_again(micropython: Run) -> None:
+    def reply(request: Message) -> list[Message]:
+        number, more, size = request.opt.block1
+        if size > 5:
+            return [answer(request, Code.REQUEST_ENTITY_TOO_LARGE, block1=(0, False, 5))]
+        return [answer(request, Code.CONTINUE if more else Code.CHANGED, block1=(number, more, size))]
+
+    out, heard = await against(micropython, reply, 1500)
+    assert out == [told(b"")]
+    assert b"".join(request.payload for request in heard[1:]) == request_body(1500)
+
+
+async def test_rfc7252_4_2_a_separate_response_that_comes_again_is_acknowledged_again(micropython: Run) -> None:
+    waiting: list[Message] = []
+
+    def reply(request: Message) -> list[Message]:
+        if request.code == Code.EMPTY:
+            return []
+        if waiting:  # the second request: first repeat the answer to the first
+            return [waiting[0], answer(request, payload=b"two")]
+        late = answer(request, payload=b"one", kind=Type.CON, mid=999)
+        waiting.append(late)
+        return [Message(code=Code.EMPTY, _mtype=Type.ACK, _mid=request.mid), late]
+
+    out, heard = await against(micropython, reply, 5, 6)
+    assert out == [told(b"one"), told(b"two")]
+    acknowledged = [message.mid for message in heard if message.mtype == Type.ACK]
+    assert acknowledged == [999, 999]
+
+
+async def test_what_nobody_asked_for_is_reset_and_the_exchange_goes_on(micropython: Run) -> None:
+    def reply(request: Message) -> list[Message]:
+        if request.code == Code.EMPTY:
+            return []
+        stray = answer(request, payload=b"old", kind=Type.CON, mid=77)
+        stray.token = b"\x00\x00\x01"
+        ping = Message(code=Code.EMPTY, _mtype=Type.CON, _mid=78)
+        foreign = answer(request, payload=b"foreign", mid=(request.mid + 1) & 0xFFFF)
+        return [stray, ping, foreign, answer(request, payload=b"mine")]
+
+    out, heard = await against(micropython, reply, 5)
+    assert out == [told(b"mine")]
+    assert [message.mid for message in heard if message.mtype == Type.RST] == [77, 78]
+
+
+def blocks(*moves: Callable[[Message], Message]) -> Reply:
+    """Answer the n-th request with the n-th move."""
+    left = list(moves)
+    return lambda request: [left.pop(0)(request)]
+
+
+FIRST = bytes(64)
+BAD: dict[str, tuple[Reply, str]] = {
+    "a reset": (blocks(lambda r: Message(code=Code.EMPTY, _mtype=Type.RST, _mid=r.mid)),
+                "CoapMalformed the eIM reset the exchange"),
+    "an error": (blocks(lambda r: answer(r, Code.BAD_REQUEST, b"length of BF4F cut short")),
+                 "CoapRefused 4.00 length of BF4F cut short"),
+    "a block out of order": (
+        blocks(lambda r: answer(r, payload=FIRST, block2=(0, True, 2)),
+               lambda r: answer(r, payload=FIRST, block2=(2, True, 2))),
+        "CoapMalformed block 2 of 64 bytes at byte 64"),
+    "an answer that begins in the middle": (
+        blocks(lambda r: answer(r, payload=FIRST, block2=(1, True, 2))),
+        "CoapMalformed block 1 of 64 bytes at byte 0"),
+    "a block that is not full": (
+        blocks(lambda r: answer(r, payload=FIRST[:-1], block2=(0, True, 2))),
+        "CoapMalformed 63 bytes in block 0 of 64"),
+    "another representation in the middle": (
+        blocks(lambda r: answer(r, payload=FIRST, block2=(0, True, 2), etag=b"a"),
+               lambda r: answer(r, payload=FIRST, block2=(1, False, 2), etag=b"b")),
+        "CoapMalformed block 1 of 64 bytes at byte 64"),
+    "an error in the middle": (
+        blocks(lambda r: answer(r, payload=FIRST, block2=(0, True, 2)),
+               lambda r: answer(r, Code.REQUEST_ENTITY_INCOMPLETE)),
+        "CoapRefused 4.08"),
+    "a critical option that is unknown": (
+        blocks(lambda r: answer(r, if_match=[b"x"])), "CoapMalformed critical option 1 is unknown"),
+    "no CoAP": (lambda _: [b"\x00\x01"], "CoapMalformed no CoAP message"),  # type: ignore[list-item]
+    "a token that never ends": (lambda r: [b"\x6f\x44" + r.mid.to_bytes(2, "big")],  # type: ignore[list-item]
+                                "CoapMalformed token longer than the message"),
+    "an option that lies": (
+        lambda r: [b"\x62\x44" + r.mid.to_bytes(2, "big") + r.token + b"\x4dxx"],  # type: ignore[list-item]
+        "CoapMalformed option longer than the message"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+async def test_a_bad_answer_ends_in_a_named_error(micropython: Run, what: str) -> None:
+    reply, error = BAD[what]
+    assert (await against(micropython, reply, 5))[0] == [error]
+
+
+async def test_rfc7252_4_2_silence_ends_after_five_transmissions(micropython: Run) -> None:
+    script = SCRIPT + """
+class Deaf:
+    rtt_ms = None
+    sent = []
+    async def send(self, buf):
+        self.sent.append(bytes(buf))
+    async def recv(self, buf, ms):
+        return 0  # the time is over
+asyncio.run(posts(Coap(Deaf()), 5))
+print(len(Deaf.sent), len(set(Deaf.sent)))
+"""
+    assert (await micropython(script)).splitlines() == ["CoapTimeout no answer to 5 transmissions", "5 1"]
+
+
+def test_arbitrary_datagrams_end_in_coap_malformed_or_a_message(tmp_path: Path) -> None:
+    import sys
+
+    from microipa.paths import firmware
+    sys.path.insert(0, str(firmware()))
+    try:
+        from ipa.net.coap import CoapMalformed, _parse
+    finally:
+        sys.path.remove(str(firmware()))
+
+    @given(st.binary(max_size=80))
+    def parse(data: bytes) -> None:
+        with contextlib.suppress(CoapMalformed):
+            _parse(memoryview(data))
+
+    parse()
