@@ -87,7 +87,8 @@ def request_body(size: int) -> bytes:
     return bytes(size // 3) + b"x" * (size - size // 3)
 
 
-async def over_dtls(micropython: Run, pki: Pki, sizes: list[int], delay: float = 0, how: str = "") -> list[str]:
+async def over_dtls(
+        micropython: Run, pki: Pki, sizes: list[int], delay: float = 0, how: str = "") -> list[str]:
     """Post bodies to the eIM's real server, which answers each with its bytes twice, backwards."""
     async def handle(request: bytes) -> bytes:
         if delay:
@@ -204,7 +205,7 @@ async def test_rfc7959_2_9_3_too_large_with_a_smaller_size_begins_again(micropyt
     assert b"".join(request.payload for request in heard[1:]) == request_body(1500)
 
 
-async def test_rfc7252_4_2_a_separate_response_that_comes_again_is_acknowledged_again(micropython: Run) -> None:
+async def test_rfc7252_4_2_a_repeated_separate_response_is_acknowledged_again(micropython: Run) -> None:
     waiting: list[Message] = []
 
     def reply(request: Message) -> list[Message]:
