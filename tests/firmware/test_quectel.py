@@ -1,4 +1,4 @@
-"""ipa.modem.quectel on a scripted BG95: registration, clock, APDUs, UDP sockets (TS 27.007)."""
+"""ipa.modem.quectel on a scripted BG95: registration, clock, APDUs, UDP and TCP sockets (TS 27.007)."""
 
 from __future__ import annotations
 
@@ -294,5 +294,117 @@ async def test_a_socket_that_the_network_closed_says_so(micropython: Run, urc: s
         out = await run(micropython, modem, UDP + """
     await modem.at.command(b"AT+QINOTHING")
     print(await receive() == -__import__("errno").ENOTCONN)
+""")
+    assert out[-1] == "True"
+
+
+class TcpSocket(Sockets):
+    """A BG95 with a TCP connection: ``room`` is what QISEND takes before it says SEND FAIL once."""
+
+    def __init__(self, received: bytes = b"", room: int = 1 << 20) -> None:
+        super().__init__(lambda _: [])
+        self.stream, self.sent, self.room = received, b"", room
+        self.modem = PtyModem(self.answer, self.data)
+
+    def answer(self, line: bytes) -> bytes | None:
+        reading = re.fullmatch(rb"AT\+QIRD=0,(\d+)", line)
+        if reading:
+            data, self.stream = self.stream[: int(reading[1])], self.stream[int(reading[1]) :]
+            return b"\r\n+QIRD: %d\r\n" % len(data) + data + lines("", "OK")
+        return super().answer(line)
+
+    def data(self, payload: bytes) -> bytes:
+        if len(self.sent) + len(payload) > self.room:
+            self.room = 1 << 20
+            return lines("SEND FAIL")
+        self.sent += payload
+        return lines("SEND OK")
+
+
+TCP = """
+    tcp = await modem.tcp("smdpp.microipa.example", 443)
+    buf = bytearray(300)
+    async def receive(size):
+        data = b""
+        while len(data) < size:
+            n = tcp.readinto(buf)
+            if n is None:
+                await tcp.wait(5000)
+            elif n > 0:
+                data += buf[:n]
+            else:
+                return data, n
+        return data
+    async def send(data):
+        view = memoryview(data)
+        while view:
+            n = tcp.write(view)
+            if n is None:
+                await tcp.wait(5000)
+            else:
+                view = view[n:]
+        await tcp.flush()
+"""
+
+
+async def test_a_tcp_stream_loses_no_byte_whatever_the_pieces(micropython: Run) -> None:
+    data = bytes(range(256)) * 12
+    socket = TcpSocket(data)
+    async with socket.modem as modem:
+        out = await run(micropython, modem, TCP + """
+    data = bytes(range(256)) * 12
+    assert await receive(len(data)) == data
+    print(tcp.readinto(buf))
+    await send(data)
+    tcp.close()
+    print(tcp.readinto(buf) < 0, tcp.write(b"x") < 0)
+    while modem._sockets:
+        await asyncio.sleep_ms(5)
+""")
+    assert out == ["None", "True True"]
+    assert socket.sent == data
+    assert b'AT+QIOPEN=1,0,"TCP","smdpp.microipa.example",443,0,0' in modem.lines
+    assert modem.lines[-1] == b"AT+QICLOSE=0"
+
+
+async def test_what_came_before_the_peer_closed_a_tcp_stream_is_read_to_the_end(micropython: Run) -> None:
+    socket = TcpSocket(bytes(2000))
+    socket.answers[b"AT+QINOTHING"] = lines("OK", '+QIURC: "closed",0')
+    async with socket.modem as modem:
+        out = await run(micropython, modem, TCP + """
+    await modem.at.command(b"AT+QINOTHING")
+    data, end = await receive(9999)
+    print(len(data), end, tcp.write(b"x") < 0)
+""")
+    assert out == ["2000 0 True"]
+
+
+async def test_a_modem_without_room_for_more_of_a_tcp_stream_is_asked_again(micropython: Run) -> None:
+    socket = TcpSocket(room=1500)
+    async with socket.modem as modem:
+        await run(micropython, modem, TCP + "\n    await send(bytes(range(256)) * 8)\n")
+    assert socket.sent == bytes(range(256)) * 8
+
+
+async def test_a_tcp_stream_that_may_have_a_hole_is_dead(micropython: Run) -> None:
+    socket = TcpSocket()
+    socket.modem = PtyModem(socket.answer, lambda _: lines("ERROR"))
+    async with socket.modem as modem:
+        out = await run(micropython, modem, TCP + """
+    tcp.write(b"some")
+    await tcp.flush()
+    print(tcp.write(b"more") == -__import__("errno").EIO)
+""")
+    assert out[-1] == "True"
+
+
+async def test_a_network_that_is_gone_ends_a_tcp_stream_with_an_error(micropython: Run) -> None:
+    socket = TcpSocket(bytes(100))
+    socket.answers[b"AT+QINOTHING"] = lines("OK", '+QIURC: "pdpdeact",1')
+    async with socket.modem as modem:
+        out = await run(micropython, modem, TCP + """
+    await modem.at.command(b"AT+QINOTHING")
+    data, end = await receive(9999)
+    print(end == -__import__("errno").ENOTCONN)
 """)
     assert out[-1] == "True"

@@ -1,4 +1,4 @@
-"""The SM-DP+ and the lab's software eUICC, two implementations that check each other (SGP.22 clause 3.1.3)."""
+"""The SM-DP+ and the lab's software eUICC, two implementations that check each other (SGP.22 3.1.3)."""
 
 from __future__ import annotations
 
