@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dialect:
-    """A modem family: who it is, what it answers to, how it tells of data and of a lost context.
+    """A modem family: who it is, what it answers to, how it tells of data, of a TCP connection that the
+    peer closed, and of a lost context.
 
     ``ready`` is the line after boot. Times in seconds of the true modem, except ``data_timeout_s``, which is
     how long the modem waits, on the real clock, for the bytes it has asked for.
@@ -29,6 +30,7 @@ class Dialect:
     commands: CommandTable
     contexts: range
     on_data: Callable[[VirtualModem, Connection], None]
+    on_closed: Callable[[VirtualModem, Connection], None]
     on_context_lost: Callable[[VirtualModem, int], None]
     boot_s: float = 2.5
     data_timeout_s: float = 5.0

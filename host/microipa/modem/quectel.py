@@ -17,8 +17,16 @@ from microipa.modem.commands import (
     Request,
 )
 from microipa.modem.dialect import Dialect
-from microipa.modem.sockets import Connection, ConnectionInUse, NameUnknown, NoNetwork, NotConnected
+from microipa.modem.sockets import (
+    Connection,
+    ConnectionInUse,
+    NameUnknown,
+    NoNetwork,
+    NotConnected,
+    Service,
+)
 from microipa.modem.standard import STANDARD, need_network
+from microipa.modem.tcp import ConnectFailed
 from microipa.radio.network import PdnRefused
 
 if TYPE_CHECKING:
@@ -29,18 +37,21 @@ on = BG95_COMMANDS.on
 
 _CONTEXTS = range(1, 17)
 _CONNECTIONS = range(12)
+_SERVICES: dict[str, Service] = {"UDP": "UDP", "TCP": "TCP"}
 _MAX_SEND = 1460
 _MAX_HEX_SEND = 512
 _MAX_READ = 1500
 
 # Chapter "Summary of Result Codes" of the TCP/IP application note
-_NO_ERROR, _UNSUPPORTED, _CONTEXT_FAILED, _ID_IN_USE, _DNS_FAILED, _NOT_CONNECTED = 0, 555, 561, 563, 565, 567
+_NO_ERROR, _UNSUPPORTED, _CONTEXT_FAILED, _ID_IN_USE, _DNS_FAILED = 0, 555, 561, 563, 565
+_CONNECT_FAILED, _NOT_CONNECTED = 566, 567
 _ERROR_TEXT = {
     _NO_ERROR: "operate successfully",
     _UNSUPPORTED: "operation not supported",
     _CONTEXT_FAILED: "open PDP context failed",
     _ID_IN_USE: "socket identity has been used",
     _DNS_FAILED: "DNS parse failed",
+    _CONNECT_FAILED: "socket connect failed",
     _NOT_CONNECTED: "socket has been closed",
 }
 
@@ -132,8 +143,8 @@ async def deactivate_context(modem: VirtualModem, request: Request) -> None:
 
 @on("+QIOPEN", Form.SET)
 async def open_connection(modem: VirtualModem, request: Request) -> None:
-    """``<cid>,<connection>,"UDP","<host>",<port>[,<local port>[,<access mode>]]``: OK at once, the outcome
-    in an unsolicited line. Access mode 0 is the buffer, 1 direct push."""
+    """``<cid>,<connection>,"UDP"|"TCP","<host>",<port>[,<local port>[,<access mode>]]``: OK at once, the
+    outcome in an unsolicited line. Access mode 0 is the buffer, 1 direct push."""
     cid, connection = _context(request), request.number(1, _CONNECTIONS.start, _CONNECTIONS.stop - 1)
     service, host, port = request.text(2).upper(), request.text(3), request.number(4, 1, 65535)
     request.number(5, 0, 65535, 0)
@@ -143,9 +154,9 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
 
     async def connect() -> None:
         result = _UNSUPPORTED
-        if service == "UDP":
+        if service in _SERVICES:
             try:
-                await modem.packet_data.open(cid, connection, host, port, push)
+                await modem.packet_data.open(cid, connection, host, port, push, _SERVICES[service])
                 result = _NO_ERROR
             except ConnectionInUse:
                 result = _ID_IN_USE
@@ -153,6 +164,8 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
                 result = _CONTEXT_FAILED
             except NameUnknown:
                 result = _DNS_FAILED
+            except ConnectFailed:
+                result = _CONNECT_FAILED
         modem.last_error = result
         modem.urc(f"+QIOPEN: {connection},{result}")
 
@@ -191,18 +204,17 @@ def _transmit(modem: VirtualModem, connection: Connection, payload: bytes) -> No
 
 @on("+QIRD", Form.SET)
 async def read(modem: VirtualModem, request: Request) -> None:
-    """``<connection>[,<length>]``: one datagram, whose rest is lost when it is longer; +QIRD: 0 when there
-    is none. A length of 0 tells how much has come and was read."""
+    """``<connection>[,<length>]``: one datagram, whose rest is lost when it is longer, or bytes of a stream;
+    +QIRD: 0 when there is nothing. A length of 0 tells how much has come and was read."""
     connection = _connection(modem, request)
     size = request.number(1, 0, _MAX_READ, _MAX_READ)
     if size == 0:
         unread = sum(map(len, connection.waiting))
         modem.respond(f"+QIRD: {connection.received},{connection.read},{unread}")
     elif connection.waiting:
-        datagram = connection.waiting.popleft()
-        connection.read += len(datagram)
+        data = connection.take(size)
         connection.announced = bool(connection.waiting)
-        modem.respond(f"+QIRD: {len(datagram[:size])}", datagram[:size])
+        modem.respond(f"+QIRD: {len(data)}", data)
     else:
         modem.respond("+QIRD: 0")
 
@@ -217,8 +229,8 @@ async def connection_states(modem: VirtualModem, _: Request) -> None:
     for connection in modem.packet_data.connections.values():
         host, port = connection.remote
         state = 2 if connection.transport else 4  # connected, closing
-        modem.respond(f'+QISTATE: {connection.id},"UDP","{host}",{port},0,{state},{connection.context},'
-                      f'{connection.id},{int(connection.push)},"uart1"')
+        modem.respond(f'+QISTATE: {connection.id},"{connection.service}","{host}",{port},0,{state},'
+                      f'{connection.context},{connection.id},{int(connection.push)},"uart1"')
 
 
 @on("+QIGETERROR", Form.RUN)
@@ -240,14 +252,18 @@ def _connection(modem: VirtualModem, request: Request) -> Connection:
 
 
 def _announce(modem: VirtualModem, connection: Connection) -> None:
-    """Buffer mode tells of the first datagram and is silent until all were read; push mode gives each."""
+    """Buffer mode tells of the first data and is silent until all was read; push mode gives it."""
     if connection.push:
-        datagram = connection.waiting.popleft()
-        connection.read += len(datagram)
-        modem.urc(f'+QIURC: "recv",{connection.id},{len(datagram)}', datagram)
+        data = connection.take(_MAX_READ)
+        modem.urc(f'+QIURC: "recv",{connection.id},{len(data)}', data)
     elif not connection.announced:
         connection.announced = True
         modem.urc(f'+QIURC: "recv",{connection.id}')
+
+
+def _closed(modem: VirtualModem, connection: Connection) -> None:
+    """The peer closed a stream. What came before can still be read."""
+    modem.urc(f'+QIURC: "closed",{connection.id}')
 
 
 def _context_lost(modem: VirtualModem, cid: int) -> None:
@@ -256,5 +272,6 @@ def _context_lost(modem: VirtualModem, cid: int) -> None:
 
 BG95 = Dialect(
     name="bg95", maker="Quectel", model="BG95-M3", revision="BG95M3LAR02A04", ready="APP RDY",
-    commands=BG95_COMMANDS, contexts=_CONTEXTS, on_data=_announce, on_context_lost=_context_lost,
+    commands=BG95_COMMANDS, contexts=_CONTEXTS, on_data=_announce, on_closed=_closed,
+    on_context_lost=_context_lost,
 )

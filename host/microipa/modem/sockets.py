@@ -1,20 +1,25 @@
-"""Packet data: contexts with an address, and connections that are real UDP sockets behind the radio link."""
+"""Packet data: contexts with an address, and connections: real sockets behind the radio link."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from microipa.errors import MicroipaError
 from microipa.modem.registration import Registration
+from microipa.modem.tcp import ConnectFailed, Stream
 from microipa.radio.link import Link
 from microipa.radio.network import Address, Network
 
 DATAGRAMS_WAITING = 16
 """Datagrams a connection keeps for a slow reader; more are lost."""
+
+Service = Literal["UDP", "TCP"]
 
 _DNS_QUERY, _DNS_ANSWER = 46, 62  # bytes of a question for a name of this lab's length, and of its A record
 
@@ -58,12 +63,31 @@ class Connection:
     remote: Address
     push: bool
     routed: bool
-    transport: asyncio.DatagramTransport | None = None
+    service: Service = "UDP"
+    transport: asyncio.DatagramTransport | Stream | None = None
     waiting: deque[bytes] = field(default_factory=deque)
     announced: bool = False
     sent: int = 0
     received: int = 0
     read: int = 0
+
+    def take(self, size: int) -> bytes:
+        """Read what waits: one datagram, whose rest is lost when it is longer, or bytes of a stream."""
+        if self.service == "UDP":
+            datagram = self.waiting.popleft()
+            self.read += len(datagram)
+            return datagram[:size]
+        taken = bytearray()
+        while self.waiting and len(taken) < size:
+            piece = self.waiting.popleft()
+            room = size - len(taken)
+            taken += piece[:room]
+            if len(piece) > room:
+                self.waiting.appendleft(piece[room:])
+        self.read += len(taken)
+        if isinstance(self.transport, Stream):
+            self.transport.taken(len(taken))
+        return bytes(taken)
 
 
 class _Inbox(asyncio.DatagramProtocol):
@@ -81,14 +105,17 @@ class PacketData:
     """The contexts and connections of one modem."""
 
     def __init__(self, network: Network, link: Link, registration: Registration,
-                 on_data: Callable[[Connection], None]) -> None:
-        """``on_data`` is called for each datagram that has come to wait in a connection."""
+                 on_data: Callable[[Connection], None], on_closed: Callable[[Connection], None]) -> None:
+        """``on_data`` is called for what has come to wait in a connection, ``on_closed`` when the peer of a
+        stream has closed it."""
         self._network = network
         self._link = link
         self._registration = registration
         self._on_data = on_data
+        self._on_closed = on_closed
         self.contexts: dict[int, Context] = {}
         self.connections: dict[int, Connection] = {}
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()  # those that still say goodbye included
 
     def context(self, cid: int) -> Context:
         return self.contexts.setdefault(cid, Context())
@@ -119,15 +146,15 @@ class PacketData:
         for cid in lost:
             self.contexts[cid].broken = True
         for connection in self.connections.values():
-            if connection.context in lost and connection.transport:
-                connection.transport.close()
-                connection.transport = None
+            if connection.context in lost:
+                _cut(connection)
         return lost
 
-    async def open(self, cid: int, connection_id: int, host: str, port: int, push: bool) -> None:
+    async def open(self, cid: int, connection_id: int, host: str, port: int, push: bool,
+                   service: Service = "UDP") -> None:
         """Resolve a name and open a connection to it.
 
-        Raises ConnectionInUse, NoNetwork and NameUnknown.
+        Raises ConnectionInUse, NoNetwork, NameUnknown and, for TCP, ConnectFailed.
         """
         if connection_id in self.connections:
             raise ConnectionInUse(f"connection {connection_id} is open")
@@ -138,23 +165,39 @@ class PacketData:
             if not self._network.knows(host):
                 raise NameUnknown(f"no address for {host!r}")
         target = self._network.resolve(host, port)
-        connection = Connection(connection_id, cid, (host, port), push, target is not None)
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: _Inbox(lambda data: self._arrive(connection, data)),
-            local_addr=("127.0.0.1", 0), remote_addr=target)
+        connection = Connection(connection_id, cid, (host, port), push, target is not None, service)
+        connection.transport = await self._transport(connection, target)
         if not self.context(cid).active or connection_id in self.connections:
-            transport.close()
+            _cut(connection)
             raise NoNetwork(f"context {cid} went away")
-        connection.transport = transport
         self.connections[connection_id] = connection
 
+    async def _transport(self, connection: Connection, target: Address | None
+                         ) -> asyncio.DatagramTransport | Stream:
+        """The real socket of a connection. Raises ConnectFailed."""
+        if connection.service == "UDP":
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: _Inbox(lambda data: self._arrive(connection, data)),
+                local_addr=("127.0.0.1", 0), remote_addr=target)
+            return transport
+        if target is None:
+            raise ConnectFailed(f"nobody listens at {connection.remote}")
+        stream = Stream(self._link, lambda data: self._keep(connection, data),
+                        lambda: self._closed(connection))
+        await stream.connect(*target)
+        self._streams.add(stream)
+        return stream
+
     def send(self, connection_id: int, payload: bytes) -> None:
-        """Send one datagram over the air. Raises NotConnected."""
+        """Send one datagram, or bytes of a stream, over the air. Raises NotConnected."""
         connection = self.connection(connection_id)
         transport = connection.transport
         if transport is None:
             raise NotConnected(f"the context of connection {connection_id} is gone")
         connection.sent += len(payload)
+        if isinstance(transport, Stream):
+            transport.send(payload)
+            return
 
         def leave(data: bytes) -> None:
             # To an address nobody has, datagrams go without an answer.
@@ -177,8 +220,11 @@ class PacketData:
 
     def clear(self) -> None:
         """Power is off: nothing stays."""
-        for connection_id in list(self.connections):
-            self.close(connection_id)
+        for connection in self.connections.values():
+            _cut(connection)
+        for stream in self._streams:
+            stream.abort()
+        self.connections.clear()
         self.contexts.clear()
 
     def _arrive(self, connection: Connection, data: bytes) -> None:
@@ -187,10 +233,21 @@ class PacketData:
     def _keep(self, connection: Connection, data: bytes) -> None:
         if self.connections.get(connection.id) is not connection or connection.transport is None:
             return
-        if len(connection.waiting) < DATAGRAMS_WAITING:
+        if connection.service == "TCP" or len(connection.waiting) < DATAGRAMS_WAITING:
             connection.received += len(data)
             connection.waiting.append(data)
             self._on_data(connection)
+
+    def _closed(self, connection: Connection) -> None:
+        if self.connections.get(connection.id) is connection and connection.transport:
+            self._on_closed(connection)
+
+
+def _cut(connection: Connection) -> None:
+    """The radio is gone: nobody is told."""
+    transport, connection.transport = connection.transport, None
+    if transport:
+        transport.abort()
 
 
 def _is_address(host: str) -> bool:

@@ -53,7 +53,8 @@ class VirtualModem:
         self.registration = Registration(network, link, self.sim,
                                          self._registration_changed, self._network_lost)
         self.packet_data = PacketData(network, link, self.registration,
-                                      lambda connection: self.dialect.on_data(self, connection))
+                                      lambda connection: self.dialect.on_data(self, connection),
+                                      lambda connection: self.dialect.on_closed(self, connection))
         self._store_data = 0
         self.functionality = 1
         self._forget()

@@ -1,0 +1,199 @@
+"""TCP as the radio sees it: handshake, segments, acknowledgements, and repeats on a link that loses some.
+
+The far end is a real TCP connection on loopback; only what lies between the modem and the internet is played.
+There is no congestion control: one flow on a link of known rate does not need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from microipa.errors import MicroipaError
+from microipa.radio.link import IP_UDP_HEADERS, Direction, Link
+
+IP_TCP_HEADERS = 40
+"""Bytes of an IPv4 header (RFC 791) and a TCP header (RFC 9293), both without options."""
+RECEIVE_ROOM = 16 * 1024
+"""Bytes a modem keeps for a slow reader; then its window is closed."""
+
+_BEYOND_UDP = bytes(IP_TCP_HEADERS - IP_UDP_HEADERS)  # the link adds the headers of UDP by itself
+_WINDOW = 10  # segments on their way
+_DELAYED_ACK_S = 0.2
+_PATIENCE_S = 1.0  # beyond the computed round trip, before a segment is sent again
+_LEAST_WAIT_S = 0.05  # on the real clock
+_MOST_REPEATS = 8
+
+
+class ConnectFailed(MicroipaError):
+    """Nobody accepts connections there."""
+
+
+class Pipe:
+    """One direction of a connection: bytes in order, b"" as their end, however the link treats segments."""
+
+    def __init__(self, link: Link, way: Direction, deliver: Callable[[bytes], None],
+                 fail: Callable[[], None]) -> None:
+        """``deliver`` gets what arrives, ``fail`` is called when a segment was repeated too often."""
+        self._link = link
+        self._way: Direction = way
+        self._back: Direction = "down" if way == "up" else "up"
+        self._deliver = deliver
+        self._fail = fail
+        self._waiting: deque[bytes] = deque()
+        self._flying: dict[int, bytes] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._sent = 0  # segments; their number is their place
+        self._early: dict[int, bytes] = {}
+        self._arrived = 0
+        self._unacknowledged = 0
+        self._ack_timer: asyncio.TimerHandle | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send bytes after those before; none of them are the end."""
+        size = self._link.settings.mtu - IP_TCP_HEADERS
+        self._waiting += [data[i : i + size] for i in range(0, len(data), size)] or [b""]
+        self._pump()
+
+    def stop(self) -> None:
+        """Forget everything, at once."""
+        for timer in (*self._timers.values(), *([self._ack_timer] if self._ack_timer else [])):
+            timer.cancel()
+        self._timers.clear()
+        self._flying.clear()
+        self._waiting.clear()
+        self._early.clear()
+        self._deliver = lambda data: None
+
+    def _pump(self) -> None:
+        while self._waiting and len(self._flying) < _WINDOW:
+            self._flying[self._sent] = self._waiting.popleft()
+            self._send(self._sent, 0)
+            self._sent += 1
+
+    def _send(self, number: int, repeats: int) -> None:
+        if repeats > _MOST_REPEATS:
+            self._fail()
+            return
+        segment = self._flying[number]
+        self._link.send(self._way, _BEYOND_UDP + segment, lambda data: self._arrive(number, segment))
+        self._timers[number] = asyncio.get_running_loop().call_later(
+            self._patience() * 2**repeats, self._send, number, repeats + 1)
+
+    def _patience(self) -> float:
+        """Seconds on the real clock until an answer can be missed: all in the air must get through first."""
+        settings = self._link.settings
+        in_the_air = sum(len(segment) + IP_TCP_HEADERS for segment in self._flying.values())
+        rate = min(settings.rate_up, settings.rate_down)
+        seconds = 2 * settings.delay_s + 8 * in_the_air / rate + _DELAYED_ACK_S + _PATIENCE_S
+        return max(_LEAST_WAIT_S, settings.wait_s(seconds))
+
+    def _arrive(self, number: int, segment: bytes) -> None:
+        in_order = number == self._arrived
+        if number >= self._arrived:
+            self._early[number] = segment
+        while (ready := self._early.pop(self._arrived, None)) is not None:
+            self._arrived += 1
+            self._unacknowledged += 1
+            self._deliver(ready)
+        if not in_order or self._unacknowledged > 1:
+            self._acknowledge()
+        elif self._ack_timer is None:
+            wait = self._link.settings.wait_s(_DELAYED_ACK_S)
+            self._ack_timer = asyncio.get_running_loop().call_later(wait, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        if self._ack_timer:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+        self._unacknowledged = 0
+        arrived = self._arrived
+        self._link.send(self._back, _BEYOND_UDP, lambda data: self._acknowledged(arrived))
+
+    def _acknowledged(self, arrived: int) -> None:
+        for number in [number for number in self._flying if number < arrived]:
+            del self._flying[number]
+            self._timers.pop(number).cancel()
+        self._pump()
+
+
+class Stream(asyncio.Protocol):
+    """A connection of the modem: a pipe each way, and the real connection behind them."""
+
+    def __init__(self, link: Link, on_data: Callable[[bytes], None], on_closed: Callable[[], None]) -> None:
+        """``on_data`` gets bytes as they come over the air; ``on_closed`` is called once, after the last."""
+        self._link = link
+        self._on_data = on_data
+        self._on_closed = on_closed
+        self._up = Pipe(link, "up", self._leave, self.abort)
+        self._down = Pipe(link, "down", self._come, self.abort)
+        self._transport: asyncio.Transport | None = None
+        self._unread = 0
+        self._ended = False
+
+    async def connect(self, host: str, port: int) -> None:
+        """SYN, SYN-ACK, ACK. Raises ConnectFailed."""
+        await self._link.exchange(len(_BEYOND_UDP), len(_BEYOND_UDP))
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: self, host, port)
+        except OSError as error:
+            raise ConnectFailed(f"no connection to {host}:{port}: {error.strerror}") from error
+        self._link.send("up", _BEYOND_UDP, lambda data: None)
+
+    def send(self, payload: bytes) -> None:
+        """Send bytes over the air."""
+        self._up.write(payload)
+
+    def taken(self, size: int) -> None:
+        """The reader took so many bytes: there is room for more."""
+        self._unread -= size
+        if self._transport and self._unread < RECEIVE_ROOM:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Say goodbye; what was sent before still arrives."""
+        self._on_data = lambda data: None
+        self._on_closed = lambda: None
+        self._up.write(b"")
+
+    def abort(self) -> None:
+        """The radio is gone: nothing more goes either way."""
+        self._up.stop()
+        self._down.stop()
+        self._leave(b"")
+        if not self._ended:
+            self._come(b"")
+
+    # from the real connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
+        if self._transport and self._unread >= RECEIVE_ROOM:
+            self._transport.pause_reading()
+        self._down.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._down.write(b"")
+
+    # from the pipes
+
+    def _leave(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        if data:
+            self._transport.write(data)
+        else:
+            self._transport.close()
+
+    def _come(self, data: bytes) -> None:
+        if data:
+            self._on_data(data)
+        elif not self._ended:
+            self._ended = True
+            self._on_closed()
