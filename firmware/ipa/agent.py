@@ -13,8 +13,9 @@ from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
 from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms
 from ipa.modem import ModemError
-from ipa.net.coap import Coap, CoapError
-from ipa.net.dtls import Dtls, DtlsError
+from ipa.net import NetError
+from ipa.net.coap import Coap
+from ipa.net.dtls import Dtls
 from ipa.net.esipa import Esipa, EsipaError
 from ipa.steps import Session, device_info, digits, notify, packages
 
@@ -29,8 +30,6 @@ _IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
 _UNFINISHED = const(1)
 _SWITCH = const(2)  # the enabled profile changes
 
-_NETWORK_FAILURES = (CoapError, DtlsError)
-
 
 class EimUnknown(Exception):
     """Neither card nor file tells which eIM to ask, where it is, or how to recognise it."""
@@ -38,7 +37,8 @@ class EimUnknown(Exception):
 
 _FAILURES = (
     ModemError, CardError, EimUnknown, EsipaError, tlv.TlvError, OSError, MemoryError, asyncio.TimeoutError,
-) + _NETWORK_FAILURES  # fmt: skip
+    NetError,
+)  # fmt: skip
 
 
 class Eim:
@@ -93,7 +93,7 @@ class Agent:
             except _FAILURES as error:
                 failures += 1
                 log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
-                self._ready = isinstance(error, _NETWORK_FAILURES) and failures <= _NETWORK_TRIES
+                self._ready = isinstance(error, NetError) and failures <= _NETWORK_TRIES
                 wait = self._back_off(failures)
                 log(INFO, "agent: next try in {:.0f} s".format(wait / 1000))
             gc.collect()

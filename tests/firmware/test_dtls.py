@@ -24,19 +24,19 @@ NOW = datetime.now(UTC)
 
 SCRIPT = UDP + """
 import sys
-from ipa.net import dtls
+from ipa.net import NetError, dtls, trust
 from ipa.net.dtls import Dtls
 
-async def connect(trust, host="eim.microipa.example", timeout_ms=10000, **how):
+async def connect(anchor, host="eim.microipa.example", timeout_ms=10000, **how):
     datagram = Udp(int(sys.argv[1]), **how)
-    link = Dtls(datagram, host, trust)
+    link = Dtls(datagram, host, anchor)
     try:
         await link.connect(timeout_ms)
         await link.send(b"ping")
         buf = bytearray(64)
         n = await link.recv(buf, 2000)
         print(bytes(buf[:n]).decode())
-    except dtls.DtlsError as error:
+    except NetError as error:
         assert datagram.closed
         print(type(error).__name__, error)
     link.close()
@@ -198,7 +198,7 @@ async def test_an_unset_clock_stops_certificates_before_a_byte_is_sent_but_not_a
         micropython: Run, pki: Pki, anchor: str, expected: str) -> None:
     async with server(pki.eim_tls) as port:
         out = await micropython(SCRIPT + f"""
-dtls.unix_time = lambda: None  # the clock of the host cannot be unset
+trust.unix_time = lambda: None  # the clock of the host cannot be unset
 datagram = asyncio.run(connect({TRUSTED[anchor](pki)!r}))
 print(datagram.sent)
 """, port)

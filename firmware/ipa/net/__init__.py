@@ -1,1 +1,5 @@
-"""The way to the eIM: a secured datagram stream, messages on top of it (SGP.32 chapter 6)."""
+"""Between the assistant and its servers: channels (DTLS and CoAP, HTTPS) and the messages they carry."""
+
+
+class NetError(Exception):
+    """A channel to a server could not be had or broke; the next try may go better."""

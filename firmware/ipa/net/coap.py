@@ -7,6 +7,7 @@ request is on its way at a time (NSTART = 1), so is one body: the next exchange 
 import os
 
 from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
+from ipa.net import NetError
 
 # Times for NB-IoT, where a round trip may take ten seconds and a retransmission costs battery.
 _WAIT_MS = const(10000)  # for the first answer while nothing is known of the path
@@ -34,7 +35,7 @@ _BLOCK1 = const(27)
 _CRITICAL_KNOWN = (_BLOCK2, _BLOCK1)
 
 
-class CoapError(Exception):
+class CoapError(NetError):
     """No body came."""
 
 

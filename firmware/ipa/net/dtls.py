@@ -7,8 +7,9 @@ callback do that. Budget about 30 kB outside the Python heap or inside it, by po
 import gc
 import io
 
-from ipa import tlv
-from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms, unix_time, utc
+from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
+from ipa.net import NetError
+from ipa.net.trust import PeerNotTrusted, Trust
 
 try:
     import tls
@@ -31,12 +32,9 @@ _SUITES = (
     "TLS-ECDHE-ECDSA-WITH-AES-256-GCM-SHA384",
     "TLS-ECDHE-ECDSA-WITH-AES-128-CCM-8",
 )
-_BASIC_CONSTRAINTS = b"\x55\x1d\x13"
-_VALIDITY = const(3)  # as _sequence() counts
-_SPKI = const(5)
 
 
-class DtlsError(Exception):
+class DtlsError(NetError):
     """The association failed or cannot be made; it is closed."""
 
 
@@ -46,14 +44,6 @@ class DtlsTimeout(DtlsError):
 
 class DtlsClosed(DtlsError):
     """The peer closed the association, or we did."""
-
-
-class ClockUnset(DtlsError):
-    """A certificate cannot be checked against a clock that was never set."""
-
-
-class PeerNotTrusted(DtlsError):
-    """The server's certificate or key is not what the eIM configuration trusts."""
 
 
 class Dtls:
@@ -68,11 +58,9 @@ class Dtls:
         self._datagram = datagram
         self._stream = _Stream(datagram, mtu)
         self._host = host
-        self._trust = trust
+        self._trust = Trust(*trust)
         self._room = mtu - _OVERHEAD
         self._tls = None
-        self._accepted = False  # the certificate passed
-        self._why = None
 
     @property
     def rtt_ms(self):
@@ -86,15 +74,15 @@ class Dtls:
             gc.collect()  # mbedTLS wants 17 kB in one piece
             self._tls = context.wrap_socket(
                 self._stream, server_hostname=self._host, do_handshake_on_connect=False)
-        except (DtlsError, OSError, ValueError, MemoryError) as error:
+        except (NetError, OSError, ValueError, MemoryError) as error:
             self.close()
-            if isinstance(error, DtlsError):
+            if isinstance(error, NetError):
                 raise
             raise DtlsError("no DTLS: %s" % error) from None
         deadline = ticks_add(ticks_ms(), timeout_ms)
         while True:
             self._io(self._tls.recv, 1)  # nothing comes before we ask: this only drives the handshake
-            if self._stream.finished and self._accepted:
+            if self._stream.finished and self._trust.accepted:
                 log(DEBUG, "dtls: up, round trip", self.rtt_ms, "ms")
                 return
             await self._wait(deadline, "handshake")
@@ -153,8 +141,8 @@ class Dtls:
             raise PeerNotTrusted(str(error).strip().replace("\n", "; ")) from None
         except OSError as error:
             self.close()
-            if self._why:
-                raise PeerNotTrusted(self._why) from None
+            if self._trust.why:
+                raise PeerNotTrusted(self._trust.why) from None
             raise DtlsError("DTLS: %s" % error) from None
 
     async def _wait(self, deadline, what):
@@ -170,36 +158,8 @@ class Dtls:
         context = tls.SSLContext(tls.PROTOCOL_DTLS_CLIENT)
         present = context.get_ciphers()
         context.set_ciphers([suite for suite in _SUITES if suite in present])
-        kind, anchor = self._trust
-        try:
-            if kind == "ca":
-                _check_validity(anchor)
-            if kind == "ca" and _is_ca(anchor):
-                context.verify_mode = tls.CERT_REQUIRED
-                context.load_verify_locations(bytes(anchor))
-                self._accepted = True  # or the handshake fails
-                return context
-        except tlv.TlvError as error:
-            raise PeerNotTrusted("trusted certificate unreadable: %s" % error) from None
-        # mbedTLS takes no end entity and no bare key as an anchor. With CERT_OPTIONAL it hands us the
-        # certificate whatever it thinks of the chain, and our refusal is final; that the server has the
-        # private key is proven by its signature over the key exchange as always.
-        context.verify_mode = tls.CERT_OPTIONAL
-        context.verify_callback = self._compare
+        self._trust.prepare(context)
         return context
-
-    def _compare(self, certificate, depth):
-        if depth == 0:
-            kind, anchor = self._trust
-            try:
-                self._accepted = anchor == (certificate if kind == "ca" else _sequence(certificate, _SPKI))
-                if not self._accepted:
-                    self._why = "the server has another %s" % ("certificate" if kind == "ca" else "key")
-            except tlv.TlvError as error:
-                self._accepted = False
-                self._why = "certificate unreadable: %s" % error
-            return 0 if self._accepted else 1
-        return 0
 
 
 class _Stream(io.IOBase):
@@ -254,45 +214,3 @@ class _Stream(io.IOBase):
             if buf[pos] == _HANDSHAKE and (buf[pos + 3] or buf[pos + 4]):
                 self.finished = True
             pos += _RECORD_HEADER + (buf[pos + 11] << 8 | buf[pos + 12])
-
-
-def _sequence(certificate, number):
-    """The number-th SEQUENCE in a TBSCertificate: 1 signature, 2 issuer, 3 validity, 4 subject, 5 key."""
-    for tag, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30) or b""):
-        if tag == 0x30:
-            number -= 1
-            if not number:
-                return raw
-    raise tlv.TlvError("no certificate", 0)
-
-
-def _is_ca(certificate):
-    for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30) or b""):
-        if tlv.find(extension, 0x06) == _BASIC_CONSTRAINTS:
-            return tlv.find(tlv.find(extension, 0x04) or b"", 0x30, 0x01) == b"\xff"
-    return False
-
-
-def _check_validity(certificate):
-    """Of the anchor itself: mbedTLS checks the server's dates only when it builds the chain."""
-    now = unix_time()
-    if now is None:
-        raise ClockUnset("the clock is not set, certificates cannot be checked")
-    validity = tlv.find(_sequence(certificate, _VALIDITY), 0x30)
-    dates = [_date(tag, value) for tag, value, _ in tlv.items(validity)]
-    if len(dates) != 2:
-        raise tlv.TlvError("no validity", 0)
-    if now < dates[0]:
-        raise PeerNotTrusted("the trusted certificate is not valid yet")
-    if now > dates[1]:
-        raise PeerNotTrusted("the trusted certificate has expired")
-
-
-def _date(tag, value):
-    """UTCTime or GeneralizedTime as RFC 5280 4.1.2.5 allows them: to the second, in UTC."""
-    text = bytes(value)
-    if tag == 0x17:
-        text = (b"19" if text[:1] >= b"5" else b"20") + text
-    if len(text) != 15 or not text[:14].isdigit() or text[14:] != b"Z":
-        raise tlv.TlvError("date unreadable", 0)
-    return utc(int(text[:4]), *[int(text[i : i + 2]) for i in (4, 6, 8, 10, 12)])
