@@ -52,12 +52,19 @@ class Es9Client:
         self._trace = trace
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         trust.load_verify_locations(cadata=ci.public_bytes(Encoding.PEM).decode())
-        self._http = httpx.AsyncClient(
-            verify=trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False, follow_redirects=False
-        )
+        self._trust = trust
+        self._http = self._client()
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            verify=self._trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False,
+            follow_redirects=False,
+        )  # fmt: skip
 
     async def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
         await self._http.aclose()
+        self._http = self._client()
 
     async def call(self, address: str, function: str, fields: Mapping[str, str]) -> Answer:
         """One function. Raises Es9Unavailable, Es9Refused."""

@@ -95,6 +95,12 @@ class Orders:
                 result=order.result,
             )
 
+    def alarm(self, db: Session, eid: str | None, text: str, evidence: bytes) -> None:
+        """Something is wrong that no order tells: an operator should look at it."""
+        store.raise_alarm(db, eid, text, evidence)
+        if self._trace:
+            self._trace.record("eim", "alarm", eid=eid, text=text)
+
     def _deliver(self, order: Order) -> bytes:
         if order.message is None:
             order.transaction_id = order.transaction_id or secrets.token_bytes(TRANSACTION_ID_BYTES)

@@ -28,7 +28,14 @@ TRANSACTION_ID_TAGS = {esipa.DOWNLOAD_TRIGGER: 0x82, 0xA0: 0x80}
 
 
 class ResultRefused(MicroipaError):
-    """A result or notification that proves nothing. It is not acknowledged, so the card keeps it."""
+    """A result or notification that proves nothing. It is not acknowledged, so the card keeps it.
+
+    ``eid`` is the device it came in the name of, None when it names none this eIM knows.
+    """
+
+    def __init__(self, eid: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.eid = eid
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,8 @@ class Results:
             return [result.sequence]  # our acknowledgement was lost
         if result.sequence <= device.highest_sequence:
             raise ResultRefused(
-                f"result {result.sequence} for order {order.id} is not newer than {device.highest_sequence}: replay"
+                device.eid,
+                f"result {result.sequence} for order {order.id} is not newer than {device.highest_sequence}: replay",
             )
         device.highest_sequence = order.sequence = result.sequence
         for outcome in result.outcomes:
@@ -113,11 +121,11 @@ class Results:
 
     def _verify(self, device: Device, result: packages.PackageResult) -> None:
         if device.euicc_certificate is None:
-            raise ResultRefused(f"a result of {device.eid}, whose certificate this eIM does not have")
+            raise ResultRefused(device.eid, f"a result of {device.eid}, whose certificate this eIM does not have")
         try:
             result.verify(packages.public_key_of(device.euicc_certificate), device.token or 0)
         except SignatureInvalid as invalid:
-            raise ResultRefused(f"an eUICC package result of {device.eid}: {invalid}") from invalid
+            raise ResultRefused(device.eid, f"an eUICC package result of {device.eid}: {invalid}") from invalid
 
     def _take_stray(
         self, db: Session, device: Device, result: packages.PackageResult, message: Tlv
@@ -128,7 +136,7 @@ class Results:
         if result.sequence > device.highest_sequence:
             device.highest_sequence = result.sequence
             text = f"result {result.sequence} belongs to no order: {result.text()}"
-            store.raise_alarm(db, device.eid, text, message.raw)
+            self._orders.alarm(db, device.eid, text, message.raw)
         return [result.sequence]
 
     def _refused_unsigned(self, db: Session, device: Device, order: Order) -> None:
@@ -155,7 +163,7 @@ class Results:
         answer = DataAnswer.read(message)
         order = store.find_order(db, device.eid, store.DATA, answer.transaction_id)
         if order is None:
-            raise ResultRefused(f"{device.eid} answers a question this eIM did not ask")
+            raise ResultRefused(device.eid, f"{device.eid} answers a question this eIM did not ask")
         acknowledged = []
         for kept in answer.results:
             acknowledged += self._take_package_result(db, device, kept)
@@ -183,7 +191,7 @@ class Results:
             try:
                 text, details = answer.teach(device, self._ci)
             except (CertificateInvalid, DeviceUnproven) as unproven:
-                store.raise_alarm(db, device.eid, str(unproven), message.raw)
+                self._orders.alarm(db, device.eid, str(unproven), message.raw)
                 self._orders.settle(db, order, store.FAILED, str(unproven))
             else:
                 self._orders.settle(db, order, store.DONE, text, details)
@@ -217,7 +225,7 @@ class Results:
             try:
                 accepted = self._accept(db, device, pending)
             except (ResultRefused, TlvError) as refusal:
-                store.raise_alarm(db, device.eid, str(refusal), pending.raw)
+                self._orders.alarm(db, device.eid, str(refusal), pending.raw)
                 continue
             self._forward(db, accepted)
             acknowledged.append(accepted.notification.sequence)
@@ -237,7 +245,7 @@ class Results:
         try:
             notification.verify(self._key_for(device, notification))
         except (CertificateInvalid, SignatureInvalid) as invalid:
-            raise ResultRefused(f"{notification.text()}: {invalid}") from invalid
+            raise ResultRefused(device.eid if device else None, f"{notification.text()}: {invalid}") from invalid
         if installed and order and order.sequence != notification.sequence:
             order.sequence = notification.sequence
             state = store.DONE if installed.ok else store.FAILED
@@ -252,10 +260,10 @@ class Results:
         if notification.certificates:
             eid, key = verify_euicc_chain(*notification.certificates, self._ci)
             if device and device.eid != eid:
-                raise ResultRefused(f"{notification.text()} of {eid} came in the name of {device.eid}")
+                raise ResultRefused(device.eid, f"{notification.text()} of {eid} came in the name of {device.eid}")
             return key
         if device is None or device.euicc_certificate is None:
-            raise ResultRefused(f"{notification.text()}: of no session and no eUICC this eIM knows")
+            raise ResultRefused(None, f"{notification.text()}: of no session and no eUICC this eIM knows")
         return packages.public_key_of(device.euicc_certificate)
 
     def _forward(self, db: Session, accepted: Accepted) -> Forward:

@@ -93,7 +93,8 @@ class CoapsInterface(GenericMessageInterface):
             log.info("no CoAP from %s: %s", remote, unparsable)
             return
         message.transport_tuning = SlowLink()
-        self._mman.dispatch_message(message)
+        if self._mman:  # gone after shutdown
+            self._mman.dispatch_message(message)
 
     def _on_lost(self, association: Association) -> None:
         remote = self._remotes.pop(association, None)

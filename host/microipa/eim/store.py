@@ -6,22 +6,32 @@ the last answered message; other processes (``microipa order …``) write to the
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, create_engine, delete, func, select
-from sqlalchemy.engine import Engine
+from sqlalchemy import JSON, ForeignKey, create_engine, delete, event, func, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.pool import NullPool
 
+from microipa.errors import MicroipaError
+
+BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 MAX_ALARMS = 1000
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 OPEN = (QUEUED, DELIVERED)
 DATA, PACKAGE, DOWNLOAD = "data", "package", "download"
+
+
+class StoreBusy(MicroipaError):
+    """Another process keeps the database to itself."""
 
 
 class Base(DeclarativeBase):
@@ -172,6 +182,13 @@ class OrderView:
             _moment(order.settled),
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON; times are ISO 8601 in UTC."""
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in asdict(self).items()
+        }
+
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -181,17 +198,39 @@ class Store:
     """The database. ``with store.work() as db`` is one transaction, undone when it raises."""
 
     def __init__(self, path: Path) -> None:
-        self._engine: Engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-        Base.metadata.create_all(self._engine)
-        path.chmod(0o600)
+        """Open ``path``, created readable by its owner alone."""
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+        event.listen(self._engine, "connect", _prepare)
+        event.listen(self._engine, "begin", _begin)
+        with _busy_is_named():
+            Base.metadata.create_all(self._engine)
 
     @contextmanager
     def work(self) -> Iterator[Session]:
-        with Session(self._engine, expire_on_commit=False) as db, db.begin():
+        """Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS."""
+        with _busy_is_named(), Session(self._engine, expire_on_commit=False) as db, db.begin():
             yield db
 
-    def close(self) -> None:
-        self._engine.dispose()
+
+@contextmanager
+def _busy_is_named() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreBusy(f"the eIM's database cannot be used now: {error.orig}") from error
+
+
+def _prepare(connection: Any, record: object) -> None:
+    """Let SQLAlchemy, not the driver, begin transactions; readers and one writer side by side (WAL)."""
+    connection.isolation_level = None
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that read first could not become a writer after another process wrote.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def next_order(db: Session, eid: str) -> tuple[Order | None, list[Order]]:
@@ -200,7 +239,8 @@ def next_order(db: Session, eid: str) -> tuple[Order | None, list[Order]]:
     First asked, first delivered; a data request goes before all others.
     """
     waiting = select(Order).where(Order.eid == eid, Order.state.in_(OPEN))
-    late, now = [], time.time()
+    late: list[Order] = []
+    now = time.time()
     for order in db.scalars(waiting.order_by(Order.kind != DATA, Order.id)):
         if order.state == DELIVERED or order.expires is None or order.expires > now:
             return order, late
@@ -233,3 +273,8 @@ def due_forwards(db: Session, now: float) -> list[Forward]:
     """Notifications whose next attempt is due."""
     waiting = select(Forward).where(Forward.delivered.is_(None), Forward.due <= now)
     return list(db.scalars(waiting.order_by(Forward.due)))
+
+
+def next_forward(db: Session) -> float | None:
+    """When the next attempt is due; None when nothing waits."""
+    return db.scalar(select(func.min(Forward.due)).where(Forward.delivered.is_(None)))

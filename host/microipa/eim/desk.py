@@ -1,0 +1,227 @@
+"""The eIM as others see it: orders go in, ESipa messages are answered, notifications leave for their SM-DP+."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from sqlalchemy import select
+
+from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
+from microipa.crypto.pki import Pki, subject_key_identifier
+from microipa.eim import esipa, packages, store
+from microipa.eim.dtls import DtlsSettings
+from microipa.eim.es9 import Es9Client
+from microipa.eim.forwarder import Forwarder
+from microipa.eim.orders import Orders
+from microipa.eim.packages import Operation
+from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Relay
+from microipa.eim.results import ResultRefused, Results
+from microipa.eim.server import serve
+from microipa.eim.store import Device, Order, OrderView, Store
+from microipa.eim.words import ActivationCode
+from microipa.errors import MicroipaError
+from microipa.trace import Trace
+
+RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
+COAPS_RETRIEVAL = b"\x06\x40"  # eimSupportedProtocol: eimRetrieveCoaps
+
+
+class UnknownDevice(MicroipaError):
+    """An EID this eIM does not manage, or that is no EID."""
+
+
+class BadTrust(MicroipaError):
+    """A way to trust the eIM's TLS server that SGP.32 does not know."""
+
+
+class Eim:
+    """An eIM whose devices and orders live in ``folder``/eim.sqlite.
+
+    Several processes may open the same folder: one serves, others queue orders. ``es9_routes`` gives SM-DP+
+    names a loopback address; it is looked at when a name is called, so it may be filled later.
+    """
+
+    def __init__(
+        self,
+        pki: Pki,
+        folder: Path,
+        *,
+        es9_routes: Mapping[str, tuple[str, int]],
+        trace: Trace | None = None,
+    ) -> None:
+        self._pki = pki
+        self._trace = trace
+        self._store = Store(folder / "eim.sqlite")
+        self._es9 = Es9Client(pki.ci.certificate, es9_routes, trace)
+        self._orders = Orders(pki.eim_signing, pki.eim_fqdn, trace)
+        self._results = Results(self._orders, pki.ci.certificate, pki.eim_fqdn)
+        ci_key = pki.ci.private_key.public_key()
+        self._relay = Relay(self._store, self._es9, self._orders, pki.ci.certificate, ci_key)
+        self._forwarder = Forwarder(self._store, self._es9)
+
+    def configuration(self, trust: str = "ca") -> bytes:
+        """EimConfigurationData (SGP.32 2.11.1.1.1, DER) that makes a card belong to this eIM.
+
+        ``trust`` says what trustedPublicKeyDataTls holds: "ca" the issuer's certificate, "certificate" the
+        server's own, "pin" its bare public key. Raises BadTrust.
+        """
+        anchors = {
+            "ca": (0xA1, self._pki.ci.der),
+            "certificate": (0xA1, self._pki.eim_tls.der),
+            "pin": (0xA0, self._pki.eim_tls.spki),
+        }
+        if trust not in anchors:
+            raise BadTrust(f"{trust!r} is no way to trust a TLS server: {', '.join(anchors)}")
+        tag, anchor = anchors[trust]
+        return tlv(
+            0x30,
+            tlv(0x80, self._pki.eim_fqdn.encode()),
+            tlv(0x81, self._pki.eim_fqdn.encode()),
+            integer(0x82, 2),  # eimIdTypeFqdn
+            integer(0x83, 0),
+            integer(0x84, -1),  # the card allocates an association token
+            tlv(0xA5, tlv(0xA0, parse(self._pki.eim_signing.spki).value)),
+            tlv(0xA6, tlv(tag, parse(anchor).value)),
+            tlv(0x87, COAPS_RETRIEVAL),
+            tlv(0x88, subject_key_identifier(self._pki.ci.certificate)),
+            tlv(0x89),  # indirectProfileDownload
+        )
+
+    # Orders ---------------------------------------------------------------------------------------------------
+
+    def add_device(self, eid: str) -> None:
+        """Manage this eUICC (EID of 32 digits) from now on; again changes nothing. Raises UnknownDevice."""
+        if not re.fullmatch("[0-9]{32}", eid):
+            raise UnknownDevice(f"{eid[:64]!r} is no EID: it has 32 digits")
+        with self._store.work() as db:
+            if db.get(Device, eid) is None:
+                db.add(Device(eid=eid))
+
+    def order_download(self, eid: str, activation_code: str) -> int:
+        """Queue a profile download, the eIM in the middle (SGP.32 3.2.3.2). Returns the order's number.
+
+        Raises UnknownDevice and ActivationCodeInvalid.
+        """
+        code = ActivationCode.parse(activation_code)
+        summary = f"download {code.matching_id} from {code.smdp_address}"
+        return self._order(eid, store.DOWNLOAD, activation_code.encode(), summary)
+
+    def order_package(self, eid: str, operations: Sequence[Operation]) -> int:
+        """Queue an eUICC package of PSMOs or of eCOs, in asn1tools notation. Returns the order's number.
+
+        Raises UnknownDevice, PackageInvalid and SchemaError.
+        """
+        content = packages.encode_operations(operations)
+        return self._order(eid, store.PACKAGE, content, packages.describe(operations))
+
+    def orders(self, eid: str | None = None) -> list[OrderView]:
+        """All orders, or those of one device, oldest first."""
+        wanted = select(Order).order_by(Order.id)
+        with self._store.work() as db:
+            chosen = wanted if eid is None else wanted.where(Order.eid == eid)
+            return [OrderView.of(order) for order in db.scalars(chosen)]
+
+    def _order(self, eid: str, kind: str, content: bytes, summary: str) -> int:
+        with self._store.work() as db:
+            if db.get(Device, eid) is None:
+                known = ", ".join(db.scalars(select(Device.eid))) or "none"
+                raise UnknownDevice(
+                    f"this eIM does not manage {eid} but {known}: add it with Eim.add_device({eid!r})"
+                )
+            order = Order(eid=eid, kind=kind, content=content, summary=summary)
+            db.add(order)
+            db.flush()
+            self._orders.tell(order)
+            return order.id
+
+    # ESipa ----------------------------------------------------------------------------------------------------
+
+    async def handle(self, request: bytes) -> bytes:
+        """Answer one ESipa message in its ASN.1 binding; empty for HandleNotification.
+
+        Raises EsipaRefused for what cannot be read and what the standard has no error code for.
+        """
+        self._note("in", request)
+        answer = await self._answer(request)
+        self._note("out", answer)
+        return answer
+
+    async def _answer(self, request: bytes) -> bytes:
+        try:
+            message = parse(request)
+            if message.tag in RELAYED:
+                return await self._relay.handle(message)
+            if message.tag == esipa.GET_EIM_PACKAGE:
+                return self._get_package(message)
+            if message.tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
+                return self._provide_result(message)
+            if message.tag == esipa.HANDLE_NOTIFICATION:
+                return self._handle_notification(message)
+        except TlvError as malformed:
+            raise esipa.EsipaRefused(str(malformed)) from malformed
+        raise esipa.EsipaRefused(f"{message.tag:02X} is no message to an eIM")
+
+    def _get_package(self, message: Tlv) -> bytes:
+        try:
+            with self._store.work() as db:
+                return self._orders.get_package(db, message)
+        except esipa.EidRefused as refusal:
+            return esipa.package_error(refusal.code)
+
+    def _provide_result(self, message: Tlv) -> bytes:
+        try:
+            with self._store.work() as db:
+                acknowledged = self._results.take(db, message)
+        except esipa.EidRefused as refusal:
+            return esipa.result_error(refusal.code)
+        except ResultRefused as refusal:
+            self._alarm(refusal, message)
+            return esipa.result_error(esipa.UNDEFINED)
+        self._forwarder.wake()  # notifications may have come along
+        return esipa.acknowledge(acknowledged)
+
+    def _handle_notification(self, message: Tlv) -> bytes:
+        """BF3D: a result under its own tag, or a PendingNotification under A0 or, by some peers, bare."""
+        inside = message.children()
+        if len(inside) != 1:
+            raise TlvError(f"BF3D holds {len(inside)} objects instead of one", message.offset)
+        if inside[0].tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
+            return self._provide_result(inside[0])
+        pending = inside[0].children()[0] if inside[0].tag == 0xA0 else inside[0]
+        try:
+            with self._store.work() as db:
+                self._results.take_notification(db, pending)
+        except ResultRefused as refusal:
+            self._alarm(refusal, message)
+            raise esipa.EsipaRefused(str(refusal)) from refusal
+        self._forwarder.wake()
+        return b""
+
+    def _alarm(self, refusal: ResultRefused, message: Tlv) -> None:
+        """Keep the evidence; the transaction that looked at the message was undone."""
+        with self._store.work() as db:
+            self._orders.alarm(db, refusal.eid, str(refusal), message.raw)
+
+    def _note(self, direction: str, message: bytes) -> None:
+        if self._trace:
+            self._trace.record("eim", "esipa", direction=direction, message=message)
+
+    # The server -----------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncIterator[int]:
+        """Serve ESipa over CoAP and DTLS on 127.0.0.1: ``async with eim.serve() as port``."""
+        settings = DtlsSettings()
+        async with serve(self.handle, self._pki.eim_tls, port=port, settings=settings) as bound:
+            forwarding = asyncio.create_task(self._forwarder.run())
+            try:
+                yield bound
+            finally:
+                forwarding.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await forwarding
+                await self._es9.close()

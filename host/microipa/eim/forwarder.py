@@ -1,0 +1,69 @@
+"""Notifications on their way to SM-DP+ servers: kept until one takes them, tried again with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from microipa.eim import store
+from microipa.eim.es9 import Es9Client, Es9Refused, Es9Unavailable, b64
+from microipa.eim.store import Forward, Store
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 3600.0
+
+
+class Forwarder:
+    """Delivers what ``store`` holds. One runs beside a serving eIM."""
+
+    def __init__(self, store_: Store, es9: Es9Client) -> None:
+        self._store = store_
+        self._es9 = es9
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something new to deliver."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Deliver for ever what is due."""
+        while True:
+            self._news.clear()
+            await self.deliver_due()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self._pause())
+
+    async def deliver_due(self) -> None:
+        """One attempt for each notification whose time has come (ES9+.HandleNotification)."""
+        with self._store.work() as db:
+            due = store.due_forwards(db, time.time())
+        for forward in due:
+            await self._try(forward)
+            with self._store.work() as db:
+                db.merge(forward)
+
+    async def _try(self, forward: Forward) -> None:
+        forward.attempts += 1
+        forward.last_error = None
+        try:
+            fields = {"pendingNotification": b64(forward.message)}
+            await self._es9.call(forward.address, "handleNotification", fields)
+        except Es9Unavailable as error:
+            forward.last_error = str(error)
+            pause = min(FIRST_PAUSE_S * 2 ** min(forward.attempts - 1, 20), LONGEST_PAUSE_S)
+            forward.due = time.time() + pause
+            log.info("%s stays here: %s", forward.summary, error)
+            return
+        except Es9Refused as refusal:  # final: the same bytes will not be liked better later
+            forward.last_error = str(refusal)
+        forward.delivered = time.time()
+
+    def _pause(self) -> float | None:
+        """Seconds until the next attempt; None when nothing waits."""
+        with self._store.work() as db:
+            due = store.next_forward(db)
+        return None if due is None else max(due - time.time(), 0.0)
