@@ -1,4 +1,4 @@
-"""The eIM as others see it: orders go in, ESipa messages are answered, notifications leave for their SM-DP+."""
+"""The eIM as others see it: orders go in, ESipa is answered, notifications leave for their SM-DP+."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Eim:
             tlv(0x89),  # indirectProfileDownload
         )
 
-    # Orders ---------------------------------------------------------------------------------------------------
+    # Orders -------------------------------------------------------------------------------------------------
 
     def add_device(self, eid: str) -> None:
         """Manage this eUICC (EID of 32 digits) from now on; again changes nothing. Raises UnknownDevice."""
@@ -138,7 +138,7 @@ class Eim:
             self._orders.tell(order)
             return order.id
 
-    # ESipa ----------------------------------------------------------------------------------------------------
+    # ESipa --------------------------------------------------------------------------------------------------
 
     async def handle(self, request: bytes) -> bytes:
         """Answer one ESipa message in its ASN.1 binding; empty for HandleNotification.
@@ -210,7 +210,7 @@ class Eim:
         if self._trace:
             self._trace.record("eim", "esipa", direction=direction, message=message)
 
-    # The server -----------------------------------------------------------------------------------------------
+    # The server ---------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[int]:

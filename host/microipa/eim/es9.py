@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from cryptography import x509
 from microipa.asn1.tlv import Tlv, parse
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
@@ -97,11 +97,15 @@ class Es9Client:
                 async for part in response.aiter_bytes():
                     body += part
                     if len(body) > LARGEST_ANSWER:
-                        raise Es9Unavailable(f"{address} answers {function} with more than {LARGEST_ANSWER} bytes")
+                        raise Es9Unavailable(
+                            f"{address} answers {function} with more than {LARGEST_ANSWER} bytes"
+                        )
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Es9Unavailable(f"{function} did not reach {address}: {error or type(error).__name__}") from error
+            raise Es9Unavailable(
+                f"{function} did not reach {address}: {error or type(error).__name__}"
+            ) from error
         if response.status_code not in (200, 204):
             raise Es9Unavailable(f"{address} answers {function} with HTTP {response.status_code}")
         return body
@@ -149,7 +153,9 @@ class Answer:
         except (binascii.Error, MicroipaError) as error:
             raise Es9Unavailable(f"{name} in the answer to {self._function}: {error}") from error
         if found.tag != tag:
-            raise Es9Unavailable(f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}")
+            raise Es9Unavailable(
+                f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}"
+            )
         return found
 
     def tlv_if_any(self, name: str, tag: int) -> bytes:

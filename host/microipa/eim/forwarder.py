@@ -1,4 +1,4 @@
-"""Notifications on their way to SM-DP+ servers: kept until one takes them, tried again with growing pauses."""
+"""Notifications on their way to SM-DP+ servers: kept until taken, tried again ever more rarely."""
 
 from __future__ import annotations
 

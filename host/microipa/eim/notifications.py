@@ -1,4 +1,4 @@
-"""PendingNotifications: the profile installation results and other notifications a card signed (SGP.32 5.14.7).
+"""PendingNotifications: profile installation results and other notifications a card signed (SGP.32 5.14.7).
 
 Nothing read here counts before ``verify``. The bytes passed on to the SM-DP+ are the card's own.
 """
@@ -15,6 +15,7 @@ from microipa.crypto import ec
 from microipa.eim import words
 from microipa.eim.esipa import EID, NOTIFICATION_METADATA, PROFILE_INSTALLATION_RESULT
 from microipa.eim.packages import SIGNATURE
+from microipa.saip import iccid_from_bytes
 
 INSTALLATION_DATA = 0xBF27
 OTHER, COMPACT_INSTALLATION, COMPACT_OTHER = 0x30, 0xA0, 0xA1
@@ -90,7 +91,7 @@ class Notification:
         else:
             raise TlvError(f"{pending.tag:02X} is no PendingNotification", pending.offset)
         card = metadata.get(0x5A)
-        iccid = words.iccid(card.value) if card else None
+        iccid = iccid_from_bytes(card.value) if card else None
         return cls(
             raw=pending.raw,
             sequence=words.number(metadata[0x80]),

@@ -1,7 +1,7 @@
 """Which package a poll gets, and how an order moves: queued, delivered, then done, failed or expired.
 
-First asked, first delivered, one at a time for each eUICC. A package is signed when it is first delivered, and
-its bytes are kept: a repeat of an unanswered one is the same to the last byte (same counter, same transaction).
+First asked, first delivered, one at a time for each eUICC. A package is signed when it is first delivered and
+its bytes are kept: a repeat of an unanswered one is the same to the last byte, counter and transaction too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from microipa.eim.store import Device, Order
 from microipa.trace import Trace
 
 ABOUT_EUICC = bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9")
-"""tagList before the first package of a device: token, certificates, EUICCInfo2, IPA and device capabilities."""
+"""tagList before the first package of a device: token, certificates, what card, IPA and device can."""
 ABOUT_EUICC_LEAST = bytes.fromhex("84 A5 A6")
 STORED_RESULTS = bytes.fromhex("84 A2")
 """tagList after a replayError: the result of that package may still be on the card."""
@@ -45,7 +45,9 @@ class Orders:
         device.last_poll = time.time()
         if 0x80 in message:
             cause = message.get(0x81)
-            device.state_change = words.name(words.STATE_CHANGES, words.number(cause)) if cause else "undefined"
+            device.state_change = (
+                words.name(words.STATE_CHANGES, words.number(cause)) if cause else "undefined"
+            )
             if self._trace:
                 self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)
         order, expired = store.next_order(db, device.eid)

@@ -19,10 +19,20 @@ from microipa.crypto import ec
 from microipa.crypto.pki import Credential
 from microipa.eim import words
 from microipa.errors import MicroipaError
+from microipa.saip import iccid_from_bytes, iccid_to_bytes
 
 PSMOS = frozenset(
-    "enable disable delete listProfileInfo getRAT configureImmediateEnable setFallbackAttribute "
-    "unsetFallbackAttribute setDefaultDpAddress".split()
+    [
+        "enable",
+        "disable",
+        "delete",
+        "listProfileInfo",
+        "getRAT",
+        "configureImmediateEnable",
+        "setFallbackAttribute",
+        "unsetFallbackAttribute",
+        "setDefaultDpAddress",
+    ]
 )
 ECOS = frozenset(("addEim", "deleteEim", "updateEim", "listEim"))
 SIGNATURE = 0x5F37
@@ -38,28 +48,22 @@ class PackageInvalid(MicroipaError):
 def encode_operations(operations: Sequence[Operation]) -> bytes:
     """EuiccPackage DER from operations in asn1tools notation; an iccid may also be its digits.
 
-    Raises PackageInvalid, SchemaError.
+    Raises PackageInvalid, SchemaError, SaipError.
     """
     names = {name for name, _ in operations}
     kind = "psmoList" if names <= PSMOS else "ecoList"
     if not names or not (names <= PSMOS or names <= ECOS):
         raise PackageInvalid(
-            f"{', '.join(sorted(names)) or 'no operation'}: a package holds PSMOs ({', '.join(sorted(PSMOS))}) "
-            f"or eCOs ({', '.join(sorted(ECOS))}), at least one and never both"
+            f"{', '.join(sorted(names)) or 'no operation'}: a package holds PSMOs ({', '.join(sorted(PSMOS))}) or "
+            f"eCOs ({', '.join(sorted(ECOS))}), at least one and never both"
         )
     return sgp32.encode("EuiccPackage", (kind, [(name, _normal(value)) for name, value in operations]))
 
 
 def _normal(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: iccid_bytes(v) if key == "iccid" and isinstance(v, str) else v for key, v in value.items()}
-
-
-def iccid_bytes(digits: str) -> bytes:
-    """19 or 20 digits, with or without a filler F, as EF.ICCID has them. Raises PackageInvalid."""
-    plain = digits.strip().upper().removesuffix("F")
-    if not plain.isdecimal() or not plain.isascii() or len(plain) not in (19, 20):
-        raise PackageInvalid(f"{digits!r} is no ICCID: it has 19 or 20 digits")
-    return bytes(int(pair[::-1], 16) for pair in map("".join, zip(*[iter(plain.ljust(20, "F"))] * 2)))
+    return {
+        key: iccid_to_bytes(v) if key == "iccid" and isinstance(v, str) else v for key, v in value.items()
+    }
 
 
 def describe(operations: Sequence[Operation]) -> str:
@@ -70,7 +74,7 @@ def describe(operations: Sequence[Operation]) -> str:
 def _describe(name: str, value: Mapping[str, Any]) -> str:
     which = value.get("iccid", value.get("eimId", value.get("defaultDpAddress", "")))
     if isinstance(which, bytes):
-        which = words.iccid(which)
+        which = iccid_from_bytes(which)
     rollback = " with rollback" if "rollbackFlag" in value else ""
     return f"{name} {which}".rstrip() + rollback
 
@@ -111,8 +115,8 @@ def data_request(tags: bytes, transaction_id: bytes) -> bytes:
 class PackageResult:
     """An EuiccPackageResult as the card sent it; nothing in it counts before ``verify``.
 
-    ``sequence`` only in results, ``error`` (a code of EuiccPackageErrorCode) only in signed errors. ``data`` is
-    the signed TLV, None in the unsigned error, which proves nothing.
+    ``sequence`` only in results, ``error`` (a code of EuiccPackageErrorCode) only in signed errors. ``data``
+    is the signed TLV, None in the unsigned error, which proves nothing.
     """
 
     eim_id: str

@@ -1,4 +1,4 @@
-"""Indirect download: the four ESipa functions that the eIM carries to the SM-DP+ (SGP.32 3.2.3.2, 5.14.1-4, 5.14.8).
+"""Indirect download: four ESipa functions the eIM carries to the SM-DP+ (SGP.32 3.2.3.2, 5.14).
 
 What card and server signed passes through as raw slices. Only a device with an open download order gets to an
 SM-DP+, and only to the one its activation code names.
@@ -72,9 +72,7 @@ GET_PACKAGE = Function(
         ("8.10.1", "3.9"): 95,
     },
 )
-CANCEL = Function(
-    "cancelSession", esipa.CANCEL_SESSION, 0x81, {("8.10.1", "3.9"): 1, ("8.1", "6.1"): 2}
-)
+CANCEL = Function("cancelSession", esipa.CANCEL_SESSION, 0x81, {("8.10.1", "3.9"): 1, ("8.1", "6.1"): 2})
 INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
 EID_MISMATCH = 7
 NO_SESSION = ("8.10.1", "3.9")  # may pass: the device can begin again
@@ -92,7 +90,12 @@ class Relay:
     """The relay functions of one eIM."""
 
     def __init__(
-        self, store_: Store, es9: Es9Client, orders: Orders, ci: x509.Certificate, ci_key: EllipticCurvePublicKey
+        self,
+        store_: Store,
+        es9: Es9Client,
+        orders: Orders,
+        ci: x509.Certificate,
+        ci_key: EllipticCurvePublicKey,
     ) -> None:
         self._store = store_
         self._es9 = es9
@@ -116,7 +119,11 @@ class Relay:
     async def _initiate(self, message: Tlv) -> bytes:
         challenge = message[0x81].value
         order_id, code, info1 = self._open_download(message)
-        fields = {"euiccChallenge": b64(challenge), "euiccInfo1": b64(info1), "smdpAddress": code.smdp_address}
+        fields = {
+            "euiccChallenge": b64(challenge),
+            "euiccInfo1": b64(info1),
+            "smdpAddress": code.smdp_address,
+        }
         answer = await self._call(INITIATE, order_id, code.smdp_address, fields)
         try:
             server_id = bytes.fromhex(answer.text("transactionId"))
@@ -152,7 +159,9 @@ class Relay:
                 raise RelayFailed(unknown, "no open download order for this request")
             code = ActivationCode.parse(order.content.decode())
             if asked is not None and asked.lower() != code.smdp_address.lower():
-                raise RelayFailed(INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}")
+                raise RelayFailed(
+                    INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}"
+                )
             given = message.get(0xBF20)
             info1 = given.raw if given else euicc_info1(order.device.euicc_info2 or b"")
             return order.id, code, info1
@@ -208,9 +217,7 @@ class Relay:
 
     async def _get_package(self, message: Tlv) -> bytes:
         session, response = self._session(message, 95), message[0xBF21]
-        answer = await self._in_session(
-            GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)}
-        )
+        answer = await self._in_session(GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)})
         try:
             package = answer.tlv("boundProfilePackage", 0xBF36).raw
         except Es9Unavailable as error:
@@ -226,7 +233,9 @@ class Relay:
         with self._store.work() as db:
             order = db.get(Order, session.order_id)
             if order and order.state in store.OPEN:
-                self._orders.settle(db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response)}")
+                self._orders.settle(
+                    db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response)}"
+                )
         return tlv(0xA0)
 
     def _session(self, message: Tlv, unknown: int) -> DownloadSession:

@@ -77,7 +77,9 @@ class Results:
             reason = words.name(words.RESPONSE_ERRORS, words.number(result[0x02]))
             order = self._open_order(db, device, _transaction_id(result))
             if order:
-                self._orders.settle(db, order, store.FAILED, f"the IPA could not handle the package: {reason}")
+                self._orders.settle(
+                    db, order, store.FAILED, f"the IPA could not handle the package: {reason}"
+                )
             return []
         raise esipa.EsipaRefused(f"{result.tag:02X} is no eIM package result")
 
@@ -109,7 +111,7 @@ class Results:
         if result.sequence <= device.highest_sequence:
             raise ResultRefused(
                 device.eid,
-                f"result {result.sequence} for order {order.id} is not newer than {device.highest_sequence}: replay",
+                f"replay: result {result.sequence} for order {order.id}, {device.highest_sequence} was seen",
             )
         device.highest_sequence = order.sequence = result.sequence
         for outcome in result.outcomes:
@@ -121,11 +123,15 @@ class Results:
 
     def _verify(self, device: Device, result: packages.PackageResult) -> None:
         if device.euicc_certificate is None:
-            raise ResultRefused(device.eid, f"a result of {device.eid}, whose certificate this eIM does not have")
+            raise ResultRefused(
+                device.eid, f"a result of {device.eid}, whose certificate this eIM does not have"
+            )
         try:
             result.verify(packages.public_key_of(device.euicc_certificate), device.token or 0)
         except SignatureInvalid as invalid:
-            raise ResultRefused(device.eid, f"an eUICC package result of {device.eid}: {invalid}") from invalid
+            raise ResultRefused(
+                device.eid, f"an eUICC package result of {device.eid}: {invalid}"
+            ) from invalid
 
     def _take_stray(
         self, db: Session, device: Device, result: packages.PackageResult, message: Tlv
@@ -245,7 +251,9 @@ class Results:
         try:
             notification.verify(self._key_for(device, notification))
         except (CertificateInvalid, SignatureInvalid) as invalid:
-            raise ResultRefused(device.eid if device else None, f"{notification.text()}: {invalid}") from invalid
+            raise ResultRefused(
+                device.eid if device else None, f"{notification.text()}: {invalid}"
+            ) from invalid
         if installed and order and order.sequence != notification.sequence:
             order.sequence = notification.sequence
             state = store.DONE if installed.ok else store.FAILED
@@ -260,7 +268,9 @@ class Results:
         if notification.certificates:
             eid, key = verify_euicc_chain(*notification.certificates, self._ci)
             if device and device.eid != eid:
-                raise ResultRefused(device.eid, f"{notification.text()} of {eid} came in the name of {device.eid}")
+                raise ResultRefused(
+                    device.eid, f"{notification.text()} of {eid} came in the name of {device.eid}"
+                )
             return key
         if device is None or device.euicc_certificate is None:
             raise ResultRefused(None, f"{notification.text()}: of no session and no eUICC this eIM knows")
@@ -280,7 +290,7 @@ class Results:
             db.add(forward)
         return forward
 
-    # Who and what ---------------------------------------------------------------------------------------------
+    # Who and what -------------------------------------------------------------------------------------------
 
     def _sender(self, db: Session, field: Tlv | None, result: Tlv) -> Device:
         """The device a result is from; without eidValue the eimTransactionId tells (interop)."""

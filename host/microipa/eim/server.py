@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 
 PATH = ("gsma", "rsp2", "asn1")
 LARGEST_REQUEST = 1 << 16
-LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
+LARGEST_PAYLOAD = (
+    1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
+)
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 

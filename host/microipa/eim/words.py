@@ -1,4 +1,4 @@
-"""What cards answer, in words: result codes of SGP.32 2.11 and SGP.22 2.5.6, profile lists, activation codes."""
+"""What cards answer, in words: codes of SGP.32 2.11 and SGP.22 2.5.6, profile lists, activation codes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from microipa.asn1.tlv import Tlv, TlvError
 from microipa.errors import MicroipaError
+from microipa.saip import iccid_from_bytes
 
 _COMMON = {0: "ok", 7: "commandError", 127: "undefinedError"}
 _PROFILE = {1: "iccidOrAidNotFound", 3: "disallowedByPolicy", 5: "catBusy"}
@@ -123,7 +124,9 @@ class ActivationCode:
         """Raises ActivationCodeInvalid."""
         fields = text.removeprefix("LPA:").split("$")
         if not 3 <= len(fields) <= 5 or fields[0] != "1" or not fields[1] or len(text) > 255:
-            raise ActivationCodeInvalid(f"{text!r} is no activation code: LPA:1$<SM-DP+ address>$<matching id>")
+            raise ActivationCodeInvalid(
+                f"{text!r} is no activation code: LPA:1$<SM-DP+ address>$<matching id>"
+            )
         return cls(text, fields[1], fields[2], (fields[3] or None) if len(fields) > 3 else None)
 
 
@@ -146,11 +149,6 @@ def number(tlv: Tlv) -> int:
 
 def name(codes: dict[int, str], code: int) -> str:
     return codes.get(code, f"code {code}")
-
-
-def iccid(raw: bytes) -> str:
-    """EF.ICCID's nibble-swapped digits as people write them."""
-    return "".join(f"{byte & 15:x}{byte >> 4:x}" for byte in raw).rstrip("f")
 
 
 def outcomes(euicc_result: Tlv) -> list[Outcome]:
@@ -205,7 +203,7 @@ def profile_info(entry: Tlv) -> dict[str, Any]:
     for field in entry:
         match field.tag:
             case 0x5A:
-                info["iccid"] = iccid(field.value)
+                info["iccid"] = iccid_from_bytes(field.value)
             case 0x4F:
                 info["aid"] = field.value.hex()
             case 0x9F70:
