@@ -54,15 +54,16 @@ def encode_operations(operations: Sequence[Operation]) -> bytes:
     kind = "psmoList" if names <= PSMOS else "ecoList"
     if not names or not (names <= PSMOS or names <= ECOS):
         raise PackageInvalid(
-            f"{', '.join(sorted(names)) or 'no operation'}: a package holds PSMOs ({', '.join(sorted(PSMOS))}) or "
-            f"eCOs ({', '.join(sorted(ECOS))}), at least one and never both"
+            f"{', '.join(sorted(names)) or 'no operation'}: a package holds PSMOs or eCOs, never both; "
+            f"PSMOs are {', '.join(sorted(PSMOS))}; eCOs are {', '.join(sorted(ECOS))}"
         )
     return sgp32.encode("EuiccPackage", (kind, [(name, _normal(value)) for name, value in operations]))
 
 
-def _normal(value: Mapping[str, Any]) -> dict[str, Any]:
+def _normal(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        key: iccid_to_bytes(v) if key == "iccid" and isinstance(v, str) else v for key, v in value.items()
+        name: iccid_to_bytes(value) if name == "iccid" and isinstance(value, str) else value
+        for name, value in fields.items()
     }
 
 
