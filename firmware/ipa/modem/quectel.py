@@ -5,7 +5,7 @@ import io
 from errno import EIO, ENOTCONN
 
 from ipa.compat import ERROR, INFO, const, log, sleep_ms, wait_for_ms
-from ipa.modem import ModemError
+from ipa.modem import ModemError, SocketError
 from ipa.modem.at import AtError
 from ipa.modem.common import Modem
 
@@ -21,14 +21,6 @@ _FLUSH_MS = const(15000)
 _READ_AGAIN_MS = const(5000)  # +QIURC: "recv" can get lost
 _FULL_MS = const(500)  # the modem has no room for more of a TCP stream
 _ID_IN_USE = const(563)
-
-
-class SocketError(ModemError):
-    """The modem did not open a socket; `code` is Quectel's number or None."""
-
-    def __init__(self, text, code=None):
-        super().__init__(text)
-        self.code = code
 
 
 class Bg95(Modem):
@@ -89,7 +81,13 @@ class Bg95(Modem):
             if line.startswith(b"%d,1" % _CONTEXT):
                 return
         await self.at.command(('AT+QICSGP=%d,1,"%s"' % (_CONTEXT, self._apn)).encode())
-        await self.at.command(b"AT+QIACT=%d" % _CONTEXT, timeout_ms=_ACTIVATE_MS)
+        activate = b"AT+QIACT=%d" % _CONTEXT
+        try:
+            await self.at.command(activate, timeout_ms=_ACTIVATE_MS)
+        except AtError:
+            # A context that the network closed stays broken until it is deactivated (+QIURC: "pdpdeact").
+            await self.at.command(b"AT+QIDEACT=%d" % _CONTEXT, timeout_ms=_ACTIVATE_MS)
+            await self.at.command(activate, timeout_ms=_ACTIVATE_MS)
 
     def _on_open(self, rest):
         connect_id, error = rest.split(b",")[:2]
