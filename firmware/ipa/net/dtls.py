@@ -9,7 +9,7 @@ import io
 
 from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
 from ipa.net import NetError
-from ipa.net.trust import PeerNotTrusted, Trust
+from ipa.net.trust import Trust
 
 try:
     import tls
@@ -136,14 +136,9 @@ class Dtls:
     def _io(self, call, argument):
         try:
             return call(argument)
-        except ValueError as error:  # how `tls` tells what is wrong with a certificate
+        except (ValueError, OSError) as error:
             self.close()
-            raise PeerNotTrusted(str(error).strip().replace("\n", "; ")) from None
-        except OSError as error:
-            self.close()
-            if self._trust.why:
-                raise PeerNotTrusted(self._trust.why) from None
-            raise DtlsError("DTLS: %s" % error) from None
+            raise self._trust.refusal(error) or DtlsError("DTLS: %s" % error) from None
 
     async def _wait(self, deadline, what):
         left = ticks_diff(deadline, ticks_ms())

@@ -32,7 +32,7 @@ class Trust:
         self._kind = kind
         self._anchors = anchors
         self.accepted = False  # the certificate passed, or the handshake will fail
-        self.why = None  # it was refused
+        self._why = None
 
     def prepare(self, context):
         """Let a `tls` context ask for it. Raises ClockUnset, PeerNotTrusted."""
@@ -48,6 +48,12 @@ class Trust:
         # private key is proven by its signature over the key exchange as always.
         context.verify_mode = tls.CERT_OPTIONAL
         context.verify_callback = self._compare
+
+    def refusal(self, error):
+        """PeerNotTrusted when that is what an exception of `tls` means, else None."""
+        if isinstance(error, ValueError):  # how it tells what is wrong with a certificate
+            return PeerNotTrusted(str(error).strip().replace("\n", "; "))
+        return PeerNotTrusted(self._why) if self._why else None
 
     def _load(self, context):
         """Give the anchors to mbedTLS. False when the only one is the server's own certificate."""
@@ -75,10 +81,10 @@ class Trust:
         try:
             self.accepted = wanted == (certificate if self._kind == "ca" else _sequence(certificate, _SPKI))
             if not self.accepted:
-                self.why = "the server has another %s" % ("certificate" if self._kind == "ca" else "key")
+                self._why = "the server has another %s" % ("certificate" if self._kind == "ca" else "key")
         except tlv.TlvError as error:
             self.accepted = False
-            self.why = "certificate unreadable: %s" % error
+            self._why = "certificate unreadable: %s" % error
         return 0 if self.accepted else 1
 
 
