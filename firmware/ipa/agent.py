@@ -13,10 +13,10 @@ from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
 from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms
 from ipa.modem import ModemError
-from ipa.net import NetError
+from ipa.net import NetError, ServerError
 from ipa.net.coap import Coap
 from ipa.net.dtls import Dtls
-from ipa.net.esipa import Esipa, EsipaError
+from ipa.net.esipa import Esipa
 from ipa.steps import Session, device_info, digits, notify, packages
 
 _COAPS_PORT = const(5684)
@@ -36,8 +36,8 @@ class EimUnknown(Exception):
 
 
 _FAILURES = (
-    ModemError, CardError, EimUnknown, EsipaError, tlv.TlvError, OSError, MemoryError, asyncio.TimeoutError,
-    NetError,
+    ModemError, CardError, EimUnknown, NetError, ServerError, tlv.TlvError, OSError, MemoryError,
+    asyncio.TimeoutError,
 )  # fmt: skip
 
 

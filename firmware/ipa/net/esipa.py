@@ -7,6 +7,7 @@ to the card (eUICC packages, bound profile packages) stays in the stream.
 
 from ipa import tlv
 from ipa.compat import const
+from ipa.net import Refused, ServerError
 from ipa.net.coap import CoapRefused
 
 EUICC_PACKAGE = const(0xBF51)
@@ -42,11 +43,7 @@ _NAMES = {
 }
 
 
-class EsipaError(Exception):
-    pass
-
-
-class EsipaRefused(EsipaError):
+class EsipaRefused(Refused):
     """The eIM answered with an error: `code` is that of the function, or of the transport (4.xx, 5.xx)."""
 
     def __init__(self, tag, code):
@@ -54,7 +51,7 @@ class EsipaRefused(EsipaError):
         self.code = code
 
 
-class EsipaMalformed(EsipaError):
+class EsipaMalformed(ServerError):
     """The answer is not what the function may answer."""
 
     def __init__(self, tag, reason):

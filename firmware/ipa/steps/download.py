@@ -8,7 +8,8 @@ from ipa import tlv
 from ipa.card.bpp import Loader
 from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
-from ipa.net.esipa import PROFILE_DOWNLOAD_TRIGGER, EsipaError, EsipaRefused
+from ipa.net import Refused, ServerError
+from ipa.net.esipa import PROFILE_DOWNLOAD_TRIGGER
 from ipa.steps import InvalidPackage, digits, notify
 
 # ProfileDownloadData
@@ -79,7 +80,7 @@ async def run(session, body):
             source = (await download.default_address(), None)
         log(INFO, "download: trigger for", source[0] or "the SM-DP+ that the eIM knows")
         result = await download.steps(*source)
-    except (DownloadFailed, CardError, EsipaError, tlv.TlvError) as error:
+    except (DownloadFailed, CardError, ServerError, tlv.TlvError) as error:
         log(ERROR, "download:", error)
         await download.give_up(error)
     else:
@@ -166,7 +167,7 @@ class _Download:
         """Steps 7 and 8: returns the card's BF21."""
         try:
             fields = await self._session.esipa.authenticate_client(self._transaction_id, response)
-        except EsipaRefused:
+        except Refused:
             self._transaction_id = None  # the SM-DP+ has ended the session
             raise
         metadata = tlv.find(fields, 0xBF25)
@@ -198,7 +199,7 @@ class _Download:
                 response = await session.es10.cancel_session(self._transaction_id, reason)
                 await session.esipa.cancel_session(self._transaction_id, tlv.find(response, 0xBF41))
                 log(INFO, "download: session cancelled with reason", reason)
-            except (CardError, EsipaError) as refused:
+            except (CardError, ServerError) as refused:
                 log(ERROR, "download:", refused)  # the report below reaches the eIM all the same
         echo = b"" if self._transaction is None else tlv.encode(0x82, self._transaction)
         response = getattr(error, "response", b"")
