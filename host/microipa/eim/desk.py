@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import select
@@ -101,22 +102,25 @@ class Eim:
             if db.get(Device, eid) is None:
                 db.add(Device(eid=eid))
 
-    def order_download(self, eid: str, activation_code: str) -> int:
+    def order_download(self, eid: str, activation_code: str, *, expires: datetime | None = None) -> int:
         """Queue a profile download, the eIM in the middle (SGP.32 3.2.3.2). Returns the order's number.
 
-        Raises UnknownDevice and ActivationCodeInvalid.
+        Not delivered after ``expires``. Raises UnknownDevice and ActivationCodeInvalid.
         """
         code = ActivationCode.parse(activation_code)
         summary = f"download {code.matching_id} from {code.smdp_address}"
-        return self._order(eid, store.DOWNLOAD, activation_code.encode(), summary)
+        return self._order(eid, store.DOWNLOAD, activation_code.encode(), summary, expires)
 
-    def order_package(self, eid: str, operations: Sequence[Operation]) -> int:
+    def order_package(
+        self, eid: str, operations: Sequence[Operation], *, expires: datetime | None = None
+    ) -> int:
         """Queue an eUICC package of PSMOs or of eCOs, in asn1tools notation. Returns the order's number.
 
-        Raises UnknownDevice, PackageInvalid and SchemaError.
+        An ICCID may be given by its digits. Not delivered after ``expires``. Raises UnknownDevice,
+        PackageInvalid, SchemaError and SaipError.
         """
         content = packages.encode_operations(operations)
-        return self._order(eid, store.PACKAGE, content, packages.describe(operations))
+        return self._order(eid, store.PACKAGE, content, packages.describe(operations), expires)
 
     def orders(self, eid: str | None = None) -> list[OrderView]:
         """All orders, or those of one device, oldest first."""
@@ -125,14 +129,15 @@ class Eim:
             chosen = wanted if eid is None else wanted.where(Order.eid == eid)
             return [OrderView.of(order) for order in db.scalars(chosen)]
 
-    def _order(self, eid: str, kind: str, content: bytes, summary: str) -> int:
+    def _order(self, eid: str, kind: str, content: bytes, summary: str, expires: datetime | None) -> int:
         with self._store.work() as db:
             if db.get(Device, eid) is None:
                 known = ", ".join(db.scalars(select(Device.eid))) or "none"
                 raise UnknownDevice(
                     f"this eIM does not manage {eid} but {known}: add it with Eim.add_device({eid!r})"
                 )
-            order = Order(eid=eid, kind=kind, content=content, summary=summary)
+            end = expires.timestamp() if expires else None
+            order = Order(eid=eid, kind=kind, content=content, summary=summary, expires=end)
             db.add(order)
             db.flush()
             self._orders.tell(order)
