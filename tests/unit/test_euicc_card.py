@@ -195,7 +195,7 @@ def test_fcp_of_mf_adf_and_files(terminal):
     assert adf[0x84].value.startswith(USIM)
     imsi = parse(terminal.send("00A40004026F07"))
     assert (imsi[0x82].value, imsi[0x80].value, imsi[0x88].value) == (b"\x41\x21", b"\x00\x09", b"\x38")
-    directory = parse(terminal.send("00A40004022F00"))
+    directory = parse(terminal.send("00A40804022F00"))  # by path: 8.4.1 finds no child of the MF from an ADF
     assert directory[0x82].value[:2] == b"\x42\x21"
     assert len(directory[0x82].value) == 5
 

@@ -1,12 +1,14 @@
 """What a card remembers without power: one snapshot in one file, replaced as a whole or not at all.
 
 A command that succeeds commits once; a command that fails leaves the snapshot as it was. So whatever
-happens to the power, the file holds the state before a command or the state after it.
+happens to the power, the file holds the state before a command or the state after it. The first line of the
+file is the SHA-256 of the rest: a card that anything else has written to does not start.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import typing
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from microipa.asn1.tlv import TlvError, parse_all
+from microipa.asn1.tlv import parse_all
 from microipa.errors import MicroipaError
 
 CAPACITY = 1_000_000  # bytes of profiles and notifications this card has room for
@@ -173,9 +175,12 @@ class Nvm:
     def open(cls, path: Path) -> Nvm:
         """Raises NvmError when the file cannot be a card's."""
         try:
-            return cls(path, path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, KeyError, TlvError) as error:
-            raise NvmError(f"{path} cannot be read as a card's memory: {error}") from error
+            digest, _, snapshot = path.read_text(encoding="utf-8").partition("\n")
+            if digest != _digest(snapshot):
+                raise ValueError("its content does not fit its checksum")
+            return cls(path, snapshot)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise NvmError(f"{path} cannot be read as a card's memory, make a new card: {error}") from error
 
     def commit(self) -> None:
         """Make the state permanent, in one step. Raises PowerCut when the test switch says so."""
@@ -191,7 +196,7 @@ class Nvm:
     def _write(self, snapshot: str) -> None:
         """Two writes that a power cut can fall on: the new snapshot beside the old, then the rename."""
         beside = self.path.with_name(self.path.name + ".new")
-        data = snapshot.encode()
+        data = f"{_digest(snapshot)}\n{snapshot}".encode()
         cut = self._cut()
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(data[: len(data) // 2] if cut else data)
@@ -211,6 +216,10 @@ class Nvm:
             return False
         self.writes_left -= 1
         return self.writes_left < 0
+
+
+def _digest(snapshot: str) -> str:
+    return hashlib.sha256(snapshot.encode()).hexdigest()
 
 
 def _dump(state: State) -> str:
