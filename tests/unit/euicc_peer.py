@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
+from microipa.asn1 import rsp
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.bsp import MAX_PLAIN, Bsp
@@ -313,7 +313,8 @@ def _head(container: bytes) -> bytes:
     return container[: parse(container).header]
 
 
-def failure(result: Tlv) -> tuple[int, int]:
-    """(bppCommandId, errorReason) of a failed installation."""
+def failure(result: Tlv) -> tuple[str, str]:
+    """(bppCommandId, errorReason) of a failed installation, as SGP.22 names them."""
     error = result[0xBF27][0xA2][0xA1]
-    return error[0x80].value[0], error[0x81].value[0]
+    command, reason = rsp.kind("BppCommandId").names, rsp.kind("ErrorReason").names
+    return command[error[0x80].value[0]], reason[error[0x81].value[0]]

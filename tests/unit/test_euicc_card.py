@@ -1,13 +1,11 @@
 """The card at its contacts: channels, files, answers that wait, AUTHENTICATE (TS 102 221, TS 31.102)."""
 
 import pytest
-from euicc_peer import EID, ISDR, USIM, Terminal, dp, eim, make_card, pki, spec, terminal  # noqa: F401
+from euicc_peer import EID, ISDR, USIM, Terminal, make_card, spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from microipa.asn1.tlv import parse, tlv
 from microipa.crypto.milenage import Milenage
-from microipa.crypto.pki import Pki
 from microipa.euicc import CardOff, EidMismatch, Euicc, NvmError
 from microipa.saip import build, iccid_to_bytes
 from microipa.trace import Trace

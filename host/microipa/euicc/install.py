@@ -222,8 +222,9 @@ class Loader:
 
     def _take_element(self, tag: int, element: bytes) -> None:
         first = not self._elements
+        ended = not first and self._elements[-1][0] == END_ELEMENT
         self._elements.append(element)
-        if first != (tag == HEADER_ELEMENT):
+        if ended or first != (tag == HEADER_ELEMENT):
             raise LoadError(PE_ERROR, PE_BAD_VALUES)
         try:
             package = ProfilePackage.parse(element)

@@ -19,7 +19,7 @@ from typing import Any
 from microipa.asn1.tlv import parse_all
 from microipa.errors import MicroipaError
 
-CAPACITY = 1_000_000  # bytes of profiles and notifications this card has room for
+CAPACITY = 500_000  # bytes of profiles and notifications this card has room for
 MAX_EIMS = 8
 MAX_STORED = 64  # results and notifications kept for the eIM; the oldest goes when one more comes
 

@@ -38,6 +38,7 @@ def personality(profile: Profile | None) -> Personality:
 def check(package: ProfilePackage) -> list[int]:
     """The SEQ that the package starts with, per IND. Raises SaipError for what no card can be made of."""
     _files(package, {})
+    package.file("EF.ICCID")
     if package.first("akaParameter") is None:
         return [0] * ARRAY
     aka = package.aka
