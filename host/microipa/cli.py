@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +41,11 @@ def main() -> None:
         app()
     except MicroipaError as error:
         print(f"microipa: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is None:  # not about a file somebody named: a defect, to be seen in full
+            raise
+        print(f"microipa: {error.filename}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -89,9 +95,13 @@ def profile_build(
     from microipa.lab import new_profile
     from microipa.saip import build
 
-    given = {"iccid": iccid, "imsi": imsi, "k": _hex("--k", k), "opc": _hex("--opc", opc)}
+    fresh = new_profile(name, filler=filler)
     spec = replace(
-        new_profile(name, filler=filler), **{key: value for key, value in given.items() if value is not None}
+        fresh,
+        iccid=fresh.iccid if iccid is None else iccid,
+        imsi=fresh.imsi if imsi is None else imsi,
+        k=fresh.k if k is None else _hex("--k", k),
+        opc=fresh.opc if opc is None else _hex("--opc", opc),
     )
     package = build(spec)
     _write(output, package)
@@ -103,9 +113,13 @@ def profile_show(
     file: Annotated[Path, typer.Argument(help="Profile package (DER).", dir_okay=False)],
 ) -> None:
     """Show a profile package as a tree; keys stay hidden."""
-    from microipa.saip import ProfilePackage
+    from microipa.saip import ProfilePackage, SaipError
 
-    print(ProfilePackage.parse(_read(file)).tree())
+    try:
+        package = ProfilePackage.parse(_read(file))
+    except SaipError as error:
+        raise BadInput(f"{file} is not a profile package in DER: {error}") from None
+    print(package.tree())
 
 
 @lab_app.command("up")
@@ -230,8 +244,8 @@ def decode(
     """Decode any ESipa, ES10, ES9+ or SAIP object."""
     from microipa.asn1.describe import describe
 
-    text = sys.stdin.read() if hex_digits == ["-"] else "".join(hex_digits)
-    description = describe(_hex("HEX", text) or b"", type_name)
+    text = _stdin() if hex_digits == ["-"] else "".join(hex_digits)
+    description = describe(_hex("HEX", text), type_name)
     if reencode:
         print(description.reencode().hex())
     elif as_json:
@@ -260,22 +274,18 @@ def _ordered(number: object, what: str) -> None:
     )
 
 
-def _hex(name: str, text: str | None) -> bytes | None:
-    if text is None:
-        return None
+def _hex(name: str, text: str) -> bytes:
     digits = "".join(text.split())
-    try:
-        return bytes.fromhex(digits)
-    except ValueError:
-        wrong = next(
-            (place for place, digit in enumerate(digits) if digit not in "0123456789abcdefABCDEF"), None
-        )
-        why = (
-            f"{digits[wrong]!r} at digit {wrong}"
-            if wrong is not None
-            else f"an odd number of digits, {len(digits)}"
-        )
-        raise BadInput(f"{name} is not hexadecimal: {why}") from None
+    wrong = re.search("[^0-9A-Fa-f]", digits)
+    if wrong:
+        raise BadInput(f"{name} has {wrong[0]!r} after {wrong.start()} digits: give 0 to 9 and A to F only")
+    if len(digits) % 2:
+        raise BadInput(f"{name} has an odd number of digits, {len(digits)}: give two for each byte")
+    return bytes.fromhex(digits)
+
+
+def _stdin() -> str:
+    return sys.stdin.buffer.read().decode("ascii", "replace")
 
 
 def _read(file: Path) -> bytes:

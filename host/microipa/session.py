@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 
-from microipa.asn1 import describe
+from microipa.asn1 import describe, sgp32
 from microipa.errors import MicroipaError
 from microipa.timeline import in_words, line, summary
 from microipa.trace import Event
+
+# What an event of a kind must have to be printed: fields of hex, fields of text.
+HEX_FIELDS = {"apdu": ("command", "response"), "es10": ("command", "response"), "esipa": ("message",)}
+TEXT_FIELDS = {"at": ("direction",), "esipa": ("direction",), "log": ("text",), "step": ("text",)}
+SHOWN = 32  # bytes of socket data in a line of text
+
+# A bound profile package goes into the card in pieces (SGP.22 2.5.5); a piece is known by its first tag.
+BPP_PIECES = {
+    "bf36": "InitialiseSecureChannel",
+    "a0": "ConfigureISDP, protected",
+    "a1": "the metadata's header",
+    "88": "metadata, authenticated",
+    "a2": "ReplaceSessionKeys, protected",
+    "a3": "the profile elements' header",
+    "86": "profile elements, protected",
+}
 
 STORE_DATA = 0xE2
 GET_RESPONSE = 0xC0
@@ -52,10 +69,22 @@ def read(text: str, name: str) -> list[Event]:
     events = []
     for number, row in enumerate(text.splitlines(), 1):
         try:
-            events.append(Event.from_json(row))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise BadTrace(f"{name} line {number} is not an event of a trace: {row[:60]!r}") from None
+            events.append(_checked(Event.from_json(row)))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            raise BadTrace(
+                f"{name} line {number} is not an event: {row[:60]!r}; give the trace.jsonl of a lab"
+            ) from None
     return events
+
+
+def _checked(event: Event) -> Event:
+    """The event, when everything is there that its kind needs. Raises KeyError, TypeError or ValueError."""
+    math.isfinite(event.seconds)  # a number that floats can hold
+    for name in HEX_FIELDS.get(event.kind, ()):
+        bytes.fromhex(event.fields[name])
+    if not all(isinstance(event.fields[name], str) for name in TEXT_FIELDS.get(event.kind, ())):
+        raise TypeError
+    return replace(event, part=str(event.part), kind=str(event.kind))
 
 
 def print_session(events: list[Event], out: Console, as_json: bool) -> None:
@@ -86,22 +115,54 @@ def _words(event: Event) -> str:
         case "apdu":
             return f"{fields['command']} → {fields['response']}"
         case "es10":
-            answer = summary(fields["response"]) if fields["response"] else "ok"
-            return f"ES10 {summary(fields['command'])} → {answer}"
+            return f"ES10 {_piece(fields['command']) or summary(fields['command'])} → {_answer(fields)}"
         case "at":
-            return f"{'→' if fields['direction'] == 'in' else '←'} {fields['text']}"
+            return f"{'→' if fields['direction'] == 'in' else '←'} {fields.get('text', '')}{_data(fields)}"
     return in_words(event) or " ".join(f"{name}={value}" for name, value in fields.items())
+
+
+def _piece(command: str) -> str | None:
+    """Which piece of a bound profile package this is, None for any other command."""
+    what = next((name for tag, name in BPP_PIECES.items() if command.startswith(tag)), None)
+    return what and f"BoundProfilePackage, {len(command) // 2} bytes: {what}"
+
+
+def _answer(fields: dict[str, Any]) -> str:
+    return summary(fields["response"], _response_type(fields["command"])) if fields["response"] else "ok"
+
+
+def _response_type(command: str) -> str | None:
+    """What answers this command. Request and response of a function have one tag and can look alike."""
+    try:
+        name = describe.describe(bytes.fromhex(command)).type_name.replace("Request", "Response")
+    except MicroipaError:
+        return None
+    return name if name in sgp32.types and name.endswith("Response") else None
+
+
+def _data(fields: dict[str, Any]) -> str:
+    """What went through a socket beside the text."""
+    data = str(fields.get("data", ""))
+    cut = "…" if len(data) > 2 * SHOWN else ""
+    return f" [{len(data) // 2} bytes: {data[: 2 * SHOWN]}{cut}]" if data else ""
 
 
 def _decoded(event: Event) -> dict[str, Any]:
     decoded = json.loads(event.to_json())
-    for name in ("message", "command", "response"):
-        if event.kind in ("esipa", "es10") and event.fields.get(name):
-            try:
-                description = describe.describe(bytes.fromhex(event.fields[name]))
-            except MicroipaError as error:
-                decoded[f"{name}_error"] = str(error)
-            else:
-                decoded[f"{name}_type"] = description.type_name
-                decoded[f"{name}_value"] = description.json()
+    fields = event.fields
+    if event.kind == "esipa" and fields["message"]:
+        decoded |= _message("message", fields["message"])
+    elif event.kind == "es10":
+        piece = _piece(fields["command"])
+        decoded |= {"command_piece": piece} if piece else _message("command", fields["command"])
+        if fields["response"]:
+            decoded |= _message("response", fields["response"], _response_type(fields["command"]))
     return decoded
+
+
+def _message(name: str, message: str, type_name: str | None = None) -> dict[str, Any]:
+    try:
+        description = describe.describe(bytes.fromhex(message), type_name)
+    except MicroipaError as error:
+        return {f"{name}_error": str(error)}
+    return {f"{name}_type": description.type_name, f"{name}_value": description.json()["value"]}

@@ -12,6 +12,7 @@ from microipa.asn1.facts import facts
 from microipa.asn1.kinds import Kind
 from microipa.asn1.reader import Node, SchemaError
 from microipa.asn1.schema import rsp, saip, sgp32
+from microipa.asn1.secrets import veiled
 from microipa.asn1.tlv import TlvError, parse, parse_all
 from microipa.asn1.words import certificate_words, is_certificate, plain, say
 
@@ -67,16 +68,17 @@ class Description:
     also: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Indented lines: field names of the standard, codes in words, identities in digits."""
+        """Indented lines: field names of the standard, codes in words, identities in digits, no secrets."""
         lines = [f"{self.type_name} ({self.schema.title})"]
         if self.also:
             lines[0] += f", or {' or '.join(self.also[:3])}"
-        inner = self.node.children or (self.node,)
+        node = veiled(self.node)
+        inner = node.children or (node,)
         return "\n".join(lines + [f"  {line}" for child in inner for line in _lines(child)])
 
     def json(self) -> dict[str, Any]:
-        """``type``, ``standard`` and ``value``: objects for SEQUENCE and CHOICE, hex for binary."""
-        return {"type": self.type_name, "standard": self.schema.title, "value": _json(self.node)}
+        """``type``, ``standard``, ``value``: objects for SEQUENCE and CHOICE, hex for binary, no secrets."""
+        return {"type": self.type_name, "standard": self.schema.title, "value": _json(veiled(self.node))}
 
     def reencode(self) -> bytes:
         """The DER of what was understood; elements of later versions are not in it."""

@@ -58,8 +58,8 @@ class Tlv:
 def parse(data: bytes) -> Tlv:
     """The one TLV that ``data`` is. Raises TlvError when it is cut short or followed by more."""
     tlv = _read(data, 0, 0)
-    if len(tlv.raw) != len(data):
-        raise TlvError(f"{len(data) - len(tlv.raw)} bytes after the end of {tlv.tag:02X}", len(tlv.raw))
+    if surplus := len(data) - len(tlv.raw):
+        raise TlvError(f"{_bytes(surplus)} after the end of {tlv.tag:02X}", len(tlv.raw))
     return tlv
 
 
@@ -125,5 +125,10 @@ def _read(data: bytes, start: int, base: int) -> Tlv:
         length = int.from_bytes(data[position : position + count], "big")
         position += count
     if position + length > end:
-        raise TlvError(f"{tag:02X} wants {length} bytes, {end - position} are there", base + position)
+        there = "1 is" if end - position == 1 else f"{end - position} are"
+        raise TlvError(f"{tag:02X} wants {_bytes(length)}, {there} there", base + position)
     return Tlv(tag, data[start : position + length], position - start, base + start)
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"

@@ -37,6 +37,8 @@ def say(node: Node) -> str:
         case "OBJECT IDENTIFIER":
             name = _OBJECT_NAMES.get(node.value)
             return f"{node.value} ({name})" if name else str(node.value)
+        case "HIDDEN":
+            return f"{len(node.value)} octets (hidden)"
         case "OCTET STRING" | "ANY" | "SEQUENCE":
             return _special(node) or certificate_words(node) or _shortened(_octets(node))
         case _:
@@ -54,6 +56,8 @@ def plain(node: Node) -> Any:
             return str(node.value[0].hex())
         case "NULL":
             return True
+        case "HIDDEN":
+            return say(node)
         case "OCTET STRING" if node.name != "extCardResource":
             return _special(node) or node.value.hex()
         case "OCTET STRING" | "ANY" | "SEQUENCE":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from microipa.asn1.secrets import SECRET_FIELDS, SECRET_FILES
 from microipa.saip.checks import checks
 from microipa.saip.elements import ALGORITHMS, Element
 from microipa.saip.files import CardFile
@@ -19,14 +20,6 @@ from microipa.saip.values import (
 if TYPE_CHECKING:
     from microipa.saip.package import ProfilePackage
 
-SECRET_FIELDS = {
-    "key", "opc", "keyData", "pinValue", "pukValue", "authenticationKey", "ssd",
-    "hrpdAccessAuthenticationData", "simpleIPAuthenticationData", "mobileIPAuthenticationData",
-}  # fmt: skip
-SECRET_FILES = {
-    "EF.KEYS", "EF.KEYSPS", "EF.EPSNSC", "EF.5GAUTHKEYS", "EF.5GS3GPPNSC", "EF.5GSN3GPPNSC",
-    "EF.KC", "EF.KCGPRS", "EF.MSK", "EF.MUK", "EF.HIDDENKEY",
-}  # fmt: skip
 LABELS = {"key": "K", "opc": "OPc"}
 WIDTH = 32  # bytes of a value shown as hex before it is cut
 
