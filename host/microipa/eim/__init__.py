@@ -1,6 +1,8 @@
 """The eIM: orders for devices, ESipa, and the way to the SM-DP+."""
 
-from microipa.eim.desk import Eim, UnknownDevice
+from microipa.eim.desk import BadTrust, Eim, UnknownDevice, UnknownOrder
+from microipa.eim.devices import DeviceView
+from microipa.eim.orders import OrderSettled
 from microipa.eim.store import OrderView
 
-__all__ = ["Eim", "OrderView", "UnknownDevice"]
+__all__ = ["BadTrust", "DeviceView", "Eim", "OrderSettled", "OrderView", "UnknownDevice", "UnknownOrder"]

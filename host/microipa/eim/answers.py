@@ -81,17 +81,18 @@ class DataAnswer:
         device.device_info = self._raw(0xA9) or device.device_info
         default = self.fields.get(0x81)
         device.default_smdp = default.value.decode(errors="replace") if default else device.default_smdp
-        details: dict[str, Any] = {"associationToken": device.token, **self._capabilities()}
+        details: dict[str, Any] = {"associationToken": device.token, **capabilities(self.fields.get(0xA8))}
         return f"certificates verified, association token {device.token}", details
 
     def _raw(self, tag: int) -> bytes | None:
         return self.fields[tag].raw if tag in self.fields else None
 
-    def _capabilities(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        capabilities = self.fields.get(0xA8)
-        for tag, key, names in ((0x80, "ipaFeatures", FEATURES), (0x81, "ipaSupportedProtocols", PROTOCOLS)):
-            bits = capabilities.get(tag) if capabilities else None
-            if bits:
-                found[key] = words.named_bits(bits.value, names)
-        return found
+
+def capabilities(ipa_capabilities: Tlv | None) -> dict[str, list[str]]:
+    """The names of the bits of IpaCapabilities A8."""
+    found = {}
+    for tag, key, names in ((0x80, "ipaFeatures", FEATURES), (0x81, "ipaSupportedProtocols", PROTOCOLS)):
+        bits = ipa_capabilities.get(tag) if ipa_capabilities else None
+        if bits:
+            found[key] = words.named_bits(bits.value, names)
+    return found

@@ -10,17 +10,21 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
 from microipa.eim import esipa, packages, store
+from microipa.eim.devices import DeviceView
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.es9 import Es9Client
+from microipa.eim.esipa import EsipaRefused, ResultRefused
 from microipa.eim.forwarder import Forwarder
+from microipa.eim.notices import Notices
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
 from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Relay
-from microipa.eim.results import ResultRefused, Results
+from microipa.eim.results import Results
 from microipa.eim.server import serve
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.eim.words import ActivationCode
@@ -33,6 +37,10 @@ COAPS_RETRIEVAL = b"\x06\x40"  # eimSupportedProtocol: eimRetrieveCoaps
 
 class UnknownDevice(MicroipaError):
     """An EID this eIM does not manage, or that is no EID."""
+
+
+class UnknownOrder(MicroipaError):
+    """A number that no order has."""
 
 
 class BadTrust(MicroipaError):
@@ -59,7 +67,8 @@ class Eim:
         self._store = Store(folder / "eim.sqlite")
         self._es9 = Es9Client(pki.ci.certificate, es9_routes, trace)
         self._orders = Orders(pki.eim_signing, pki.eim_fqdn, trace)
-        self._results = Results(self._orders, pki.ci.certificate, pki.eim_fqdn)
+        self._notices = Notices(self._orders, pki.ci.certificate)
+        self._results = Results(self._orders, self._notices, pki.ci.certificate, pki.eim_fqdn)
         ci_key = pki.ci.private_key.public_key()
         self._relay = Relay(self._store, self._es9, self._orders, pki.ci.certificate, ci_key)
         self._forwarder = Forwarder(self._store, self._es9)
@@ -129,15 +138,38 @@ class Eim:
             chosen = wanted if eid is None else wanted.where(Order.eid == eid)
             return [OrderView.of(order) for order in db.scalars(chosen)]
 
+    def cancel(self, order_id: int) -> None:
+        """End an order: the device does not get it (again). Raises UnknownOrder, OrderSettled."""
+        with self._store.work() as db:
+            order = db.get(Order, order_id)
+            if order is None:
+                raise UnknownOrder(f"there is no order {order_id}")
+            self._orders.cancel(db, order)
+
+    def devices(self) -> list[DeviceView]:
+        """What is known of all devices."""
+        with self._store.work() as db:
+            return [DeviceView.of(db, device) for device in db.scalars(select(Device).order_by(Device.eid))]
+
+    def device(self, eid: str) -> DeviceView:
+        """What is known of one device. Raises UnknownDevice."""
+        with self._store.work() as db:
+            return DeviceView.of(db, self._device(db, eid))
+
+    def _device(self, db: Session, eid: str) -> Device:
+        device = db.get(Device, eid)
+        if device is None:
+            known = ", ".join(db.scalars(select(Device.eid))) or "none"
+            raise UnknownDevice(
+                f"this eIM does not manage {eid} but {known}: add it with Eim.add_device({eid!r})"
+            )
+        return device
+
     def _order(self, eid: str, kind: str, content: bytes, summary: str, expires: datetime | None) -> int:
         with self._store.work() as db:
-            if db.get(Device, eid) is None:
-                known = ", ".join(db.scalars(select(Device.eid))) or "none"
-                raise UnknownDevice(
-                    f"this eIM does not manage {eid} but {known}: add it with Eim.add_device({eid!r})"
-                )
+            device = self._device(db, eid)
             end = expires.timestamp() if expires else None
-            order = Order(eid=eid, kind=kind, content=content, summary=summary, expires=end)
+            order = Order(device=device, kind=kind, content=content, summary=summary, expires=end)
             db.add(order)
             db.flush()
             self._orders.tell(order)
@@ -167,8 +199,8 @@ class Eim:
             if message.tag == esipa.HANDLE_NOTIFICATION:
                 return self._handle_notification(message)
         except TlvError as malformed:
-            raise esipa.EsipaRefused(str(malformed)) from malformed
-        raise esipa.EsipaRefused(f"{message.tag:02X} is no message to an eIM")
+            raise EsipaRefused(str(malformed)) from malformed
+        raise EsipaRefused(f"{message.tag:02X} is no message to an eIM")
 
     def _get_package(self, message: Tlv) -> bytes:
         try:
@@ -192,17 +224,21 @@ class Eim:
     def _handle_notification(self, message: Tlv) -> bytes:
         """BF3D: a result under its own tag, or a PendingNotification under A0 or, by some peers, bare."""
         inside = message.children()
+        if len(inside) == 1 and inside[0].tag == 0xA0:
+            inside = inside[0].children()
         if len(inside) != 1:
             raise TlvError(f"BF3D holds {len(inside)} objects instead of one", message.offset)
-        if inside[0].tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
-            return self._provide_result(inside[0])
-        pending = inside[0].children()[0] if inside[0].tag == 0xA0 else inside[0]
         try:
             with self._store.work() as db:
-                self._results.take_notification(db, pending)
+                if inside[0].tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
+                    self._results.take(db, inside[0])
+                else:
+                    self._notices.accept(db, inside[0])
+        except esipa.EidRefused as refusal:
+            raise EsipaRefused(str(refusal)) from refusal
         except ResultRefused as refusal:
             self._alarm(refusal, message)
-            raise esipa.EsipaRefused(str(refusal)) from refusal
+            raise EsipaRefused(str(refusal)) from refusal
         self._forwarder.wake()
         return b""
 
@@ -210,6 +246,8 @@ class Eim:
         """Keep the evidence; the transaction that looked at the message was undone."""
         with self._store.work() as db:
             self._orders.alarm(db, refusal.eid, str(refusal), message.raw)
+            if refusal.eid:
+                self._orders.introduce(db, refusal.eid)
 
     def _note(self, direction: str, message: bytes) -> None:
         if self._trace:

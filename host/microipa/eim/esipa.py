@@ -27,6 +27,17 @@ class EidRefused(MicroipaError):
         self.code = code
 
 
+class ResultRefused(MicroipaError):
+    """A result or notification that proves nothing. It is not acknowledged, so the card keeps it.
+
+    ``eid`` is the device it came in the name of, None when it names none this eIM knows.
+    """
+
+    def __init__(self, eid: str | None, reason: str) -> None:
+        super().__init__(reason)
+        self.eid = eid
+
+
 def eid_of(field: Tlv | None) -> str:
     """The EID of a 5A field. Raises EidRefused."""
     if field is None:

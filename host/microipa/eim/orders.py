@@ -16,6 +16,7 @@ from microipa.asn1.tlv import Tlv, tlv
 from microipa.crypto.pki import Credential
 from microipa.eim import esipa, packages, store, words
 from microipa.eim.store import Device, Order
+from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
 ABOUT_EUICC = bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9")
@@ -29,6 +30,11 @@ QUESTIONS = {
     STORED_RESULTS: "fetch the results the eUICC keeps",
 }
 TRANSACTION_ID_BYTES = 8
+FIRST_SKIP, SKIP_GROWTH = 1_000, 16  # of the 8 388 607 values a card must take (SGP.32 2.11.1.1)
+
+
+class OrderSettled(MicroipaError):
+    """An order that has come to its end and cannot be cancelled."""
 
 
 class Orders:
@@ -48,6 +54,7 @@ class Orders:
             device.state_change = (
                 words.name(words.STATE_CHANGES, words.number(cause)) if cause else "undefined"
             )
+            device.state_changed = device.last_poll
             if self._trace:
                 self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)
         order, expired = store.next_order(db, device.eid)
@@ -83,6 +90,26 @@ class Orders:
         """The card did not accept the package as it was signed: same counter, new signature."""
         order.state, order.message = store.QUEUED, None
         self.tell(order)
+
+    def catch_up(self, order: Order) -> None:
+        """The card has seen higher counters than ours: skip ahead, further each time."""
+        order.device.counter += FIRST_SKIP * SKIP_GROWTH ** (order.refusals - 1)
+        order.counter = None
+        self.sign_again(order)
+
+    def introduce(self, db: Session, eid: str) -> None:
+        """Ask a device who it is when something of it cannot be verified."""
+        device = db.get(Device, eid)
+        if device and device.is_unknown and not store.has_open_question(db, eid):
+            self.ask(db, device, ABOUT_EUICC)
+
+    def cancel(self, db: Session, order: Order) -> None:
+        """Raises OrderSettled."""
+        if order.state not in store.OPEN:
+            raise OrderSettled(f"order {order.id} is {order.state} already")
+        under_way = order.state == store.DELIVERED
+        text = "cancelled; the device has it already and may have executed it" if under_way else "cancelled"
+        self.settle(db, order, store.CANCELLED, text)
 
     def tell(self, order: Order) -> None:
         if self._trace:

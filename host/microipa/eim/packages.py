@@ -60,6 +60,12 @@ def encode_operations(operations: Sequence[Operation]) -> bytes:
     return sgp32.encode("EuiccPackage", (kind, [(name, _normal(value)) for name, value in operations]))
 
 
+def operations(content: bytes) -> list[Operation]:
+    """What ``encode_operations`` encoded. Raises SchemaError."""
+    _, listed = sgp32.decode("EuiccPackage", content)
+    return [(name, value) for name, value in listed]
+
+
 def _normal(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: iccid_to_bytes(value) if name == "iccid" and isinstance(value, str) else value

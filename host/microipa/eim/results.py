@@ -6,52 +6,29 @@ could not handle. What does not verify is refused: the order stays as it was, an
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError
-from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
+from microipa.crypto.certificates import CertificateInvalid
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import esipa, packages, store, words
+from microipa.eim import devices, esipa, packages, store, words
 from microipa.eim.answers import INCORRECT_TAG_LIST, DataAnswer, DeviceUnproven
-from microipa.eim.notifications import Notification
+from microipa.eim.esipa import ResultRefused
+from microipa.eim.notices import Notices
 from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, Orders, device_of
-from microipa.eim.store import Device, DownloadSession, Forward, Order
-from microipa.errors import MicroipaError
+from microipa.eim.store import Device, Order
 
 MAX_REFUSALS = 3
 TRANSACTION_ID_TAGS = {esipa.DOWNLOAD_TRIGGER: 0x82, 0xA0: 0x80}
 
 
-class ResultRefused(MicroipaError):
-    """A result or notification that proves nothing. It is not acknowledged, so the card keeps it.
-
-    ``eid`` is the device it came in the name of, None when it names none this eIM knows.
-    """
-
-    def __init__(self, eid: str | None, reason: str) -> None:
-        super().__init__(reason)
-        self.eid = eid
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A verified notification, the session of ours it ends if any, and the form its SM-DP+ takes."""
-
-    notification: Notification
-    session: DownloadSession | None
-    message: bytes
-
-
 class Results:
     """The incoming half of the order book."""
 
-    def __init__(self, orders: Orders, ci: x509.Certificate, eim_id: str) -> None:
+    def __init__(self, orders: Orders, notices: Notices, ci: x509.Certificate, eim_id: str) -> None:
         self._orders = orders
+        self._notices = notices
         self._ci = ci
         self._eim_id = eim_id
 
@@ -68,7 +45,7 @@ class Results:
             return self._take_package_result(db, device, result)
         if result.tag == 0x30:
             acknowledged = self._take_package_result(db, device, result[esipa.EUICC_PACKAGE])
-            return acknowledged + self._take_notifications(db, device, result.get(0xA0))
+            return acknowledged + self._notices.accept_list(db, result.get(0xA0), device)
         if result.tag == esipa.IPA_EUICC_DATA:
             return self._take_data(db, device, result)
         if result.tag == esipa.DOWNLOAD_TRIGGER:
@@ -83,45 +60,30 @@ class Results:
             return []
         raise esipa.EsipaRefused(f"{result.tag:02X} is no eIM package result")
 
-    def take_notification(self, db: Session, pending: Tlv) -> Forward:
-        """Act on a HandleNotification; what it brings now waits for its SM-DP+.
-
-        Raises ResultRefused, TlvError.
-        """
-        return self._forward(db, self._accept(db, None, pending))
-
     # eUICC package results ----------------------------------------------------------------------------------
 
     def _take_package_result(self, db: Session, device: Device, message: Tlv) -> list[int]:
         result = packages.PackageResult.read(message)
         order = store.find_order(db, device.eid, store.PACKAGE, result.transaction_id)
         if result.data is None:
-            if order and order.state in store.OPEN:
+            if order and order.state == store.DELIVERED:
                 self._refused_unsigned(db, device, order)
             return []
         self._verify(device, result)
-        if order is None or order.counter != result.counter or result.eim_id != self._eim_id:
+        device.counter = max(device.counter, result.counter or 0)
+        if order is None or order.counter != result.counter:
             return self._take_stray(db, device, result, message)
         if result.sequence is None:
-            if order.state in store.OPEN:
+            if order.state == store.DELIVERED:
                 self._refused_signed(db, device, order, result)
             return []
-        if result.sequence == order.sequence:
-            return [result.sequence]  # our acknowledgement was lost
-        if result.sequence <= device.highest_sequence:
-            raise ResultRefused(
-                device.eid,
-                f"replay: result {result.sequence} for order {order.id}, {device.highest_sequence} was seen",
-            )
-        device.highest_sequence = order.sequence = result.sequence
-        for outcome in result.outcomes:
-            if outcome.operation == "listProfileInfo" and outcome.ok:
-                device.profiles = outcome.value
-        state = store.DONE if result.ok else store.FAILED
-        self._orders.settle(db, order, state, result.text(), result.details())
+        if result.sequence != order.sequence:  # else our acknowledgement was lost
+            self._settle_package(db, device, order, result)
         return [result.sequence]
 
     def _verify(self, device: Device, result: packages.PackageResult) -> None:
+        if result.eim_id != self._eim_id:
+            raise ResultRefused(device.eid, f"a result for the eIM {result.eim_id[:128]}, not for this one")
         if device.euicc_certificate is None:
             raise ResultRefused(
                 device.eid, f"a result of {device.eid}, whose certificate this eIM does not have"
@@ -132,6 +94,21 @@ class Results:
             raise ResultRefused(
                 device.eid, f"an eUICC package result of {device.eid}: {invalid}"
             ) from invalid
+
+    def _settle_package(
+        self, db: Session, device: Device, order: Order, result: packages.PackageResult
+    ) -> None:
+        """A new result for ``order``, or another one: after a rollback the card signs again."""
+        assert result.sequence is not None
+        if result.sequence <= device.highest_sequence:
+            raise ResultRefused(
+                device.eid,
+                f"replay: result {result.sequence} for order {order.id}, {device.highest_sequence} was seen",
+            )
+        device.highest_sequence = order.sequence = result.sequence
+        devices.apply(device, packages.operations(order.content), result.outcomes)
+        state = store.DONE if result.ok else store.FAILED
+        self._orders.settle(db, order, state, result.text(), result.details())
 
     def _take_stray(
         self, db: Session, device: Device, result: packages.PackageResult, message: Tlv
@@ -158,10 +135,23 @@ class Results:
     def _refused_signed(
         self, db: Session, device: Device, order: Order, result: packages.PackageResult
     ) -> None:
-        if result.error == packages.REPLAY_ERROR:  # it was executed, and its result got lost on the way
-            self._orders.ask(db, device, STORED_RESULTS)
-        else:
+        if result.error != packages.REPLAY_ERROR:
             self._orders.settle(db, order, store.FAILED, result.text(), result.details())
+        elif not store.has_open_question(db, device.eid):  # else this is a repeat
+            order.refusals += 1
+            self._orders.ask(db, device, STORED_RESULTS)
+
+    def _replayed_without_result(self, db: Session, order: Order) -> None:
+        """Stored results are fetched, and none was this order's.
+
+        Refused each time it was delivered, the package cannot have been executed: our counter is behind the
+        card's. Otherwise its result is lost, and only a person can say whether to order it again.
+        """
+        if order.refusals >= order.deliveries and order.refusals <= MAX_REFUSALS:
+            self._orders.catch_up(order)
+            return
+        text = "replayError, and the eUICC keeps no result: whether it executed the package is not known"
+        self._orders.settle(db, order, store.FAILED, text)
 
     # IPA eUICC data -----------------------------------------------------------------------------------------
 
@@ -170,12 +160,24 @@ class Results:
         order = store.find_order(db, device.eid, store.DATA, answer.transaction_id)
         if order is None:
             raise ResultRefused(device.eid, f"{device.eid} answers a question this eIM did not ask")
-        acknowledged = []
-        for kept in answer.results:
-            acknowledged += self._take_package_result(db, device, kept)
-        acknowledged += self._take_notifications(db, device, answer.notifications)
+        acknowledged = self._take_kept(db, device, answer.results)
+        acknowledged += self._notices.accept_list(db, answer.notifications, device)
         if order.state in store.OPEN:
             self._settle_data(db, device, order, answer, message)
+        return acknowledged
+
+    def _take_kept(self, db: Session, device: Device, kept: list[Tlv]) -> list[int]:
+        """Stored results. One that proves nothing stays on the card and spoils no other.
+
+        Those of other eIMs are theirs to acknowledge.
+        """
+        acknowledged = []
+        for message in kept:
+            try:
+                if packages.PackageResult.read(message).eim_id == self._eim_id:
+                    acknowledged += self._take_package_result(db, device, message)
+            except (ResultRefused, TlvError) as refusal:
+                self._orders.alarm(db, device.eid, str(refusal), message.raw)
         return acknowledged
 
     def _settle_data(
@@ -191,8 +193,7 @@ class Results:
             self._orders.settle(db, order, store.DONE, f"{len(answer.results)} results kept")
             replayed = store.find_order(db, device.eid, store.PACKAGE, None)
             if replayed:
-                text = "replayError, and no result is kept: the eUICC's counter is ahead of this eIM's"
-                self._orders.settle(db, replayed, store.FAILED, text)
+                self._replayed_without_result(db, replayed)
         else:
             try:
                 text, details = answer.teach(device, self._ci)
@@ -202,18 +203,15 @@ class Results:
             else:
                 self._orders.settle(db, order, store.DONE, text, details)
 
-    # Downloads and notifications ----------------------------------------------------------------------------
+    # Downloads ----------------------------------------------------------------------------------------------
 
     def _take_download(self, db: Session, device: Device, message: Tlv) -> list[int]:
         """ProfileDownloadTriggerResult. Its PIR is passed on for sessions of ours only (SGP.32 5.7.4)."""
         order = self._open_order(db, device, _transaction_id(message))
         pending = message.get(esipa.PROFILE_INSTALLATION_RESULT)
         if pending:
-            accepted = self._accept(db, device, pending, order)
-            if accepted.session is None:
-                return []  # a direct download: the IPA itself owes it to the SM-DP+
-            self._forward(db, accepted)
-            return [accepted.notification.sequence]
+            sequence = self._notices.accept(db, pending, device, order)
+            return [] if sequence is None else [sequence]
         error = message[0x30]
         code, answer = error.get(0x80), error.get(0x04)
         if order:
@@ -223,72 +221,6 @@ class Results:
                 db, order, store.FAILED, f"the device gave the download up: {reason}", details
             )
         return []
-
-    def _take_notifications(self, db: Session, device: Device, listed: Tlv | None) -> list[int]:
-        """A list that came along. One that proves nothing stays on the card and does not spoil the others."""
-        acknowledged = []
-        for pending in listed or ():
-            try:
-                accepted = self._accept(db, device, pending)
-            except (ResultRefused, TlvError) as refusal:
-                self._orders.alarm(db, device.eid, str(refusal), pending.raw)
-                continue
-            self._forward(db, accepted)
-            acknowledged.append(accepted.notification.sequence)
-        return acknowledged
-
-    def _accept(
-        self, db: Session, device: Device | None, pending: Tlv, order: Order | None = None
-    ) -> Accepted:
-        """Verify a notification, and settle the download it ends. Raises ResultRefused, TlvError."""
-        notification = Notification.read(pending)
-        installed = notification.installation
-        session = db.get(DownloadSession, installed.transaction_id.hex()) if installed else None
-        if session:
-            order, device = session.order, session.order.device
-        elif device is None and notification.eid:
-            device = db.get(Device, notification.eid)
-        try:
-            notification.verify(self._key_for(device, notification))
-        except (CertificateInvalid, SignatureInvalid) as invalid:
-            raise ResultRefused(
-                device.eid if device else None, f"{notification.text()}: {invalid}"
-            ) from invalid
-        if installed and order and order.sequence != notification.sequence:
-            order.sequence = notification.sequence
-            state = store.DONE if installed.ok else store.FAILED
-            self._orders.settle(db, order, state, installed.text, installed.details)
-        message = notification.raw
-        if device and device.euicc_certificate and device.eum_certificate:
-            message = notification.full(device.euicc_certificate, device.eum_certificate)
-        return Accepted(notification, session, message)
-
-    def _key_for(self, device: Device | None, notification: Notification) -> EllipticCurvePublicKey:
-        """The key a notification must be signed with."""
-        if notification.certificates:
-            eid, key = verify_euicc_chain(*notification.certificates, self._ci)
-            if device and device.eid != eid:
-                raise ResultRefused(
-                    device.eid, f"{notification.text()} of {eid} came in the name of {device.eid}"
-                )
-            return key
-        if device is None or device.euicc_certificate is None:
-            raise ResultRefused(None, f"{notification.text()}: of no session and no eUICC this eIM knows")
-        return packages.public_key_of(device.euicc_certificate)
-
-    def _forward(self, db: Session, accepted: Accepted) -> Forward:
-        """Queue for the SM-DP+ it names; once, however often it is delivered."""
-        digest = hashlib.sha256(accepted.message).hexdigest()
-        forward = db.get(Forward, digest)
-        if forward is None:
-            forward = Forward(
-                digest=digest,
-                address=accepted.notification.address,
-                message=accepted.message,
-                summary=accepted.notification.text(),
-            )
-            db.add(forward)
-        return forward
 
     # Who and what -------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from microipa.errors import MicroipaError
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 MAX_ALARMS = 1000
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
+CANCELLED = "cancelled"
 OPEN = (QUEUED, DELIVERED)
 DATA, PACKAGE, DOWNLOAD = "data", "package", "download"
 
@@ -35,7 +36,7 @@ class StoreBusy(MicroipaError):
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON}
+    type_annotation_map = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON, list[str]: JSON}
 
 
 class Device(Base):
@@ -57,9 +58,14 @@ class Device(Base):
     highest_sequence: Mapped[int] = mapped_column(default=0)
     """seqNumber of the newest accepted eUICC package result (SGP.32 5.14.6)."""
     profiles: Mapped[list[dict[str, Any]] | None]
-    """As of the newest listProfileInfo."""
+    """The newest whole listProfileInfo, and what was done since. Replaced, never changed in place."""
+    profiles_known: Mapped[float | None]
+    """When that list came."""
+    eims: Mapped[list[str] | None]
+    """The same for listEim: eimIds."""
     state_change: Mapped[str | None]
     """Cause of the newest change the IPA notified."""
+    state_changed: Mapped[float | None]
     last_poll: Mapped[float | None]
 
     @property
@@ -149,7 +155,7 @@ class OrderView:
     """An order as people and programs see it.
 
     ``kind``: package, download, or data (asked automatically before the first package). ``state``: queued,
-    delivered, done, failed, expired. ``result`` is words, ``details`` the same JSON-able.
+    delivered, done, failed, expired, cancelled. ``result`` is words, ``details`` the same JSON-able.
     """
 
     id: int
@@ -178,20 +184,22 @@ class OrderView:
             order.transaction_id.hex() if order.transaction_id else None,
             order.deliveries,
             datetime.fromtimestamp(order.created, UTC),
-            _moment(order.delivered),
-            _moment(order.settled),
+            moment(order.delivered),
+            moment(order.settled),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON; times are ISO 8601 in UTC."""
-        return {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in asdict(self).items()
-        }
+        return plain(asdict(self))
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a view for JSON."""
+    return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in fields.items()}
 
 
 class Store:
@@ -259,6 +267,18 @@ def find_order(db: Session, eid: str, kind: str, transaction_id: bytes | None) -
 def order_of_transaction(db: Session, transaction_id: bytes) -> Order | None:
     """The order with this eimTransactionId, whoever names it."""
     return db.scalars(select(Order).where(Order.transaction_id == transaction_id)).first()
+
+
+def has_open_question(db: Session, eid: str) -> bool:
+    """Whether a data request waits for its answer."""
+    asked = select(Order.id).where(Order.eid == eid, Order.kind == DATA, Order.state.in_(OPEN)).limit(1)
+    return db.scalar(asked) is not None
+
+
+def is_booked(db: Session, eid: str, sequence: int) -> bool:
+    """Whether an order was settled by the card's message with this seqNumber."""
+    booked = select(Order.id).where(Order.eid == eid, Order.sequence == sequence).limit(1)
+    return db.scalar(booked) is not None
 
 
 def raise_alarm(db: Session, eid: str | None, text: str, evidence: bytes) -> None:

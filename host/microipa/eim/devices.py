@@ -1,0 +1,144 @@
+"""What an eIM knows of a device: kept true by its results, shown as a view."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from microipa.asn1 import describe
+from microipa.asn1.tlv import parse
+from microipa.eim import answers, store
+from microipa.eim.packages import Operation
+from microipa.eim.store import Alarm, Device, Order
+from microipa.eim.words import Outcome
+from microipa.saip import iccid_from_bytes
+
+Profile = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DeviceView:
+    """A device as people and programs see it; None is what it has not told yet.
+
+    ``profiles`` have iccid and state (enabled, disabled), with a whole list also name, class and more;
+    ``profiles_known`` says when the card last sent one. ``eims`` are eimIds. ``counter`` is the newest
+    package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``certificates`` (euicc,
+    eum) have subject and valid_until. ``state_change`` is the cause of the newest change the IPA notified.
+    """
+
+    eid: str
+    profiles: list[Profile] | None
+    profiles_known: datetime | None
+    eims: list[str] | None
+    association_token: int | None
+    counter: int
+    highest_sequence: int
+    default_smdp_address: str | None
+    ipa_capabilities: dict[str, list[str]]
+    euicc_info2: dict[str, Any] | None
+    certificates: dict[str, dict[str, str]]
+    state_change: str | None
+    state_changed: datetime | None
+    last_poll: datetime | None
+    open_orders: list[int]
+    alarms: list[str]
+
+    @classmethod
+    def of(cls, db: Session, device: Device) -> DeviceView:
+        waiting = select(Order.id).where(Order.eid == device.eid, Order.state.in_(store.OPEN))
+        alarms = select(Alarm.text).where(Alarm.eid == device.eid)
+        capabilities = parse(device.ipa_capabilities) if device.ipa_capabilities else None
+        info = device.euicc_info2
+        return cls(
+            eid=device.eid,
+            profiles=device.profiles,
+            profiles_known=store.moment(device.profiles_known),
+            eims=device.eims,
+            association_token=device.token,
+            counter=device.counter,
+            highest_sequence=device.highest_sequence,
+            default_smdp_address=device.default_smdp,
+            ipa_capabilities=answers.capabilities(capabilities),
+            euicc_info2=describe.describe(info, "EUICCInfo2").json()["value"] if info else None,
+            certificates=_certificates(device),
+            state_change=device.state_change,
+            state_changed=store.moment(device.state_changed),
+            last_poll=store.moment(device.last_poll),
+            open_orders=list(db.scalars(waiting.order_by(Order.id))),
+            alarms=list(db.scalars(alarms.order_by(Alarm.id))),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; moments as ISO 8601."""
+        return store.plain(asdict(self))
+
+
+def _certificates(device: Device) -> dict[str, dict[str, str]]:
+    found = {}
+    for name, der in (("euicc", device.euicc_certificate), ("eum", device.eum_certificate)):
+        if der:
+            certificate = x509.load_der_x509_certificate(der)
+            found[name] = {
+                "subject": certificate.subject.rfc4514_string(),
+                "valid_until": certificate.not_valid_after_utc.isoformat(),
+            }
+    return found
+
+
+def apply(device: Device, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+    """Note what a package changed on the card; ``outcomes`` are in the order of ``operations``.
+
+    After a rollback the profiles are those of the package's own list, and not known without one.
+    """
+    rolled_back = any(outcome.operation == "rollback" for outcome in outcomes)
+    if rolled_back:
+        device.profiles = None
+    for (name, fields), outcome in zip(operations, outcomes, strict=False):
+        if outcome.operation == name and outcome.ok and not (rolled_back and name in ("enable", "disable")):
+            _apply(device, name, fields, outcome.value)
+
+
+def _apply(device: Device, name: str, fields: Mapping[str, Any], value: Any) -> None:
+    match name:
+        case "listProfileInfo":
+            if not fields:  # else it is a part of the list
+                device.profiles, device.profiles_known = value, time.time()
+        case "setDefaultDpAddress":
+            device.default_smdp = fields["defaultDpAddress"]
+        case "listEim":
+            device.eims = value
+        case "addEim" if device.eims is not None:
+            device.eims = [*device.eims, fields["eimId"]]
+        case "deleteEim" if device.eims is not None:
+            device.eims = [eim_id for eim_id in device.eims if eim_id != fields["eimId"]]
+        case _ if device.profiles is not None:
+            iccid = iccid_from_bytes(fields["iccid"]) if "iccid" in fields else None
+            device.profiles = _changed(device.profiles, name, iccid)
+
+
+def _changed(profiles: list[Profile], name: str, iccid: str | None) -> list[Profile]:
+    """The list after a PSMO succeeded on the profile ``iccid``."""
+    match name:
+        case "enable":
+            return [p | {"state": "enabled" if p.get("iccid") == iccid else "disabled"} for p in profiles]
+        case "disable":
+            return [p | {"state": "disabled"} if p.get("iccid") == iccid else p for p in profiles]
+        case "delete":
+            return [p for p in profiles if p.get("iccid") != iccid]
+        case "setFallbackAttribute" | "unsetFallbackAttribute":
+            return [p | {"fallback": iccid is not None and p.get("iccid") == iccid} for p in profiles]
+    return profiles
+
+
+def add_profile(device: Device, iccid: str) -> None:
+    """A profile was installed, which leaves it disabled."""
+    if device.profiles is not None:
+        others = [profile for profile in device.profiles if profile.get("iccid") != iccid]
+        device.profiles = [*others, {"iccid": iccid, "state": "disabled"}]

@@ -1,0 +1,106 @@
+"""Notifications that arrive: verified, booked on the download they end, queued for their SM-DP+."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from sqlalchemy.orm import Session
+
+from microipa.asn1.tlv import Tlv, TlvError
+from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
+from microipa.crypto.ec import SignatureInvalid
+from microipa.eim import devices, packages, store
+from microipa.eim.esipa import ResultRefused
+from microipa.eim.notifications import Notification
+from microipa.eim.orders import Orders
+from microipa.eim.store import Device, DownloadSession, Forward, Order
+
+
+class Notices:
+    """The way in for what cards want SM-DP+ servers to know (SGP.32 5.14.7)."""
+
+    def __init__(self, orders: Orders, ci: x509.Certificate) -> None:
+        self._orders = orders
+        self._ci = ci
+
+    def accept(
+        self, db: Session, pending: Tlv, device: Device | None = None, order: Order | None = None
+    ) -> int | None:
+        """Verify a notification, settle the download it ends, queue it for the SM-DP+ it names.
+
+        ``device`` it came in the name of, ``order`` it came as the result of, when known. Returns its
+        seqNumber, or None when it is not ours to keep: the result of a direct download, which the IPA itself
+        owes to the SM-DP+ (SGP.32 5.7.4). Raises ResultRefused, TlvError.
+        """
+        notification = Notification.read(pending)
+        installed = notification.installation
+        session = db.get(DownloadSession, installed.transaction_id.hex()) if installed else None
+        if session:
+            order, device = session.order, session.order.device
+        elif device is None and notification.eid:
+            device = db.get(Device, notification.eid)
+        self._verify(notification, device)
+        if installed and order:
+            self._book(db, order, notification)
+        if installed and session is None:
+            return None
+        self._queue(db, notification, device)
+        return notification.sequence
+
+    def accept_list(self, db: Session, listed: Tlv | None, device: Device) -> list[int]:
+        """Notifications that came along with something else; the seqNumbers to acknowledge.
+
+        One that proves nothing stays on the card and spoils no other.
+        """
+        acknowledged = []
+        for pending in listed or ():
+            try:
+                sequence = self.accept(db, pending, device)
+            except (ResultRefused, TlvError) as refusal:
+                self._orders.alarm(db, device.eid, str(refusal), pending.raw)
+                continue
+            if sequence is not None:
+                acknowledged.append(sequence)
+        return acknowledged
+
+    def _verify(self, notification: Notification, device: Device | None) -> None:
+        try:
+            notification.verify(self._key_for(notification, device))
+        except (CertificateInvalid, SignatureInvalid) as invalid:
+            eid = device.eid if device else None
+            raise ResultRefused(eid, f"{notification.text()}: {invalid}") from invalid
+
+    def _key_for(self, notification: Notification, device: Device | None) -> EllipticCurvePublicKey:
+        """The key a notification must be signed with."""
+        if notification.certificates:
+            eid, key = verify_euicc_chain(*notification.certificates, self._ci)
+            if device and device.eid != eid:
+                text = f"{notification.text()} of {eid} came in the name of {device.eid}"
+                raise ResultRefused(device.eid, text)
+            return key
+        if device is None or device.euicc_certificate is None:
+            raise ResultRefused(None, f"{notification.text()}: of no session and no eUICC this eIM knows")
+        return packages.public_key_of(device.euicc_certificate)
+
+    def _book(self, db: Session, order: Order, notification: Notification) -> None:
+        """Settle a download by its profile installation result; a repeat changes nothing."""
+        installed = notification.installation
+        if installed is None or store.is_booked(db, order.eid, notification.sequence):
+            return
+        order.sequence = notification.sequence
+        if installed.ok and notification.iccid:
+            devices.add_profile(order.device, notification.iccid)
+        state = store.DONE if installed.ok else store.FAILED
+        self._orders.settle(db, order, state, installed.text, installed.details)
+
+    def _queue(self, db: Session, notification: Notification, device: Device | None) -> None:
+        """For its SM-DP+, which takes the full form; once, however often it is delivered."""
+        message = notification.raw
+        if device and device.euicc_certificate and device.eum_certificate:
+            message = notification.full(device.euicc_certificate, device.eum_certificate)
+        digest = hashlib.sha256(message).hexdigest()
+        if db.get(Forward, digest) is None:
+            text = notification.text()
+            db.add(Forward(digest=digest, address=notification.address, message=message, summary=text))
