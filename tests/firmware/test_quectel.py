@@ -148,13 +148,49 @@ async def test_channels_left_open_by_an_earlier_run_are_closed(micropython: Run)
     assert modem.lines[-4:-1] == [b"AT+CCHC=1", b"AT+CCHC=2", b"AT+CCHC=3"]
 
 
-async def test_a_card_without_the_application_is_named(micropython: Run) -> None:
-    def answer(line: bytes) -> bytes | None:
-        return lines("+CME ERROR: 13") if b"CCH" in line else PREAMBLE.get(line)
+class CsimModem:
+    """A modem that knows +CSIM and no +CCHO; its card answers with these status words."""
 
-    async with PtyModem(answer) as modem:
+    def __init__(self, channel: int = 1, manage: str = "9000", select: str = "610F") -> None:
+        opened = f"{channel:02X}9000" if manage == "9000" else manage
+        self.sws = {"0070000001": opened, "00A4": select, "40A4": select, "01A4": select}
+
+    def answer(self, line: bytes) -> bytes | None:
+        if not line.startswith(b"AT+CSIM"):
+            return lines("ERROR") if b"+CC" in line else PREAMBLE.get(line)
+        apdu = line.split(b'"')[1].decode()
+        response = next((sw for start, sw in self.sws.items() if apdu.startswith(start)), None)
+        response = response or ("6110" if apdu[2:4] == "E2" else "9000")
+        return lines(f'+CSIM: {len(response)},"{response}"', "OK")
+
+
+async def test_a_card_without_the_application_is_named(micropython: Run) -> None:
+    async with PtyModem(CsimModem(select="6A82").answer) as modem:
         out = await run(micropython, modem, "\n    await failing(modem.carrier.open(bytes(16)))\n")
-    assert out[-1] == "ChannelError AT+CCHO: +CME ERROR: 13"
+    assert out[-1] == "ChannelError no such application: card answered 6A82"
+    assert modem.lines[-1] == b'AT+CSIM=8,"00708001"'  # the channel is not left open
+
+
+async def test_27007_8_17_csim_is_the_second_choice_and_carries_the_channel_in_cla(micropython: Run) -> None:
+    csim = CsimModem(channel=4)
+    async with PtyModem(csim.answer) as modem:
+        out = await run(micropython, modem, """
+    await modem.carrier.open(b"\\xa0")
+    print((await modem.carrier.transmit(bytes.fromhex("80E2910003BF2000"))).hex())
+    await modem.carrier.close()
+    await modem.carrier.open(b"\\xa0")
+""")
+    assert out[-1] == "6110"
+    asked = [line for line in modem.lines if b"CSIM" in line or b"CCHO" in line]
+    opening = [b'AT+CSIM=10,"0070000001"', b'AT+CSIM=12,"40A4040001A0"']
+    assert asked == [b'AT+CCHO="A0"', b'AT+CCHO="A0"', *opening, b'AT+CSIM=16,"C0E2910003BF2000"',
+                     b'AT+CSIM=8,"00708004"', *opening]
+
+
+async def test_a_card_that_gives_no_channel_is_named(micropython: Run) -> None:
+    async with PtyModem(CsimModem(manage="6A81").answer) as modem:
+        out = await run(micropython, modem, "\n    await failing(modem.carrier.open(bytes(16)))\n")
+    assert out[-1] == "ChannelError no channel: card answered 6A81"
 
 
 async def test_refresh_waits_for_the_network_of_the_new_profile(micropython: Run) -> None:

@@ -102,7 +102,8 @@ async def test_a_connection_without_a_context_fails_with_561():
 
 @pytest.mark.parametrize(("arguments", "error"), [
     ('1,0,"UDP","echo.example",7,0,0', 563), ('1,1,"UDP","nobody.example",7', 565),
-    ('1,1,"UDP SERVICE","echo.example",7', 555), ('1,1,"TCP","echo.example",8', 566), ('2,1,"UDP","echo.example",7', 561),
+    ('1,1,"UDP SERVICE","echo.example",7', 555), ('1,1,"TCP","echo.example",8', 566),
+    ('2,1,"UDP","echo.example",7', 561),
 ])
 async def test_a_connection_fails_by_number(arguments, error):
     async with bench() as b:

@@ -12,6 +12,7 @@ from ipa.modem import ModemError
 _LINE = const(640)  # +CGLA with 258 bytes in hexadecimal, and room
 _LINES = const(16)
 _CHUNK = const(128)
+_HEAD = const(64)  # of a line on which data follow
 _HEX_SLICE = const(32)
 _TIMEOUT_MS = const(5000)
 _SYNC_MS = const(300)
@@ -20,6 +21,7 @@ _QUIET_MS = const(100)
 _EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
 _WRITE_MS = const(2)
 _ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
+_DONE = (b"SEND OK", b"CLOSE OK", b"SHUT OK")  # in some families with the number of the connection before
 
 
 class AtError(ModemError):
@@ -55,10 +57,13 @@ class At:
         self._heard = ticks_ms()
         self._unsure = False  # a late answer to an abandoned command may still come
         self._pending = False
-        self._prompt = False  # waiting for "> "
+        self.prompt = 0x3E  # ">", with which a modem asks for data
+        self._prompt = False  # waiting for it
         self._prefix = None
         self._lines = None
         self._into = None
+        self._field = 0  # where a line of prefix tells how many
+        self._inline = 0
         self._raw = 0  # bytes still to come that are data and not lines
         self._result = None
 
@@ -80,13 +85,16 @@ class At:
         async with self._lock:
             await self._sync(tries)
 
-    async def command(self, text, prefix=None, timeout_ms=_TIMEOUT_MS, apdu=None, payload=None, into=None):
+    async def command(
+        self, text, prefix=None, timeout_ms=_TIMEOUT_MS, apdu=None, payload=None, into=None, field=0, inline=0
+    ):
         """Send one command and wait for OK. Returns what followed prefix, one bytes a line.
 
         prefix: lines of the answer begin with it; b"" takes every line that is no URC.
         apdu: goes behind text in hexadecimal, with the closing quote (+CGLA).
-        payload: sent as it is once the modem prompts with ">".
-        into: the line of prefix gives a number, and so many raw bytes behind it land in this buffer.
+        payload: sent as it is once the modem prompts.
+        into: a line of prefix has a number in this field, and so many raw bytes land in this buffer: those
+        behind the line or, with inline, those behind the `inline` characters after the number (`,` or `,"`).
         Raises AtError, AtTimeout, AtOverflow.
         """
         async with self._lock:
@@ -94,6 +102,8 @@ class At:
                 await self._sync(_SYNC_TRIES)
             deadline = ticks_add(ticks_ms(), timeout_ms)
             self._begin(prefix, payload is not None, into)
+            self._field = field
+            self._inline = inline
             try:
                 await self._write(text)
                 if apdu is not None:
@@ -205,6 +215,10 @@ class At:
     def _take_line(self, chunk, pos, end):
         newline = chunk.find(b"\n", pos, end)
         stop = end if newline < 0 else newline
+        if self._inline and self._pending:
+            data = self._data_behind(chunk, pos, stop)
+            if data:
+                return data
         count = stop - pos
         if self._n + count > len(self._line):
             if not self._skip:
@@ -227,8 +241,26 @@ class At:
                 self._dispatch(line)
         return newline + 1
 
+    def _data_behind(self, chunk, pos, stop):
+        """Dispatch the head of a line on which data follow: where they begin, 0 when this is no such line."""
+        head = bytes(memoryview(self._line)[: self._n]) + chunk[pos : min(stop, pos + _HEAD)]
+        if not head.startswith(self._prefix):
+            return 0
+        comma = -1
+        for _ in range(self._field + 1):
+            comma = head.find(b",", comma + 1)
+            if comma < 0:
+                return 0
+        begin = comma + self._inline
+        if len(head) < begin:
+            return 0  # its last character is still to come
+        begin += pos - self._n
+        self._n = 0
+        self._dispatch(head[:comma])
+        return begin
+
     def _look_for_prompt(self):
-        if self._prompt and self._n and self._line[0] == 0x3E:  # ">", and no line end after it
+        if self._prompt and self._n and self._line[0] == self.prompt:  # and no line end after it
             self._prompt = False
             self._n = 0
             self._wake.set()
@@ -250,10 +282,10 @@ class At:
 
     def _answer(self, line):
         """True when the line belongs to the pending command."""
-        if line == b"OK" or line == b"SEND OK":
+        if line == b"OK" or line.endswith(_DONE):
             self._result = True
             self._wake.set()
-        elif line.startswith(_ERRORS):
+        elif line.startswith(_ERRORS) or line.endswith(b"SEND FAIL"):
             self._fail("".join([chr(octet) for octet in line]))
         elif self._prefix and line.startswith(self._prefix):
             line = line[len(self._prefix) :].strip()
@@ -271,7 +303,8 @@ class At:
             self._fail(AtOverflow("answer of more than %d lines" % _LINES))
 
     def _expect_raw(self, line):
-        number = line.split(b",")[0]
+        fields = line.split(b",")
+        number = fields[self._field] if self._field < len(fields) else b""
         self._raw = int(number) if number.isdigit() else 0
         if self._raw > len(self._into):
             self._fail(AtOverflow("%d bytes where %d have room" % (self._raw, len(self._into))))

@@ -1,20 +1,19 @@
-"""What modems of all families share (3GPP TS 27.007): registration, clock, identity, APDUs to the card."""
+"""What modems of all families share (3GPP TS 27.007): registration, clock, signal, identity, reset."""
 
 import asyncio
-from binascii import unhexlify
 
 from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, utc, wait_for_ms
 from ipa.modem import ModemError
 from ipa.modem.at import At, AtError, AtTimeout
+from ipa.modem.carrier import Carrier
 
 ATTACH_MS = const(180000)
-_APDU_MS = const(60000)  # the last segment of a profile keeps a card busy for many seconds
 _RADIO_MS = const(20000)  # CFUN
 _REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem drops the network
 _CARD_READY_MS = const(15000)
 _ASK_AGAIN_MS = const(10000)  # a URC can get lost
 _POLL_MS = const(500)
-_LEFT_OPEN = (b"1", b"2", b"3")
+_NO_SIGNAL = const(99)
 _STATES = ("not registered", "registered", "searching", "denied", "unknown", "roaming")
 
 
@@ -26,12 +25,19 @@ class NoCard(ModemError):
     """No card that answers, or a card that wants a PIN."""
 
 
-class ChannelError(ModemError):
-    """The card in the modem gives no logical channel to an application, or the modem garbles its answers."""
-
-
 class Modem:
-    """A family adds `_activate()` and `udp()`. `board` needs modem_power() only."""
+    """A family adds `_activate()`, `udp()` and `tcp()`, and says in data where it differs from the standard.
+
+    `board` needs modem_power() only.
+    """
+
+    setup = (b"AT+CTZU=1",)  # sent at every start; what a firmware does not have is left out
+    reset_command = b"AT+CFUN=1,1"
+    power_down_command = b""
+    imei_command = b"AT+CGSN"
+    ready = b"RDY"  # the line that ends a boot
+    boot_ms = 30000
+    context = None  # number of the context that comes with the attach, when its APN must be set before
 
     def __init__(self, uart, board=None):
         self.at = At(uart)
@@ -41,7 +47,9 @@ class Modem:
         self._state = 0
         self._lost = False  # the network was gone since the last attach, refresh or socket
         self._changed = asyncio.Event()
+        self._booted = asyncio.Event()
         self.at.on(b"+CEREG:", self._on_cereg)
+        self.at.on(self.ready, self._on_ready)
 
     async def start(self):
         """Talk to the modem, after its power key when it does not answer. Raises AtTimeout."""
@@ -59,7 +67,24 @@ class Modem:
         await self.at.command(b"ATE0")
         await self.at.command(b"AT+CMEE=1")
         await self.at.command(b"AT+CEREG=1")
-        await self.try_command(b"AT+CTZU=3")  # the network sets the clock, to local time with its zone
+        for text in self.setup:
+            await self.try_command(text)
+
+    async def reset(self):
+        """Restart the modem, and the card with it; attach is next. Raises AtError, AtTimeout."""
+        self._booted.clear()
+        await self.at.command(self.reset_command, timeout_ms=_RADIO_MS)
+        try:
+            await wait_for_ms(self._booted.wait(), self.boot_ms)
+        except asyncio.TimeoutError:
+            log(INFO, "modem: no word of its restart")
+        self._state = 0
+        await self.start()
+
+    async def power_down(self):
+        """Leave the network and switch off; start() presses the power key. Raises AtError, AtTimeout."""
+        await self.at.command(self.power_down_command, timeout_ms=_RADIO_MS)
+        self._state = 0
 
     async def try_command(self, text):
         """A command that not every firmware has."""
@@ -72,6 +97,8 @@ class Modem:
         """Register and open a data connection. Raises NoRegistration, AtError, AtTimeout."""
         self._apn = apn
         deadline = ticks_add(ticks_ms(), timeout_ms)
+        if self.context is not None:
+            await self._define_context(self.context)
         await self.at.command(b"AT+CFUN=1", timeout_ms=_RADIO_MS)
         await self._register(deadline)
         await self._activate()
@@ -129,10 +156,17 @@ class Modem:
         return utc(2000 + year, month, day, hour, minute, second) - zone * 900
 
     async def imei(self):
-        line = await self._line(b"AT+CGSN", b"")
-        if not line.isdigit():
-            raise ModemError("IMEI is not a number: %s" % line)
-        return line.decode()
+        lines = await self.at.command(self.imei_command, prefix=b"")
+        for line in lines:
+            digits = line.replace(b"+CGSN:", b"").strip().strip(b'"')
+            if digits.isdigit():
+                return digits.decode()
+        raise ModemError("no IMEI in %s" % lines)
+
+    async def signal(self):
+        """Received power in dBm (8.5), None when not known or not detectable."""
+        level = int((await self._line(b"AT+CSQ", b"+CSQ:")).split(b",")[0])
+        return 2 * level - 113 if level < _NO_SIGNAL else None
 
     async def plmn(self):
         """The network we are on as SGP.32 wants it (3GPP TS 24.008 10.5.1.13), None without one."""
@@ -144,6 +178,16 @@ class Modem:
         d = [octet - 0x30 for octet in digits]
         third = d[5] if len(d) == 6 else 0xF
         return bytes((d[1] << 4 | d[0], third << 4 | d[2], d[4] << 4 | d[3]))
+
+    async def _define_context(self, cid):
+        """Set the APN of the context that comes with the attach: it cannot change while the radio is on."""
+        wanted = ('%d,"IP","%s' % (cid, self._apn)).encode()
+        for line in await self.at.command(b"AT+CGDCONT?", prefix=b"+CGDCONT:"):
+            # Some networks add their own domain to it.
+            if line.startswith(wanted) and line[len(wanted) : len(wanted) + 1] in (b'"', b"."):
+                return
+        await self.at.command(b"AT+CFUN=4", timeout_ms=_RADIO_MS)
+        await self.at.command(b'AT+CGDCONT=%s"' % wanted)
 
     async def _line(self, text, prefix):
         lines = await self.at.command(text, prefix=prefix)
@@ -171,6 +215,9 @@ class Modem:
             pass
         self._changed.clear()
 
+    def _on_ready(self, _rest):
+        self._booted.set()
+
     def _on_cereg(self, rest):
         fields = rest.split(b",")
         # The answer to a question begins with the reporting mode; in a URC a quoted area code comes second.
@@ -181,78 +228,3 @@ class Modem:
             log(INFO, "modem:", _STATES[state] if state < len(_STATES) else state)
             self._changed.set()
         self._state = state
-
-
-class Carrier:
-    """APDUs to one application of the card over a logical channel whose number the modem owns (8.45-8.47)."""
-
-    def __init__(self, modem):
-        self._modem = modem
-        self._session = None
-
-    async def open(self, aid):
-        """Open a channel to aid. Returns b"": +CCHO keeps the answer to SELECT to itself.
-
-        Raises ChannelError when the card has no such application or no channel to give.
-        """
-        await self.close()
-        try:
-            self._session = await self._open(aid)
-        except AtError:
-            # Channels that a run before ours left open may be all the card has.
-            for session in _LEFT_OPEN:
-                await self._close(session)
-            try:
-                self._session = await self._open(aid)
-            except AtError as error:
-                raise ChannelError(str(error)) from None
-        return b""
-
-    async def transmit(self, apdu):
-        """One command, one answer with its status word. CLA without channel bits.
-
-        Raises AtError when the modem refuses to carry it, ChannelError when its answer is unreadable.
-        """
-        if self._session is None:
-            raise ChannelError("no channel open")
-        text = b'AT+CGLA=%s,%d,"' % (self._session, 2 * len(apdu))
-        lines = await self._modem.at.command(text, prefix=b"+CGLA:", apdu=apdu, timeout_ms=_APDU_MS)
-        if not lines:
-            raise ChannelError("no answer in +CGLA")
-        line = lines[-1]
-        comma = line.find(b",")
-        digits = memoryview(line)[comma + 1 :]
-        if len(digits) and digits[0] == 0x22:
-            digits = digits[1:-1]
-        try:
-            if int(line[:comma]) != len(digits) or len(digits) < 4:
-                raise ValueError
-            return unhexlify(digits)
-        except ValueError:
-            raise ChannelError("unreadable +CGLA of %d characters" % len(line)) from None
-
-    async def close(self):
-        """Close the channel; none is open afterwards, even when the card lost it before."""
-        session = self._session
-        self._session = None
-        if session is not None:
-            await self._close(session)
-
-    async def reset(self):
-        """Reset the card. The modem has no command for it alone: the network is gone as well."""
-        self._session = None
-        await self._modem.power_cycle_card()
-
-    async def _open(self, aid):
-        lines = await self._modem.at.command(b'AT+CCHO="', prefix=b"", apdu=aid, timeout_ms=_APDU_MS)
-        # An opaque handle, with "+CCHO:" before it or, in some modems, without.
-        session = lines[-1].replace(b"+CCHO:", b"").strip().strip(b'"') if lines else b""
-        if not session:
-            raise ChannelError("no session in +CCHO")
-        return session
-
-    async def _close(self, session):
-        try:
-            await self._modem.at.command(b"AT+CCHC=%s" % session)
-        except AtError:
-            pass  # it was not open any more, which is what we want

@@ -1,0 +1,295 @@
+"""Sockets of a modem: calls that never wait here, AT commands of the family in a task behind them."""
+
+import asyncio
+import io
+from errno import EIO, ENOTCONN
+
+from ipa.compat import ERROR, INFO, const, log, sleep_ms, wait_for_ms
+from ipa.modem import ModemError, SocketError
+from ipa.modem.at import AtError
+from ipa.modem.common import Modem
+
+OPEN_MS = const(150000)
+_PIECE = const(1024)  # of a TCP stream
+_EMSGSIZE = const(90)
+_FLUSH_MS = const(15000)
+_FULL_MS = const(500)  # the modem has no room for more of a TCP stream
+
+
+class SocketModem(Modem):
+    """A family adds what its sockets need, besides `_activate()`:
+
+    `await _open(service, host, port)`: "UDP" or "TCP"; the modem's number of the socket. Raises SocketError.
+    `await _send(number, data)`: how many bytes the modem took, 0 when it has no room now.
+    `await _receive(number, buf)`: how many bytes came, 0 when there is nothing.
+    `await _shut(number)`: close.
+    The three raise AtError when the modem knows no such socket any more.
+    """
+
+    largest = 1460  # bytes in a datagram
+    read_again_ms = 5000  # the line that tells of data can get lost
+
+    def __init__(self, uart, board=None):
+        super().__init__(uart, board)
+        self._sockets = {}
+        self._opened = asyncio.Event()
+        self._outcome = None
+
+    async def udp(self, host, port):
+        """A connected UDP socket: see Datagram. Raises SocketError, AtError, AtTimeout."""
+        return await self._connect("UDP", host, port, Datagram)
+
+    async def tcp(self, host, port):
+        """A connected TCP socket: see Stream. Raises SocketError, AtError, AtTimeout."""
+        return await self._connect("TCP", host, port, Stream)
+
+    async def refresh(self, *args):
+        """As Modem.refresh."""
+        self._fail_all()
+        await super().refresh(*args)
+
+    async def _connect(self, service, host, port, kind):
+        if not all(0x20 < ord(letter) < 0x7F and letter != '"' for letter in host):
+            raise SocketError("not a host name: %r" % host)
+        self._lost = False
+        number = await self._open(service, host, port)
+        socket = self._sockets[number] = kind(self, number)
+        return socket
+
+    def _free(self, numbers):
+        """A number no socket of ours has, for families that let us choose it."""
+        for number in numbers:
+            if number not in self._sockets:
+                return number
+        raise SocketError("all %d sockets are open" % len(numbers))
+
+    async def _ask_open(self, text):
+        """Send a command whose outcome a URC tells by _set_outcome, before its OK or after it."""
+        self._outcome = None
+        self._opened.clear()
+        await self.at.command(text, timeout_ms=OPEN_MS)
+        try:
+            await wait_for_ms(self._opened.wait(), OPEN_MS)
+        except asyncio.TimeoutError:
+            raise SocketError("no outcome of %s" % str(text, "utf-8")) from None
+        return self._outcome
+
+    def _set_outcome(self, outcome):
+        self._outcome = outcome
+        self._opened.set()
+
+    def _on_data(self, number):
+        socket = self._sockets.get(number)
+        if socket is not None:
+            socket.on_data()
+
+    def _on_closed(self, number):
+        socket = self._sockets.get(number)
+        if socket is not None:
+            socket.on_closed()
+
+    def _fail_all(self):
+        for socket in self._sockets.values():
+            socket.fail(ENOTCONN)
+
+
+class _Socket(io.IOBase):
+    """A socket whose calls never wait: one piece each way stands here, the rest stays in the modem.
+
+    readinto(buf) and write(buf) return the length, None when there is nothing or no room now, or -errno,
+    which is what MicroPython's `tls` wants of a stream. A task carries the bytes.
+    """
+
+    def __init__(self, modem, number, room):
+        self._modem = modem
+        self._number = number
+        self._rx = bytearray(room)
+        self._tx = bytearray(room)
+        self._received = 0
+        self._to_send = 0
+        self._more = True  # the modem may hold something
+        self._error = 0
+        self._closing = False
+        self._work = asyncio.Event()  # for the task
+        self._news = asyncio.Event()  # for wait() and flush()
+        asyncio.create_task(self._run())
+
+    def ioctl(self, _request, _arg):
+        return 0
+
+    async def wait(self, timeout_ms):
+        """Until something came, what was written went, or the time is over."""
+        if (self._to_send or not self._received) and not self._error:
+            self._news.clear()
+            try:
+                await wait_for_ms(self._news.wait(), timeout_ms)
+            except asyncio.TimeoutError:
+                pass
+
+    async def flush(self):
+        """Until what was written is with the modem."""
+        while self._to_send and not self._error:
+            self._news.clear()
+            await wait_for_ms(self._news.wait(), _FLUSH_MS)
+
+    def close(self):
+        """The task closes the modem's socket as soon as the modem is free."""
+        self._closing = True
+        self.fail(ENOTCONN)
+
+    def on_data(self):
+        self._more = True
+        self._work.set()
+
+    def on_closed(self):
+        self.fail(ENOTCONN)
+
+    def fail(self, error):
+        self._error = error
+        self._work.set()
+        self._news.set()
+
+    async def _run(self):
+        while not self._closing:
+            self._work.clear()
+            try:
+                if self._to_send and not self._error:
+                    await self._send()
+                elif self._more and not self._received and not self._error:
+                    await self._receive()
+                else:
+                    await wait_for_ms(self._work.wait(), self._modem.read_again_ms)
+            except asyncio.TimeoutError:
+                self._more = True
+            except ModemError as error:
+                log(ERROR, "modem:", error)
+        await self._close()
+
+    async def _receive(self):
+        self._more = False  # before asking: the next URC may come with the answer
+        try:
+            n = await self._modem._receive(self._number, self._rx)
+        except AtError:  # no such socket any more
+            self.fail(ENOTCONN)
+            raise
+        if n:
+            self._received = n
+            self._more = True  # the URC comes again only after an empty answer
+            self._news.set()
+        return n
+
+    async def _close(self):
+        try:
+            await self._modem._shut(self._number)
+        except ModemError as error:
+            log(INFO, "modem:", error)
+        sockets = self._modem._sockets
+        if sockets.get(self._number) is self:
+            del sockets[self._number]
+
+
+class Datagram(_Socket):
+    """UDP: one call, one datagram."""
+
+    def __init__(self, modem, number):
+        super().__init__(modem, number, modem.largest)
+        self.dropped = 0  # datagrams the modem refused to send
+
+    def readinto(self, buf):
+        n = self._received
+        if not n:
+            return -self._error if self._error else None
+        n = min(n, len(buf))
+        memoryview(buf)[:n] = memoryview(self._rx)[:n]
+        self._received = 0
+        self._work.set()
+        return n
+
+    def write(self, buf):
+        n = len(buf)
+        if self._error:
+            return -self._error
+        if n > len(self._tx):
+            return -_EMSGSIZE
+        if self._to_send:
+            return None
+        self._tx[:n] = buf
+        self._to_send = n
+        self._work.set()
+        return n
+
+    async def _send(self):
+        try:
+            if not await self._modem._send(self._number, memoryview(self._tx)[: self._to_send]):
+                self.dropped += 1
+        except AtError:
+            self.dropped += 1
+            self.fail(EIO)
+            raise
+        finally:
+            self._to_send = 0
+            self._news.set()
+
+
+class Stream(_Socket):
+    """TCP: bytes in order or an error; readinto gives 0 once the peer has closed and all was read."""
+
+    def __init__(self, modem, number):
+        super().__init__(modem, number, _PIECE)
+        self._taken = 0  # of what was received
+        self._closed = False  # by the peer; the modem may still hold what came before
+        self._ended = False
+
+    def readinto(self, buf):
+        n = min(self._received - self._taken, len(buf))
+        if not n:
+            if self._ended:
+                return 0
+            return -self._error if self._error else None
+        memoryview(buf)[:n] = memoryview(self._rx)[self._taken : self._taken + n]
+        self._taken += n
+        if self._taken == self._received:
+            self._received = self._taken = 0
+            self._work.set()
+        return n
+
+    def write(self, buf):
+        if self._error:
+            return -self._error
+        if self._to_send:
+            return None
+        n = min(len(buf), _PIECE)
+        self._tx[:n] = memoryview(buf)[:n]
+        self._to_send = n
+        self._work.set()
+        return n
+
+    def on_closed(self):
+        self._closed = True
+        self.on_data()
+
+    async def _send(self):
+        try:
+            n = await self._modem._send(self._number, memoryview(self._tx)[: self._to_send])
+        except ModemError:
+            self.fail(EIO)  # what went out is not known
+            raise
+        if not n:
+            await sleep_ms(_FULL_MS)
+            return  # and try again
+        self._to_send -= n
+        self._tx[: self._to_send] = self._tx[n : n + self._to_send]
+        if not self._to_send:
+            self._news.set()
+
+    async def _receive(self):
+        closed = self._closed  # before asking: nothing comes after that
+        try:
+            n = await super()._receive()
+        except AtError:
+            if not closed:
+                raise
+            n = 0  # some modems forget a socket that the peer has closed
+        if closed and not n:
+            self._ended = True
+            self.fail(ENOTCONN)
