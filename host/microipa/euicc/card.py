@@ -104,7 +104,7 @@ class Euicc:
     def power_on(self) -> bytes:
         """Returns the ATR. Everything volatile is gone, what was committed is there."""
         self._nvm = Nvm.open(self._path)
-        self._nvm.writes_left, self._writes_left = self._writes_left, None
+        self._nvm.writes_left = self._writes_left
         self._uicc = Uicc(Chip(self._nvm))
         atr = _INTERFACE + _HISTORICAL
         check = 0
@@ -113,6 +113,8 @@ class Euicc:
         return b"\x3b" + atr + bytes([check])
 
     def power_off(self) -> None:
+        if self._nvm is not None:
+            self._writes_left = self._nvm.writes_left
         self._uicc = self._nvm = None
 
     def reset(self) -> bytes:
@@ -127,6 +129,7 @@ class Euicc:
         try:
             response = self._uicc.transmit(apdu)
         except PowerCut:
+            self.cut_power_after(None)
             self.power_off()
             raise
         if self._trace:
@@ -138,12 +141,10 @@ class Euicc:
         return [_summary(profile) for profile in Nvm.open(self._path).state.profiles]
 
     def cut_power_after(self, writes: int | None) -> None:
-        """Lose power at the write that follows ``writes`` more; None switches that off. For tests."""
-        self._writes_left = None
+        """Lose power at the write that follows ``writes`` more, resets or not; None switches that off."""
+        self._writes_left = writes
         if self._nvm is not None:
             self._nvm.writes_left = writes
-        else:
-            self._writes_left = writes
 
 
 def _summary(profile: Profile) -> ProfileState:
