@@ -22,8 +22,10 @@ loaded = 0
 
 
 def sample():
-    global peak
+    global loaded, peak
     gc.collect()
+    if not loaded:  # the first command to the card: everything is imported, nothing has begun
+        loaded = gc.mem_alloc()
     peak = max(peak, gc.mem_alloc())
 
 
@@ -48,7 +50,5 @@ def report():
 watch(Channel, "_command")
 watch(Dtls, "send")
 watch(Dtls, "recv")
-gc.collect()
-loaded = gc.mem_alloc()
 if hasattr(sys, "atexit"):
     sys.atexit(report)

@@ -81,6 +81,21 @@ async def first_light(lab: Lab) -> Outcome:
     meter = Meter(lab.trace)
     started = asyncio.get_running_loop().time()
     before = lab.euicc.profiles()
+    iccid = queue_orders(lab)
+    await run_board(lab, meter)
+    seconds = asyncio.get_running_loop().time() - started
+    return Outcome(
+        lab.eid,
+        iccid,
+        before,
+        lab.euicc.profiles(),
+        lab.eim.orders(lab.eid),
+        Bill(lab.link.counters, meter.apdus, meter.heap_peak, seconds),
+    )
+
+
+def queue_orders(lab: Lab) -> str:
+    """Offer a fresh profile and order its download and a switch to it. Returns its ICCID."""
     spec = new_profile("First Light")
     package = build(spec)
     code = lab.offer(package)
@@ -94,16 +109,7 @@ async def first_light(lab: Lab) -> Outcome:
         [("listProfileInfo", {}), ("enable", {"iccid": iccid_to_bytes(spec.iccid), "rollbackFlag": None})],
     )
     step(f"order {switch}: list the profiles and enable the new one, rollback allowed, signed by the eIM")
-    await run_board(lab, meter)
-    seconds = asyncio.get_running_loop().time() - started
-    return Outcome(
-        lab.eid,
-        spec.iccid,
-        before,
-        lab.euicc.profiles(),
-        lab.eim.orders(lab.eid),
-        Bill(lab.link.counters, meter.apdus, meter.heap_peak, seconds),
-    )
+    return spec.iccid
 
 
 async def run_board(lab: Lab, meter: Meter) -> None:
