@@ -1,5 +1,9 @@
 """Boot: board -> modem -> agent. Copy this into your product and put your coroutines beside the agent."""
 
+import gc
+
+gc.threshold(2048)  # while modules load, so that they lie without holes between them
+
 import asyncio
 
 from board import Board
@@ -22,6 +26,7 @@ async def application(tick_ms):
 
 
 async def main():
+    gc.threshold(16384)
     settings = config.load("ipa.json")
     compat.log_level = settings["log_level"]
     board = Board()

@@ -134,11 +134,9 @@ class Agent:
         configuration = await self._es10.find_eim()
         if configuration is None:
             path = self._settings["eim_file"]
-            try:
-                with open(path, "rb") as file:
-                    initial = file.read(_LARGEST_CONFIGURATION)
-            except OSError:
-                raise EimUnknown("the card knows no eIM and there is no {}".format(path)) from None
+            initial = _read(path)
+            if initial is None:
+                raise EimUnknown("the card knows no eIM and there is no {}".format(path))
             await self._es10.add_initial_eim(initial)
             log(INFO, "card: eIM added from", path)
             configuration = await self._es10.find_eim()
@@ -207,6 +205,16 @@ class Agent:
                     log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")
         except CardError as error:
             log(DEBUG, "card:", error)  # only a line in the log
+
+
+def _read(path):
+    """The content of a file, None where there is none."""
+    try:
+        size = min(os.stat(path)[6], _LARGEST_CONFIGURATION)
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError:
+        return None
 
 
 def _sequence(body):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from microipa import paths
+from microipa.board.bytecode import bytecode
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
@@ -53,8 +54,10 @@ class VirtualBoard:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.folder / "ipa", ignore_errors=True)
-        shutil.copytree(paths.firmware() / "ipa", self.folder / "ipa",
-                        ignore=shutil.ignore_patterns("__pycache__"))
+        for name, code in bytecode(paths.firmware()).items():
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(code)
         shutil.copy(paths.firmware() / "main.py", self.folder)
         shutil.copy(paths.boards() / "virtual" / "board.py", self.folder)
         (self.folder / "ipa.json").write_text(json.dumps(config, indent=1))
