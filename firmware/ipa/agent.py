@@ -180,6 +180,10 @@ class Agent:
             log(INFO, "poll: DTLS with", eim.host)
             esipa = Esipa(Coap(dtls))
             session = Session(self._eid, eim.eim_id, self._es10, esipa, self._device_info, self._journal)
+            if self._settings["download"] == "direct":
+                session.tcp = self._modem.tcp
+                session.roots_file = self._settings["roots_file"]
+                session.trust = eim.trust
             clean = await notify.deliver(session)
             self._journal.set(switch=None)
             for number in range(self._settings["packages_per_poll"]):

@@ -13,6 +13,8 @@ DEFAULTS = {
     "stop_when_idle": False,  # end once the eIM has nothing more and nothing waits on the card (lab)
     "segment": 255,  # bytes in a STORE DATA block; learnt downwards when the modem refuses
     "eim_file": "eim.der",  # EimConfigurationData for AddInitialEim, used while the card knows no eIM
+    "download": "indirect",  # through the eIM; "direct": from the SM-DP+ itself where a trigger names one
+    "roots_file": "roots.der",  # trusted for SM-DP+ servers besides the card's CI: DER, one behind the other
     "journal_file": "ipa.journal",
     "log_level": 2,
     "app_tick_ms": 0,  # 0: main.py runs no application
@@ -30,6 +32,7 @@ _LARGEST = {
     "app_tick_ms": 1000,
 }
 _SMALLEST = {"segment": 32, "log_level": 0, "app_tick_ms": 0}  # every other number: 1
+_CHOICES = {"download": ("indirect", "direct")}
 
 
 class ConfigError(Exception):
@@ -65,3 +68,5 @@ def _check(path, key, value):
         raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, bounds))
     if kind is str and not value:
         raise ConfigError("{}: {} is empty".format(path, key))
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, ", ".join(_CHOICES[key])))

@@ -29,6 +29,7 @@ EID = "89049032123451234512345678901235"
 BOOTSTRAP_OPERATOR = "00101"  # the test network of 3GPP
 OPERATOR = "99970"  # MCC 999 is for networks that never leave a house
 COAPS_PORT = 5684
+HTTPS_PORT = 443
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class Lab(LabFolder):
         self.admit_subscribers()
         smdpp_port = await self._running.enter_async_context(self.smdpp.serve())
         self.es9_routes[self.pki.smdpp_address] = ("127.0.0.1", smdpp_port)
+        self.network.route(self.pki.smdpp_address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
         eim_port = await self._running.enter_async_context(self.eim.serve())
         self.network.route(self.pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", eim_port))
         self.eim.add_device(EID)

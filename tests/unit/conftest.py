@@ -1,5 +1,7 @@
-"""Fixtures of the card's tests: a powered card, and the eIM and SM-DP+ it talks to."""
+"""Fixtures: a powered card with the eIM and SM-DP+ it talks to, an eIM with its devices, the command line."""
 
+from cli_runner import microipa
+from eim_ipa import desk, enrolled, events, ipa
 from euicc_peer import dp, eim, pki, terminal
 
-__all__ = ["dp", "eim", "pki", "terminal"]
+__all__ = ["desk", "dp", "eim", "enrolled", "events", "ipa", "microipa", "pki", "terminal"]

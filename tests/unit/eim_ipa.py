@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from euicc_peer import EID, Terminal
+import pytest
+from euicc_peer import EID, Terminal, make_card
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
+from microipa.eim import Eim, OrderView
+from microipa.trace import Event, Trace
 from test_smdpp_card import store_data_chains
+
+OTHER_EID = "89049032000000000000000000000163"
 
 NO_PACKAGE, EID_NOT_FOUND, INVALID_EID, MISSING_EID, UNDEFINED = 1, 2, 3, 4, 127
 DEVICE_INFO = tlv(0x80, b"\x35\x29\x06\x11") + tlv(0xA1)
@@ -155,3 +160,43 @@ class Ipa:
         result = self.load(await self.bound_package(authenticated))
         await self.notify(result)
         self.remove([parse(result)[0xBF27][0xBF2F][0x80].value[0]])
+
+
+# What the tests of the eIM share
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    """The trace of ``desk``."""
+    return []
+
+
+@pytest.fixture
+def desk(pki, tmp_path, events) -> Eim:
+    """The eIM under test; it manages one device."""
+    trace = Trace()
+    trace.listen(events.append)
+    desk = Eim(pki, tmp_path, es9_routes={}, trace=trace)
+    desk.add_device(EID)
+    return desk
+
+
+@pytest.fixture
+def enrolled(pki, tmp_path, desk) -> Terminal:
+    """A card that obeys ``desk``."""
+    terminal = Terminal(make_card(tmp_path, pki)).start()
+    terminal.es10(tlv(0xBF57, tlv(0xA0, desk.configuration())))
+    return terminal
+
+
+@pytest.fixture
+def ipa(desk, enrolled) -> Ipa:
+    return Ipa(desk.handle, enrolled)
+
+
+def order(desk: Eim, number: int) -> OrderView:
+    return next(view for view in desk.orders() if view.id == number)
+
+
+def alarms(events: list[Event]) -> list[str]:
+    return [event.fields["text"] for event in events if (event.part, event.kind) == ("eim", "alarm")]

@@ -6,68 +6,25 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from eim_ipa import EID_NOT_FOUND, INVALID_EID, MISSING_EID, NO_PACKAGE, Ipa, Refusal
+from eim_ipa import EID_NOT_FOUND, INVALID_EID, MISSING_EID, NO_PACKAGE, OTHER_EID, Ipa, Refusal, order
 from euicc_peer import EID, Terminal, make_card, spec
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import integer, parse, tlv
 from microipa.crypto import ec
-from microipa.crypto.pki import Pki
 from microipa.eim import Eim, UnknownDevice
 from microipa.eim.packages import PackageInvalid
 from microipa.eim.words import ActivationCodeInvalid
-from microipa.trace import Trace
 
-OTHER_EID = "89049032000000000000000000000163"
 LIST = [("listProfileInfo", {})]
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory) -> Pki:
-    return Pki.open(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def eim(pki, tmp_path, events) -> Eim:
-    trace = Trace()
-    trace.listen(events.append)
-    eim = Eim(pki, tmp_path, es9_routes={}, trace=trace)
-    eim.add_device(EID)
-    return eim
-
-
-@pytest.fixture
-def card(pki, tmp_path, eim) -> Terminal:
-    """A card that obeys ``eim``."""
-    terminal = Terminal(make_card(tmp_path, pki)).start()
-    terminal.es10(tlv(0xBF57, tlv(0xA0, eim.configuration())))
-    return terminal
-
-
-@pytest.fixture
-def ipa(eim, card) -> Ipa:
-    return Ipa(eim.handle, card)
-
-
-def order(eim: Eim, number: int):
-    return next(view for view in eim.orders() if view.id == number)
-
-
-def alarms(events) -> list[str]:
-    return [event.fields["text"] for event in events if (event.part, event.kind) == ("eim", "alarm")]
 
 
 # What a device is given -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trust", ["ca", "certificate", "pin"])
-def test_2_11_1_the_configuration_is_taken_by_a_card_and_names_the_anchor(pki, eim, tmp_path, trust):
+def test_2_11_1_the_configuration_is_taken_by_a_card_and_names_the_anchor(pki, desk, tmp_path, trust):
     terminal = Terminal(make_card(tmp_path, pki)).start()
-    answer = parse(terminal.es10(tlv(0xBF57, tlv(0xA0, eim.configuration(trust)))))
+    answer = parse(terminal.es10(tlv(0xBF57, tlv(0xA0, desk.configuration(trust)))))
     assert answer[0xA0][0x84].value == b"\x01"  # the token the card allocated
     kept = parse(terminal.es10("BF5500"))[0xA0][0x30]
     tls = pki.eim_tls
@@ -82,37 +39,37 @@ async def test_5_14_5_without_orders_there_is_no_package(ipa):
     assert refusal.value.code == NO_PACKAGE
 
 
-async def test_5_14_5_a_foreign_device_gets_eid_not_found(eim, card):
+async def test_5_14_5_a_foreign_device_gets_eid_not_found(desk, enrolled):
     with pytest.raises(Refusal) as refusal:
-        await Ipa(eim.handle, card, OTHER_EID).get()
+        await Ipa(desk.handle, enrolled, OTHER_EID).get()
     assert refusal.value.code == EID_NOT_FOUND
 
 
 @pytest.mark.parametrize("poll", ["bf4f00", "bf4f028000"], ids=["empty", "a state change alone"])
-async def test_5_14_5_a_poll_without_eid_gets_missing_eid(eim, poll):
-    assert await eim.handle(bytes.fromhex(poll)) == tlv(0xBF4F, integer(0x02, MISSING_EID))
+async def test_5_14_5_a_poll_without_eid_gets_missing_eid(desk, poll):
+    assert await desk.handle(bytes.fromhex(poll)) == tlv(0xBF4F, integer(0x02, MISSING_EID))
 
 
 @pytest.mark.parametrize("eid", ["8904", "8a" * 16, "89" * 17], ids=["short", "letters", "long"])
-async def test_5_14_5_an_eid_that_is_none_gets_invalid_eid(eim, eid):
-    answer = await eim.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(eid))))
+async def test_5_14_5_an_eid_that_is_none_gets_invalid_eid(desk, eid):
+    answer = await desk.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(eid))))
     assert answer == tlv(0xBF4F, integer(0x02, INVALID_EID))
 
 
-async def test_before_the_first_package_the_eim_learns_who_the_card_is(eim, ipa):
-    eim.order_package(EID, LIST)
+async def test_before_the_first_package_the_eim_learns_who_the_card_is(desk, ipa):
+    desk.order_package(EID, LIST)
     request = await ipa.get()
     assert request.tag == 0xBF52
     assert request[0x5C].value == bytes.fromhex("81BF228384A5A6A8A9")
     assert await ipa.provide(ipa.about(request)) == []
-    asked = next(view for view in eim.orders() if view.kind == "data")
+    asked = next(view for view in desk.orders() if view.kind == "data")
     assert (asked.state, asked.result) == ("done", "certificates verified, association token 1")
     assert asked.details["ipaFeatures"] == ["indirectRspServerCommunication"]
     assert (await ipa.get()).tag == 0xBF51
 
 
-async def test_2_11_1_1_packages_are_signed_over_the_data_and_the_association_token(eim, ipa, pki):
-    eim.order_package(EID, [("disable", {"iccid": spec(1).iccid})])
+async def test_2_11_1_1_packages_are_signed_over_the_data_and_the_association_token(desk, ipa, pki):
+    desk.order_package(EID, [("disable", {"iccid": spec(1).iccid})])
     await ipa.introduce()
     package = await ipa.get()
     signed = package[0x30]
@@ -125,31 +82,31 @@ async def test_2_11_1_1_packages_are_signed_over_the_data_and_the_association_to
     assert decoded["euiccPackage"][1][0][0] == "disable"
 
 
-async def test_orders_are_delivered_first_in_first_out_one_at_a_time(eim, ipa):
-    first, second = eim.order_package(EID, LIST), eim.order_package(EID, [("getRAT", {})])
+async def test_orders_are_delivered_first_in_first_out_one_at_a_time(desk, ipa):
+    first, second = desk.order_package(EID, LIST), desk.order_package(EID, [("getRAT", {})])
     await ipa.introduce()
     await ipa.carry_out(await ipa.get())
-    assert (order(eim, first).state, order(eim, second).state) == ("done", "queued")
+    assert [order(desk, number).state for number in (first, second)] == ["done", "queued"]
     await ipa.carry_out(await ipa.get())
-    assert (order(eim, second).state, order(eim, second).result) == ("done", "getRAT: 1 rules")
+    assert (order(desk, second).state, order(desk, second).result) == ("done", "getRAT: 1 rules")
     with pytest.raises(Refusal):
         await ipa.get()
 
 
-async def test_an_unanswered_package_is_repeated_byte_by_byte_also_after_a_restart(eim, ipa, pki, tmp_path):
-    number = eim.order_package(EID, LIST)
+async def test_an_unanswered_package_is_repeated_byte_by_byte_also_after_a_restart(desk, ipa, pki, tmp_path):
+    number = desk.order_package(EID, LIST)
     await ipa.introduce()
     first = await ipa.get()
     assert (await ipa.get()).raw == first.raw
     restarted = Eim(pki, tmp_path, es9_routes={})
     assert (await Ipa(restarted.handle, ipa.card).get()).raw == first.raw
-    assert order(eim, number).deliveries == 3
-    assert order(eim, number).state == "delivered"
+    assert order(desk, number).deliveries == 3
+    assert order(desk, number).state == "delivered"
 
 
-async def test_each_package_has_the_next_counter_and_a_transaction_of_its_own(eim, ipa):
+async def test_each_package_has_the_next_counter_and_a_transaction_of_its_own(desk, ipa):
     for _ in range(3):
-        eim.order_package(EID, LIST)
+        desk.order_package(EID, LIST)
     await ipa.introduce()
     seen = []
     for _ in range(3):
@@ -160,26 +117,26 @@ async def test_each_package_has_the_next_counter_and_a_transaction_of_its_own(ei
     assert len({transaction for _, transaction in seen}) == 3
 
 
-async def test_orders_of_two_devices_do_not_wait_for_each_other(eim, card):
-    eim.add_device(OTHER_EID)
-    eim.order_download(OTHER_EID, "LPA:1$smdpp.example$A")
-    assert (await Ipa(eim.handle, card, OTHER_EID).get()).tag == 0xBF52
+async def test_orders_of_two_devices_do_not_wait_for_each_other(desk, enrolled):
+    desk.add_device(OTHER_EID)
+    desk.order_download(OTHER_EID, "LPA:1$smdpp.example$A")
+    assert (await Ipa(desk.handle, enrolled, OTHER_EID).get()).tag == 0xBF52
     with pytest.raises(Refusal) as refusal:
-        await Ipa(eim.handle, card).get()
+        await Ipa(desk.handle, enrolled).get()
     assert refusal.value.code == NO_PACKAGE
 
 
-async def test_an_order_that_nobody_fetched_in_time_expires(eim, ipa):
-    late = eim.order_package(EID, LIST, expires=datetime.now(UTC) - timedelta(seconds=1))
-    good = eim.order_package(EID, LIST, expires=datetime.now(UTC) + timedelta(hours=1))
+async def test_an_order_that_nobody_fetched_in_time_expires(desk, ipa):
+    late = desk.order_package(EID, LIST, expires=datetime.now(UTC) - timedelta(seconds=1))
+    good = desk.order_package(EID, LIST, expires=datetime.now(UTC) + timedelta(hours=1))
     await ipa.introduce()
     await ipa.carry_out(await ipa.get())
-    assert (order(eim, late).state, order(eim, late).result) == ("expired", "the device did not poll in time")
-    assert order(eim, good).state == "done"
+    assert [order(desk, number).state for number in (late, good)] == ["expired", "done"]
+    assert order(desk, late).result == "the device did not poll in time"
 
 
-async def test_an_order_under_way_does_not_expire_for_the_card_may_have_executed_it(eim, ipa, monkeypatch):
-    eim.order_package(EID, LIST, expires=datetime.now(UTC) + timedelta(hours=1))
+async def test_an_order_under_way_does_not_expire_for_the_card_may_have_executed_it(desk, ipa, monkeypatch):
+    desk.order_package(EID, LIST, expires=datetime.now(UTC) + timedelta(hours=1))
     await ipa.introduce()
     package = await ipa.get()
     two_hours_later = time.time() + 7200
@@ -190,24 +147,24 @@ async def test_an_order_under_way_does_not_expire_for_the_card_may_have_executed
 # Orders as people give them ---------------------------------------------------------------------------------
 
 
-def test_an_order_for_an_unknown_device_tells_how_to_add_it(eim):
+def test_an_order_for_an_unknown_device_tells_how_to_add_it(desk):
     with pytest.raises(UnknownDevice, match="add_device"):
-        eim.order_download(OTHER_EID, "LPA:1$smdpp.example$A")
+        desk.order_download(OTHER_EID, "LPA:1$smdpp.example$A")
     with pytest.raises(UnknownDevice, match=OTHER_EID):
-        eim.order_package(OTHER_EID, LIST)
-    assert eim.orders() == []
+        desk.order_package(OTHER_EID, LIST)
+    assert desk.orders() == []
 
 
 @pytest.mark.parametrize("eid", ["", "8904", "x" * 32, "٣" * 32], ids=["empty", "short", "letters", "arabic"])
-def test_only_an_eid_becomes_a_device(eim, eid):
+def test_only_an_eid_becomes_a_device(desk, eid):
     with pytest.raises(UnknownDevice, match="32 digits"):
-        eim.add_device(eid)
+        desk.add_device(eid)
 
 
-def test_adding_a_device_again_keeps_what_is_known(eim):
-    number = eim.order_package(EID, LIST)
-    eim.add_device(EID)
-    assert order(eim, number).state == "queued"
+def test_adding_a_device_again_keeps_what_is_known(desk):
+    number = desk.order_package(EID, LIST)
+    desk.add_device(EID)
+    assert order(desk, number).state == "queued"
 
 
 @pytest.mark.parametrize(
@@ -215,39 +172,39 @@ def test_adding_a_device_again_keeps_what_is_known(eim):
     [[], [("enable", {"iccid": spec(1).iccid}), ("listEim", {})], [("format", {})]],
     ids=["nothing", "PSMO and eCO", "unknown"],
 )
-def test_a_package_is_either_psmos_or_ecos_that_exist(eim, operations):
+def test_a_package_is_either_psmos_or_ecos_that_exist(desk, operations):
     with pytest.raises(PackageInvalid):
-        eim.order_package(EID, operations)
+        desk.order_package(EID, operations)
 
 
 @pytest.mark.parametrize("code", ["", "LPA:1$x", "LPA:2$smdpp$A", "1$$A", "LPA:1$" + "s" * 300 + "$A"])
-def test_4_1_only_an_activation_code_becomes_a_download(eim, code):
+def test_4_1_only_an_activation_code_becomes_a_download(desk, code):
     with pytest.raises(ActivationCodeInvalid):
-        eim.order_download(EID, code)
+        desk.order_download(EID, code)
 
 
-def test_another_process_on_the_same_folder_sees_and_gives_orders(eim, pki, tmp_path):
+def test_another_process_on_the_same_folder_sees_and_gives_orders(desk, pki, tmp_path):
     beside = Eim(pki, tmp_path, es9_routes={})
     number = beside.order_package(EID, LIST)
-    assert [view.id for view in eim.orders(EID)] == [number]
-    assert eim.orders(OTHER_EID) == []
+    assert [view.id for view in desk.orders(EID)] == [number]
+    assert desk.orders(OTHER_EID) == []
 
 
-def test_an_order_is_told_as_json(eim):
-    eim.order_download(EID, "LPA:1$smdpp.example$ABC")
-    (view,) = eim.orders()
+def test_an_order_is_told_as_json(desk):
+    desk.order_download(EID, "LPA:1$smdpp.example$ABC")
+    (view,) = desk.orders()
     told = view.to_dict()
     assert told["summary"] == "download ABC from smdpp.example"
     assert (told["kind"], told["state"], told["eid"]) == ("download", "queued", EID)
     assert datetime.fromisoformat(told["created"]) == view.created
 
 
-def test_the_database_is_readable_by_its_owner_alone(eim, tmp_path):
+def test_the_database_is_readable_by_its_owner_alone(desk, tmp_path):
     assert (tmp_path / "eim.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_trace_tells_each_step_of_an_order(eim, events):
-    number = eim.order_package(EID, LIST)
+def test_the_trace_tells_each_step_of_an_order(desk, events):
+    number = desk.order_package(EID, LIST)
     (event,) = [event for event in events if event.kind == "order"]
     assert event.fields["order"] == number
     assert event.fields["state"] == "queued"

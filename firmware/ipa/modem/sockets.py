@@ -4,16 +4,14 @@ import asyncio
 import io
 from errno import EIO, ENOTCONN
 
-from ipa.compat import ERROR, INFO, const, log, sleep_ms, wait_for_ms
+from ipa.compat import ERROR, INFO, const, log, wait_for_ms
 from ipa.modem import ModemError, SocketError
 from ipa.modem.at import AtError
 from ipa.modem.common import Modem
 
 OPEN_MS = const(150000)
-_PIECE = const(1024)  # of a TCP stream
 _EMSGSIZE = const(90)
 _FLUSH_MS = const(15000)
-_FULL_MS = const(500)  # the modem has no room for more of a TCP stream
 
 
 class SocketModem(Modem):
@@ -40,7 +38,9 @@ class SocketModem(Modem):
         return await self._connect("UDP", host, port, Datagram)
 
     async def tcp(self, host, port):
-        """A connected TCP socket: see Stream. Raises SocketError, AtError, AtTimeout."""
+        """A connected TCP socket: see stream.Stream. Raises SocketError, AtError, AtTimeout."""
+        from ipa.modem.stream import Stream  # only some need it
+
         return await self._connect("TCP", host, port, Stream)
 
     async def refresh(self, *args):
@@ -93,7 +93,7 @@ class SocketModem(Modem):
             socket.fail(ENOTCONN)
 
 
-class _Socket(io.IOBase):
+class Socket(io.IOBase):
     """A socket whose calls never wait: one piece each way stands here, the rest stays in the modem.
 
     readinto(buf) and write(buf) return the length, None when there is nothing or no room now, or -errno,
@@ -188,7 +188,7 @@ class _Socket(io.IOBase):
             del sockets[self._number]
 
 
-class Datagram(_Socket):
+class Datagram(Socket):
     """UDP: one call, one datagram."""
 
     def __init__(self, modem, number):
@@ -229,67 +229,3 @@ class Datagram(_Socket):
         finally:
             self._to_send = 0
             self._news.set()
-
-
-class Stream(_Socket):
-    """TCP: bytes in order or an error; readinto gives 0 once the peer has closed and all was read."""
-
-    def __init__(self, modem, number):
-        super().__init__(modem, number, _PIECE)
-        self._taken = 0  # of what was received
-        self._closed = False  # by the peer; the modem may still hold what came before
-        self._ended = False
-
-    def readinto(self, buf):
-        n = min(self._received - self._taken, len(buf))
-        if not n:
-            if self._ended:
-                return 0
-            return -self._error if self._error else None
-        memoryview(buf)[:n] = memoryview(self._rx)[self._taken : self._taken + n]
-        self._taken += n
-        if self._taken == self._received:
-            self._received = self._taken = 0
-            self._work.set()
-        return n
-
-    def write(self, buf):
-        if self._error:
-            return -self._error
-        if self._to_send:
-            return None
-        n = min(len(buf), _PIECE)
-        self._tx[:n] = memoryview(buf)[:n]
-        self._to_send = n
-        self._work.set()
-        return n
-
-    def on_closed(self):
-        self._closed = True
-        self.on_data()
-
-    async def _send(self):
-        try:
-            n = await self._modem._send(self._number, memoryview(self._tx)[: self._to_send])
-        except ModemError:
-            self.fail(EIO)  # what went out is not known
-            raise
-        if not n:
-            await sleep_ms(_FULL_MS)
-            return  # and try again
-        self._to_send -= n
-        self._tx[: self._to_send] = self._tx[n : n + self._to_send]
-        if not self._to_send:
-            self._news.set()
-
-    async def _receive(self):
-        closed = self._closed  # before asking: nothing comes after that
-        try:
-            n = await super()._receive()
-        except AtError:
-            if not closed:
-                raise
-            n = 0  # some modems forget a socket that the peer has closed
-        if closed and not n:
-            self._ended = True
-            self.fail(ENOTCONN)

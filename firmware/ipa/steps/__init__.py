@@ -9,6 +9,11 @@ _DEVICE_CAPABILITIES = b"\x85\x03\x0e\x00\x00"
 class Session:
     """One conversation with one eIM: the card on one side, the wire on the other."""
 
+    # For downloads without the eIM, where this device does them:
+    tcp = None  # `async (host, port) -> stream`
+    roots_file = ""  # certificates under which SM-DP+ servers are trusted, DER, one behind the other
+    trust = ("pin", b"")  # in the eIM's own server, as Trust takes it
+
     def __init__(self, eid, eim_id, es10, esipa, device_info, journal):
         self.eid = eid
         self.eim_id = eim_id

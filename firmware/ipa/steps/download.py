@@ -8,7 +8,7 @@ from ipa import tlv
 from ipa.card.bpp import Loader
 from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
-from ipa.net import Refused, ServerError
+from ipa.net import NetError, Refused, ServerError
 from ipa.net.esipa import PROFILE_DOWNLOAD_TRIGGER
 from ipa.steps import InvalidPackage, digits, notify
 
@@ -24,6 +24,7 @@ _LOAD_BPP_EXECUTION_ERROR = const(5)
 _UNDEFINED_REASON = const(127)
 
 # ProfileDownloadErrorReason
+_ECALL_ACTIVE = const(104)
 _UNDEFINED_ERROR = const(127)
 
 _MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts it off
@@ -32,12 +33,16 @@ _LOG_EVERY = const(2048)
 
 
 class DownloadFailed(Exception):
-    """`cancel`: the CancelSessionReason, for where there is a session. `response`: what the card said."""
+    """`cancel`: the CancelSessionReason, for where there is a session. `response`: what the card said.
 
-    def __init__(self, reason, cancel=None, response=b""):
+    `code`: the ProfileDownloadErrorReason for the eIM.
+    """
+
+    def __init__(self, reason, cancel=None, response=b"", code=_UNDEFINED_ERROR):
         super().__init__(reason)
         self.cancel = cancel
         self.response = bytes(response)
+        self.code = code
 
 
 def parse_trigger(body):
@@ -56,7 +61,10 @@ def parse_trigger(body):
 
 
 def parse_activation_code(value, transaction=None):
-    """`LPA:1$address$matchingId...` (SGP.22 4.1) -> (address, matchingId). Raises InvalidPackage."""
+    """`LPA:1$address$matchingId$oid...` (SGP.22 4.1) -> (address, matchingId, oid or "").
+
+    Raises InvalidPackage.
+    """
     try:
         text = str(value, "utf-8")
     except UnicodeError:
@@ -64,33 +72,46 @@ def parse_activation_code(value, transaction=None):
     fields = (text[4:] if text.startswith("LPA:") else text).split("$")
     if fields[0] != "1" or not 3 <= len(fields) <= 5 or not fields[1] or len(text) > 255:
         raise InvalidPackage("a bad activation code", transaction)
-    return fields[1], fields[2]
+    return fields[1], fields[2], fields[3] if len(fields) > 3 else ""
 
 
 async def run(session, body):
     """Carry out one trigger. Raises InvalidPackage, and what the network or the modem raise."""
     transaction, kind, value = parse_trigger(body)
-    source = parse_activation_code(value, transaction) if kind == _ACTIVATION_CODE else (None, None)
-    download = _Download(session, transaction)
+    source = (None, None, "")
+    if kind == _ACTIVATION_CODE:
+        source = parse_activation_code(value, transaction)
+    download = _download(session, transaction, kind)
     try:
         download.begin()
         if kind == _CONTACT_SMDS:
             raise DownloadFailed("this assistant asks no SM-DS")
         if kind == _CONTACT_DEFAULT_SMDP:
-            source = (await download.default_address(), None)
+            source = (await download.default_address(), None, "")
         log(INFO, "download: trigger for", source[0] or "the SM-DP+ that the eIM knows")
         result = await download.steps(*source)
-    except (DownloadFailed, CardError, ServerError, tlv.TlvError) as error:
-        log(ERROR, "download:", error)
+    except DownloadFailed as error:
         await download.give_up(error)
+    except (CardError, ServerError, tlv.TlvError) as error:
+        await download.give_up(DownloadFailed(str(error)))
     else:
-        await deliver(session, result)
+        await download.deliver(result)
+    finally:
+        download.close()
     session.journal.set(download=None, attempts=None)
 
 
-async def deliver(session, result):
-    """Step 11: the ProfileInstallationResult to the eIM, then off the card."""
-    seq_number = tlv.integer(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x80))
+def _download(session, transaction, kind):
+    """With the SM-DP+ itself where this device may and the trigger says with which one, else by the eIM."""
+    if session.tcp is None or kind is None:
+        return Download(session, transaction)
+    from ipa.steps.direct import DirectDownload  # needs more heap, which others have for themselves
+
+    return DirectDownload(session, transaction)
+
+
+def installed(result):
+    """Log what a ProfileInstallationResult says. Returns its seqNumber."""
     outcome = tlv.find(result, 0xBF37, 0xBF27, 0xA2)
     failed = tlv.find(outcome, 0xA1)
     if failed is None:
@@ -98,51 +119,62 @@ async def deliver(session, result):
     else:
         command, reason = tlv.find(failed, 0x80), tlv.find(failed, 0x81)
         log(ERROR, "download: the card refused with", tlv.integer(reason), "at command", tlv.integer(command))
-    await session.esipa.handle_notification(result)
-    await session.es10.remove_notification(seq_number)
-    log(INFO, "download: result", seq_number, "delivered, removed from the card")
+    return tlv.integer(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x80))
 
 
-class _Download:
+class Download:
+    """The steps of 3.2.3.2, in which `server` speaks for the SM-DP+: the eIM."""
+
     def __init__(self, session, transaction):
-        self._session = session
-        self._transaction = transaction  # the eIM's
-        self._transaction_id = None  # the SM-DP+'s, as soon as the card has a session under it
+        self.session = session
+        self.server = session.esipa
+        self.transaction = transaction  # the eIM's
+        self.transaction_id = None  # the SM-DP+'s, as soon as the card has a session under it
+        self._loading = False
         self._shown = 0
 
     def begin(self):
         """Note that it begins, so that a download which kills the board every time comes to an end."""
-        journal = self._session.journal
-        name = "" if self._transaction is None else self._transaction.hex()
+        journal = self.session.journal
+        name = "" if self.transaction is None else self.transaction.hex()
         attempts = journal.get("attempts", 0) + 1 if journal.get("download") == name else 1
         if attempts > _MOST_ATTEMPTS:
             raise DownloadFailed("cut off {} times, given up".format(_MOST_ATTEMPTS))
         journal.set(download=name, attempts=attempts)
 
     async def default_address(self):
-        address = tlv.find(await self._session.es10.get_euicc_configured_data(), 0xBF3C, 0x80)
+        address = tlv.find(await self.session.es10.get_euicc_configured_data(), 0xBF3C, 0x80)
         if not address:
             raise DownloadFailed("the card has no default SM-DP+ address")
         return str(address, "utf-8")
 
-    async def steps(self, address, matching_id):
-        """Steps 2 to 9. Returns the ProfileInstallationResult, valid until the next card command."""
+    async def steps(self, address, matching_id, oid):
+        """Steps 2 to 9. Returns the ProfileInstallationResult, valid until the next card command.
+
+        What the trigger does not tell is None or "". That the SM-DP+ has this OID is for the eIM to check.
+        """
         response = await self._authenticate_server(address, matching_id)
-        response = await self._prepare_download(response)
-        reader, length = await self._session.esipa.get_bound_profile_package(self._transaction_id, response)
+        return await self.load(await self._prepare_download(response))
+
+    async def load(self, response):
+        """Step 9: the package that was bound for the card's BF21 flows into the card."""
+        reader, length = await self.server.get_bound_profile_package(self.transaction_id, response)
         log(INFO, "download: a package of {} kB flows into the card".format((length + 1023) // 1024))
-        return await Loader(self._session.es10.channel, reader, reader.head, length, self._progress).load()
+        self._loading = True
+        return await Loader(self.session.es10.channel, reader, reader.head, length, self._progress).load()
 
     async def _authenticate_server(self, address, matching_id):
         """Steps 2 to 6: returns the card's BF38."""
-        es10 = self._session.es10
+        es10 = self.session.es10
         challenge = await es10.get_euicc_challenge()
-        fields = await self._session.esipa.initiate_authentication(
-            challenge, address, await es10.get_euicc_info_1(), self._transaction
+        fields = await self.server.initiate_authentication(
+            challenge, address, await es10.get_euicc_info_1(), self.transaction
         )
         found = _by_tag(fields, 0x80, 0x5F37, 0x04, 0x0C, 0xA2)
         signed, certificate = _sequences(fields)
-        _check_server(signed, found[0x80], challenge, address)
+        if found[0x80] is not None and found[0x80] != tlv.find_raw(signed, 0x30, 0x80):
+            raise DownloadFailed("the signed transactionId is another one")
+        self.check_server(signed, certificate, challenge, address)
         if found[0xA2] is not None:  # the eIM made ctxParams1
             context = tlv.find(found[0xA2], 0xA2)
         else:
@@ -152,23 +184,35 @@ class _Download:
         response = await es10.authenticate_server(
             signed, _needed(found, 0x5F37), _needed(found, 0x04), certificate, context
         )
-        if tlv.find(response, 0xBF38, 0xA1) is not None:
-            raise DownloadFailed("the card does not accept the SM-DP+", response=response)
-        self._transaction_id = bytes(tlv.find(signed, 0x30, 0x80))
+        error = tlv.find(response, 0xBF38, 0xA1, 0x02)
+        if error is not None:
+            code = _ECALL_ACTIVE if tlv.integer(error) == _ECALL_ACTIVE else _UNDEFINED_ERROR
+            raise DownloadFailed("the card does not accept the SM-DP+", response=response, code=code)
+        self.transaction_id = bytes(tlv.find(signed, 0x30, 0x80))
         log(INFO, "download: the card has authenticated the SM-DP+")
         return response
+
+    def check_server(self, signed, certificate, challenge, address):
+        """What the assistant can see of serverSigned1 itself; the signature is the card's to verify."""
+        if tlv.find(signed, 0x30, 0x80) is None:
+            raise DownloadFailed("the SM-DP+ signed no transactionId")
+        if tlv.find(signed, 0x30, 0x81) != challenge:
+            raise DownloadFailed("the SM-DP+ signed another challenge")
+        server = tlv.find(signed, 0x30, 0x83)
+        if address is not None and (server is None or str(server, "utf-8").lower() != address.lower()):
+            raise DownloadFailed("the SM-DP+ signed another address")
 
     def _context(self, matching_id):
         """CtxParams1 (SGP.22 5.7.13): matchingId and deviceInfo."""
         matching = tlv.encode(0x80, matching_id.encode()) if matching_id else b""
-        return tlv.encode(0xA0, matching, tlv.encode(0xA1, self._session.device_info))
+        return tlv.encode(0xA0, matching, tlv.encode(0xA1, self.session.device_info))
 
     async def _prepare_download(self, response):
         """Steps 7 and 8: returns the card's BF21."""
         try:
-            fields = await self._session.esipa.authenticate_client(self._transaction_id, response)
+            fields = await self.server.authenticate_client(self.transaction_id, response)
         except Refused:
-            self._transaction_id = None  # the SM-DP+ has ended the session
+            self.transaction_id = None  # the SM-DP+ has ended the session
             raise
         metadata = tlv.find(fields, 0xBF25)
         if metadata is not None:  # otherwise the eIM has verified it
@@ -178,7 +222,7 @@ class _Download:
         confirmation = tlv.find(signed, 0x30, 0x01)
         if confirmation and confirmation[0] and found[0x04] is None:
             raise DownloadFailed("the SM-DP+ wants a confirmation code", _UNDEFINED_REASON)
-        response = await self._session.es10.prepare_download(
+        response = await self.session.es10.prepare_download(
             signed, _needed(found, 0x5F37), found[0x04] or b"", certificate
         )
         if tlv.find(response, 0xBF21, 0xA1) is not None:
@@ -190,22 +234,38 @@ class _Download:
             self._shown = done
             log(INFO, "download: {:.1f} of {:.1f} kB on the card".format(done / 1024, total / 1024))
 
-    async def give_up(self, error):
+    async def deliver(self, result):
+        """Step 11: the ProfileInstallationResult to the eIM, then off the card."""
+        seq_number = installed(result)
+        await self.session.esipa.handle_notification(result)
+        await self.session.es10.remove_notification(seq_number)
+        log(INFO, "download: result", seq_number, "delivered, removed from the card")
+
+    async def give_up(self, failure):
         """End the session on both sides where there is one, and report to the eIM."""
-        session = self._session
-        if self._transaction_id is not None:
-            reason = getattr(error, "cancel", None) or _LOAD_BPP_EXECUTION_ERROR
+        log(ERROR, "download:", failure)
+        if self.transaction_id is not None:
+            reason = failure.cancel
+            if reason is None:
+                reason = _LOAD_BPP_EXECUTION_ERROR if self._loading else _UNDEFINED_REASON
             try:
-                response = await session.es10.cancel_session(self._transaction_id, reason)
-                await session.esipa.cancel_session(self._transaction_id, tlv.find(response, 0xBF41))
+                response = await self.session.es10.cancel_session(self.transaction_id, reason)
+                await self.server.cancel_session(self.transaction_id, tlv.find(response, 0xBF41))
                 log(INFO, "download: session cancelled with reason", reason)
-            except (CardError, ServerError) as refused:
-                log(ERROR, "download:", refused)  # the report below reaches the eIM all the same
-        echo = b"" if self._transaction is None else tlv.encode(0x82, self._transaction)
-        response = getattr(error, "response", b"")
-        said = tlv.encode(0x04, response) if response else b""
-        failure = tlv.encode(0x30, tlv.encode_integer(0x80, _UNDEFINED_ERROR), said)
-        await notify.provide(session, tlv.encode(PROFILE_DOWNLOAD_TRIGGER, echo, failure))
+            except (CardError, ServerError, NetError) as error:
+                log(ERROR, "download:", error)  # the report below matters more
+        said = tlv.encode(0x04, failure.response) if failure.response else b""
+        result = tlv.encode(0x30, tlv.encode_integer(0x80, failure.code), said)
+        await report(self.session, self.transaction, result)
+
+    def close(self):
+        """Nothing is open but the association with the eIM, which goes on."""
+
+
+async def report(session, transaction, result):
+    """ProfileDownloadTriggerResult; what the eIM acknowledges goes off the card."""
+    echo = b"" if transaction is None else tlv.encode(0x82, transaction)
+    await notify.provide(session, tlv.encode(PROFILE_DOWNLOAD_TRIGGER, echo, result))
 
 
 def _by_tag(fields, *tags):
@@ -215,7 +275,7 @@ def _by_tag(fields, *tags):
 
 def _needed(found, tag):
     if found[tag] is None:
-        raise DownloadFailed("{:X} is missing in the answer of the eIM".format(tag), _UNDEFINED_REASON)
+        raise DownloadFailed("{:X} is missing in an answer".format(tag), _UNDEFINED_REASON)
     return found[tag]
 
 
@@ -223,20 +283,8 @@ def _sequences(fields):
     """The two SEQUENCEs of an answer: what the SM-DP+ signed and its certificate."""
     both = [raw for tag, _, raw in tlv.items(fields) if tag == 0x30]
     if len(both) != 2:
-        raise DownloadFailed("signed data or certificate missing in the answer of the eIM", _UNDEFINED_REASON)
+        raise DownloadFailed("signed data or certificate missing in an answer", _UNDEFINED_REASON)
     return both
-
-
-def _check_server(signed, transaction_id, challenge, address):
-    """What the assistant can see of serverSigned1 itself; the signature is the card's to verify."""
-    told = tlv.find(signed, 0x30, 0x80)
-    if told is None or (transaction_id is not None and tlv.find(transaction_id, 0x80) != told):
-        raise DownloadFailed("the signed transactionId is another one")
-    if tlv.find(signed, 0x30, 0x81) != challenge:
-        raise DownloadFailed("the SM-DP+ signed another challenge")
-    server = tlv.find(signed, 0x30, 0x83)
-    if address is not None and (server is None or str(server, "utf-8").lower() != address.lower()):
-        raise DownloadFailed("the SM-DP+ signed another address")
 
 
 def _check_metadata(metadata):

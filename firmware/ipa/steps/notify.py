@@ -60,6 +60,8 @@ async def _notifications(session):
         if pending is None:
             continue
         try:
+            if await _is_direct(session, pending):
+                continue
             await session.esipa.handle_notification(pending)
         except EsipaRefused as error:
             log(ERROR, "notify: notification", seq_number, "stays on the card:", error)
@@ -68,3 +70,12 @@ async def _notifications(session):
         await session.es10.remove_notification(seq_number)
         log(INFO, "notify: notification", seq_number, "delivered, removed from the card")
     return all_taken
+
+
+async def _is_direct(session, pending):
+    """Was it the result of a download without the eIM? Then it is looked after here."""
+    if session.tcp is None or session.journal.get("direct") is None:
+        return False
+    from ipa.steps import direct  # needs more heap, which others have for themselves
+
+    return await direct.take_over(session, pending)

@@ -66,6 +66,7 @@ _FIELDS = (
 
 # indirectRspServerCommunication; ipaRetrieveCoaps (BIT STRINGs of two bits)
 _CAPABILITIES = b"\x80\x02\x06\x40\x81\x02\x06\x40"
+_CAPABILITIES_DIRECT = b"\x80\x02\x06\xc0\x81\x02\x06\x40"  # and directRspServerCommunication
 
 
 async def execute(session, package):
@@ -244,7 +245,9 @@ class _Data:
             return tlv.find_raw(await es10.get_certs(tlv.find(self._request, 0x04)), 0xBF56, 0xA0, tag)
         if tag == _EIM_TRANSACTION_ID:
             return _field_as(tag, self._request, 0x83)
-        return tlv.encode(tag, _CAPABILITIES if tag == _IPA_CAPABILITIES else self._session.device_info)
+        if tag == _IPA_CAPABILITIES:
+            return tlv.encode(tag, _CAPABILITIES if self._session.tcp is None else _CAPABILITIES_DIRECT)
+        return tlv.encode(tag, self._session.device_info)
 
     def _results(self, results):
         wanted = tlv.find(self._request, 0xA2, 0x80)

@@ -11,8 +11,15 @@ from microipa.asn1.tlv import tag_bytes
 _CLASSES = {"UNIVERSAL": 0x00, "APPLICATION": 0x40, "CONTEXT": 0x80, "PRIVATE": 0xC0}
 _CONSTRUCTED = 0x20
 _UNIVERSAL = {
-    "BOOLEAN": 0x01, "INTEGER": 0x02, "BIT STRING": 0x03, "OCTET STRING": 0x04, "NULL": 0x05,
-    "OBJECT IDENTIFIER": 0x06, "UTF8String": 0x0C, "SEQUENCE": 0x30, "SEQUENCE OF": 0x30,
+    "BOOLEAN": 0x01,
+    "INTEGER": 0x02,
+    "BIT STRING": 0x03,
+    "OCTET STRING": 0x04,
+    "NULL": 0x05,
+    "OBJECT IDENTIFIER": 0x06,
+    "UTF8String": 0x0C,
+    "SEQUENCE": 0x30,
+    "SEQUENCE OF": 0x30,
 }
 # Types the modules take as ANY although their tag is known.
 _TAG_OF_ANY = {"Certificate": 0x30}
@@ -114,7 +121,11 @@ class Kinds:
         elif base == "ANY":
             accepts = frozenset({_TAG_OF_ANY[name]}) if name in _TAG_OF_ANY else None
         return Kind(
-            base, name, tags, accepts, _names(text),
+            base,
+            name,
+            tags,
+            accepts,
+            _names(text),
             limits=_range(text["restricted-to"]) if "restricted-to" in text else None,
             members=members,
             element=self._kind(text["element"], module, "") if "element" in text else None,

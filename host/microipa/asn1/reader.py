@@ -91,7 +91,7 @@ def _inside(tag: int, tlv: Tlv, path: str) -> Tlv:
         raise SchemaError(f"{path}: expected {tag:02X}, found {tlv.tag:02X}", tlv.offset)
     children = tlv.children()
     if len(children) != 1:
-        where = children[1].offset if children else tlv.offset + tlv.header
+        where = children[1].offset if children else tlv.contents
         raise SchemaError(f"{path}: {tag:02X} must hold one element, not {len(children)}", where)
     return children[0]
 
@@ -170,7 +170,7 @@ def _missing(member: Member, path: str, stranger: Tlv | None, end: int) -> Schem
 
 def _check_size(kind: Kind, size: int, unit: str, tlv: Tlv, path: str) -> None:
     if reason := size_error(kind, size, unit):
-        raise SchemaError(f"{path}: {reason}", tlv.offset)
+        raise SchemaError(f"{path}: {reason}", tlv.contents)
 
 
 def size_error(kind: Kind, size: int, unit: str) -> str | None:
@@ -196,22 +196,22 @@ def limits_error(kind: Kind, number: int) -> str | None:
 
 def _integer(kind: Kind, tlv: Tlv, path: str) -> int:
     if not tlv.value:
-        raise SchemaError(f"{path}: INTEGER without contents", tlv.offset)
+        raise SchemaError(f"{path}: INTEGER without contents", tlv.contents)
     number = int.from_bytes(tlv.value, "big", signed=True)
     if reason := limits_error(kind, number):
-        raise SchemaError(f"{path}: {reason}", tlv.offset)
+        raise SchemaError(f"{path}: {reason}", tlv.contents)
     return number
 
 
 def _boolean(kind: Kind, tlv: Tlv, path: str) -> bool:
     if len(tlv.value) != 1:
-        raise SchemaError(f"{path}: BOOLEAN of {len(tlv.value)} octets", tlv.offset)
+        raise SchemaError(f"{path}: BOOLEAN of {len(tlv.value)} octets", tlv.contents)
     return tlv.value != b"\0"
 
 
 def _null(kind: Kind, tlv: Tlv, path: str) -> None:
     if tlv.value:
-        raise SchemaError(f"{path}: NULL with contents", tlv.offset)
+        raise SchemaError(f"{path}: NULL with contents", tlv.contents)
 
 
 def _octets(kind: Kind, tlv: Tlv, path: str) -> bytes:
@@ -222,10 +222,12 @@ def _octets(kind: Kind, tlv: Tlv, path: str) -> bytes:
 def _bits(kind: Kind, tlv: Tlv, path: str) -> tuple[bytes, int]:
     """The octets and how many bits of them count; any number of trailing zero bits is taken as it comes."""
     if not tlv.value:
-        raise SchemaError(f"{path}: BIT STRING without contents", tlv.offset)
+        raise SchemaError(f"{path}: BIT STRING without contents", tlv.contents)
     unused, octets = tlv.value[0], tlv.value[1:]
     if unused > 7 or unused > 8 * len(octets):
-        raise SchemaError(f"{path}: BIT STRING of {len(octets)} octets with {unused} unused bits", tlv.offset)
+        raise SchemaError(
+            f"{path}: BIT STRING of {len(octets)} octets with {unused} unused bits", tlv.contents
+        )
     return octets, 8 * len(octets) - unused
 
 
@@ -233,7 +235,7 @@ def _text(kind: Kind, tlv: Tlv, path: str) -> str:
     try:
         text = tlv.value.decode()
     except UnicodeDecodeError as error:
-        raise SchemaError(f"{path}: not UTF-8", tlv.offset + tlv.header + error.start) from None
+        raise SchemaError(f"{path}: not UTF-8", tlv.contents + error.start) from None
     _check_size(kind, len(text), "characters", tlv, path)
     return text
 
@@ -241,7 +243,7 @@ def _text(kind: Kind, tlv: Tlv, path: str) -> str:
 def _oid(kind: Kind, tlv: Tlv, path: str) -> str:
     """Dotted form (X.690 8.19). The first subidentifier holds two arcs, the second of which may exceed 39."""
     if not tlv.value or tlv.value[-1] & 0x80:
-        raise SchemaError(f"{path}: OBJECT IDENTIFIER without an end", tlv.offset)
+        raise SchemaError(f"{path}: OBJECT IDENTIFIER without an end", tlv.contents)
     numbers, number = [], 0
     for octet in tlv.value:
         number = number << 7 | octet & 0x7F

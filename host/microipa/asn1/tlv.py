@@ -33,9 +33,14 @@ class Tlv:
     def value(self) -> bytes:
         return self.raw[self.header :]
 
+    @property
+    def contents(self) -> int:
+        """Where ``value`` begins in the outermost input."""
+        return self.offset + self.header
+
     def children(self) -> list[Tlv]:
         """The TLVs inside. Raises TlvError when the value is not a sequence of TLVs."""
-        return parse_all(self.value, self.offset + self.header)
+        return parse_all(self.value, self.contents)
 
     def get(self, tag: int) -> Tlv | None:
         """The first child with this tag, None without one."""

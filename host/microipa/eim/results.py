@@ -98,14 +98,16 @@ class Results:
     def _settle_package(
         self, db: Session, device: Device, order: Order, result: packages.PackageResult
     ) -> None:
-        """A new result for ``order``, or another one: after a rollback the card signs again."""
+        """The result of ``order``, or a newer one: after a rollback the card signs again.
+
+        An older one is a replay (SGP.32 5.14.6). The first is none, even when another order's overtook it.
+        """
         assert result.sequence is not None
-        if result.sequence <= device.highest_sequence:
-            raise ResultRefused(
-                device.eid,
-                f"replay: result {result.sequence} for order {order.id}, {device.highest_sequence} was seen",
-            )
-        device.highest_sequence = order.sequence = result.sequence
+        if order.sequence is not None and result.sequence < order.sequence:
+            text = f"replay: result {result.sequence} for order {order.id}, which has result {order.sequence}"
+            raise ResultRefused(device.eid, text)
+        order.sequence = result.sequence
+        device.highest_sequence = max(device.highest_sequence, result.sequence)
         devices.apply(device, packages.operations(order.content), result.outcomes)
         state = store.DONE if result.ok else store.FAILED
         self._orders.settle(db, order, state, result.text(), result.details())
@@ -147,11 +149,14 @@ class Results:
         Refused each time it was delivered, the package cannot have been executed: our counter is behind the
         card's. Otherwise its result is lost, and only a person can say whether to order it again.
         """
-        if order.refusals >= order.deliveries and order.refusals <= MAX_REFUSALS:
+        if order.refusals < order.deliveries:
+            text = "replayError, and the eUICC keeps no result: whether it executed the package is not known"
+            self._orders.settle(db, order, store.FAILED, text)
+        elif order.refusals <= MAX_REFUSALS:
             self._orders.catch_up(order)
-            return
-        text = "replayError, and the eUICC keeps no result: whether it executed the package is not known"
-        self._orders.settle(db, order, store.FAILED, text)
+        else:
+            text = f"replayError: the eUICC has seen higher counters than {order.counter}"
+            self._orders.settle(db, order, store.FAILED, text)
 
     # IPA eUICC data -----------------------------------------------------------------------------------------
 

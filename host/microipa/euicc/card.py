@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -53,6 +54,7 @@ class Euicc:
         self._trace = trace
         self._writes_left: int | None = None
         self._nvm: Nvm | None = None  # with power only
+        self._chip: Chip | None = None
         self._uicc: Uicc | None = None
         self.eid = Nvm.open(path).state.eid
 
@@ -66,12 +68,16 @@ class Euicc:
         eum_der: bytes,
         ci: x509.Certificate,
         bootstrap: bytes,
+        kind: Literal["iot", "consumer", "m2m"] = "iot",
+        ipae: bool = False,
         trace: Trace | None = None,
     ) -> Euicc:
         """Make a card with one enabled profile, as it leaves the factory.
 
-        ``bootstrap`` is a profile package. Raises NvmError when the file is there, SaipError,
-        CertificateInvalid, EidMismatch.
+        ``bootstrap`` is a profile package, ``kind`` the world it is made for: SGP.32, SGP.22 or SGP.02. An
+        IoT card with ``ipae`` has an IPA of its own, in charge until the device announces one.
+
+        Raises NvmError when the file is there, SaipError, CertificateInvalid, EidMismatch.
         """
         certified, _ = verify_euicc_chain(credential.der, eum_der, ci)
         if certified != eid:
@@ -84,6 +90,8 @@ class Euicc:
             nvm,
             State(
                 eid=eid,
+                kind=kind,
+                ipae=ipae,
                 private_key=credential.private_key.private_bytes(
                     Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
                 ),
@@ -105,7 +113,8 @@ class Euicc:
         """Returns the ATR. Everything volatile is gone, what was committed is there."""
         self._nvm = Nvm.open(self._path)
         self._nvm.writes_left = self._writes_left
-        self._uicc = Uicc(Chip(self._nvm))
+        self._chip = Chip(self._nvm)
+        self._uicc = Uicc(self._chip)
         atr = _INTERFACE + _HISTORICAL
         check = 0
         for byte in atr:
@@ -115,7 +124,7 @@ class Euicc:
     def power_off(self) -> None:
         if self._nvm is not None:
             self._writes_left = self._nvm.writes_left
-        self._uicc = self._nvm = None
+        self._uicc = self._chip = self._nvm = None
 
     def reset(self) -> bytes:
         """Warm reset. Returns the ATR."""
@@ -135,6 +144,16 @@ class Euicc:
         if self._trace:
             self._trace.record("card", "apdu", command=apdu, response=response)
         return response
+
+    def proactive(self, command: bytes) -> None:
+        """Let an applet of the enabled profile ask the terminal something: a whole TLV D0 (TS 102 223).
+
+        It is announced by 91xx; until the terminal has answered, the card cannot switch profiles (catBusy).
+        Raises CardOff.
+        """
+        if self._chip is None:
+            raise CardOff("the card has no power: power_on() first")
+        self._chip.proactive, self._chip.cat_busy = command, True
 
     def profiles(self) -> list[ProfileState]:
         """What is on the card, read from its memory, with power or without."""

@@ -55,7 +55,9 @@ class Chip:
         self.ci_key = ci_key
         self.ci_key_id = subject_key_identifier(ci)
         self.terminal_profile = b""
-        self.ipad_announced = False  # by TERMINAL CAPABILITY
+        self.ipae_active = nvm.state.ipae  # until TERMINAL CAPABILITY announces an IPAd (SGP.32 clause 3.8)
+        self.proactive = b""  # an applet's command that waits for FETCH
+        self.cat_busy = False  # until the terminal has answered it
         self.end_session()
 
     def end_session(self) -> None:
@@ -97,6 +99,11 @@ def number(found: Tlv) -> int:
 def text(found: Tlv) -> str:
     """The UTF8String that ``found`` holds. Raises UnicodeDecodeError, which is a ValueError."""
     return found.value.decode("utf-8")
+
+
+def is_oid(value: bytes) -> bool:
+    """Whether these are the content octets of an OBJECT IDENTIFIER: its last arc is whole."""
+    return bool(value) and not value[-1] & 0x80
 
 
 def oid_value(dotted: str) -> bytes:

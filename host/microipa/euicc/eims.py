@@ -80,9 +80,9 @@ def update(chip: Chip, configuration: Tlv) -> None:
     eim.fields = _join({item.tag: item for item in parse_all(eim.fields)} | fields)
 
 
-def delete(chip: Chip, eim_id: str) -> int:
-    """Returns the result of eCO deleteEim."""
-    eim = chip.state.eim(eim_id)
+def delete(chip: Chip, operation: Tlv) -> int:
+    """Returns the result of eCO deleteEim. Raises EimRefused."""
+    eim = chip.state.eim(_eim_id(_fields(operation)))
     if eim is None:
         return NOT_FOUND
     chip.state.eims.remove(eim)

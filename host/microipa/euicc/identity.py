@@ -14,9 +14,11 @@ UICC_CAPABILITY = bytes([0, 0x48, 0x80, 0x00, 0x01])  # USIM, Milenage, test alg
 RSP_CAPABILITY = bytes([4, 0x90])  # additionalProfile, testProfileSupport
 SAS_NUMBER = "microipa-lab"
 FREE_RAM = 65_536
+MAX_ADDRESS = 255  # bytes of an SM-DP+ address that there is room for
 
 INVALID_CI_KEY_ID = 1
 PARAMETERS_NOT_AVAILABLE = 1
+UNDEFINED = 127
 
 
 def subject(certificate: bytes) -> bytes:
@@ -39,7 +41,7 @@ def info_1(chip: Chip, command: Tlv) -> bytes:
 
 
 def info_2(chip: Chip, command: Tlv | None = None) -> bytes:
-    """EUICCInfo2 with the IoT fields of SGP.32."""
+    """EUICCInfo2, on an IoT card with the fields of SGP.32."""
     keys = tlv(0x04, chip.ci_key_id)
     resource = (
         integer(0x81, len(chip.state.profiles))
@@ -58,9 +60,14 @@ def info_2(chip: Chip, command: Tlv | None = None) -> bytes:
         tlv(0xAA, keys),
         tlv(0x04, PP_VERSION),
         tlv(0x0C, SAS_NUMBER.encode()),
-        integer(0x90, 0),  # ipaMode: ipad
-        tlv(0xB4, tlv(0xA0, tlv(0x04, SGP32_VERSION)), tlv(0x81), tlv(0x82)),  # ecall, fallback supported
+        _iot_info(chip) if chip.state.kind == "iot" else b"",
     )
+
+
+def _iot_info(chip: Chip) -> bytes:
+    """ipaMode (0 IPAd, 1 IPAe) and iotSpecificInfo: version, ecallSupported, fallbackSupported."""
+    mode = integer(0x90, int(chip.ipae_active))
+    return mode + tlv(0xB4, tlv(0xA0, tlv(0x04, SGP32_VERSION)), tlv(0x81), tlv(0x82))
 
 
 def get_certs(chip: Chip, command: Tlv) -> bytes:
@@ -83,9 +90,15 @@ def configured_data(chip: Chip, command: Tlv) -> bytes:
 
 
 def set_default_dp(chip: Chip, command: Tlv) -> bytes:
-    """ES10b.SetDefaultDpAddress and the PSMO of the same form; an empty address removes the default."""
-    chip.state.default_dp = text(command[0x80]) or None
-    return tlv(0xBF65, integer(0x80, 0))
+    """SetDefaultDpAddress: BF65 of ES10b and the PSMO, BF3F of SGP.22. An empty address removes it."""
+    address = command[0x80]
+    try:
+        if len(address.value) > MAX_ADDRESS:
+            raise ValueError("no SM-DP+ has such a name")
+        chip.state.default_dp = text(address) or None
+    except ValueError:
+        return tlv(command.tag, integer(0x80, UNDEFINED))
+    return tlv(command.tag, integer(0x80, 0))
 
 
 def rules() -> bytes:

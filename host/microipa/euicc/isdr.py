@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from microipa.asn1.tlv import TlvError, parse, tlv
-from microipa.euicc import connectivity, eims, identity, notifications, packages, profiles, session
+from microipa.euicc import (
+    connectivity,
+    consumer,
+    eims,
+    identity,
+    memory_reset,
+    notifications,
+    packages,
+    profiles,
+    session,
+)
 from microipa.euicc.chip import Chip, Handler
 from microipa.euicc.install import PACKAGE, PIECES, Loader
-from microipa.euicc.status import CONDITIONS, NOT_FOUND, WRONG_DATA, WRONG_P1_P2, StatusWord
+from microipa.euicc.status import (
+    CONDITIONS,
+    NOT_FOUND,
+    SECURITY_STATUS,
+    WRONG_DATA,
+    WRONG_P1_P2,
+    StatusWord,
+)
 
 AID = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
 MORE_BLOCKS, LAST_BLOCK = 0x11, 0x91
 
-COMMANDS: dict[int, Handler] = {
+IOT: dict[int, Handler] = {
     **identity.COMMANDS,
     **profiles.COMMANDS,
     **notifications.COMMANDS,
@@ -19,7 +36,13 @@ COMMANDS: dict[int, Handler] = {
     **session.COMMANDS,
     **packages.COMMANDS,
     **connectivity.COMMANDS,
+    **memory_reset.COMMANDS,
 }
+# An M2M card (SGP.02) takes commands for its ISD-R over the air from an SM-SR, none at its contacts.
+FUNCTIONS: dict[str, dict[int, Handler]] = {"iot": IOT, "consumer": consumer.COMMANDS, "m2m": {}}
+GET_PROFILES_INFO = 0xBF2D
+# What an IPAd may still ask while the IPA inside the card is in charge.
+READING = {0xBF20, 0xBF22, GET_PROFILES_INFO, 0xBF3C, 0xBF3E, 0xBF42, 0xBF43, 0xBF55, 0xBF56}
 
 
 class Isdr:
@@ -32,19 +55,22 @@ class Isdr:
         self._loader: Loader | None = None
 
     def fci(self) -> bytes:
-        """The answer to SELECT, with the templates of SGP.22 (E0) and SGP.32 (E1)."""
-        enabled = self._chip.state.enabled() is not None
-        configuration = b"\x06\x40" if enabled else b"\x00"  # bit 0 ipaeSupported, bit 1 enabledProfile
-        return tlv(
-            0x6F,
-            tlv(0x84, AID),
-            tlv(0xA5, tlv(0x9F65, b"\xff")),
-            tlv(0xE0, tlv(0x82, identity.SVN)),
-            tlv(0xE1, tlv(0x80, configuration)),
-        )
+        """The answer to SELECT: templates tell SGP.22 (E0) and SGP.32 (E0 and E1), SGP.02 has none."""
+        kind = self._chip.state.kind
+        rsp = tlv(0xE0, tlv(0x82, identity.SVN)) if kind != "m2m" else b""
+        iot = tlv(0xE1, self._configuration()) if kind == "iot" else b""
+        return tlv(0x6F, tlv(0x84, AID), tlv(0xA5, tlv(0x9F65, b"\xff")), rsp, iot)
+
+    def _configuration(self) -> bytes:
+        """euiccConfiguration: bit 0 ipaeSupported, bit 1 enabledProfile, no more bits than needed."""
+        if self._chip.state.enabled():
+            return tlv(0x80, b"\x06\xc0" if self._chip.state.ipae else b"\x06\x40")
+        return tlv(0x80, b"\x07\x80" if self._chip.state.ipae else b"\x00")
 
     def store_data(self, p1: int, p2: int, data: bytes) -> bytes:
         """One block. Returns the answer of the function after the last one. Raises StatusWord."""
+        if self._chip.state.kind == "m2m":
+            raise StatusWord(SECURITY_STATUS)
         if p1 not in (MORE_BLOCKS, LAST_BLOCK):
             raise StatusWord(WRONG_P1_P2)
         if p2 == 0:
@@ -72,16 +98,19 @@ class Isdr:
         return answer
 
     def _execute(self, command: bytes) -> bytes:
-        if self._chip.changing:
-            raise StatusWord(CONDITIONS)
+        chip = self._chip
         tag = int.from_bytes(command[: 2 if command[:1] == b"\xbf" else 1], "big")
+        if chip.changing and tag == GET_PROFILES_INFO:
+            return profiles.list_error(profiles.PROFILE_CHANGE_ONGOING)
+        if chip.changing or (chip.ipae_active and tag not in READING):
+            raise StatusWord(CONDITIONS)
         if tag in PIECES:
             return self._load(tag, command)
         parsed = parse(command)
-        handler = COMMANDS.get(parsed.tag)
+        handler = FUNCTIONS[chip.state.kind].get(parsed.tag)
         if handler is None:
             raise StatusWord(NOT_FOUND)
-        return handler(self._chip, parsed)
+        return handler(chip, parsed)
 
     def _load(self, tag: int, piece: bytes) -> bytes:
         """LoadBoundProfilePackage: a package begins anew with BF36, also when one was left unfinished."""

@@ -9,7 +9,8 @@ from microipa.euicc.nvm import MAX_STORED, Profile, Stored
 INSTALL, ENABLE, DISABLE, DELETE = 0x80, 0x40, 0x20, 0x10
 UNUSED_BITS = {INSTALL: 7, ENABLE: 6, DISABLE: 5, DELETE: 4}
 
-NOTHING_TO_DELETE = 1
+NOTHING_TO_DELETE, UNDEFINED = 1, 127
+BY_SEQ, BY_EVENT, PACKAGE_RESULTS = 0x80, 0x81, 0x82  # searches
 
 
 def next_seq(chip: Chip) -> int:
@@ -70,17 +71,19 @@ def check_configuration(profile: Profile) -> None:
 
 def retrieve_list(chip: Chip, command: Tlv) -> bytes:
     """ES10b.RetrieveNotificationsList with its three searches."""
-    criteria = command.get(0xA0)
-    search = criteria.children()[0] if criteria and criteria.value else None
-    stored = chip.state.stored
-    if search is not None and search.tag == 0x82:
-        return tlv(0xBF2B, tlv(0xA2, *(item.raw for item in stored if item.kind == "epr")))
-    if search is not None and search.tag == 0x80:
+    criteria, stored = command.get(0xA0), chip.state.stored
+    if criteria is None:
+        found = [item for item in stored if item.kind != "epr"]
+    elif search := criteria.get(BY_SEQ):
         found = [item for item in stored if item.seq == number(search)]
-        results = [item for item in found if item.kind == "epr"]
-        return tlv(0xBF2B, tlv(0xA2 if results else 0xA0, *(item.raw for item in found)))
-    wanted = _bits(search.value) if search is not None and search.tag == 0x81 else 0xFF
-    return tlv(0xBF2B, tlv(0xA0, *(item.raw for item in stored if item.event & wanted)))
+    elif search := criteria.get(BY_EVENT):
+        found = [item for item in stored if item.event & _bits(search.value)]
+    elif PACKAGE_RESULTS in criteria and chip.state.kind == "iot":
+        return tlv(0xBF2B, tlv(0xA2, *(item.raw for item in stored if item.kind == "epr")))
+    else:
+        return tlv(0xBF2B, integer(0x81, UNDEFINED))
+    results = any(item.kind == "epr" for item in found)
+    return tlv(0xBF2B, tlv(0xA2 if results else 0xA0, *(item.raw for item in found)))
 
 
 def list_metadata(chip: Chip, command: Tlv) -> bytes:

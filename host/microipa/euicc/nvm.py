@@ -118,6 +118,7 @@ class State:
     """Everything persistent. ``private_key`` is PKCS #8 DER and is read by this package only."""
 
     eid: str
+    kind: str  # iot, consumer or m2m
     private_key: bytes = field(repr=False)
     certificate: bytes
     eum_certificate: bytes
@@ -133,6 +134,7 @@ class State:
     immediate_enable: ImmediateEnable = field(default_factory=ImmediateEnable)
     rollback: Rollback | None = None
     fallback_from: bytes | None = None  # ICCID that ReturnFromFallback enables again
+    ipae: bool = False  # an IPA of its own is in the card
     emergency: bool = False
     emergency_from: bytes | None = None  # ICCID that DisableEmergencyProfile enables again
     one_time_key: OneTimeKey | None = None

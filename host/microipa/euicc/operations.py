@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 
 from microipa.asn1.tlv import Tlv, integer, tlv
 from microipa.euicc import eims, identity, profiles
-from microipa.euicc.chip import Chip, text
+from microipa.euicc.chip import Chip, is_oid, text
 from microipa.euicc.nvm import ImmediateEnable, Profile
-from microipa.euicc.profiles import DISALLOWED_BY_POLICY, ICCID_NOT_FOUND, OK, WRONG_STATE
+from microipa.euicc.profiles import (
+    CAT_BUSY,
+    DISALLOWED_BY_POLICY,
+    ICCID_NOT_FOUND,
+    OK,
+    PROFILE_CHANGE_ONGOING,
+    WRONG_STATE,
+)
 
 ROLLBACK_NOT_AVAILABLE, RETURN_FALLBACK_PROFILE, UNDEFINED = 20, 21, 127
 FALLBACK_NOT_ALLOWED, NO_FALLBACK_ATTRIBUTE, FALLBACK_PROFILE_ENABLED = 2, 2, 3
-PROFILE_CHANGE_ONGOING = 11
+INSUFFICIENT_MEMORY, COMMAND_ERROR = 1, 7
 RESULT_SIZE_OVERFLOW, UNKNOWN_OR_DAMAGED = 1, 2
 ICCID = 0x5A
 
@@ -57,6 +64,8 @@ def _enable(run: Run, iccid: bytes, rollback: bool) -> int:
         return DISALLOWED_BY_POLICY
     if rollback and run.before is None:
         return ROLLBACK_NOT_AVAILABLE
+    if run.chip.cat_busy:
+        return CAT_BUSY
     run.events += profiles.switch(run.chip, profile)
     run.chip.state.fallback_from = None
     run.enabled = run.changed = True
@@ -79,6 +88,8 @@ def _disable(run: Run, iccid: bytes) -> int:
         return WRONG_STATE
     if profile.rule(1):
         return DISALLOWED_BY_POLICY
+    if run.chip.cat_busy:
+        return CAT_BUSY
     run.events += profiles.switch(run.chip, None)
     run.chip.state.fallback_from = None
     run.disabled = run.changed = True
@@ -120,16 +131,22 @@ def get_rat(run: Run, operation: Tlv) -> bytes:
 
 def configure_immediate_enable(run: Run, operation: Tlv) -> bytes:
     """PSMO configureImmediateEnable: without the flag the function is switched off."""
-    configure_immediate(run.chip, operation)
-    return integer(0x87, OK)
+    return integer(0x87, configure_immediate(run.chip, operation))
 
 
-def configure_immediate(chip: Chip, operation: Tlv) -> None:
-    """Shared with ES10b.ConfigureImmediateProfileEnabling."""
+def configure_immediate(chip: Chip, operation: Tlv) -> int:
+    """Shared with ES10b.ConfigureImmediateProfileEnabling. Returns a ConfigureImmediateEnableResult."""
     oid, address = operation.get(0x81), operation.get(0x82)
-    chip.state.immediate_enable = ImmediateEnable(
-        0x80 in operation, oid.value if oid else None, text(address) if address else None
-    )
+    if address and len(address.value) > identity.MAX_ADDRESS:
+        return INSUFFICIENT_MEMORY
+    try:
+        name = text(address) if address else None
+    except ValueError:
+        return COMMAND_ERROR
+    if oid and not is_oid(oid.value):
+        return COMMAND_ERROR
+    chip.state.immediate_enable = ImmediateEnable(0x80 in operation, oid.value if oid else None, name)
+    return OK
 
 
 def set_fallback(run: Run, operation: Tlv) -> bytes:
@@ -183,7 +200,10 @@ def add_eim(run: Run, operation: Tlv) -> bytes:
 
 
 def delete_eim(run: Run, operation: Tlv) -> bytes:
-    return integer(0x89, eims.delete(run.chip, text(operation[eims.EIM_ID])))
+    try:
+        return integer(0x89, eims.delete(run.chip, operation))
+    except eims.EimRefused as refused:
+        return integer(0x89, refused.code)
 
 
 def update_eim(run: Run, operation: Tlv) -> bytes:

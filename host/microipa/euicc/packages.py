@@ -11,9 +11,10 @@ from microipa.euicc.chip import SIGNATURE, Chip, Handler, flag, number, text
 from microipa.euicc.nvm import Eim, Rollback, Stored
 
 INVALID_EID, REPLAY, COUNTER_OUT_OF_RANGE, SIZE_OVERFLOW, ECALL_ACTIVE = 3, 4, 6, 15, 104
-ROLLBACK_OK, ROLLBACK_NOT_ALLOWED = 0, 1
+ROLLBACK_OK, ROLLBACK_NOT_ALLOWED, CAT_BUSY, COMMAND_ERROR = 0, 1, 5, 7
 MAX_PACKAGE = 32_768  # bytes
 MAX_RESULT = 16_384  # bytes of the result list
+MAX_CODE = 16  # bytes of a result that is no list
 MAX_TRANSACTION_ID = 16
 
 EIM_ID, COUNTER, TRANSACTION_ID, SEQ, EID = 0x80, 0x81, 0x82, 0x83, 0x5A
@@ -62,12 +63,7 @@ def _refusal(chip: Chip, eim: Eim, counter: int, eid: bytes, size: int) -> int |
 
 def _execute(chip: Chip, signed: Tlv, header: bytes, token: bytes) -> bytes:
     run = operations.Run(chip, before=chip.state.enabled())
-    results = b""
-    for result in _operations(run, signed):
-        if len(results) + len(result) > MAX_RESULT:
-            results += operations.terminated(operations.RESULT_SIZE_OVERFLOW)
-            break
-        results += result
+    results = b"".join(_results(run, signed))
     seq = notifications.next_seq(chip)
     answer = _sign_result(chip, seq, header, results, token)
     if run.rollback and run.before is not None:
@@ -78,24 +74,37 @@ def _execute(chip: Chip, signed: Tlv, header: bytes, token: bytes) -> bytes:
     return answer
 
 
-def _operations(run: operations.Run, signed: Tlv) -> Iterator[bytes]:
-    """One result element after the other; an unknown or damaged operation ends the list."""
+def _results(run: operations.Run, signed: Tlv) -> Iterator[bytes]:
+    """One result element after the other, until all is done or an operation cannot be.
+
+    Room for a code is made sure of before an operation runs, so that none runs without telling. Lists may
+    turn out too long afterwards: they change nothing.
+    """
     package = signed.get(PSMO_LIST) or signed.get(ECO_LIST)
+    known = operations.PSMO if package and package.tag == PSMO_LIST else operations.ECO
+    room = MAX_RESULT
     try:
-        known = operations.PSMO if package and package.tag == PSMO_LIST else operations.ECO
         for operation in package.children() if package else ():
-            yield known[operation.tag](run, operation)
+            result = known[operation.tag](run, operation) if room >= MAX_CODE else b""
+            room -= len(result)
+            if room < 0 or not result:
+                yield operations.terminated(operations.RESULT_SIZE_OVERFLOW)
+                return
+            yield result
     except (KeyError, TlvError, ValueError):
         yield operations.terminated(operations.UNKNOWN_OR_DAMAGED)
 
 
 def roll_back(chip: Chip, command: Tlv) -> bytes:
     """ES10b.ProfileRollback: back to the profile before, a new result in place of the old (clause 5.9.16)."""
-    authorised = chip.state.rollback
-    previous = chip.state.profile(authorised.previous) if authorised else None
-    if authorised is None or previous is None or chip.state.emergency:
+    authorised, refresh = chip.state.rollback, flag(command, 0x80)
+    if authorised is None:
         return tlv(0xBF58, integer(0x02, ROLLBACK_NOT_ALLOWED))
-    refresh = flag(command, 0x80)
+    previous = chip.state.profile(authorised.previous)
+    if previous is None:  # a memory reset has taken it
+        return tlv(0xBF58, integer(0x02, COMMAND_ERROR))
+    if refresh and chip.cat_busy:
+        return tlv(0xBF58, integer(0x02, CAT_BUSY))
     chip.state.rollback = None
     chip.state.stored = [item for item in chip.state.stored if item.seq != authorised.seq]
     events = profiles.switch(chip, previous)

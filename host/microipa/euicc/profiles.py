@@ -7,8 +7,8 @@ from microipa.euicc import notifications
 from microipa.euicc.chip import Chip, Handler
 from microipa.euicc.nvm import Profile
 
-OK, ICCID_NOT_FOUND, WRONG_STATE, DISALLOWED_BY_POLICY = 0, 1, 2, 3
-INCORRECT_INPUT_VALUES = 1
+OK, ICCID_NOT_FOUND, WRONG_STATE, DISALLOWED_BY_POLICY, CAT_BUSY = 0, 1, 2, 3, 5
+INCORRECT_INPUT_VALUES, PROFILE_CHANGE_ONGOING = 1, 11
 
 STATE_TAG, CLASS_TAG, ECALL_TAG, FALLBACK_TAG, FALLBACK_ALLOWED_TAG = 0x9F70, 0x95, 0x9F7B, 0x9F26, 0x9F67
 # The order of ProfileInfo's components, the defaults of GetProfilesInfo among them.
@@ -56,9 +56,12 @@ def info(profile: Profile, tags: frozenset[int] = DEFAULT) -> bytes:
     return tlv(0xE3, *(known[tag] for tag in ORDER if tag in tags and tag in known))
 
 
-def list_info(chip: Chip, command: Tlv) -> bytes:
-    """ES10b.GetProfilesInfo and PSMO listProfileInfo, which look alike: BF2D."""
-    criteria, tag_list = command.get(0xA0), command.get(0x5C)
+def list_info(chip: Chip, command: Tlv, known: frozenset[int] | None = None) -> bytes:
+    """GetProfilesInfo and PSMO listProfileInfo, which look alike: BF2D.
+
+    With ``known`` a tag outside it spoils the list, else the profiles just do not have it.
+    """
+    criteria, wanted = command.get(0xA0), command.get(0x5C)
     found = chip.state.profiles
     if criteria is not None:
         search = criteria.children()
@@ -66,7 +69,12 @@ def list_info(chip: Chip, command: Tlv) -> bytes:
             return list_error(INCORRECT_INPUT_VALUES)
         tag, value = search[0].tag, search[0].value
         found = [profile for profile in found if _searched(profile, tag) == value]
-    tags = _tags(tag_list.value) if tag_list else DEFAULT
+    try:
+        tags = _tags(wanted.value) if wanted else DEFAULT
+    except ValueError:
+        return list_error(INCORRECT_INPUT_VALUES)
+    if known is not None and wanted and not tags <= known:
+        return list_error(INCORRECT_INPUT_VALUES)
     return tlv(0xBF2D, tlv(0xA0, *(info(profile, tags) for profile in found)))
 
 
@@ -80,18 +88,18 @@ def _searched(profile: Profile, tag: int) -> bytes:
     return profile.aid if tag == 0x4F else profile.iccid
 
 
-def _tags(tag_list: bytes) -> frozenset[int]:
+def _tags(value: bytes) -> frozenset[int]:
     """The tags that 5C names. Raises ValueError when it ends in the middle of one."""
     tags, position = set(), 0
-    while position < len(tag_list):
+    while position < len(value):
         end = position + 1
-        if tag_list[position] & 0x1F == 0x1F:
-            while tag_list[end : end + 1] and tag_list[end] & 0x80:
+        if value[position] & 0x1F == 0x1F:
+            while value[end : end + 1] and value[end] & 0x80:
                 end += 1
             end += 1
-        if end > len(tag_list):
+        if end > len(value):
             raise ValueError("a tag list that ends in the middle of a tag")
-        tags.add(int.from_bytes(tag_list[position:end], "big"))
+        tags.add(int.from_bytes(value[position:end], "big"))
         position = end
     return frozenset(tags)
 

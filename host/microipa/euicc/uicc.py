@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from microipa.asn1.tlv import TlvError, parse, parse_all, tlv
+from microipa.asn1.tlv import TlvError, parse, tlv
 from microipa.euicc import filesystem, isdr, usim
 from microipa.euicc.apdu import MAX_ANSWER, Command, exact
 from microipa.euicc.apdu import parse as parse_apdu
@@ -28,6 +28,7 @@ from microipa.euicc.status import (
     WRONG_P1_P2,
     StatusWord,
 )
+from microipa.euicc.toolkit import Toolkit
 
 ECASD_AID = bytes.fromhex("A0000005591010FFFFFFFF8900000200")
 NAA_AIDS = (bytes.fromhex("A0000000871002"), bytes.fromhex("A0000000871004"))  # USIM, ISIM
@@ -47,10 +48,6 @@ WRITABLE = {
     0x6F05, 0x6F08, 0x6F09, 0x6F3C, 0x6F42, 0x6F43, 0x6F5B, 0x6F5C, 0x6F73, 0x6F7B, 0x6F7E,
     0x6FC4, 0x6FE3, 0x6FE4, 0x4F01, 0x4F02, 0x4F03, 0x4F04, 0x4F05, 0x2F05,
 }  # fmt: skip
-
-REFRESH, UICC_RESET, PROFILE_STATE_CHANGE = 0x01, 0x04, 0x09
-STATE_CHANGE_BYTE, STATE_CHANGE_BIT = 33, 0x20  # of TERMINAL PROFILE, TS 102 223 clause 5.2
-FIRST_FAILURE = 0x20  # general results from here on say that the command was not carried out
 
 
 @dataclass
@@ -95,7 +92,7 @@ class Uicc:
         self._files = self._personality.files
         self._isdr = Isdr(self._chip)
         self._channels = {0: Channel(self._files.root)}
-        self._fetched = False
+        self._toolkit = Toolkit(self._chip)
 
     def transmit(self, apdu: bytes) -> bytes:
         """One command, answered with data and status word. Raises PowerCut only."""
@@ -103,9 +100,9 @@ class Uicc:
             data, sw = self._execute(parse_apdu(apdu))
         except StatusWord as status:
             data, sw = b"", status.sw
-        waiting = any(channel.pending for channel in self._channels.values())
-        if sw == OK and self._chip.refresh and not waiting:
-            sw = 0x9100 | len(self._refresh())
+        answers_wait = any(channel.pending for channel in self._channels.values())
+        if sw == OK and not answers_wait and (proactive := self._toolkit.waiting):
+            sw = 0x9100 | len(proactive) & 0xFF
         return data + sw.to_bytes(2, "big")
 
     def _execute(self, command: Command) -> tuple[bytes, int]:
@@ -277,39 +274,20 @@ class Uicc:
             raise StatusWord(WRONG_DATA) from None
         if capability.tag != 0xA9:
             raise StatusWord(WRONG_DATA)
-        self._chip.ipad_announced = bool((inside.get(0x84) or b"\x00")[-1] & 0x01 or inside.get(0x83))
+        announced = (inside.get(0x84) or b"\x00")[-1] & 0x01 or inside.get(0x83)
+        self._chip.ipae_active = self._chip.state.ipae and not announced
         return b""
 
     def _terminal_profile(self, channel: Channel, command: Command) -> bytes:
         self._chip.terminal_profile = command.data
         return b""
 
-    def _refresh(self) -> bytes:
-        """The proactive command REFRESH (TS 102 223 clause 6.6.13)."""
-        profile = self._chip.terminal_profile
-        known = len(profile) > STATE_CHANGE_BYTE and profile[STATE_CHANGE_BYTE] & STATE_CHANGE_BIT
-        mode = PROFILE_STATE_CHANGE if known else UICC_RESET
-        return tlv(0xD0, tlv(0x81, bytes([1, REFRESH, mode])), tlv(0x82, b"\x81\x82"))
-
     def _fetch(self, channel: Channel, command: Command) -> bytes:
-        if not self._chip.refresh:
-            raise StatusWord(CONDITIONS)
-        data = exact(self._refresh(), command.le)
-        self._chip.refresh, self._fetched = False, True
-        return data
+        return self._toolkit.fetch(command.le)
 
     def _terminal_response(self, channel: Channel, command: Command) -> bytes:
-        """The terminal has carried out the REFRESH, or could not and will reset the card."""
-        if not self._fetched:
-            raise StatusWord(CONDITIONS)
-        try:
-            objects = {item.tag & 0x7F: item.value for item in parse_all(command.data)}
-        except TlvError:
-            raise StatusWord(WRONG_DATA) from None
-        if not objects.get(0x03):
-            raise StatusWord(WRONG_DATA)
-        self._fetched = False
-        if objects[0x03][0] < FIRST_FAILURE:
+        """After a REFRESH the terminal sees the profile enabled now; one it cannot carry out is a reset."""
+        if self._toolkit.respond(command.data):
             self._start()
         return b""
 

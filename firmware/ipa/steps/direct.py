@@ -1,0 +1,153 @@
+"""A profile download from the SM-DP+ itself, over HTTPS (SGP.32 3.2.3.1). Loaded when one begins.
+
+The steps between card and server are those of a download through the eIM; here is what differs: under whom
+the server is trusted, and who is told how it ended. A result that could not be delivered stays on the card.
+The journal holds its transactionId and, until the eIM knows it, the eimTransactionId (`A1B2:C3D4`), by which
+the next conversation brings it to its end.
+"""
+
+from ipa import tlv
+from ipa.compat import ERROR, INFO, log
+from ipa.net import NetError, Refused
+from ipa.net.es9 import HEADERS, Es9
+from ipa.net.https import Https, HttpsRefused
+from ipa.net.trust import PeerNotTrusted
+from ipa.steps.download import Download, DownloadFailed, installed, report
+
+_SUBJECT_ALTERNATIVE_NAME = b"\x55\x1d\x11"
+_SUBJECT_KEY_IDENTIFIER = b"\x55\x1d\x0e"
+_HTTPS_PORT = 443
+
+
+class DirectDownload(Download):
+    def __init__(self, session, transaction):
+        super().__init__(session, transaction)
+        self.server = None
+        self._oid = ""
+
+    async def steps(self, address, matching_id, oid):
+        """Steps 2 to 11. Returns the ProfileInstallationResult, valid until the next card command."""
+        self._oid = oid
+        self.server = await _connect(self.session, address)
+        try:
+            return await super().steps(address, matching_id, oid)
+        except PeerNotTrusted as error:  # it will be no better next time
+            raise DownloadFailed(str(error)) from None
+        except HttpsRefused as error:
+            if error.status >= 500:
+                raise
+            raise DownloadFailed(str(error)) from None
+
+    def check_server(self, signed, certificate, challenge, address):
+        """As Download's, and with the OID of the activation code (SGP.22 3.1.3 step 4)."""
+        super().check_server(signed, certificate, challenge, address)
+        if self._oid:
+            own = _extension(certificate, _SUBJECT_ALTERNATIVE_NAME, 0x30, 0x88)
+            if own is None or own != _encoded(self._oid):
+                raise DownloadFailed("the SM-DP+ has another OID than {}".format(self._oid))
+
+    async def load(self, response):
+        """Step 11, from which on there may be a result on the card that is ours to deliver."""
+        name = "" if self.transaction is None else self.transaction.hex()
+        self.session.journal.set(direct="{}:{}".format(self.transaction_id.hex(), name))
+        return await super().load(response)
+
+    async def deliver(self, result):
+        await _settle(self.session, self.server, bytes(result))
+
+    def close(self):
+        if self.server is not None:
+            self.server.close()
+
+
+async def take_over(session, pending):
+    """Deliver a result that a direct download left on the card. False when this notification is none."""
+    transaction_id = tlv.find(pending, 0xBF37, 0xBF27, 0x80)
+    noted = session.journal.get("direct", "").partition(":")[0]
+    if transaction_id is None or transaction_id != bytes.fromhex(noted):
+        return False
+    result = bytes(pending)
+    address = str(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x0C), "utf-8")
+    try:
+        server = await _connect(session, address)
+    except DownloadFailed as error:
+        log(ERROR, "download:", error)
+        return False
+    try:
+        await _settle(session, server, result)
+    finally:
+        server.close()
+    return True
+
+
+async def _settle(session, server, result):
+    """Steps 13 and 14: the result to the eIM and to the SM-DP+, then off the card."""
+    seq_number = installed(result)
+    noted, untold, name = session.journal.get("direct").partition(":")
+    if untold:
+        await report(session, bytes.fromhex(name) if name else None, result)
+        session.journal.set(direct=noted)
+    try:
+        await server.handle_notification(result)
+    except (Refused, HttpsRefused) as error:  # the eIM may have more luck with it
+        log(ERROR, "download: result", seq_number, "stays on the card:", error)
+        session.journal.set(direct=None)
+        return
+    except NetError as error:
+        log(ERROR, "download: result", seq_number, "stays on the card until next time:", error)
+        return
+    await session.es10.remove_notification(seq_number)
+    session.journal.set(direct=None)
+    log(INFO, "download: result", seq_number, "delivered to both, removed from the card")
+
+
+async def _connect(session, address):
+    """ES9+ with the SM-DP+ of that address; the connection is made with the first request."""
+    host, _, port = address.partition(":")
+    if port and not port.isdigit():
+        raise DownloadFailed("the port in {} is no number".format(address))
+    anchors = await _anchors(session)
+    return Es9(Https(session.tcp, host, int(port or _HTTPS_PORT), ("ca",) + anchors, HEADERS))
+
+
+async def _anchors(session):
+    """Certificates under which an SM-DP+ is trusted: the configured roots, and the eIM's if the card's CI."""
+    anchors = []
+    try:
+        with open(session.roots_file, "rb") as file:
+            for _, _, raw in tlv.items(file.read()):
+                anchors.append(raw)
+    except OSError:
+        pass  # the card's may do
+    except tlv.TlvError as error:
+        raise DownloadFailed("{}: {}".format(session.roots_file, error)) from None
+    kind, anchor = session.trust
+    if kind == "ca":
+        key_id = _extension(anchor, _SUBJECT_KEY_IDENTIFIER, 0x04)
+        known = tlv.find(await session.es10.get_euicc_info_1(), 0xBF20, 0xA9) or b""
+        if any(key_id == value for _, value, _ in tlv.items(known)):
+            anchors.append(anchor)
+    return tuple(anchors)
+
+
+def _extension(certificate, oid, *path):
+    """What path leads to inside the extension of a certificate that has this OID, None without."""
+    for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30) or b""):
+        if tlv.find(extension, 0x06) == oid:
+            return tlv.find(tlv.find(extension, 0x04), *path)
+    return None
+
+
+def _encoded(oid):
+    """The contents octets of an OBJECT IDENTIFIER written with dots (X.690 8.19)."""
+    try:
+        first, second, *rest = [int(arc) for arc in oid.split(".")]
+    except ValueError:
+        raise DownloadFailed("{} is no OID".format(oid)) from None
+    out = bytearray()
+    for arc in [40 * first + second] + rest:
+        for shift in range(28, 0, -7):
+            if arc >> shift:
+                out.append(0x80 | arc >> shift & 0x7F)
+        out.append(arc & 0x7F)
+    return bytes(out)
