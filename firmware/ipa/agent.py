@@ -74,6 +74,7 @@ class Agent:
         self._board = board
         self._channel = Channel(modem.carrier, settings["segment"])
         self._es10 = Es10(self._channel)
+        self._coap = Coap()
         self._ready = False
         self._eid = self._eim = self._device_info = self._plmn = None
 
@@ -178,7 +179,8 @@ class Agent:
         try:
             await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
             log(INFO, "poll: DTLS with", eim.host)
-            esipa = Esipa(Coap(dtls))
+            self._coap.dtls = dtls
+            esipa = Esipa(self._coap)
             session = Session(self._eid, eim.eim_id, self._es10, esipa, self._device_info, self._journal)
             if self._settings["download"] == "direct":
                 session.tcp = self._modem.tcp

@@ -131,7 +131,7 @@ class Lab(LabFolder):
         self.trace = trace or Trace(folder / "trace.jsonl")
         super().__init__(folder, create=True, trace=self.trace)
         self.network = Network(trace=self.trace)
-        self.link = Link(radio)
+        self.link = Link(radio, trace=self.trace)
         self.euicc = self.card(self.trace)
         self.modem = VirtualModem(self.euicc, self.network, self.link, quirks=quirks, trace=self.trace)
         self.board: VirtualBoard

@@ -58,9 +58,16 @@ def in_words(event: Event) -> str | None:
         case "esipa":
             return f"{'←' if fields['direction'] == 'in' else '→'} {summary(fields['message'])}"
         case "es9":
-            return " ".join(str(fields[name]) for name in ("function", "outcome") if name in fields)
+            # Both ends tell: the eIM that it asks, the SM-DP+ what it answers.
+            asks = "asks the SM-DP+: " if event.part == "eim" else ""
+            return f"{asks}{fields['function']} {fields['outcome']}"
+        case "order" if event.part == "eim":
+            result = f": {fields['result']}" if fields.get("result") else ""
+            return f"order {fields['order']} {fields['state']} ({fields['summary']}){result}"
         case "order":
-            return " ".join(str(value) for value in fields.values())
+            return str(fields["text"])
+        case "alarm":
+            return f"ALARM: {fields['text']}"
         case _:
             return None
 

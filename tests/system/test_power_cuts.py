@@ -38,7 +38,7 @@ def attached(event: Event) -> bool:
 CUTS: dict[str, Callable[[], Matcher]] = {
     "step 6: the card has authenticated the SM-DP+": lambda: answered(0xBF38),
     "step 6: the card has prepared the download": lambda: answered(0xBF21),
-    "step 6: a few segments are on the card": lambda: nth(14, in_the_profile),
+    "step 6: a few segments are on the card": lambda: nth(9, in_the_profile),
     "step 6: the profile is installed, nobody knows": lambda: answered(0xBF37),
     "step 6: the eIM knows, the card still keeps the result": lambda: order("download", "done"),
     "step 7: the package is executed, the modem has not switched": lambda: answered(0xBF51),
@@ -74,4 +74,4 @@ async def test_a_power_cut_changes_nothing_of_the_end(moment: str, tmp_path: Pat
         assert [(one.iccid, one.state) for one in lab.euicc.profiles()][1:] == [(iccid, "enabled")]
         assert [str(view.state) for view in lab.smdpp.orders()] == ["installed"]
     assert es10(tmp_path, "BF2B00").value == bytes.fromhex("A000")
-    assert es10(tmp_path, "BF2B02A000").value == bytes.fromhex("A200")
+    assert es10(tmp_path, "BF2B04A0028200").value == bytes.fromhex("A200")

@@ -57,10 +57,13 @@ class CoapRefused(CoapError):
 
 
 class Coap:
-    """Exchanges over `dtls`: `async send(buf)`, `async recv(buf, ms) -> n` and `rtt_ms`."""
+    """Exchanges over `dtls`: `async send(buf)`, `async recv(buf, ms) -> n` and `rtt_ms`.
 
-    def __init__(self, dtls):
-        self._dtls = dtls
+    Its buffers are made once; `dtls` may be another one for each association.
+    """
+
+    def __init__(self, dtls=None):
+        self.dtls = dtls
         self._in = memoryview(bytearray(_ROOM))
         self._out = memoryview(bytearray(_ROOM))
         self._message_id = _random()
@@ -145,14 +148,14 @@ class Coap:
 
     async def _ask(self, used):
         """Send the request in the buffer until it is answered (RFC 7252 4.2)."""
-        rtt = self._dtls.rtt_ms
+        rtt = self.dtls.rtt_ms
         wait = _WAIT_MS if rtt is None else max(_WAIT_LEAST_MS, _WAIT_IN_RTT * rtt)
         wait += wait * os.urandom(1)[0] // 512  # not the whole fleet in one moment
         for attempt in range(_TRANSMISSIONS):
             if attempt:
                 log(DEBUG, "coap: once more after", wait, "ms")
                 wait *= 2
-            await self._dtls.send(self._out[:used])
+            await self.dtls.send(self._out[:used])
             answer = await self._answer(wait)
             if answer is not None:
                 return answer
@@ -164,7 +167,7 @@ class Coap:
         separate = False
         while True:
             left = ticks_diff(deadline, ticks_ms())
-            n = await self._dtls.recv(self._in, left) if left > 0 else 0
+            n = await self.dtls.recv(self._in, left) if left > 0 else 0
             if not n:
                 if separate:
                     raise CoapTimeout("acknowledged, and then no answer")
@@ -191,7 +194,7 @@ class Coap:
     async def _send_empty(self, kind, message_id):
         empty = bytearray(4)
         _put_header(empty, kind, 0, message_id, 0)
-        await self._dtls.send(empty)
+        await self.dtls.send(empty)
 
 
 class Body:
