@@ -1,0 +1,66 @@
+"""RAM does not depend on the profile: packages of 6, 12 and 60 kB through the same heap."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from microipa.lab import Lab, new_profile
+from microipa.saip import build
+from microipa.trace import Event, Trace
+from scene import QUICK
+
+TS48 = Path(__file__).parents[3] / "shared" / "data" / "ts48"
+SPREAD = 2048  # bytes by which peaks may differ
+
+
+async def download(folder: Path, package: bytes) -> int:
+    """Download one package through the eIM into the card; the board's heap peak in bytes."""
+    trace = Trace()
+    lines: list[str] = []
+
+    def hear(event: Event) -> None:
+        if event.part == "board" and event.kind == "log":
+            lines.append(event.fields["text"])
+
+    trace.listen(hear)
+    async with Lab(folder, radio="none", trace=trace, measure_heap=True, board_config=QUICK) as lab:
+        code = lab.smdpp.activation_code(lab.smdpp.add_profile(package))
+        lab.eim.order_download(lab.eid, code)
+        await lab.board.start()
+        assert await lab.board.wait() == 0, lines
+        assert [view.state for view in lab.eim.orders() if view.kind == "download"] == ["done"], lab.eim.orders()
+        assert len(lab.euicc.profiles()) == 2
+    [peak] = [int(found[1]) for line in lines if (found := re.search(r"heap: peak (\d+) of", line))]
+    return peak
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> int:
+    return asyncio.run(download(tmp_path_factory.mktemp("small"), of_size(6_000)))
+
+
+def of_size(size: int) -> bytes:
+    """A package of about so many bytes."""
+    spec = new_profile("Streamed")
+    package = build(replace(spec, filler=size - len(build(spec))))
+    assert abs(len(package) - size) < size // 10
+    return package
+
+
+@pytest.mark.xdist_group("streaming")
+@pytest.mark.parametrize("what", ["12 kB, TS.48 without BER-TLV", "12 kB, TS.48 with BER-TLV", "60 kB"])
+def test_peak_heap_is_that_of_a_small_profile(small: int, what: str, tmp_path: Path) -> None:
+    if "TS.48" in what:
+        name = "ts48-v7-nobertlv.der" if "without" in what else "ts48-v7-bertlv-suci.der"
+        if not TS48.is_dir():
+            pytest.skip("../shared/data/ts48 is absent")
+        package = (TS48 / name).read_bytes()
+    else:
+        package = of_size(60_000)
+    peak = asyncio.run(download(tmp_path, package))
+    print(f"{what}: {len(package)} bytes, heap peak {peak}, with 6 kB {small}")
+    assert abs(peak - small) < SPREAD
