@@ -54,14 +54,14 @@ TID = "A1B2C3D4"
 OK = {"functionExecutionStatus": {"status": "Executed-Success"}}
 SERVER = {
     "serverSigned1": tlv(0x30, tlv(0x80, bytes.fromhex(TID)), bytes(60)),
-    "serverSignature1": tlv(0x5F37, bytes(64)),
+    "serverSignature1": tlv(0x5F37, b"\xff" * 64),
     "euiccCiPKIdToBeUsed": tlv(0x04, bytes(20)),
     "serverCertificate": tlv(0x30, bytes(500)),
 }
 OFFER = {
     "profileMetadata": tlv(0xBF25, bytes(90)),
     "smdpSigned2": tlv(0x30, bytes(20)),
-    "smdpSignature2": tlv(0x5F37, bytes(64)),
+    "smdpSignature2": tlv(0x5F37, b"\x5f\x37" * 32),
     "smdpCertificate": tlv(0x30, bytes(500)),
 }
 CONTENT = bytes(range(256)) * 30

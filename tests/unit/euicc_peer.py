@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
-from microipa.asn1 import rsp
+from microipa.asn1 import rsp, sgp32
+from microipa.asn1.kinds import Kind
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.bsp import MAX_PLAIN, Bsp
@@ -17,6 +19,7 @@ from microipa.saip import ProfilePackage, ProfileSpec, build, iccid_to_bytes, lu
 EID = "89049032123451234512345678901235"
 ISDR = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
 USIM = bytes.fromhex("A0000000871002")
+MORE_TIME = bytes.fromhex("D009810301020082028182")
 HOST_ID = b"12345678"
 
 
@@ -113,6 +116,18 @@ class Terminal:
             data = self.send(bytes([0x80 | self.channel, 0xE2, p1, number, len(block)]) + block)
         return data
 
+    def keep_toolkit_busy(self) -> None:
+        """An applet of the profile asks for MORE TIME, and the terminal does not answer yet."""
+        self.card.proactive(MORE_TIME)
+
+    def serve_toolkit(self) -> None:
+        """FETCH what an applet asks, and say that it was done."""
+        assert self.send("80F2000C") == b""
+        assert self.sw >> 8 == 0x91
+        assert self.send(bytes([0x80, 0x12, 0, 0, self.sw & 0xFF])) == MORE_TIME
+        self.send("801400000C810301020082028281830100")
+        assert self.sw == 0x9000
+
     def refresh(self) -> None:
         """FETCH and TERMINAL RESPONSE as the status word asks for it, then open the ISD-R again."""
         assert self.sw >> 8 == 0x91
@@ -163,6 +178,18 @@ class Eim:
         signature = (self.signer or self.pki.eim_signing).sign(signed + self.suffix)
         return tlv(0xBF51, signed, tlv(0x5F37, signature))
 
+    def run(self, terminal: Terminal, *operations: bytes, eco: bool = False) -> list[str]:
+        """Have one package executed: what became of each operation."""
+        return self.outcomes(terminal.es10(self.package(*operations, eco=eco)))
+
+    def outcomes(self, answer: bytes) -> list[str]:
+        """enable.ok, addEim.ciPKUnknown and so on, from a signed result whose signature is verified."""
+        self.results(answer)
+        data = sgp32.decode("EuiccPackageResult", answer)[1]["euiccPackageResultDataSigned"]
+        kinds = {member.name: member.kind for member in sgp32.kind("EuiccResultData").members}
+        results = data["euiccResult"]
+        return [f"{name.removesuffix('Result')}.{code_of(kinds[name], value)}" for name, value in results]
+
     def results(self, answer: bytes, token: bytes | None = None) -> list[Tlv]:
         """The result elements of a signed result, its signature verified."""
         result = parse(answer)[0xA0]
@@ -171,12 +198,12 @@ class Eim:
         ec.verify(key, result[0x5F37].value, data.raw + (token or self.suffix))
         return data[0x30].children()
 
-    def error(self, answer: bytes) -> int:
+    def error(self, answer: bytes) -> str:
         """The code of a signed error, its signature verified."""
         result = parse(answer)[0xA1]
         key = self.pki.euicc(EID).certificate.public_key()
         ec.verify(key, result[0x5F37].value, result[0x30].raw + self.suffix)
-        return result[0x30][0x02].value[0]
+        return sgp32.kind("EuiccPackageErrorCode").names[result[0x30][0x02].value[0]]
 
 
 def enable(iccid_bytes: bytes, rollback: bool = False) -> bytes:
@@ -185,6 +212,19 @@ def enable(iccid_bytes: bytes, rollback: bool = False) -> bytes:
 
 def disable(iccid_bytes: bytes) -> bytes:
     return tlv(0xA4, tlv(0x5A, iccid_bytes))
+
+
+# Fields of a profile's metadata.
+PPR1, PPR2 = bytes.fromhex("99020640"), bytes.fromhex("99020520")
+ECALL, FALLBACK_ALLOWED = bytes.fromhex("9F7B01FF"), bytes.fromhex("9F6701FF")
+TEST_CLASS, PROVISIONING_CLASS = bytes.fromhex("950100"), bytes.fromhex("950101")
+
+SET_DEFAULT_DP = tlv(0xBF65, tlv(0x80, b"dp.example"))
+LIST_PROFILES = tlv(0xBF2D)
+
+
+def set_fallback(iccid_bytes: bytes) -> bytes:
+    return tlv(0xA8, tlv(0x5A, iccid_bytes))
 
 
 def delete(iccid_bytes: bytes) -> bytes:
@@ -300,6 +340,12 @@ class Dp:
             about = metadata(ProfilePackage.parse(profile) if isinstance(profile, bytes) else profile)
         return self.verified(self.load(self.segments(package, about)))
 
+    def install(self, number: int, *extra: bytes) -> bytes:
+        """Install profile ``number`` with ``extra`` fields in its metadata. Returns its ICCID."""
+        about = parse(metadata(spec(number)))
+        assert 0xA0 in self.download(spec(number), tlv(0xBF25, about.value, *extra))[0xBF27][0xA2]
+        return iccid(number)
+
     def verified(self, result: Tlv) -> Tlv:
         key = self.pki.euicc(EID).certificate.public_key()
         ec.verify(key, result[0x5F37].value, result[0xBF27].raw)
@@ -311,6 +357,24 @@ class Dp:
 
 def _head(container: bytes) -> bytes:
     return container[: parse(container).header]
+
+
+def code(type_name: str, answer: bytes) -> str:
+    """The name of the result in an answer of that type of SGP.32; ok when there is more than a code."""
+    return code_of(sgp32.kind(type_name), sgp32.decode(type_name, answer))
+
+
+def code_of(kind: Kind, value: Any) -> str:
+    """The name of the result that a decoded ``value`` holds first."""
+    if kind.names:
+        return kind.names[value]
+    if kind.base == "CHOICE":
+        name, inner = value
+        return code_of(next(member.kind for member in kind.members if member.name == name), inner)
+    first = kind.members[0] if kind.members else None
+    if kind.base == "SEQUENCE" and first and first.kind.base == "INTEGER" and first.kind.names:
+        return first.kind.names[value[first.name]]
+    return "ok"
 
 
 def failure(result: Tlv) -> tuple[str, str]:

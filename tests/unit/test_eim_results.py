@@ -289,7 +289,9 @@ async def test_unsigned_errors_without_end_fail_the_order(desk, ipa):
     assert "does not accept this eIM" in order(desk, number).result
 
 
-@pytest.mark.parametrize(("code", "word"), [(1, "invalidPackageFormat"), (2, "unknownPackage"), (127, "undef")])
+@pytest.mark.parametrize(
+    ("code", "word"), [(1, "invalidPackageFormat"), (2, "unknownPackage"), (127, "undefinedError")]
+)
 async def test_3_1_1_what_the_ipa_cannot_handle_fails_and_the_next_order_comes(desk, ipa, code, word):
     first, second = desk.order_package(EID, LIST), desk.order_package(EID, LIST)
     await ipa.introduce()

@@ -239,16 +239,20 @@ async def _der(json):
 
 def _unwrapped(function, name, tag, der):
     """Exactly one TLV of that tag. Some servers wrap it in itself once more."""
+    inner = _value(tag, der)
+    if inner is None:
+        raise Es9Malformed("{}: {} is no {:X}".format(function, name.decode(), tag))
+    twice = tag in (0x04, 0x5F37) and _value(tag, inner) is not None
+    return inner if twice else der
+
+
+def _value(tag, der):
+    """The value of the one TLV of that tag that der is, or None."""
     try:
         got, start, end = tlv.header(der)
-        if got == tag and end == len(der):
-            inner = der[start:end]
-            if tag in (0x04, 0x5F37) and len(inner) > 2 and tlv.header(inner)[0] == tag:
-                return inner
-            return der
     except tlv.TlvError:
-        pass
-    raise Es9Malformed("{}: {} is no {:X}".format(function, name.decode(), tag))
+        return None
+    return der[start:end] if got == tag and end == len(der) else None
 
 
 def _joined(found, names):

@@ -65,13 +65,13 @@ class Eim:
         self._pki = pki
         self._trace = trace
         self._store = Store(folder / "eim.sqlite")
-        self._es9 = Es9Client(pki.ci.certificate, es9_routes, trace)
+        es9 = Es9Client(pki.ci.certificate, es9_routes, trace)
         self._orders = Orders(pki.eim_signing, pki.eim_fqdn, trace)
         self._notices = Notices(self._orders, pki.ci.certificate)
         self._results = Results(self._orders, self._notices, pki.ci.certificate, pki.eim_fqdn)
         ci_key = pki.ci.private_key.public_key()
-        self._relay = Relay(self._store, self._es9, self._orders, pki.ci.certificate, ci_key)
-        self._forwarder = Forwarder(self._store, self._es9)
+        self._relay = Relay(self._store, es9, self._orders, pki.ci.certificate, ci_key, trace)
+        self._forwarder = Forwarder(self._store, es9)
 
     def configuration(self, trust: str = "ca") -> bytes:
         """EimConfigurationData (SGP.32 2.11.1.1.1, DER) that makes a card belong to this eIM.
@@ -267,4 +267,3 @@ class Eim:
                 forwarding.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await forwarding
-                await self._es9.close()

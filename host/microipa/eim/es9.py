@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -23,6 +24,7 @@ HEADERS = {
     "Content-Type": "application/json",
     "X-Admin-Protocol": "gsma/rsp/v2.5.0",
     "User-Agent": "gsma-rsp-ipad",
+    "Accept-Encoding": "identity",
 }
 TIMEOUT_SECONDS = 20.0
 LARGEST_ANSWER = 4 << 20
@@ -50,21 +52,13 @@ class Es9Client:
     ) -> None:
         self._routes = routes
         self._trace = trace
-        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        trust.load_verify_locations(cadata=ci.public_bytes(Encoding.PEM).decode())
-        self._trust = trust
-        self._http = self._client()
+        self._trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._trust.load_verify_locations(cadata=ci.public_bytes(Encoding.PEM).decode())
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            verify=self._trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False,
-            follow_redirects=False,
-        )  # fmt: skip
-
-    async def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
-        await self._http.aclose()
-        self._http = self._client()
+            verify=self._trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False
+        )
 
     async def call(self, address: str, function: str, fields: Mapping[str, str]) -> Answer:
         """One function. Raises Es9Unavailable, Es9Refused."""
@@ -83,32 +77,31 @@ class Es9Client:
             raise Es9Unavailable(f"{address[:128]!r} is no SM-DP+ address")
         name, _, port = address.partition(":")
         host, number = self._routes.get(name, (name, int(port or 443)))
-        request = self._http.build_request(
-            "POST",
-            f"https://{host}:{number}{PATH}{function}",
-            content=json.dumps(fields).encode(),
-            headers={"Host": address},
-            extensions={"sni_hostname": name},
-        )
+        url = f"https://{host}:{number}{PATH}{function}"
         try:
-            response = await self._http.send(request, stream=True)
-            try:
-                body = b""
-                async for part in response.aiter_bytes():
+            # A connection for each call: between two, a slow device takes longer than a server waits.
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self._client() as http,
+                http.stream(
+                    "POST",
+                    url,
+                    content=json.dumps(fields),
+                    headers={"Host": address},
+                    extensions={"sni_hostname": name},
+                ) as response,
+            ):
+                body = bytearray()
+                async for part in response.aiter_raw():
                     body += part
                     if len(body) > LARGEST_ANSWER:
-                        raise Es9Unavailable(
-                            f"{address} answers {function} with more than {LARGEST_ANSWER} bytes"
-                        )
-            finally:
-                await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Es9Unavailable(
-                f"{function} did not reach {address}: {error or type(error).__name__}"
-            ) from error
+                        raise Es9Unavailable(f"{address} answers {function} without end")
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise Es9Unavailable(f"{function} did not reach {address}: {reason}") from error
         if response.status_code not in (200, 204):
             raise Es9Unavailable(f"{address} answers {function} with HTTP {response.status_code}")
-        return body
+        return bytes(body)
 
 
 class Answer:

@@ -9,7 +9,7 @@ import time
 
 from microipa.eim import store
 from microipa.eim.es9 import Es9Client, Es9Refused, Es9Unavailable, b64
-from microipa.eim.store import Forward, Store
+from microipa.eim.store import Forward, Store, StoreBusy
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,14 @@ class Forwarder:
         """Deliver for ever what is due."""
         while True:
             self._news.clear()
-            await self.deliver_due()
+            try:
+                await self.deliver_due()
+                pause = self._pause()
+            except StoreBusy as busy:
+                log.warning("%s", busy)
+                pause = FIRST_PAUSE_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._pause())
+                await asyncio.wait_for(self._news.wait(), pause)
 
     async def deliver_due(self) -> None:
         """One attempt for each notification whose time has come (ES9+.HandleNotification)."""

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from microipa.asn1.tlv import Tlv, TlvError, integer, tlv
+from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.eim import esipa, store, words
 from microipa.eim.es9 import Answer, Es9Client, Es9Refused, Es9Unavailable, b64
@@ -22,6 +22,7 @@ from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.store import DownloadSession, Order, Store
 from microipa.eim.words import ActivationCode
 from microipa.errors import MicroipaError
+from microipa.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,14 @@ class Relay:
         orders: Orders,
         ci: x509.Certificate,
         ci_key: EllipticCurvePublicKey,
+        trace: Trace | None,
     ) -> None:
         self._store = store_
         self._es9 = es9
         self._orders = orders
         self._ci = ci
         self._ci_key = ci_key
+        self._trace = trace
 
     async def handle(self, message: Tlv) -> bytes:
         """One of BF39, BF3B, BF3A, BF41. Raises TlvError for a message that cannot be read."""
@@ -114,6 +117,10 @@ class Relay:
         try:
             return tlv(function.tag, await carry(message))
         except RelayFailed as failure:
+            if self._trace:
+                self._trace.record(
+                    "eim", "relay", function=function.name, code=failure.code, reason=str(failure)
+                )
             return tlv(function.tag, integer(function.error_tag, failure.code))
 
     async def _initiate(self, message: Tlv) -> bytes:
@@ -137,15 +144,14 @@ class Relay:
             )
         except (Es9Unavailable, TlvError, ValueError) as error:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
+        session = DownloadSession(
+            transaction_id=server_id.hex(),
+            server_transaction_id=answer.text("transactionId"),
+            smdp_address=code.smdp_address,
+            order_id=order_id,
+        )
         with self._store.work() as db:
-            db.merge(
-                DownloadSession(
-                    transaction_id=server_id.hex(),
-                    server_transaction_id=answer.text("transactionId"),
-                    smdp_address=code.smdp_address,
-                    order_id=order_id,
-                )
-            )
+            store.open_session(db, session)
         return tlv(0xA0, tlv(0x80, server_id), *parts, certificate)
 
     def _open_download(self, message: Tlv) -> tuple[int, ActivationCode, bytes]:
@@ -283,8 +289,6 @@ def _delivered_download(db: Session, transaction_id: bytes | None, address: str 
 
 def _cancel_reason(response: bytes) -> str:
     """The reason the card signed, as far as its answer can be read."""
-    from microipa.asn1.tlv import parse
-
     try:
         signed = parse(response)[0xA0][0x30]
         return words.name(words.CANCEL_REASONS, words.number(signed.children()[-1]))

@@ -23,6 +23,7 @@ from OpenSSL import SSL
 from microipa.crypto.pki import Credential
 from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
 from microipa.eim.esipa import EsipaRefused
+from microipa.eim.store import StoreBusy
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ class EsipaResource(resource.Resource):
             code, payload = codes.CHANGED, await self._handle(request.payload)
         except EsipaRefused as refusal:
             code, payload = codes.BAD_REQUEST, str(refusal).encode()[:LARGEST_PAYLOAD]
+        except StoreBusy as busy:
+            code, payload = codes.SERVICE_UNAVAILABLE, str(busy).encode()
         return Message(code=code, payload=payload, transport_tuning=SlowLink())
 
 

@@ -25,6 +25,7 @@ from microipa.errors import MicroipaError
 
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 MAX_ALARMS = 1000
+MAX_SESSIONS = 8  # kept for each download order
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
 OPEN = (QUEUED, DELIVERED)
@@ -267,6 +268,15 @@ def find_order(db: Session, eid: str, kind: str, transaction_id: bytes | None) -
 def order_of_transaction(db: Session, transaction_id: bytes) -> Order | None:
     """The order with this eimTransactionId, whoever names it."""
     return db.scalars(select(Order).where(Order.transaction_id == transaction_id)).first()
+
+
+def open_session(db: Session, session: DownloadSession) -> None:
+    """Keep a session, and of its order the newest ones: results of abandoned ones come late or never."""
+    db.merge(session)
+    db.flush()
+    old = select(DownloadSession.transaction_id).where(DownloadSession.order_id == session.order_id)
+    old = old.order_by(DownloadSession.created.desc()).offset(MAX_SESSIONS)
+    db.execute(delete(DownloadSession).where(DownloadSession.transaction_id.in_(old)))
 
 
 def has_open_question(db: Session, eid: str) -> bool:
