@@ -47,6 +47,9 @@ def main() -> None:
             raise
         print(f"microipa: {error.filename}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 @app.command()
@@ -211,9 +214,14 @@ def orders(
         for view in views:
             print(json.dumps(view.to_dict()))
         return
-    table = Table("order", "EID", "what", "state", "result", title=f"orders in {lab}")
+    devices = sorted({view.eid for view in views})
+    several = len(devices) > 1
+    title = f"orders in {lab}" if several else f"orders of {''.join(devices)}"
+    table = Table("order", *(["EID"] if several else []), "what", "state", "result", title=title)
     for view in views:
-        table.add_row(str(view.id), view.eid, view.summary, view.state, view.result or "")
+        table.add_row(
+            str(view.id), *([view.eid] if several else []), view.summary, view.state, view.result or ""
+        )
     out.print(table if views else f"no orders in {lab}: queue one with `microipa order download --lab {lab}`")
 
 

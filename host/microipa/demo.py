@@ -20,6 +20,7 @@ from microipa.timeline import Timeline
 from microipa.trace import Event, Trace
 
 BOARD_TIMEOUT_S = 600.0
+POLL_S = 5  # of `microipa lab up`, where somebody waits
 _HEAP = re.compile(r"heap: peak (\d+) of")
 
 
@@ -141,10 +142,11 @@ async def stay_up(folder: Path, radio: str, console: Console) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out."""
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=radio, trace=trace) as lab:
+    meter = Meter(trace)
+    async with Lab(folder, radio=radio, trace=trace, board_config={"poll_interval_s": POLL_S}) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
+        lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
         await lab.board.start()
-        meter = Meter(trace)
         watcher = asyncio.create_task(lab.watch_subscribers())
         try:
             status = await lab.board.wait()

@@ -13,6 +13,7 @@ from microipa.crypto import ec
 from microipa.crypto.milenage import Milenage
 from microipa.crypto.pki import Pki
 from microipa.lab import EID
+from microipa.paths import firmware
 from microipa.saip import ProfilePackage
 from microipa.smdpp import OrderState, Smdpp
 from scene import Recording, answered, es10, order, record
@@ -135,6 +136,17 @@ def test_an_application_beside_the_assistant_is_never_starved(light: Recording) 
             if (found := re.search(r"app: longest gap (\d+) ms", event.fields["text"]))]
     assert gaps
     assert max(gaps) < 500
+
+
+def test_the_memory_table_of_the_firmware_is_true(light: Recording) -> None:
+    [measured] = [found.groups() for event in light.of("board", "log")
+                  if (found := re.search(r"heap: peak (\d+) of \d+ bytes, (\d+) of", event.fields["text"]))]
+    table = (firmware() / "README.md").read_text()
+    for moment, now in zip(("fullest moment", "everything imported"), map(int, measured), strict=True):
+        [row] = re.findall(rf"\| {moment}[^|]*\| ([\d,]+) \|", table)
+        told = int(row.replace(",", ""))
+        assert now <= told * 1.05, f"{moment}: {now:,} bytes, the table says {told:,}"
+        assert now >= told * 0.9, f"{moment}: {now:,} bytes, so praise the firmware: the table says {told:,}"
 
 
 def test_every_signature_is_the_cards_own_and_its_key_never_left(light: Recording) -> None:

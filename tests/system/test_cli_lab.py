@@ -1,0 +1,60 @@
+"""`microipa lab up` beside `microipa order …`: two processes, one folder, as on a desk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+from microipa.trace import Event
+
+MICROIPA = str(Path(sys.executable).with_name("microipa"))
+
+
+async def microipa(*words: str) -> str:
+    """Run the command to its end; what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        MICROIPA, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+async def until(lines: asyncio.StreamReader, words: str) -> str:
+    """Read the lab's timeline until a line has these words."""
+    seen = []
+    async with asyncio.timeout(60):
+        while line := (await lines.readline()).decode():
+            seen.append(line)
+            if words in line:
+                return line
+    raise AssertionError("".join(seen))
+
+
+async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_path: Path) -> None:
+    lab = str(tmp_path / "lab")
+    process = await asyncio.create_subprocess_exec(
+        MICROIPA, "lab", "up", "--radio", "none", "--lab", lab, stdout=asyncio.subprocess.PIPE, limit=1 << 20)
+    assert process.stdout
+    try:
+        await until(process.stdout, "the lab is up")
+        told = await microipa("order", "download", "--lab", lab)
+        assert "queued" in told
+        installed = await until(process.stdout, "order 1 done")
+        iccid = installed.split("profile ")[1].split()[0]
+        await microipa("order", "enable", iccid, "--lab", lab)
+        await until(process.stdout, "order 3 done")
+        views = [json.loads(line) for line in (await microipa("orders", "--lab", lab, "--json")).splitlines()]
+        assert {view["state"] for view in views} == {"done"}
+        assert iccid in await microipa("orders", "--lab", lab)
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = await asyncio.wait_for(process.wait(), 20)
+    assert status == 130
+    session = await microipa("trace", str(tmp_path / "lab" / "trace.jsonl"))
+    assert "GetEimPackageRequest" in session
+    assert "ES10" in session
+    rows = await microipa("trace", "--json", str(tmp_path / "lab" / "trace.jsonl"))
+    assert all(Event.from_json(row).part for row in rows.splitlines())
