@@ -1,6 +1,7 @@
 """The rows of the conformance table: what SGP.32 v1.2 can say, read off the schema.
 
     psmo.<operation>.<result>     eco.<operation>.<result>     what an eUICC package can do and come to
+    result.<result>               results in a package that no operation asked for
     es10b.<function>.<result>     functions of 5.8 and 5.9
     pir.<result>                  what a profile installation can come to
     esipa.<message>               messages of 6.3.2
@@ -109,8 +110,8 @@ def _operations() -> Found:
         for operation in sgp32.kind(type_name).members:
             kind = results.pop(f"{operation.name}Result")
             yield from _under(f"{group}.{operation.name}", kind)
-    for name, kind in results.items():  # of no operation: a rollback, and the end of a package
-        yield from _under(f"psmo.{name.removesuffix('Result')}", kind)
+    for name, kind in results.items():  # a rollback, and the end of a package that was not carried out
+        yield from _under(f"result.{name.removesuffix('Result')}", kind)
 
 
 def _under(prefix: str, kind: Kind) -> Found:
