@@ -3,13 +3,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+conformance: $(STAMP)
+	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance tests/conformance.md -m covers
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ The configuration is kept as the TLVs it came in; only counter and token are the
 from __future__ import annotations
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -21,8 +22,8 @@ ALLOCATE = -1
 MAX_COUNTER = 0x7FFF_FFFF
 MAX_ID = 128
 
-EIM_ID, ID_TYPE, COUNTER, TOKEN, PUBLIC_KEY, CI_KEY_ID = 0x80, 0x82, 0x83, 0x84, 0xA5, 0x88
-FIELDS = (EIM_ID, 0x81, ID_TYPE, COUNTER, TOKEN, PUBLIC_KEY, 0xA6, 0x87, CI_KEY_ID, 0x89)
+EIM_ID, ID_TYPE, COUNTER, TOKEN, PUBLIC_KEY, TLS_KEY, CI_KEY_ID = 0x80, 0x82, 0x83, 0x84, 0xA5, 0xA6, 0x88
+FIELDS = (EIM_ID, 0x81, ID_TYPE, COUNTER, TOKEN, PUBLIC_KEY, TLS_KEY, 0x87, CI_KEY_ID, 0x89)
 
 
 class EimRefused(MicroipaError):
@@ -40,7 +41,7 @@ def token_tlv(token: int | None) -> bytes:
 
 def public_key(eim: Eim) -> EllipticCurvePublicKey:
     """The key that signs this eIM's packages."""
-    return _load_key({item.tag: item for item in parse_all(eim.fields)}[PUBLIC_KEY])
+    return _signing_key({item.tag: item for item in parse_all(eim.fields)}[PUBLIC_KEY])
 
 
 def add(chip: Chip, configuration: Tlv) -> Eim:
@@ -154,23 +155,30 @@ def _check(chip: Chip, fields: dict[int, Tlv]) -> None:
         raise EimRefused(COUNTER_OUT_OF_RANGE)
     if CI_KEY_ID in fields and fields[CI_KEY_ID].value != chip.ci_key_id:
         raise EimRefused(CI_KEY_UNKNOWN)
-    if PUBLIC_KEY in fields:
-        try:
-            _load_key(fields[PUBLIC_KEY])
-        except (TlvError, ValueError):
-            raise EimRefused(COMMAND_ERROR) from None
+    try:
+        if PUBLIC_KEY in fields:
+            _signing_key(fields[PUBLIC_KEY])
+        if TLS_KEY in fields:
+            _key(fields[TLS_KEY])
+    except (TlvError, ValueError, UnsupportedAlgorithm):
+        raise EimRefused(COMMAND_ERROR) from None
 
 
-def _load_key(data: Tlv) -> EllipticCurvePublicKey:
-    """eimPublicKeyData: A5{A0 SubjectPublicKeyInfo | A1 Certificate}. Raises TlvError or ValueError."""
+def _signing_key(data: Tlv) -> EllipticCurvePublicKey:
+    """eimPublicKeyData. Raises TlvError, ValueError or UnsupportedAlgorithm."""
+    key = _key(data)
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise ValueError("an eIM signs with a P-256 key")
+    return key
+
+
+def _key(data: Tlv) -> object:
+    """The key in {A0 SubjectPublicKeyInfo | A1 Certificate}, each without its 30 or, as some send it, with."""
     choice = parse(data.value)
     inner = choice.children()
     whole = inner[0].raw if len(inner) == 1 and inner[0].tag == 0x30 else tlv(0x30, choice.value)
     certified = choice.tag == 0xA1
-    key = x509.load_der_x509_certificate(whole).public_key() if certified else load_der_public_key(whole)
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise ValueError("an eIM signs with a P-256 key")
-    return key
+    return x509.load_der_x509_certificate(whole).public_key() if certified else load_der_public_key(whole)
 
 
 COMMANDS: dict[int, Handler] = {0xBF57: add_initial, 0xBF55: get_configuration}
