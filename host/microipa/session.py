@@ -78,7 +78,7 @@ def read(text: str, name: str) -> list[Event]:
 
 
 def _checked(event: Event) -> Event:
-    """The event, when everything is there that its kind needs. Raises KeyError, TypeError, ValueError, OverflowError."""
+    """The event, when everything is there that its kind needs. Raises KeyError, TypeError and their like."""
     math.isfinite(event.seconds)  # a number that floats can hold
     for name in HEX_FIELDS.get(event.kind, ()):
         bytes.fromhex(event.fields[name])
