@@ -11,9 +11,7 @@ from euicc_peer import EID, Terminal, make_card, spec
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import integer, parse, tlv
 from microipa.crypto import ec
-from microipa.eim import Eim, UnknownDevice
-from microipa.eim.packages import PackageInvalid
-from microipa.eim.words import ActivationCodeInvalid
+from microipa.eim import ActivationCodeInvalid, Eim, PackageInvalid, UnknownDevice
 
 LIST = [("listProfileInfo", {})]
 
