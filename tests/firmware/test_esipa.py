@@ -88,6 +88,7 @@ async def test_6_3_2_6_a_result_goes_out_as_the_card_wrote_it(micropython: Run) 
     assert sgp32.decode("ProvideEimPackageResult", request)["eimPackageResult"][0] == "euiccPackageResult"
 
 
+@pytest.mark.covers("package.emptyResponse", "esipa.ProvideEimPackageResultResponse")
 @pytest.mark.parametrize(("answer", "outcome"), [
     ("bf5000", "no error but []"),  # empty answer of 1.1
     ("bf50023000", "no error but []"),  # of 1.2

@@ -18,6 +18,7 @@ def stored(*results: bytes) -> bytes:
     return tlv(0xBF2B, tlv(0xA2, *results))
 
 
+@pytest.mark.covers("package.euiccPackageRequest", "package.eimAcknowledgements")
 async def test_3_3_1_the_card_gets_the_package_unchanged_and_the_acknowledged_result_is_removed(
         micropython: Run) -> None:
     result = epr(7, LIST_PROFILES)
@@ -61,12 +62,14 @@ async def test_3_1_1_1_a_card_that_gives_an_error_status_ends_in_its_name(microp
     assert scene.outcome == "StatusError card answered 6985 to BF51"
 
 
+@pytest.mark.covers("error.ProvideEimPackageResult.unknownPackage")
 async def test_3_1_1_1_an_unknown_package_is_answered_so(micropython: Run) -> None:
     scene = await play(micropython, f"package('{tlv(0xBF60, bytes(2000)).hex()}')", [], [EMPTY])
     assert scene.to("eim") == [provide(bytes.fromhex("a003020102"))]
     assert scene.log == ["package: the tag BF60 is unknown"]
 
 
+@pytest.mark.covers("error.ProvideEimPackageResult.invalidPackageFormat")
 @pytest.mark.parametrize(("package", "answer"), [
     (tlv(0xBF52, tlv(0x83, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),  # no tagList
     (tlv(0xBF52, tlv(0x5C, b"\xbf"), tlv(0x83, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
@@ -136,6 +139,10 @@ async def test_2_11_1_2_searches_go_to_the_card_and_absent_fields_are_left_out(m
     assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, tlv(0xA0), tlv(0xA2, epr(7)))))]
 
 
+@pytest.mark.covers(
+    "error.IpaEuiccDataResponse.euiccCiPKIdNotFound",
+    "error.IpaEuiccDataResponse.undefinedError",
+)
 @pytest.mark.parametrize(("answer", "code"), [(bytes.fromhex("bf5603810101"), 5), (0x6A88, 127)])
 async def test_2_11_1_2_what_the_card_refuses_is_answered_with_a_code(
         micropython: Run, answer: bytes | int, code: int) -> None:

@@ -170,6 +170,14 @@ print(link.requests[0].hex())
 """
 
 
+@pytest.mark.covers(
+    "esipa.GetEimPackageRequest",
+    "esipa.InitiateAuthenticationRequestEsipa",
+    "esipa.AuthenticateClientRequestEsipa",
+    "esipa.GetBoundProfilePackageRequestEsipa",
+    "esipa.CancelSessionRequestEsipa",
+    "esipa.HandleNotificationEsipa",
+)
 @pytest.mark.parametrize(
     ("call", "type_name", "value"), REQUESTS, ids=[case[0].split("(")[0] for case in REQUESTS]
 )
@@ -260,6 +268,11 @@ def acknowledged(*seq_numbers: int) -> bytes:
 EMPTY = sgp32.encode("ProvideEimPackageResultResponse", ("emptyResponse", {}))
 
 
+@pytest.mark.covers(
+    "package.euiccPackageRequest",
+    "package.euiccPackageResult",
+    "esipa.ProvideEimPackageResult",
+)
 @pytest.mark.parametrize("outcome", [epr(7, b"\x83\x01\x01"), epe(3)])
 async def test_3_3_1_package_and_result_pass_unchanged(micropython: Run, outcome: bytes) -> None:
     signed = {
@@ -275,6 +288,7 @@ async def test_3_3_1_package_and_result_pass_unchanged(micropython: Run, outcome
     assert scene.to("eim") == [result("euiccPackageResult", sgp32.decode("EuiccPackageResult", outcome))]
 
 
+@pytest.mark.covers("package.ipaEuiccDataRequest", "package.ipaEuiccDataResponse")
 async def test_2_11_2_2_the_answer_to_a_data_request(micropython: Run) -> None:
     wanted = bytes.fromhex("81bf20bf228384a8a9a0a2")
     addresses = {"defaultDpAddress": "smdp.example", "rootDsAddress": "smds.example"}
@@ -326,6 +340,7 @@ async def test_2_11_2_2_the_answer_to_a_data_request(micropython: Run) -> None:
     ]
 
 
+@pytest.mark.covers("error.IpaEuiccDataResponse.incorrectTagList")
 async def test_2_11_2_2_a_data_request_that_is_refused(micropython: Run) -> None:
     request = {"tagList": b"\x5a", "eimTransactionId": TX}
     scene = await play(micropython, package("IpaEuiccDataRequest", request), [], [EMPTY])
@@ -333,6 +348,11 @@ async def test_2_11_2_2_a_data_request_that_is_refused(micropython: Run) -> None
     assert scene.to("eim") == [result("ipaEuiccDataResponse", ("ipaEuiccDataResponseError", refused))]
 
 
+@pytest.mark.covers(
+    "package.eimPackageResultResponseError",
+    "error.ProvideEimPackageResult.unknownPackage",
+    "error.ProvideEimPackageResult.invalidPackageFormat",
+)
 async def test_3_1_1_1_a_package_that_is_unknown_or_broken(micropython: Run) -> None:
     scene = await play(micropython, "package('bf600100')", [], [EMPTY])
     assert scene.to("eim") == [result("eimPackageResultResponseError", {"eimPackageResultErrorCode": 2})]
@@ -342,6 +362,15 @@ async def test_3_1_1_1_a_package_that_is_unknown_or_broken(micropython: Run) -> 
     assert scene.to("eim") == [result("eimPackageResultResponseError", refused)]
 
 
+@pytest.mark.covers(
+    "package.profileDownloadTriggerRequest",
+    "package.profileDownloadTriggerResult",
+    "error.ProfileDownloadTriggerResult.undefinedError",
+    "esipa.InitiateAuthenticationResponseEsipa",
+    "esipa.AuthenticateClientResponseEsipa",
+    "esipa.GetBoundProfilePackageResponseEsipa",
+    "esipa.CancelSessionResponseEsipa",
+)
 async def test_3_2_3_2_every_message_of_an_indirect_download_that_is_cancelled(micropython: Run) -> None:
     """Up to the bound profile package, which the eIM refuses: nothing is left out of the way there."""
     context = {"transactionId": TID, "matchingId": "MATCH"}

@@ -11,9 +11,7 @@ from euicc_peer import EID, Terminal, make_card, spec
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import integer, parse, tlv
 from microipa.crypto import ec
-from microipa.eim import Eim, UnknownDevice
-from microipa.eim.packages import PackageInvalid
-from microipa.eim.words import ActivationCodeInvalid
+from microipa.eim import ActivationCodeInvalid, Eim, PackageInvalid, UnknownDevice
 
 LIST = [("listProfileInfo", {})]
 
@@ -33,29 +31,34 @@ def test_2_11_1_the_configuration_is_taken_by_a_card_and_names_the_anchor(pki, d
     assert kept[0x80].value == kept[0x81].value == b"eim.microipa.example"
 
 
+@pytest.mark.covers("esipa.GetEimPackageResponse", "error.GetEimPackageResponse.noEimPackageAvailable")
 async def test_5_14_5_without_orders_there_is_no_package(ipa):
     with pytest.raises(Refusal) as refusal:
         await ipa.get()
     assert refusal.value.code == NO_PACKAGE
 
 
+@pytest.mark.covers("error.GetEimPackageResponse.eidNotFound")
 async def test_5_14_5_a_foreign_device_gets_eid_not_found(desk, enrolled):
     with pytest.raises(Refusal) as refusal:
         await Ipa(desk.handle, enrolled, OTHER_EID).get()
     assert refusal.value.code == EID_NOT_FOUND
 
 
+@pytest.mark.covers("error.GetEimPackageResponse.missingEid")
 @pytest.mark.parametrize("poll", ["bf4f00", "bf4f028000"], ids=["empty", "a state change alone"])
 async def test_5_14_5_a_poll_without_eid_gets_missing_eid(desk, poll):
     assert await desk.handle(bytes.fromhex(poll)) == tlv(0xBF4F, integer(0x02, MISSING_EID))
 
 
+@pytest.mark.covers("error.GetEimPackageResponse.invalidEid")
 @pytest.mark.parametrize("eid", ["8904", "8a" * 16, "89" * 17], ids=["short", "letters", "long"])
 async def test_5_14_5_an_eid_that_is_none_gets_invalid_eid(desk, eid):
     answer = await desk.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(eid))))
     assert answer == tlv(0xBF4F, integer(0x02, INVALID_EID))
 
 
+@pytest.mark.covers("package.ipaEuiccDataRequest")
 async def test_before_the_first_package_the_eim_learns_who_the_card_is(desk, ipa):
     desk.order_package(EID, LIST)
     request = await ipa.get()
@@ -68,6 +71,7 @@ async def test_before_the_first_package_the_eim_learns_who_the_card_is(desk, ipa
     assert (await ipa.get()).tag == 0xBF51
 
 
+@pytest.mark.covers("package.euiccPackageRequest")
 async def test_2_11_1_1_packages_are_signed_over_the_data_and_the_association_token(desk, ipa, pki):
     desk.order_package(EID, [("disable", {"iccid": spec(1).iccid})])
     await ipa.introduce()

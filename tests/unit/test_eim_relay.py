@@ -109,6 +109,12 @@ def relayed(events) -> str:
 # The way through --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers(
+    "esipa.InitiateAuthenticationResponseEsipa",
+    "esipa.AuthenticateClientResponseEsipa",
+    "esipa.GetBoundProfilePackageResponseEsipa",
+    "esipa.HandleNotificationEsipa",
+)
 async def test_3_2_3_2_a_profile_goes_from_the_sm_dp_through_the_eim_into_the_card(
     desk, ipa, smdpp, number, es9
 ):
@@ -122,6 +128,7 @@ async def test_3_2_3_2_a_profile_goes_from_the_sm_dp_through_the_eim_into_the_ca
     assert parse(ipa.card.es10("BF2800"))[0xA0].value == b""  # nothing waits on the card
 
 
+@pytest.mark.covers("package.profileDownloadTriggerRequest")
 async def test_2_11_1_2_the_trigger_holds_the_activation_code_and_a_transaction(trigger, number, desk, ipa):
     assert trigger[0xA0][0x80].value.startswith(f"LPA:1${ADDRESS}$".encode())
     assert (await ipa.get()).raw == trigger.raw
@@ -162,6 +169,7 @@ async def test_a_failed_installation_fails_the_order_in_the_cards_words(desk, ip
     assert order(desk, number).details["errorReason"] == 8
 
 
+@pytest.mark.covers("package.profileDownloadTriggerResult")
 async def test_5_14_6_a_trigger_result_settles_the_download_like_a_notification(desk, ipa, trigger, number):
     authenticated = await ipa.authenticate(await ipa.initiate(trigger), trigger)
     result = ipa.load(await ipa.bound_package(authenticated))
@@ -173,12 +181,14 @@ async def test_5_14_6_a_trigger_result_settles_the_download_like_a_notification(
     assert order(desk, number) == settled
 
 
+@pytest.mark.covers("error.ProfileDownloadTriggerResult.undefinedError")
 async def test_5_14_6_a_device_that_gives_up_says_why(desk, ipa, trigger, number):
     error = tlv(0x30, integer(0x80, UNDEFINED))
     assert await ipa.provide(tlv(0xBF54, trigger[0x82].raw, error)) == []
     assert order(desk, number).result == "the device gave the download up: undefinedError"
 
 
+@pytest.mark.covers("esipa.CancelSessionResponseEsipa")
 async def test_5_14_8_cancel_session_reaches_the_sm_dp_and_ends_the_order(desk, ipa, smdpp, trigger, number):
     started = await ipa.initiate(trigger)
     await ipa.bound_package(await ipa.authenticate(started, trigger))
@@ -191,6 +201,10 @@ async def test_5_14_8_cancel_session_reaches_the_sm_dp_and_ends_the_order(desk, 
 # What the eIM refuses itself --------------------------------------------------------------------------------
 
 
+@pytest.mark.covers(
+    "error.InitiateAuthenticationResponseEsipa.invalidEimTransactionId",
+    "error.InitiateAuthenticationResponseEsipa.invalidDpAddress",
+)
 async def test_5_14_1_without_an_open_order_nobody_gets_to_an_sm_dp(ipa, trigger, es9):
     unknown = tlv(0x82, b"\x11" * 8)
     assert await code_of(ipa.initiate(trigger, transaction=unknown)) == 52
@@ -214,6 +228,11 @@ def signed1(answer: dict[str, Any], tag: int, value: bytes) -> dict[str, Any]:
     return answer | {"serverSigned1": base64.b64encode(tlv(0x30, *fields)).decode()}
 
 
+@pytest.mark.covers(
+    "error.InitiateAuthenticationResponseEsipa.smdpAddressMismatch",
+    "error.InitiateAuthenticationResponseEsipa.invalidEimTransactionId",
+    "error.InitiateAuthenticationResponseEsipa.undefinedError",
+)
 @pytest.mark.parametrize(
     ("tag", "value", "code", "reason"),
     [
@@ -232,6 +251,7 @@ async def test_5_14_1_server_signed1_must_answer_what_was_asked(
     assert order(desk, number).state == "delivered"
 
 
+@pytest.mark.covers("error.InitiateAuthenticationResponseEsipa.smdpOidMismatch")
 @pytest.mark.parametrize("name", ["smdpp_pb", "smdpp_tls", "eim_tls"])
 async def test_5_14_1_the_certificate_must_be_a_dp_auth(ipa, trigger, es9, pki, name):
     other = base64.b64encode(getattr(pki, name).der).decode()
@@ -254,6 +274,11 @@ async def test_4_1_an_activation_code_may_name_the_right_oid(desk, ipa, smdpp, p
     assert order(desk, number).state == "done"
 
 
+@pytest.mark.covers(
+    "error.AuthenticateClientResponseEsipa.invalidTransactionId",
+    "error.GetBoundProfilePackageResponseEsipa.invalidTransactionId",
+    "error.CancelSessionResponseEsipa.invalidTransactionId",
+)
 @pytest.mark.parametrize(
     ("tag", "parts", "code"),
     [(0xBF3B, "BF3802A000", 10), (0xBF3A, "BF2102A000", 95), (0xBF41, "A100", 1)],
@@ -265,6 +290,7 @@ async def test_5_14_a_transaction_of_no_session_is_refused_with_its_own_code(ipa
     assert es9.calls == []
 
 
+@pytest.mark.covers("error.AuthenticateClientResponseEsipa.eidMismatch")
 async def test_5_14_3_another_cards_answer_is_an_eid_mismatch(ipa, trigger, es9, pki):
     started = await ipa.initiate(trigger)
     signed = tlv(0x30) + tlv(0x5F37, bytes(64))
@@ -304,6 +330,29 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.covers(
+    "error.InitiateAuthenticationResponseEsipa.1",
+    "error.InitiateAuthenticationResponseEsipa.2",
+    "error.InitiateAuthenticationResponseEsipa.3",
+    "error.InitiateAuthenticationResponseEsipa.127",
+    "error.AuthenticateClientResponseEsipa.1",
+    "error.AuthenticateClientResponseEsipa.2",
+    "error.AuthenticateClientResponseEsipa.3",
+    "error.AuthenticateClientResponseEsipa.4",
+    "error.AuthenticateClientResponseEsipa.5",
+    "error.AuthenticateClientResponseEsipa.6",
+    "error.AuthenticateClientResponseEsipa.7",
+    "error.AuthenticateClientResponseEsipa.8",
+    "error.AuthenticateClientResponseEsipa.9",
+    "error.AuthenticateClientResponseEsipa.11",
+    "error.GetBoundProfilePackageResponseEsipa.1",
+    "error.GetBoundProfilePackageResponseEsipa.2",
+    "error.GetBoundProfilePackageResponseEsipa.3",
+    "error.GetBoundProfilePackageResponseEsipa.4",
+    "error.GetBoundProfilePackageResponseEsipa.5",
+    "error.GetBoundProfilePackageResponseEsipa.6",
+    "error.GetBoundProfilePackageResponseEsipa.127",
+)
 @pytest.mark.parametrize(("name", "subject", "reason", "code"), REFUSALS)
 async def test_6_3_2_a_refusal_of_the_sm_dp_becomes_the_code_of_the_function_and_ends_the_order(
     desk, ipa, trigger, number, es9, name, subject, reason, code
@@ -357,6 +406,10 @@ async def test_6_5_what_is_no_answer_of_the_binding_leaves_the_order_open(
     assert order(desk, number).state == "done"
 
 
+@pytest.mark.covers(
+    "error.AuthenticateClientResponseEsipa.undefinedError",
+    "error.GetBoundProfilePackageResponseEsipa.undefinedError",
+)
 @pytest.mark.parametrize(
     ("function", "field"),
     [("authenticateClient", "smdpSigned2"), ("getBoundProfilePackage", "boundProfilePackage")],

@@ -55,6 +55,11 @@ async def refused(desk: Eim, ipa: Ipa, number: int, result: bytes) -> str:
 # A result that is believed ----------------------------------------------------------------------------------
 
 
+@pytest.mark.covers(
+    "package.euiccPackageResult",
+    "package.eimAcknowledgements",
+    "esipa.ProvideEimPackageResultResponse",
+)
 async def test_5_14_6_a_result_settles_its_order_and_is_acknowledged_by_its_seq_number(desk, ipa):
     number, result = await executed(desk, ipa)
     sequence = result[0xA0][0x30][0x83].value[0]
@@ -87,6 +92,7 @@ async def test_interop_a_result_without_eid_is_found_by_its_transaction(desk, ip
     assert order(desk, number).state == "done"
 
 
+@pytest.mark.covers("package.ePRAndNotifications")
 async def test_5_14_6_a_result_may_come_with_notifications(desk, ipa):
     number, result = await executed(desk, ipa)
     acknowledged = await ipa.provide(tlv(0x30, result.raw, tlv(0xA0)))
@@ -113,6 +119,7 @@ async def test_a_rollback_after_the_result_was_settled_settles_it_anew(desk, ipa
     assert "replay" in older
 
 
+@pytest.mark.covers("error.ProvideEimPackageResultResponse.eidNotFound")
 async def test_5_14_6_without_any_device_of_this_eid_the_answer_is_eid_not_found(desk, enrolled):
     stranger = Ipa(desk.handle, enrolled, OTHER_EID)
     with pytest.raises(Refusal) as refusal:
@@ -220,6 +227,7 @@ async def test_2_11_2_2_certificates_of_another_ci_are_refused_by_name(desk, ipa
     assert order(desk, number).state == "failed"
 
 
+@pytest.mark.covers("error.IpaEuiccDataResponse.incorrectTagList")
 async def test_2_11_2_2_an_ipa_that_refuses_the_tag_list_is_asked_for_the_least(desk, ipa):
     number = desk.order_package(EID, LIST)
     request = await ipa.get()
@@ -230,6 +238,7 @@ async def test_2_11_2_2_an_ipa_that_refuses_the_tag_list_is_asked_for_the_least(
     assert order(desk, number).state == "done"
 
 
+@pytest.mark.covers("error.IpaEuiccDataResponse.undefinedError")
 async def test_2_11_2_2_an_ipa_that_answers_nothing_fails_what_waits_for_it(desk, ipa):
     number = desk.order_package(EID, LIST)
     request = await ipa.get()
@@ -289,6 +298,12 @@ async def test_unsigned_errors_without_end_fail_the_order(desk, ipa):
     assert "does not accept this eIM" in order(desk, number).result
 
 
+@pytest.mark.covers(
+    "package.eimPackageResultResponseError",
+    "error.ProvideEimPackageResult.invalidPackageFormat",
+    "error.ProvideEimPackageResult.unknownPackage",
+    "error.ProvideEimPackageResult.undefinedError",
+)
 @pytest.mark.parametrize(
     ("code", "word"), [(1, "invalidPackageFormat"), (2, "unknownPackage"), (127, "undefinedError")]
 )

@@ -6,11 +6,11 @@ The configuration is kept as the TLVs it came in; only counter and token are the
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, parse_all, tlv
+from microipa.crypto.certificates import UNREADABLE
 from microipa.errors import MicroipaError
 from microipa.euicc.chip import Chip, Handler, number, text
 from microipa.euicc.nvm import MAX_EIMS, Eim
@@ -160,12 +160,12 @@ def _check(chip: Chip, fields: dict[int, Tlv]) -> None:
             _signing_key(fields[PUBLIC_KEY])
         if TLS_KEY in fields:
             _key(fields[TLS_KEY])
-    except (TlvError, ValueError, UnsupportedAlgorithm):
+    except (TlvError, *UNREADABLE):
         raise EimRefused(COMMAND_ERROR) from None
 
 
 def _signing_key(data: Tlv) -> EllipticCurvePublicKey:
-    """eimPublicKeyData. Raises TlvError, ValueError or UnsupportedAlgorithm."""
+    """eimPublicKeyData. Raises TlvError or one of UNREADABLE."""
     key = _key(data)
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
         raise ValueError("an eIM signs with a P-256 key")
@@ -173,7 +173,7 @@ def _signing_key(data: Tlv) -> EllipticCurvePublicKey:
 
 
 def _key(data: Tlv) -> object:
-    """The key in {A0 SubjectPublicKeyInfo | A1 Certificate}, each without its 30 or, as some send it, with."""
+    """The key in {A0 SubjectPublicKeyInfo | A1 Certificate}, without or, from some peers, with their 30."""
     choice = parse(data.value)
     inner = choice.children()
     whole = inner[0].raw if len(inner) == 1 and inner[0].tag == 0x30 else tlv(0x30, choice.value)
