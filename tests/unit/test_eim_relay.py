@@ -363,6 +363,21 @@ async def test_6_3_2_a_refusal_of_the_sm_dp_becomes_the_code_of_the_function_and
     assert f"{subject}/{reason} so be it" in order(desk, number).result
 
 
+@pytest.mark.covers(
+    "error.CancelSessionResponseEsipa.euiccSignatureInvalid", "error.CancelSessionResponseEsipa.undefinedError"
+)
+@pytest.mark.parametrize(("subject", "reason", "code"), [("8.1", "6.1", 2), ("9.9", "9.9", UNDEFINED)])
+async def test_6_3_2_a_refused_cancellation_has_its_code_and_ends_the_order_all_the_same(
+    desk, ipa, trigger, number, es9, subject, reason, code
+):
+    started = await ipa.initiate(trigger)
+    await ipa.authenticate(started, trigger)
+    answer = parse(ipa.card.es10(tlv(0xBF41, started[0x80].raw, integer(0x81, UNDEFINED))))
+    es9.tamper = lambda function, real: failure(subject, reason)
+    assert await code_of(ipa.call(0xBF41, started[0x80].raw, tlv(0xA1, answer.value))) == code
+    assert order(desk, number).state == "failed"
+
+
 async def test_6_3_2_a_lost_session_of_the_sm_dp_leaves_the_order_open(desk, ipa, trigger, number, es9):
     lost = failure("8.10.1", "3.9")
     es9.tamper = lambda function, answer: lost if function == "authenticateClient" else answer
