@@ -1,8 +1,20 @@
 """The eIM: orders for devices, ESipa, and the way to the SM-DP+."""
 
+from microipa.eim.activation_code import ActivationCodeInvalid
 from microipa.eim.desk import BadTrust, Eim, UnknownDevice, UnknownOrder
 from microipa.eim.devices import DeviceView
 from microipa.eim.orders import OrderSettled
+from microipa.eim.packages import PackageInvalid
 from microipa.eim.store import OrderView
 
-__all__ = ["BadTrust", "DeviceView", "Eim", "OrderSettled", "OrderView", "UnknownDevice", "UnknownOrder"]
+__all__ = [
+    "ActivationCodeInvalid",
+    "BadTrust",
+    "DeviceView",
+    "Eim",
+    "OrderSettled",
+    "OrderView",
+    "PackageInvalid",
+    "UnknownDevice",
+    "UnknownOrder",
+]

@@ -16,15 +16,6 @@ from microipa.eim.store import Device
 from microipa.errors import MicroipaError
 
 INCORRECT_TAG_LIST = 1
-FEATURES = (
-    "directRspServerCommunication",
-    "indirectRspServerCommunication",
-    "eimDownloadDataHandling",
-    "eimCtxParams1Generation",
-    "eimProfileMetadataVerification",
-    "minimizeEsipaBytes",
-)
-PROTOCOLS = ("ipaRetrieveHttps", "ipaRetrieveCoaps", "ipaInjectHttps", "ipaInjectCoaps", "ipaProprietary")
 
 
 class DeviceUnproven(MicroipaError):
@@ -91,8 +82,8 @@ class DataAnswer:
 def capabilities(ipa_capabilities: Tlv | None) -> dict[str, list[str]]:
     """The names of the bits of IpaCapabilities A8."""
     found = {}
-    for tag, key, names in ((0x80, "ipaFeatures", FEATURES), (0x81, "ipaSupportedProtocols", PROTOCOLS)):
-        bits = ipa_capabilities.get(tag) if ipa_capabilities else None
-        if bits:
-            found[key] = words.named_bits(bits.value, names)
+    for tag, name in ((0x80, "ipaFeatures"), (0x81, "ipaSupportedProtocols")):
+        field = ipa_capabilities.get(tag) if ipa_capabilities else None
+        if field:
+            found[name] = words.bits(f"IpaCapabilities.{name}", field.value)
     return found

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
 from microipa.eim import esipa, packages, store
+from microipa.eim.activation_code import ActivationCode
 from microipa.eim.devices import DeviceView
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.es9 import Es9Client
@@ -27,7 +28,6 @@ from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Rela
 from microipa.eim.results import Results
 from microipa.eim.server import serve
 from microipa.eim.store import Device, Order, OrderView, Store
-from microipa.eim.words import ActivationCode
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 

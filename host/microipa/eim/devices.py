@@ -12,9 +12,8 @@ from cryptography import x509
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from microipa.asn1 import describe
 from microipa.asn1.tlv import parse
-from microipa.eim import answers, store
+from microipa.eim import answers, store, words
 from microipa.eim.packages import Operation
 from microipa.eim.store import Alarm, Device, Order
 from microipa.eim.words import Outcome
@@ -29,8 +28,9 @@ class DeviceView:
 
     ``profiles`` have iccid and state (enabled, disabled), with a whole list also name, class and more;
     ``profiles_known`` says when the card last sent one. ``eims`` are eimIds. ``counter`` is the newest
-    package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``certificates`` (euicc,
-    eum) have subject and valid_until. ``state_change`` is the cause of the newest change the IPA notified.
+    package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``euicc_info2`` is hex when it
+    cannot be read. ``certificates`` (euicc, eum) have subject and valid_until. ``state_change`` is the cause
+    of the newest change the IPA notified.
     """
 
     eid: str
@@ -42,7 +42,7 @@ class DeviceView:
     highest_sequence: int
     default_smdp_address: str | None
     ipa_capabilities: dict[str, list[str]]
-    euicc_info2: dict[str, Any] | None
+    euicc_info2: dict[str, Any] | str | None
     certificates: dict[str, dict[str, str]]
     state_change: str | None
     state_changed: datetime | None
@@ -66,7 +66,7 @@ class DeviceView:
             highest_sequence=device.highest_sequence,
             default_smdp_address=device.default_smdp,
             ipa_capabilities=answers.capabilities(capabilities),
-            euicc_info2=describe.describe(info, "EUICCInfo2").json()["value"] if info else None,
+            euicc_info2=words.as_json(info, "EUICCInfo2") if info else None,
             certificates=_certificates(device),
             state_change=device.state_change,
             state_changed=store.moment(device.state_changed),

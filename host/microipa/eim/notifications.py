@@ -48,8 +48,8 @@ class Installation:
         sima = failure.get(0x82)
         if sima:
             details["simaResponse"] = sima.value.hex()
-        step = words.BPP_COMMANDS[command] if 0 <= command < len(words.BPP_COMMANDS) else f"step {command}"
-        return cls(transaction_id, False, f"{step}: {words.name(words.INSTALL_ERRORS, reason)}", details)
+        text = f"{words.name('BppCommandId', command)}: {words.name('ErrorReason', reason)}"
+        return cls(transaction_id, False, text, details)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Notification:
         return cls(
             raw=pending.raw,
             sequence=words.number(metadata[0x80]),
-            events=", ".join(words.named_bits(metadata[0x81].value, words.EVENTS)),
+            events=", ".join(words.bits("NotificationEvent", metadata[0x81].value)),
             address=metadata[0x0C].value.decode(errors="replace"),
             iccid=iccid,
             eid=eid,

@@ -52,7 +52,7 @@ class Orders:
         if 0x80 in message:
             cause = message.get(0x81)
             device.state_change = (
-                words.name(words.STATE_CHANGES, words.number(cause)) if cause else "undefined"
+                words.name("StateChangeCause", words.number(cause)) if cause else "undefined"
             )
             device.state_changed = device.last_poll
             if self._trace:

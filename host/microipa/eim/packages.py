@@ -171,7 +171,7 @@ class PackageResult:
 
     def text(self) -> str:
         if self.error is not None:
-            return f"the card refused the package: {words.name(words.PACKAGE_ERRORS, self.error)}"
+            return f"the card refused the package: {words.name('EuiccPackageErrorCode', self.error)}"
         return ", ".join(f"{outcome.operation}: {outcome.words}" for outcome in self.outcomes)
 
     def details(self) -> dict[str, Any]:

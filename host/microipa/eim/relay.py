@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.eim import esipa, store, words
+from microipa.eim.activation_code import ActivationCode
 from microipa.eim.es9 import Answer, Es9Client, Es9Refused, Es9Unavailable, b64
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.store import DownloadSession, Order, Store
-from microipa.eim.words import ActivationCode
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
@@ -291,6 +291,6 @@ def _cancel_reason(response: bytes) -> str:
     """The reason the card signed, as far as its answer can be read."""
     try:
         signed = parse(response)[0xA0][0x30]
-        return words.name(words.CANCEL_REASONS, words.number(signed.children()[-1]))
+        return words.name("CancelSessionReason", words.number(signed.children()[-1]))
     except TlvError:
         return "the eUICC knew no session"

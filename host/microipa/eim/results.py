@@ -20,6 +20,10 @@ from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, 
 from microipa.eim.store import Device, Order
 
 MAX_REFUSALS = 3
+DOWNLOAD_ERROR = (
+    "ProfileDownloadTriggerResult.profileDownloadTriggerResultData"
+    ".profileDownloadError.profileDownloadErrorReason"
+)
 TRANSACTION_ID_TAGS = {esipa.DOWNLOAD_TRIGGER: 0x82, 0xA0: 0x80}
 
 
@@ -51,7 +55,7 @@ class Results:
         if result.tag == esipa.DOWNLOAD_TRIGGER:
             return self._take_download(db, device, result)
         if result.tag == 0xA0:
-            reason = words.name(words.RESPONSE_ERRORS, words.number(result[0x02]))
+            reason = words.name("EimPackageResultErrorCode", words.number(result[0x02]))
             order = self._open_order(db, device, _transaction_id(result))
             if order:
                 self._orders.settle(
@@ -192,7 +196,7 @@ class Results:
             self._orders.ask(db, device, ABOUT_EUICC_LEAST)
             self._orders.settle(db, order, store.FAILED, "the IPA refuses the tag list")
         elif answer.error is not None:
-            reason = words.name(words.DATA_ERRORS, answer.error)
+            reason = words.name("IpaEuiccDataErrorCode", answer.error)
             self._orders.settle(db, order, store.FAILED, f"the IPA does not answer: {reason}")
         elif order.content == STORED_RESULTS:
             self._orders.settle(db, order, store.DONE, f"{len(answer.results)} results kept")
@@ -220,7 +224,7 @@ class Results:
         error = message[0x30]
         code, answer = error.get(0x80), error.get(0x04)
         if order:
-            reason = words.name(words.DOWNLOAD_ERRORS, words.number(code)) if code else "no reason given"
+            reason = words.name(DOWNLOAD_ERROR, words.number(code)) if code else "no reason given"
             details = {"errorResponse": answer.value.hex()} if answer else None
             self._orders.settle(
                 db, order, store.FAILED, f"the device gave the download up: {reason}", details
