@@ -17,21 +17,17 @@ class UnknownModem(ModemError):
     """There is no driver of that name."""
 
 
-_DRIVERS = {
-    "bg95": ("quectel", "Bg95"),
-    "bg77": ("quectel", "Bg95"),
-    "sim7080g": ("simcom", "Sim7080"),
-    "sim7000": ("simcom", "Sim7000"),
-    "gm02s": ("sequans", "Gm02s"),
-    "sara-r5": ("ublox", "SaraR5"),
-    "sara-r422": ("ublox", "SaraR4"),
-    "nrf91": ("nordic", "Nrf91"),
-}
+_DRIVERS = (
+    "bg95=quectel.Bg95 bg77=quectel.Bg95 sim7080g=simcom.Sim7080 sim7000=simcom.Sim7000 gm02s=sequans.Gm02s"
+    " sara-r5=ublox.SaraR5 sara-r422=ublox.SaraR4 nrf91=nordic.Nrf91"
+)
 
 
 def driver(name):
     """The class for a modem, made with (uart, board); only its family is loaded. Raises UnknownModem."""
-    if name not in _DRIVERS:
-        raise UnknownModem("no modem %s: there are %s" % (name, ", ".join(sorted(_DRIVERS))))
-    family, kind = _DRIVERS[name]
-    return getattr(__import__("ipa.modem." + family, None, None, (kind,)), kind)
+    for entry in _DRIVERS.split(" "):
+        known, path = entry.split("=")
+        if known == name:
+            family, kind = path.split(".")
+            return getattr(__import__("ipa.modem." + family, None, None, (kind,)), kind)
+    raise UnknownModem("no modem %s among %s" % (name, _DRIVERS))

@@ -6,9 +6,8 @@ from ipa.compat import INFO, const, log
 from ipa.modem import ModemError
 from ipa.modem.at import AtError
 
-_APDU_MS = const(60000)  # the last segment of a profile keeps a card busy for many seconds
+APDU_MS = const(60000)  # the last segment of a profile keeps a card busy for many seconds
 _LEFT_OPEN = (b"1", b"2", b"3")
-_FIRST_EXTENDED = const(4)  # logical channels from here on are written into CLA another way
 
 
 class ChannelError(ModemError):
@@ -20,7 +19,7 @@ class Carrier:
 
     def __init__(self, modem):
         self._modem = modem
-        self._ways = (Cgla(modem.at), Csim(modem.at))
+        self._way = Cgla(modem.at)
         self._session = None
 
     async def open(self, aid):
@@ -29,16 +28,19 @@ class Carrier:
         Raises ChannelError when the card has no such application or no channel to give.
         """
         await self.close()
-        for way in self._ways:
+        try:
+            self._session = await _open(self._way, aid)
+        except AtError as error:
+            log(INFO, "modem:", error)
+            from ipa.modem.csim import Csim  # few modems need it
+
+            other = (Cgla if isinstance(self._way, Csim) else Csim)(self._modem.at)
             try:
-                self._session = await _open(way, aid)
-                if way is not self._ways[0]:
-                    self._ways = (way, self._ways[0])
-                return b""
-            except (AtError, ChannelError) as error:
-                reason = str(error)
-                log(INFO, "modem:", reason)
-        raise ChannelError(reason)
+                self._session = await _open(other, aid)
+            except AtError as error:
+                raise ChannelError(str(error)) from None
+            self._way = other
+        return b""
 
     async def transmit(self, apdu):
         """One command, one answer with its status word. CLA without channel bits.
@@ -47,14 +49,14 @@ class Carrier:
         """
         if self._session is None:
             raise ChannelError("no channel open")
-        return await self._ways[0].transmit(self._session, apdu)
+        return await self._way.transmit(self._session, apdu)
 
     async def close(self):
         """Close the channel; none is open afterwards, even when the card lost it before."""
         session = self._session
         self._session = None
         if session is not None:
-            await self._ways[0].close(session)
+            await self._way.close(session)
 
     async def reset(self):
         """Reset the card. The modem has no command for it alone: the network is gone as well."""
@@ -69,7 +71,7 @@ class Cgla:
         self._at = at
 
     async def open(self, aid):
-        lines = await self._at.command(b'AT+CCHO="', prefix=b"", apdu=aid, timeout_ms=_APDU_MS)
+        lines = await self._at.command(b'AT+CCHO="', prefix=b"", apdu=aid, timeout_ms=APDU_MS)
         for line in lines:
             # With "+CCHO:" before it or, in some modems, without; anything else with a plus is a stray URC.
             session = line.replace(b"+CCHO:", b"").strip().strip(b'"')
@@ -79,52 +81,14 @@ class Cgla:
 
     async def transmit(self, session, apdu):
         text = b'AT+CGLA=%s,%d,"' % (session, 2 * len(apdu))
-        lines = await self._at.command(text, prefix=b"+CGLA:", apdu=apdu, timeout_ms=_APDU_MS)
-        return _answer(lines, "+CGLA")
+        lines = await self._at.command(text, prefix=b"+CGLA:", apdu=apdu, timeout_ms=APDU_MS)
+        return answer(lines, "+CGLA")
 
     async def close(self, session):
         try:
             await self._at.command(b"AT+CCHC=%s" % session)
         except AtError:
             pass  # it was not open any more, which is what we want
-
-
-class Csim:
-    """APDUs as they are: the channel is ours to open and to write into CLA (8.17; TS 102 221 11.1.17)."""
-
-    def __init__(self, at):
-        self._at = at
-
-    async def open(self, aid):
-        answer = await self._command(0x00, b"\x00\x70\x00\x00\x01")
-        if len(answer) != 3 or answer[1] != 0x90:
-            raise ChannelError("no channel: card answered %s" % _status(answer))
-        session = b"%d" % answer[0]
-        select = bytearray(5 + len(aid))
-        select[:5] = b"\x00\xa4\x04\x00%c" % len(aid)
-        select[5:] = aid
-        answer = await self.transmit(session, select)
-        if answer[-2] not in (0x90, 0x61, 0x62, 0x63, 0x91):
-            await self.close(session)
-            raise ChannelError("no such application: card answered %s" % _status(answer))
-        return session
-
-    async def transmit(self, session, apdu):
-        channel = int(session)
-        bits = channel if channel < _FIRST_EXTENDED else 0x40 | (channel - _FIRST_EXTENDED)
-        return await self._command(apdu[0] | bits, apdu)
-
-    async def close(self, session):
-        try:
-            await self._command(0x00, b"\x00\x70\x80%c" % int(session))
-        except AtError:
-            pass  # the card is gone, and its channels with it
-
-    async def _command(self, cla, apdu):
-        text = b'AT+CSIM=%d,"%02X' % (2 * len(apdu), cla)
-        rest = memoryview(apdu)[1:]
-        lines = await self._at.command(text, prefix=b"+CSIM:", apdu=rest, timeout_ms=_APDU_MS)
-        return _answer(lines, "+CSIM")
 
 
 async def _open(way, aid):
@@ -137,7 +101,7 @@ async def _open(way, aid):
         return await way.open(aid)
 
 
-def _answer(lines, name):
+def answer(lines, name):
     """Data and status word out of <length>,"<digits>". Raises ChannelError."""
     if not lines:
         raise ChannelError("no answer in %s" % name)
@@ -152,7 +116,3 @@ def _answer(lines, name):
         return unhexlify(digits)
     except ValueError:
         raise ChannelError("unreadable %s of %d characters" % (name, len(line))) from None
-
-
-def _status(answer):
-    return "%02X%02X" % (answer[-2], answer[-1])

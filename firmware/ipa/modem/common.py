@@ -1,4 +1,4 @@
-"""What modems of all families share (3GPP TS 27.007): registration, clock, signal, identity, reset."""
+"""What modems of all families share (3GPP TS 27.007): registration, clock, signal, identity."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from ipa.modem.at import At, AtError, AtTimeout
 from ipa.modem.carrier import Carrier
 
 ATTACH_MS = const(180000)
-_RADIO_MS = const(20000)  # CFUN
+RADIO_MS = const(20000)  # CFUN
 _REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem drops the network
 _CARD_READY_MS = const(15000)
 _ASK_AGAIN_MS = const(10000)  # a URC can get lost
@@ -32,12 +32,11 @@ class Modem:
     """
 
     setup = (b"AT+CTZU=1",)  # sent at every start; what a firmware does not have is left out
-    reset_command = b"AT+CFUN=1,1"
-    power_down_command = b""
-    imei_command = b"AT+CGSN"
-    ready = b"RDY"  # the line that ends a boot
-    boot_ms = 30000
     context = None  # number of the context that comes with the attach, when its APN must be set before
+    imei_command = b"AT+CGSN"
+    reset_command = b"AT+CFUN=1,1"
+    ready = b"RDY"  # the line that ends a boot
+    edrx_command = b'AT+CEDRXS=2,%d,"%s"'
 
     def __init__(self, uart, board=None):
         self.at = At(uart)
@@ -47,9 +46,7 @@ class Modem:
         self._state = 0
         self._lost = False  # the network was gone since the last attach, refresh or socket
         self._changed = asyncio.Event()
-        self._booted = asyncio.Event()
         self.at.on(b"+CEREG:", self._on_cereg)
-        self.at.on(self.ready, self._on_ready)
 
     async def start(self):
         """Talk to the modem, after its power key when it does not answer. Raises AtTimeout."""
@@ -70,22 +67,6 @@ class Modem:
         for text in self.setup:
             await self.try_command(text)
 
-    async def reset(self):
-        """Restart the modem, and the card with it; attach is next. Raises AtError, AtTimeout."""
-        self._booted.clear()
-        await self.at.command(self.reset_command, timeout_ms=_RADIO_MS)
-        try:
-            await wait_for_ms(self._booted.wait(), self.boot_ms)
-        except asyncio.TimeoutError:
-            log(INFO, "modem: no word of its restart")
-        self._state = 0
-        await self.start()
-
-    async def power_down(self):
-        """Leave the network and switch off; start() presses the power key. Raises AtError, AtTimeout."""
-        await self.at.command(self.power_down_command, timeout_ms=_RADIO_MS)
-        self._state = 0
-
     async def try_command(self, text):
         """A command that not every firmware has."""
         try:
@@ -98,8 +79,10 @@ class Modem:
         self._apn = apn
         deadline = ticks_add(ticks_ms(), timeout_ms)
         if self.context is not None:
-            await self._define_context(self.context)
-        await self.at.command(b"AT+CFUN=1", timeout_ms=_RADIO_MS)
+            from ipa.modem.context import define
+
+            await define(self)
+        await self.at.command(b"AT+CFUN=1", timeout_ms=RADIO_MS)
         await self._register(deadline)
         await self._activate()
         self._lost = False
@@ -123,8 +106,8 @@ class Modem:
 
     async def power_cycle_card(self):
         """Radio and card off and on. Raises NoCard when the card is not back in time."""
-        await self.at.command(b"AT+CFUN=0", timeout_ms=_RADIO_MS)
-        await self.at.command(b"AT+CFUN=1", timeout_ms=_RADIO_MS)
+        await self.at.command(b"AT+CFUN=0", timeout_ms=RADIO_MS)
+        await self.at.command(b"AT+CFUN=1", timeout_ms=RADIO_MS)
         deadline = ticks_add(ticks_ms(), _CARD_READY_MS)
         while True:
             try:
@@ -179,16 +162,6 @@ class Modem:
         third = d[5] if len(d) == 6 else 0xF
         return bytes((d[1] << 4 | d[0], third << 4 | d[2], d[4] << 4 | d[3]))
 
-    async def _define_context(self, cid):
-        """Set the APN of the context that comes with the attach: it cannot change while the radio is on."""
-        wanted = ('%d,"IP","%s' % (cid, self._apn)).encode()
-        for line in await self.at.command(b"AT+CGDCONT?", prefix=b"+CGDCONT:"):
-            # Some networks add their own domain to it.
-            if line.startswith(wanted) and line[len(wanted) : len(wanted) + 1] in (b'"', b"."):
-                return
-        await self.at.command(b"AT+CFUN=4", timeout_ms=_RADIO_MS)
-        await self.at.command(b'AT+CGDCONT=%s"' % wanted)
-
     async def _line(self, text, prefix):
         lines = await self.at.command(text, prefix=prefix)
         if not lines:
@@ -214,9 +187,6 @@ class Modem:
         except asyncio.TimeoutError:
             pass
         self._changed.clear()
-
-    def _on_ready(self, _rest):
-        self._booted.set()
 
     def _on_cereg(self, rest):
         fields = rest.split(b",")

@@ -1,0 +1,17 @@
+"""The data connection that comes with the attach, for families whose sockets use no other."""
+
+from ipa.modem.common import RADIO_MS
+
+
+async def define(modem):
+    """Set its APN, which cannot change while the radio is on: that is off afterwards.
+
+    Raises AtError, AtTimeout.
+    """
+    wanted = ('%d,"IP","%s' % (modem.context, modem._apn)).encode()
+    for line in await modem.at.command(b"AT+CGDCONT?", prefix=b"+CGDCONT:"):
+        # Some networks add their own domain to it.
+        if line.startswith(wanted) and line[len(wanted) : len(wanted) + 1] in (b'"', b"."):
+            return
+    await modem.at.command(b"AT+CFUN=4", timeout_ms=RADIO_MS)
+    await modem.at.command(b'AT+CGDCONT=%s"' % wanted)
