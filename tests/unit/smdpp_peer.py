@@ -186,8 +186,8 @@ class Peer:
         signed = tlv(
             0x30,
             tlv(0x80, transaction_id or self.transaction_id),
-            oid_tlv(oid or self.pki.smdpp_oid),
-            integer(0x81, reason),
+            tlv(0x81, parse(oid_tlv(oid or self.pki.smdpp_oid)).value),
+            integer(0x82, reason),
         )
         return tlv(0xBF41, tlv(0xA0, signed, tlv(0x5F37, self.credential.sign(signed))))
 

@@ -130,7 +130,7 @@ def cancel(chip: Chip, command: Tlv) -> bytes:
         return tlv(0xBF41, integer(0x81, INVALID_TRANSACTION_ID))
     if reason not in REASONS:
         reason = UNDEFINED
-    signed = tlv(0x30, transaction_id.raw, tlv(0x06, oid_value(session.smdp_oid)), integer(0x81, reason))
+    signed = tlv(0x30, transaction_id.raw, tlv(0x81, oid_value(session.smdp_oid)), integer(0x82, reason))
     chip.session = None
     return tlv(0xBF41, tlv(0xA0, signed, chip.sign(signed)))
 

@@ -138,8 +138,8 @@ class CancelSessionOk:
             signed.raw,
             signature_value(signature),
             signed[0x80].value,
-            oid_text(signed[0x06]),
-            number(signed[0x81]),
+            oid_text(signed[0x81]),
+            number(signed[0x82]),
         )
 
 
