@@ -15,6 +15,7 @@ from microipa.crypto.bsp import MAX_PLAIN, Bsp
 from microipa.crypto.pki import Credential, Pki
 from microipa.euicc import Euicc
 from microipa.saip import ProfilePackage, ProfileSpec, build, iccid_to_bytes, luhn_digit, metadata
+from microipa.trace import Trace
 
 EID = "89049032123451234512345678901235"
 ISDR = bytes.fromhex("A0000005591010FFFFFFFF8900000100")
@@ -40,10 +41,11 @@ def iccid(number: int) -> bytes:
     return iccid_to_bytes(spec(number).iccid)
 
 
-def make_card(folder: Path, pki: Pki, trace=None) -> Euicc:
+def make_card(folder: Path, pki: Pki, trace: Trace | None = None, **variant: Any) -> Euicc:
+    """``variant``: what Euicc.create takes besides."""
     return Euicc.create(
         folder / "card.nvm", eid=EID, credential=pki.euicc(EID), eum_der=pki.eum.der,
-        ci=pki.ci.certificate, bootstrap=build(spec(1)), trace=trace,
+        ci=pki.ci.certificate, bootstrap=build(spec(1)), trace=trace, **variant,
     )  # fmt: skip
 
 
