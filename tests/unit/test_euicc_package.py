@@ -27,7 +27,7 @@ def default_dp(terminal: Terminal) -> bool:
 # ---- the unsigned error
 
 
-@pytest.mark.covers("package.euiccPackageErrorUnsigned")
+@pytest.mark.covers("es10b.LoadEuiccPackage.euiccPackageErrorUnsigned")
 def test_5_9_1_step_1_a_package_of_an_unknown_eim_gets_the_unsigned_error_without_token(terminal, eim):
     answer = terminal.es10(replace(eim, eim_id="stranger.example").package(SET_DEFAULT_DP))
     kind, error = sgp32.decode("EuiccPackageResult", answer)
@@ -36,7 +36,7 @@ def test_5_9_1_step_1_a_package_of_an_unknown_eim_gets_the_unsigned_error_withou
     assert not default_dp(terminal)
 
 
-@pytest.mark.covers("package.euiccPackageErrorUnsigned")
+@pytest.mark.covers("es10b.LoadEuiccPackage.euiccPackageErrorUnsigned")
 def test_5_9_1_step_2_a_package_not_signed_by_its_eim_gets_the_unsigned_error_with_the_token(
     terminal, eim, pki
 ):
@@ -49,7 +49,7 @@ def test_5_9_1_step_2_a_package_not_signed_by_its_eim_gets_the_unsigned_error_wi
     assert results(terminal) == []
 
 
-@pytest.mark.covers("package.euiccPackageErrorUnsigned")
+@pytest.mark.covers("es10b.LoadEuiccPackage.euiccPackageErrorUnsigned")
 @pytest.mark.parametrize("token", [None, 0, 2, -1])
 def test_2_2_the_association_token_is_part_of_what_is_signed(terminal, eim, token):
     assert 0xA2 in parse(terminal.es10(replace(eim, token=token).package(SET_DEFAULT_DP)))
@@ -58,12 +58,12 @@ def test_2_2_the_association_token_is_part_of_what_is_signed(terminal, eim, toke
 # ---- the signed error
 
 
-@pytest.mark.covers("package.invalidEid")
+@pytest.mark.covers("es10b.LoadEuiccPackage.invalidEid")
 def test_5_9_1_step_3_a_package_for_another_card_is_invalidEid(terminal, eim):
     assert eim.error(terminal.es10(replace(eim, eid=OTHER_EID).package(SET_DEFAULT_DP))) == "invalidEid"
 
 
-@pytest.mark.covers("package.replayError")
+@pytest.mark.covers("es10b.LoadEuiccPackage.replayError")
 def test_5_9_1_step_4_a_counter_not_above_the_last_is_replayError(terminal, eim):
     again = eim.package(SET_DEFAULT_DP)
     first = terminal.es10(again)
@@ -72,7 +72,7 @@ def test_5_9_1_step_4_a_counter_not_above_the_last_is_replayError(terminal, eim)
     assert results(terminal) == [first]  # the eIM finds what it has lost here
 
 
-@pytest.mark.covers("package.counterValueOutOfRange")
+@pytest.mark.covers("es10b.LoadEuiccPackage.counterValueOutOfRange")
 @pytest.mark.parametrize("counter", [HIGHEST + 1, 1 << 64])
 def test_5_9_1_step_4_a_counter_above_the_highest_is_counterValueOutOfRange(terminal, eim, counter):
     package = replace(eim, counter=counter - 1).package(SET_DEFAULT_DP)
@@ -91,13 +91,13 @@ def test_2_2_counters_may_leave_gaps_and_a_refused_package_uses_none(terminal, e
     assert replace(eim, counter=1000).run(terminal, LIST_PROFILES) == ["listProfileInfo.ok"]
 
 
-@pytest.mark.covers("package.sizeOverflow")
+@pytest.mark.covers("es10b.LoadEuiccPackage.sizeOverflow")
 def test_5_9_1_a_package_longer_than_the_card_takes_is_sizeOverflow(terminal, eim):
     assert eim.error(terminal.es10(eim.package(*[SET_DEFAULT_DP] * 2200))) == "sizeOverflow"
     assert not default_dp(terminal)
 
 
-@pytest.mark.covers("package.ecallActive")
+@pytest.mark.covers("es10b.LoadEuiccPackage.ecallActive")
 def test_5_9_1_step_5_no_package_while_the_emergency_profile_is_enabled(terminal, eim, dp):
     dp.install(2, ECALL)
     terminal.es10("BF5B038001FF")
@@ -118,7 +118,7 @@ def test_5_9_1_steps_come_in_their_order(terminal, eim, pki):
 # ---- forms
 
 
-@pytest.mark.covers("package.euiccPackageResultSigned", "package.euiccPackageErrorSigned")
+@pytest.mark.covers("es10b.LoadEuiccPackage.euiccPackageResultSigned")
 def test_2_11_2_result_and_error_echo_name_counter_and_transaction(terminal, eim):
     answer = terminal.es10(eim.package(SET_DEFAULT_DP))
     kind, result = sgp32.decode("EuiccPackageResult", answer)
