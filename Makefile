@@ -12,7 +12,7 @@ test: $(STAMP)
 	$(BIN)/pytest
 
 conformance: $(STAMP)
-	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance tests/conformance.md -m covers
+	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance=tests/conformance.md -m covers
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 A pytest plugin, used by `make conformance`: it runs the tests that say which rows they exercise
 (``@pytest.mark.covers("psmo.enable.ok", …)``, keys in conformance_rows), prints the table, writes it to the
-file given by ``--conformance`` and fails when a row has no test, a failing one, or only skipped ones.
+file given by ``--conformance=FILE`` and fails when a row has no test, a failing one, or only skipped ones.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ class Table:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._rows = rows()
-        self._outcomes: dict[str, dict[str, str]] = defaultdict(
-            dict
-        )  # key in a marker, test, its worst outcome
+        self._outcomes: dict[str, dict[str, str]] = defaultdict(dict)  # key in a marker, test, its worst outcome
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for name, key in report.user_properties:

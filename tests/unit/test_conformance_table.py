@@ -186,7 +186,7 @@ def test_a_row_passes_when_a_test_passes_and_none_fails(tmp_path: Path) -> None:
         "no:cacheprovider",
     ]
     done = subprocess.run(
-        [*command, "--conformance", "table.md", "-m", "covers"],
+        [*command, "--conformance=table.md", "-m", "covers"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
