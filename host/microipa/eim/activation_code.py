@@ -27,8 +27,6 @@ class ActivationCode:
         """Raises ActivationCodeInvalid."""
         version, *fields = text.removeprefix("LPA:").split("$")
         if version != "1" or not 2 <= len(fields) <= 4 or not fields[0] or len(text) > LONGEST:
-            raise ActivationCodeInvalid(
-                f"{text[:64]!r} is no activation code: LPA:1$<SM-DP+ address>$<matching id>"
-            )
+            raise ActivationCodeInvalid(f"{text[:64]!r} is no activation code: LPA:1$<SM-DP+ address>$<matching id>")
         oid = fields[2] if len(fields) > 2 else ""
         return cls(text, fields[0], fields[1], oid or None)

@@ -120,9 +120,7 @@ class Eim:
         summary = f"download {code.matching_id} from {code.smdp_address}"
         return self._order(eid, store.DOWNLOAD, activation_code.encode(), summary, expires)
 
-    def order_package(
-        self, eid: str, operations: Sequence[Operation], *, expires: datetime | None = None
-    ) -> int:
+    def order_package(self, eid: str, operations: Sequence[Operation], *, expires: datetime | None = None) -> int:
         """Queue an eUICC package of PSMOs or of eCOs, in asn1tools notation. Returns the order's number.
 
         An ICCID may be given by its digits. Not delivered after ``expires``. Raises UnknownDevice,
@@ -160,9 +158,7 @@ class Eim:
         device = db.get(Device, eid)
         if device is None:
             known = ", ".join(db.scalars(select(Device.eid))) or "none"
-            raise UnknownDevice(
-                f"this eIM does not manage {eid} but {known}: add it with Eim.add_device({eid!r})"
-            )
+            raise UnknownDevice(f"this eIM does not manage {eid} but {known}: add it with Eim.add_device({eid!r})")
         return device
 
     def _order(self, eid: str, kind: str, content: bytes, summary: str, expires: datetime | None) -> int:

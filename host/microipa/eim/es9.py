@@ -47,18 +47,14 @@ class Es9Refused(MicroipaError):
 class Es9Client:
     """Calls functions by SM-DP+ name. ``routes`` gives names a loopback address; the TLS name stays."""
 
-    def __init__(
-        self, ci: x509.Certificate, routes: Mapping[str, tuple[str, int]], trace: Trace | None
-    ) -> None:
+    def __init__(self, ci: x509.Certificate, routes: Mapping[str, tuple[str, int]], trace: Trace | None) -> None:
         self._routes = routes
         self._trace = trace
         self._trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._trust.load_verify_locations(cadata=ci.public_bytes(Encoding.PEM).decode())
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            verify=self._trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False
-        )
+        return httpx.AsyncClient(verify=self._trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False)
 
     async def call(self, address: str, function: str, fields: Mapping[str, str]) -> Answer:
         """One function. Raises Es9Unavailable, Es9Refused."""
@@ -146,9 +142,7 @@ class Answer:
         except (binascii.Error, MicroipaError) as error:
             raise Es9Unavailable(f"{name} in the answer to {self._function}: {error}") from error
         if found.tag != tag:
-            raise Es9Unavailable(
-                f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}"
-            )
+            raise Es9Unavailable(f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}")
         return found
 
     def tlv_if_any(self, name: str, tag: int) -> bytes:

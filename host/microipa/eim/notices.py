@@ -25,9 +25,7 @@ class Notices:
         self._orders = orders
         self._ci = ci
 
-    def accept(
-        self, db: Session, pending: Tlv, device: Device | None = None, order: Order | None = None
-    ) -> int | None:
+    def accept(self, db: Session, pending: Tlv, device: Device | None = None, order: Order | None = None) -> int | None:
         """Verify a notification, settle the download it ends, queue it for the SM-DP+ it names.
 
         ``device`` it came in the name of, ``order`` it came as the result of, when known. Returns its

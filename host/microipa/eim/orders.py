@@ -51,9 +51,7 @@ class Orders:
         device.last_poll = time.time()
         if 0x80 in message:
             cause = message.get(0x81)
-            device.state_change = (
-                words.name("StateChangeCause", words.number(cause)) if cause else "undefined"
-            )
+            device.state_change = words.name("StateChangeCause", words.number(cause)) if cause else "undefined"
             device.state_changed = device.last_poll
             if self._trace:
                 self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)
@@ -74,9 +72,7 @@ class Orders:
         self.tell(order)
         return order
 
-    def settle(
-        self, db: Session, order: Order, state: str, result: str, details: dict[str, Any] | None = None
-    ) -> None:
+    def settle(self, db: Session, order: Order, state: str, result: str, details: dict[str, Any] | None = None) -> None:
         """End an order. A data request that failed takes along what waits for it, or it would never end."""
         order.state, order.result, order.details, order.settled = state, result, details, time.time()
         self.tell(order)

@@ -118,9 +118,7 @@ class Relay:
             return tlv(function.tag, await carry(message))
         except RelayFailed as failure:
             if self._trace:
-                self._trace.record(
-                    "eim", "relay", function=function.name, code=failure.code, reason=str(failure)
-                )
+                self._trace.record("eim", "relay", function=function.name, code=failure.code, reason=str(failure))
             return tlv(function.tag, integer(function.error_tag, failure.code))
 
     async def _initiate(self, message: Tlv) -> bytes:
@@ -165,9 +163,7 @@ class Relay:
                 raise RelayFailed(unknown, "no open download order for this request")
             code = ActivationCode.parse(order.content.decode())
             if asked is not None and asked.lower() != code.smdp_address.lower():
-                raise RelayFailed(
-                    INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}"
-                )
+                raise RelayFailed(INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}")
             given = message.get(0xBF20)
             info1 = given.raw if given else euicc_info1(order.device.euicc_info2 or b"")
             return order.id, code, info1
@@ -239,9 +235,7 @@ class Relay:
         with self._store.work() as db:
             order = db.get(Order, session.order_id)
             if order and order.state in store.OPEN:
-                self._orders.settle(
-                    db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response)}"
-                )
+                self._orders.settle(db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response)}")
         return tlv(0xA0)
 
     def _session(self, message: Tlv, unknown: int) -> DownloadSession:
@@ -251,9 +245,7 @@ class Relay:
             raise RelayFailed(unknown, "no session with this transactionId")
         return session
 
-    async def _in_session(
-        self, function: Function, session: DownloadSession, fields: dict[str, str]
-    ) -> Answer:
+    async def _in_session(self, function: Function, session: DownloadSession, fields: dict[str, str]) -> Answer:
         fields = {"transactionId": session.server_transaction_id, **fields}
         return await self._call(function, session.order_id, session.smdp_address, fields)
 

@@ -21,8 +21,7 @@ from microipa.eim.store import Device, Order
 
 MAX_REFUSALS = 3
 DOWNLOAD_ERROR = (
-    "ProfileDownloadTriggerResult.profileDownloadTriggerResultData"
-    ".profileDownloadError.profileDownloadErrorReason"
+    "ProfileDownloadTriggerResult.profileDownloadTriggerResultData.profileDownloadError.profileDownloadErrorReason"
 )
 TRANSACTION_ID_TAGS = {esipa.DOWNLOAD_TRIGGER: 0x82, 0xA0: 0x80}
 
@@ -58,9 +57,7 @@ class Results:
             reason = words.name("EimPackageResultErrorCode", words.number(result[0x02]))
             order = self._open_order(db, device, _transaction_id(result))
             if order:
-                self._orders.settle(
-                    db, order, store.FAILED, f"the IPA could not handle the package: {reason}"
-                )
+                self._orders.settle(db, order, store.FAILED, f"the IPA could not handle the package: {reason}")
             return []
         raise esipa.EsipaRefused(f"{result.tag:02X} is no eIM package result")
 
@@ -89,19 +86,13 @@ class Results:
         if result.eim_id != self._eim_id:
             raise ResultRefused(device.eid, f"a result for the eIM {result.eim_id[:128]}, not for this one")
         if device.euicc_certificate is None:
-            raise ResultRefused(
-                device.eid, f"a result of {device.eid}, whose certificate this eIM does not have"
-            )
+            raise ResultRefused(device.eid, f"a result of {device.eid}, whose certificate this eIM does not have")
         try:
             result.verify(packages.public_key_of(device.euicc_certificate), device.token or 0)
         except SignatureInvalid as invalid:
-            raise ResultRefused(
-                device.eid, f"an eUICC package result of {device.eid}: {invalid}"
-            ) from invalid
+            raise ResultRefused(device.eid, f"an eUICC package result of {device.eid}: {invalid}") from invalid
 
-    def _settle_package(
-        self, db: Session, device: Device, order: Order, result: packages.PackageResult
-    ) -> None:
+    def _settle_package(self, db: Session, device: Device, order: Order, result: packages.PackageResult) -> None:
         """The result of ``order``, or a newer one: after a rollback the card signs again.
 
         An older one is a replay (SGP.32 5.14.6). The first is none, even when another order's overtook it.
@@ -116,9 +107,7 @@ class Results:
         state = store.DONE if result.ok else store.FAILED
         self._orders.settle(db, order, state, result.text(), result.details())
 
-    def _take_stray(
-        self, db: Session, device: Device, result: packages.PackageResult, message: Tlv
-    ) -> list[int]:
+    def _take_stray(self, db: Session, device: Device, result: packages.PackageResult, message: Tlv) -> list[int]:
         """Genuine, but of no order we know: an alarm keeps it, so that the card need not for ever."""
         if result.sequence is None:
             return []
@@ -138,9 +127,7 @@ class Results:
         text = "the eUICC does not accept this eIM: it has another eimId, key or token for it"
         self._orders.settle(db, order, store.FAILED, text)
 
-    def _refused_signed(
-        self, db: Session, device: Device, order: Order, result: packages.PackageResult
-    ) -> None:
+    def _refused_signed(self, db: Session, device: Device, order: Order, result: packages.PackageResult) -> None:
         if result.error != packages.REPLAY_ERROR:
             self._orders.settle(db, order, store.FAILED, result.text(), result.details())
         elif not store.has_open_question(db, device.eid):  # else this is a repeat
@@ -189,9 +176,7 @@ class Results:
                 self._orders.alarm(db, device.eid, str(refusal), message.raw)
         return acknowledged
 
-    def _settle_data(
-        self, db: Session, device: Device, order: Order, answer: DataAnswer, message: Tlv
-    ) -> None:
+    def _settle_data(self, db: Session, device: Device, order: Order, answer: DataAnswer, message: Tlv) -> None:
         if answer.error == INCORRECT_TAG_LIST and order.content == ABOUT_EUICC:
             self._orders.ask(db, device, ABOUT_EUICC_LEAST)
             self._orders.settle(db, order, store.FAILED, "the IPA refuses the tag list")
@@ -226,9 +211,7 @@ class Results:
         if order:
             reason = words.name(DOWNLOAD_ERROR, words.number(code)) if code else "no reason given"
             details = {"errorResponse": answer.value.hex()} if answer else None
-            self._orders.settle(
-                db, order, store.FAILED, f"the device gave the download up: {reason}", details
-            )
+            self._orders.settle(db, order, store.FAILED, f"the device gave the download up: {reason}", details)
         return []
 
     # Who and what -------------------------------------------------------------------------------------------

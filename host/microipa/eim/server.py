@@ -29,9 +29,8 @@ log = logging.getLogger(__name__)
 
 PATH = ("gsma", "rsp2", "asn1")
 LARGEST_REQUEST = 1 << 16
-LARGEST_PAYLOAD = (
-    1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
-)
+MOST_AT_ONCE = 256  # requests being answered; each may wait for an SM-DP+
+LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 
@@ -116,24 +115,31 @@ class Assemblies(Block1Spool):
         if block and block.start + len(req.payload) > LARGEST_REQUEST:
             raise error.RequestEntityTooLarge
         if block and block.block_number == 0:
-            self._forget(req.remote)
+            _forget(self._assemblies, req.remote)
         try:
             whole = super().feed_and_take(req)
         except ValueError as gap:
             raise IncompleteException from gap
-        self._forget(req.remote)
+        _forget(self._assemblies, req.remote)
         return whole
-
-    def _forget(self, remote: Remote) -> None:
-        for key in [key for key in self._assemblies._items if key[0] == remote.blockwise_key]:
-            del self._assemblies._items[key]
 
 
 class Answers(Block2Cache):
-    """Responses that leave in blocks, kept as long as a slow device may take to fetch them."""
+    """Responses that leave in blocks, the newest of each association, as long as a slow device may take."""
 
     def __init__(self) -> None:
         self._completes = TimeoutDict(SlowLink().MAX_TRANSMIT_WAIT)
+
+    async def extract_or_insert(self, req: Message, response_builder: Callable[[], Awaitable[Message]]) -> Message:
+        if req.opt.block2 is None or req.opt.block2.block_number == 0:
+            _forget(self._completes, req.remote)
+        return await super().extract_or_insert(req, response_builder)
+
+
+def _forget(kept: TimeoutDict, remote: Remote) -> None:
+    """Drop what is kept for an association; a peer has one exchange at a time (RFC 7252 4.7)."""
+    for key in [key for key in kept._items if key[0] == remote.blockwise_key]:
+        del kept._items[key]
 
 
 class EsipaResource(resource.Resource):
@@ -142,6 +148,7 @@ class EsipaResource(resource.Resource):
     def __init__(self, handle: Handler) -> None:
         super().__init__()
         self._handle = handle
+        self._running = 0
         self._requests = Assemblies()
         self._answers = Answers()
 
@@ -154,19 +161,22 @@ class EsipaResource(resource.Resource):
         pipe.add_response(response, is_last=True)
 
     async def render_post(self, request: Message) -> Message:
+        if self._running == MOST_AT_ONCE:
+            return Message(code=codes.SERVICE_UNAVAILABLE, transport_tuning=SlowLink())
+        self._running += 1
         try:
             code, payload = codes.CHANGED, await self._handle(request.payload)
         except EsipaRefused as refusal:
             code, payload = codes.BAD_REQUEST, str(refusal).encode()[:LARGEST_PAYLOAD]
         except StoreBusy as busy:
             code, payload = codes.SERVICE_UNAVAILABLE, str(busy).encode()
+        finally:
+            self._running -= 1
         return Message(code=code, payload=payload, transport_tuning=SlowLink())
 
 
 @contextlib.asynccontextmanager
-async def serve(
-    handle: Handler, credential: Credential, *, port: int, settings: DtlsSettings
-) -> AsyncIterator[int]:
+async def serve(handle: Handler, credential: Credential, *, port: int, settings: DtlsSettings) -> AsyncIterator[int]:
     """Answer ESipa on 127.0.0.1. Gives the UDP port, chosen by the system when ``port`` is 0."""
     site = resource.Site()
     site.add_resource(PATH, EsipaResource(handle))
