@@ -81,8 +81,6 @@ CANCELLED = (
     {
         "euiccCancelSessionSigned": {"transactionId": TID, "smdpOid": "2.999.10", "reason": 127},
         "euiccCancelSessionSignature": SIGNATURE,
-        "euiccCertificate": CERTIFICATE,
-        "eumCertificate": CERTIFICATE,
     },
 )
 METADATA_OF_INSTALL = {
