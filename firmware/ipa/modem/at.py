@@ -21,7 +21,8 @@ _QUIET_MS = const(100)
 _EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
 _WRITE_MS = const(2)
 _ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
-_DONE = (b"SEND OK", b"CLOSE OK", b"SHUT OK")  # in some families with the number of the connection before
+# Final in one family or another, for some with the number of the connection before
+_DONE = (b"SEND OK", b"CLOSE OK", b"SHUT OK", b"NORMAL POWER DOWN")
 
 
 class AtError(ModemError):
@@ -58,6 +59,7 @@ class At:
         self._unsure = False  # a late answer to an abandoned command may still come
         self._pending = False
         self.prompt = 0x3E  # ">", with which a modem asks for data
+        self.prompt_ms = 0  # and how long it then needs before it takes them
         self._prompt = False  # waiting for it
         self._prefix = None
         self._lines = None
@@ -112,6 +114,8 @@ class At:
                 if payload is not None:
                     await self._woken(text, deadline)
                     if self._result is None:
+                        if self.prompt_ms:
+                            await sleep_ms(self.prompt_ms)
                         await self._write(payload)
                 while self._result is None:
                     await self._woken(text, deadline)

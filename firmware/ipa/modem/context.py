@@ -1,6 +1,9 @@
-"""The data connection that comes with the attach, for families whose sockets use no other."""
+"""The data connection that comes with the attach, for families that have no commands of their own for it."""
 
+from ipa.compat import const
 from ipa.modem.common import RADIO_MS
+
+_ACTIVATE_MS = const(150000)
 
 
 async def define(modem):
@@ -15,3 +18,11 @@ async def define(modem):
             return
     await modem.at.command(b"AT+CFUN=4", timeout_ms=RADIO_MS)
     await modem.at.command(b'AT+CGDCONT=%s"' % wanted)
+
+
+async def activate(modem):
+    """See that it is up. Raises AtError, AtTimeout."""
+    for line in await modem.at.command(b"AT+CGACT?", prefix=b"+CGACT:"):
+        if line == b"%d,1" % modem.context:
+            return
+    await modem.at.command(b"AT+CGACT=1,%d" % modem.context, timeout_ms=_ACTIVATE_MS)

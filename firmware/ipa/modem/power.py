@@ -69,6 +69,7 @@ async def reset(modem):
 
 async def power_down(modem):
     """Leave the network and switch off; start() presses the power key. Raises AtError, AtTimeout."""
+    await modem.at.command(b"AT+CFUN=0", timeout_ms=RADIO_MS)
     await modem.at.command(modem.power_down_command, timeout_ms=RADIO_MS)
     modem._state = 0
 

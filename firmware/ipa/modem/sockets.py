@@ -10,6 +10,7 @@ from ipa.modem.at import AtError
 from ipa.modem.common import Modem
 
 OPEN_MS = const(150000)
+_DATAGRAM = const(1472)  # what fits an Ethernet on its way
 _EMSGSIZE = const(90)
 _FLUSH_MS = const(15000)
 
@@ -21,24 +22,25 @@ class SocketModem(Modem):
     `await _send(number, data)`: how many bytes the modem took, 0 when it has no room now.
     `await _receive(number, buf)`: how many bytes came, 0 when there is nothing.
     `await _shut(number)`: close.
-    The three raise AtError when the modem knows no such socket any more.
+    All raise AtError; the last three when the modem knows no such socket any more.
     """
 
-    largest = 1460  # bytes in a datagram
+    largest = 1460  # bytes in a datagram that the modem sends
     read_again_ms = 5000  # the line that tells of data can get lost
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
         self._sockets = {}
+        self._turn = asyncio.Lock()  # sockets open one after the other
         self._opened = asyncio.Event()
         self._outcome = None
 
     async def udp(self, host, port):
-        """A connected UDP socket: see Datagram. Raises SocketError, AtError, AtTimeout."""
+        """A connected UDP socket: see Datagram. Raises SocketError, AtTimeout."""
         return await self._connect("UDP", host, port, Datagram)
 
     async def tcp(self, host, port):
-        """A connected TCP socket: see stream.Stream. Raises SocketError, AtError, AtTimeout."""
+        """A connected TCP socket: see stream.Stream. Raises SocketError, AtTimeout."""
         from ipa.modem.stream import Stream  # only some need it
 
         return await self._connect("TCP", host, port, Stream)
@@ -52,8 +54,12 @@ class SocketModem(Modem):
         if not all(0x20 < ord(letter) < 0x7F and letter != '"' for letter in host):
             raise SocketError("not a host name: %r" % host)
         self._lost = False
-        number = await self._open(service, host, port)
-        socket = self._sockets[number] = kind(self, number)
+        async with self._turn:
+            try:
+                number = await self._open(service, host, port)
+            except AtError as error:
+                raise SocketError("no socket to %s port %d: %s" % (host, port, error), error.code) from None
+            socket = self._sockets[number] = kind(self, number)
         return socket
 
     def _free(self, numbers):
@@ -100,11 +106,11 @@ class Socket(io.IOBase):
     which is what MicroPython's `tls` wants of a stream. A task carries the bytes.
     """
 
-    def __init__(self, modem, number, room):
+    def __init__(self, modem, number, receive, send):
         self._modem = modem
         self._number = number
-        self._rx = bytearray(room)
-        self._tx = bytearray(room)
+        self._rx = bytearray(receive)
+        self._tx = bytearray(send)
         self._received = 0
         self._to_send = 0
         self._more = True  # the modem may hold something
@@ -192,7 +198,7 @@ class Datagram(Socket):
     """UDP: one call, one datagram."""
 
     def __init__(self, modem, number):
-        super().__init__(modem, number, modem.largest)
+        super().__init__(modem, number, _DATAGRAM, modem.largest)
         self.dropped = 0  # datagrams the modem refused to send
 
     def readinto(self, buf):

@@ -15,7 +15,7 @@ class Stream(Socket):
     """TCP: bytes in order or an error; readinto gives 0 once the peer has closed and all was read."""
 
     def __init__(self, modem, number):
-        super().__init__(modem, number, _PIECE)
+        super().__init__(modem, number, _PIECE, _PIECE)
         self._taken = 0  # of what was received
         self._closed = False  # by the peer; the modem may still hold what came before
         self._ended = False

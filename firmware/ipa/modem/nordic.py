@@ -1,0 +1,91 @@
+"""Nordic nRF91 as a modem with the Serial Modem application, sockets by handle (at_socket of its documentation)."""
+
+from errno import ENOTCONN
+
+from ipa.compat import const
+from ipa.modem import SocketError
+from ipa.modem.at import AtError
+from ipa.modem.context import activate
+from ipa.modem.sockets import SocketModem
+
+_CONNECT_MS = const(150000)
+_SEND_MS = const(15000)
+_STREAM = const(1)
+_DATAGRAM = const(2)
+_BINARY = const(0)
+_HEX = const(1)
+_DONT_WAIT = const(64)
+_POLL_IN = const(1)
+_POLL_CLOSED = const(16)
+_POLL_ERROR = const(8 | 32)
+_RSRP_0 = const(-141)  # dBm (TS 27.007 8.69)
+_NO_SIGNAL = const(255)
+
+
+class Nrf91(SocketModem):
+    setup = (b"AT#XAPOLL=,1,1",)  # tell of data, once until they were read
+    context = 0
+    largest = 1400
+    imei_command = b"AT+CGSN=1"
+    reset_command = b"AT#XRESET"
+    power_down_command = b"AT#XSHUTDOWN"
+    ready = b"Ready"
+
+    def __init__(self, uart, board=None):
+        super().__init__(uart, board)
+        self.at.on(b"#XAPOLL:", self._on_poll)
+
+    async def signal(self):
+        """Reference signal power in dBm, None when not known."""
+        level = int((await self._line(b"AT+CESQ", b"+CESQ:")).split(b",")[5])
+        return level + _RSRP_0 if level < _NO_SIGNAL else None
+
+    async def _activate(self):
+        await activate(self)
+
+    async def _open(self, service, host, port):
+        kind = _DATAGRAM if service == "UDP" else _STREAM
+        return await self._dial(b"AT#XSOCKET=1,%d,0" % kind, b"#XSOCKET:", host, port)
+
+    async def _dial(self, text, prefix, host, port):
+        handle = int((await self._line(text, prefix)).split(b",")[0])
+        if handle < 0:
+            raise SocketError("no more sockets", handle)
+        text = 'AT#XCONNECT=%d,"%s",%d' % (handle, host, port)
+        try:
+            await self.at.command(text.encode(), timeout_ms=_CONNECT_MS)
+        except AtError:
+            await self.try_command(b"AT#XCLOSE=%d" % handle)
+            raise
+        return handle
+
+    async def _send(self, number, data):
+        # In data mode its answers have no order: hexadecimal is slower and sure.
+        text = b'AT#XSEND=%d,%d,0,"' % (number, _HEX)
+        lines = await self.at.command(text, prefix=b"#XSEND:", apdu=data, timeout_ms=_SEND_MS)
+        return int(lines[0].split(b",")[2]) if lines else 0
+
+    async def _receive(self, number, buf):
+        text = b"AT#XRECV=%d,%d,%d,0,%d" % (number, _BINARY, _DONT_WAIT, len(buf))
+        try:
+            lines = await self.at.command(text, prefix=b"#XRECV:", into=buf, field=2)
+        except AtError:
+            return 0  # nothing there; that a socket died is told by #XAPOLL
+        return int(lines[0].split(b",")[2]) if lines else 0
+
+    async def _shut(self, number):
+        await self.at.command(b"AT#XCLOSE=%d" % number, timeout_ms=_SEND_MS)
+
+    def _on_poll(self, rest):
+        number, events = [int(field) for field in rest.split(b",")[:2]]
+        if events & _POLL_IN:
+            self._on_data(number)
+        if events & _POLL_CLOSED:
+            self._on_closed(number)
+        if events & _POLL_ERROR:
+            self._on_lost(number)
+
+    def _on_lost(self, number):
+        socket = self._sockets.get(number)
+        if socket is not None:
+            socket.fail(ENOTCONN)

@@ -1,0 +1,89 @@
+"""u-blox SARA-R5 and SARA-R422: data connection and sockets (AT commands manual, +USO…)."""
+
+from ipa.compat import INFO, const, log
+from ipa.modem import SocketError
+from ipa.modem.at import AtError
+from ipa.modem.context import activate
+from ipa.modem.sockets import SocketModem
+
+_MOST = const(1024)  # bytes a command takes or gives
+_PROTOCOL = {"UDP": 17, "TCP": 6}
+_CONNECT_MS = const(130000)
+_SEND_MS = const(15000)
+
+
+class SaraR4(SocketModem):
+    # The greeting tells when a restart is over, and stays for the next.
+    setup = (b"AT+CTZU=1", b'AT+CSGT=1,"RDY"')
+    context = 1
+    largest = _MOST
+    reset_command = b"AT+CFUN=15"
+    power_down_command = b"AT+CPWROFF"
+
+    def __init__(self, uart, board=None):
+        super().__init__(uart, board)
+        self.at.prompt = 0x40  # "@"
+        self.at.prompt_ms = 50
+        self.at.on(b"+UUSORD:", self._on_readable)
+        self.at.on(b"+UUSORF:", self._on_readable)
+        self.at.on(b"+UUSOCL:", lambda rest: self._on_closed(int(rest)))
+        self.at.on(b"+UUPSDD:", self._on_context_lost)
+
+    async def _activate(self):
+        await activate(self)
+
+    async def _open(self, service, host, port):
+        line = await self._line(b"AT+USOCR=%d" % _PROTOCOL[service], b"+USOCR:")
+        number = int(line.split(b",")[0])
+        text = 'AT+USOCO=%d,"%s",%d' % (number, host, port)
+        try:
+            await self.at.command(text.encode(), timeout_ms=_CONNECT_MS)
+        except AtError:
+            await self.try_command(b"AT+USOCL=%d" % number)
+            raise
+        return number
+
+    async def _send(self, number, data):
+        text = b"AT+USOWR=%d,%d" % (number, len(data))
+        lines = await self.at.command(text, prefix=b"+USOWR:", payload=data, timeout_ms=_SEND_MS)
+        return int(lines[0].split(b",")[1]) if lines else 0
+
+    async def _receive(self, number, buf):
+        n = await self._read(number, memoryview(buf)[:_MOST])
+        if n == _MOST and len(buf) > n:  # the rest of a longer datagram
+            n += await self._read(number, memoryview(buf)[n:])
+        return n
+
+    async def _read(self, number, view):
+        text = b"AT+USORD=%d,%d" % (number, len(view))
+        lines = await self.at.command(text, prefix=b"+USORD:", into=view, field=1, inline=2)
+        fields = lines[0].split(b",") if lines else ()
+        return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+
+    async def _shut(self, number):
+        await self.at.command(b"AT+USOCL=%d" % number, timeout_ms=_SEND_MS)
+
+    def _on_readable(self, rest):
+        self._on_data(int(rest.split(b",")[0]))
+
+    def _on_context_lost(self, _rest):
+        log(INFO, "modem: data connection closed by the network")
+        self._fail_all()
+
+
+class SaraR5(SaraR4):
+    reset_command = b"AT+CFUN=16"
+
+    def __init__(self, uart, board=None):
+        super().__init__(uart, board)
+        self.at.on(b"+UUPSDA:", lambda rest: self._set_outcome(rest.startswith(b"0")))
+
+    async def _activate(self):
+        """Give the sockets a profile of their own on the context of the attach."""
+        lines = await self.at.command(b"AT+UPSND=0,8", prefix=b"+UPSND:")
+        if lines and lines[0].endswith(b",1"):
+            return
+        await self.at.command(b"AT+UPSD=0,0,0")  # IPv4
+        await self.at.command(b"AT+UPSD=0,100,%d" % self.context)
+        if not await self._ask_open(b"AT+UPSDA=0,3"):
+            raise SocketError("no data connection to %s" % self._apn)
