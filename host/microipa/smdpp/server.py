@@ -1,35 +1,25 @@
-"""ES9+ over HTTPS: one POST a function, JSON both ways (SGP.22 clauses 6.2 and 6.5)."""
+"""HTTPS for the servers of remote SIM provisioning: bodies with limits, TLS, a port on loopback."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from microipa.crypto.pki import Credential
 from microipa.errors import MicroipaError
-from microipa.smdpp.es9 import Es9
-from microipa.smdpp.json_binding import FUNCTIONS, decode_request, encode_answer, encode_refusal
-from microipa.smdpp.refusal import MalformedRequest, Refused, ServerBusy
-from microipa.trace import Trace
+from microipa.smdpp.refusal import MalformedRequest, ServerBusy
 
-PATH = "/gsma/rsp2/es9plus/"
 LOOPBACK = "127.0.0.1"
 MAX_BODY = 65_536  # bytes; the largest request, an authenticateServerResponse, has some 3 kB
 BODY_TIMEOUT_S = 30.0
@@ -50,58 +40,15 @@ class BodyRefused(MicroipaError):
         self.status = status
 
 
-def es9_app(es9: Es9, trace: Trace | None) -> Starlette:
-    """The ASGI application that offers ``es9``.
-
-    A refused function is HTTP 200 with its codes in the header object; a request nobody can understand is
-    HTTP 4xx with {"error", "message"}.
-    """
-    return Starlette(
-        routes=[
-            Route(PATH + function, partial(_post, es9, trace, function), methods=["POST"])
-            for function in FUNCTIONS
-        ]
-    )
-
-
-async def _post(es9: Es9, trace: Trace | None, function: str, request: Request) -> Response:
-    arguments: dict[str, Any] = {}
-    answer: object = None
-    protocol, outcome = ADMIN_PROTOCOL, "ok"
-    try:
-        protocol = _admin_protocol(request)
-        arguments = decode_request(function, await _body(request))
-        answer = _METHODS[function](es9, **arguments)
-        status, content = (204, b"") if function == "handleNotification" else (200, encode_answer(answer))
-    except Refused as refusal:
-        status, content, outcome = 200, encode_refusal(refusal), str(refusal)
-    except MicroipaError as error:
-        status, outcome = _http_status(error), str(error)
-        content = json.dumps({"error": type(error).__name__, "message": str(error)}).encode()
-    if trace:
-        transaction_id = getattr(answer, "transaction_id", arguments.get("transaction_id"))
-        trace.record("smdpp", "es9", function=function, transaction_id=transaction_id, outcome=outcome)
-    return Response(content, status, {"X-Admin-Protocol": protocol}, "application/json")
-
-
-_METHODS: dict[str, Callable[..., object]] = {
-    "initiateAuthentication": Es9.initiate_authentication,
-    "authenticateClient": Es9.authenticate_client,
-    "getBoundProfilePackage": Es9.get_bound_profile_package,
-    "handleNotification": Es9.handle_notification,
-    "cancelSession": Es9.cancel_session,
-}
-
-
-def _admin_protocol(request: Request) -> str:
-    """X-Admin-Protocol, any version, to be echoed: peers announce what they like."""
+def admin_protocol(request: Request) -> str:
+    """X-Admin-Protocol, any version, to be echoed: peers announce what they like. Raises MalformedRequest."""
     protocol = request.headers.get("x-admin-protocol", ADMIN_PROTOCOL)
     if not re.fullmatch(r"gsma/rsp/v[0-9.]{1,16}", protocol):
         raise MalformedRequest(f"X-Admin-Protocol {protocol[:64]!a} is not gsma/rsp/v…")
     return protocol
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The whole body, chunked or not. Raises BodyRefused."""
     body = bytearray()
     try:
@@ -117,7 +64,8 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _http_status(error: MicroipaError) -> int:
+def http_status(error: MicroipaError) -> int:
+    """The status of an answer to a request that came to nothing."""
     if isinstance(error, BodyRefused):
         return error.status
     return 503 if isinstance(error, ServerBusy) else 400

@@ -17,7 +17,8 @@ from microipa import saip
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
 from microipa.smdpp.es9 import Es9
-from microipa.smdpp.server import es9_app, serve_https
+from microipa.smdpp.es9_http import es9_routes
+from microipa.smdpp.server import serve_https
 from microipa.smdpp.sessions import Sessions
 from microipa.smdpp.store import Order, OrderInvalid, OrderState, Store
 from microipa.trace import Trace
@@ -61,7 +62,7 @@ class Smdpp:
         self._address = address
         self._store = Store(folder / "smdpp.sqlite")
         self.es9 = Es9(pki, self._store, Sessions(), address=address, ppk=ppk, trace=trace)
-        self.app: Starlette = es9_app(self.es9, trace)
+        self.app = Starlette(routes=es9_routes(self.es9, trace))
 
     def add_profile(
         self,
