@@ -45,11 +45,7 @@ class Row:
 
     @property
     def group(self) -> str:
-        return next(
-            title
-            for title, rows in NOTES["groups"].items()
-            if any(fnmatchcase(self.key, one) for one in rows)
-        )
+        return next(title for title, rows in NOTES["groups"].items() if any(fnmatchcase(self.key, one) for one in rows))
 
 
 def rows() -> list[Row]:
@@ -80,9 +76,7 @@ def _outcomes(kind: Kind, name: str) -> Found:
         yield from ((code, number) for number, code in kind.names.items())
     elif kind.base == "CHOICE":
         for member in kind.members:
-            yield from (
-                [(member.name, None)] if _is_message(member.kind) else _outcomes(member.kind, member.name)
-            )
+            yield from ([(member.name, None)] if _is_message(member.kind) else _outcomes(member.kind, member.name))
     elif kind.base == "SEQUENCE" and (parts := [member for member in kind.members if _has_codes(member)]):
         yield from _outcomes(parts[0].kind, name)
         for further in parts[1:]:
@@ -162,8 +156,6 @@ def _esipa() -> Found:
     for kind in [*messages, *(form.kind for form in forms)]:
         if _IS_ANSWER.search(kind.type_name) and kind.type_name != "EuiccPackageResult":  # the card's answer
             outcomes = _outcomes(kind, "")
-            yield from (
-                (f"error.{kind.type_name}.{code}", number) for code, number in outcomes if number is not None
-            )
+            yield from ((f"error.{kind.type_name}.{code}", number) for code, number in outcomes if number is not None)
     for number, code in sgp32.kind("StateChangeCause").names.items():
         yield f"cause.{code}", number

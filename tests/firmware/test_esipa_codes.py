@@ -43,9 +43,7 @@ def case(message: str) -> object:
 @pytest.mark.parametrize("message", [case(message) for message in CALLS])
 async def test_6_3_2_an_error_of_the_eim_is_told_by_its_code(micropython: Run, message: str) -> None:
     kind = errors(message)
-    codes = [
-        code for code in kind.names if (message, code) != ("GetEimPackageResponse", NO_EIM_PACKAGE_AVAILABLE)
-    ]
+    codes = [code for code in kind.names if (message, code) != ("GetEimPackageResponse", NO_EIM_PACKAGE_AVAILABLE)]
     answers = [tlv(sgp32.kind(message).tags[0], integer(kind.tags[0], code)).hex() for code in codes]
     out = await micropython(SCRIPT.replace("{answers}", repr(answers)).replace("{call}", CALLS[message]))
     function = message.removesuffix("Esipa").removesuffix("Response")

@@ -176,9 +176,7 @@ print(link.requests[0].hex())
     "esipa.CancelSessionRequestEsipa",
     "esipa.HandleNotificationEsipa",
 )
-@pytest.mark.parametrize(
-    ("call", "type_name", "value"), REQUESTS, ids=[case[0].split("(")[0] for case in REQUESTS]
-)
+@pytest.mark.parametrize(("call", "type_name", "value"), REQUESTS, ids=[case[0].split("(")[0] for case in REQUESTS])
 async def test_6_3_2_a_request_to_the_eim(micropython: Run, call: str, type_name: str, value: Any) -> None:
     constants = ", ".join(repr(constant.hex()) for constant in (EID, TX, TID, CHALLENGE))
     sent = await micropython(REQUEST.replace("{constants}", constants).replace("{call}", call))
@@ -240,9 +238,7 @@ run(main())
 """
 
 
-@pytest.mark.parametrize(
-    ("call", "type_name", "value"), COMMANDS, ids=[case[0].split("(")[0] for case in COMMANDS]
-)
+@pytest.mark.parametrize(("call", "type_name", "value"), COMMANDS, ids=[case[0].split("(")[0] for case in COMMANDS])
 async def test_5_9_a_command_to_the_card(micropython: Run, call: str, type_name: str, value: Any) -> None:
     sent = await micropython(COMMAND.replace("{call}", call))
     assert sent.strip() == sgp32.encode(type_name, value).hex()
@@ -419,9 +415,7 @@ async def test_3_2_3_2_every_message_of_an_indirect_download_that_is_cancelled(m
         ),
         (
             "card",
-            rsp.encode(
-                "AuthenticateServerRequest", {**SERVER, "euiccCiPKIdToBeUsed": CI, "ctxParams1": CONTEXT}
-            ),
+            rsp.encode("AuthenticateServerRequest", {**SERVER, "euiccCiPKIdToBeUsed": CI, "ctxParams1": CONTEXT}),
         ),
         (
             "eim",
@@ -452,9 +446,7 @@ async def test_3_2_3_2_every_message_of_an_indirect_download_that_is_cancelled(m
         ("card", rsp.encode("CancelSessionRequest", {"transactionId": TID, "reason": reason})),
         (
             "eim",
-            sgp32.encode(
-                "CancelSessionRequestEsipa", {"transactionId": TID, "cancelSessionResponse": CANCELLED}
-            ),
+            sgp32.encode("CancelSessionRequestEsipa", {"transactionId": TID, "cancelSessionResponse": CANCELLED}),
         ),
         (
             "eim",
@@ -483,9 +475,7 @@ async def test_3_2_3_1_a_download_that_the_card_refuses_quotes_the_card(micropyt
         acknowledged(3),
     ]
     card.append((rsp.encode("NotificationSentRequest", {"seqNumber": 3}), bytes.fromhex("bf3003800100")))
-    scene = await play(
-        micropython, package("ProfileDownloadTriggerRequest", {"eimTransactionId": TX}), card, eim
-    )
+    scene = await play(micropython, package("ProfileDownloadTriggerRequest", {"eimTransactionId": TX}), card, eim)
     assert scene.left == []
     assert scene.to("card")[2] == rsp.encode(
         "AuthenticateServerRequest", {**SERVER, "euiccCiPKIdToBeUsed": CI, "ctxParams1": CONTEXT}

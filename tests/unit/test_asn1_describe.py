@@ -94,8 +94,7 @@ def test_a_code_the_standard_does_not_know_is_shown_as_a_number_without_a_name()
         ("bf5a038001ff", "ImmediateEnableRequest: with REFRESH"),
         (
             "bf640482020186",
-            "EuiccMemoryResetRequest: "
-            "deleteOperationalProfiles + resetEimConfigData + resetImmediateEnableConfig",
+            "EuiccMemoryResetRequest: deleteOperationalProfiles + resetEimConfigData + resetImmediateEnableConfig",
         ),
     ],
 )
@@ -120,9 +119,7 @@ def test_of_the_types_with_one_tag_the_fitting_one_is_taken(der: str, first: str
 
 def test_bytes_that_fit_two_types_name_the_other_and_a_type_settles_it() -> None:
     message = bytes.fromhex("bf3003800101")
-    assert (
-        describe(message).text().startswith("NotificationSentRequest (SGP.22), or NotificationSentResponse")
-    )
+    assert describe(message).text().startswith("NotificationSentRequest (SGP.22), or NotificationSentResponse")
     answer = describe(message, "NotificationSentResponse")
     assert answer.summary() == "NotificationSentResponse: nothingToDelete"
     assert "or" not in answer.text().splitlines()[0].split()

@@ -46,8 +46,7 @@ from microipa.asn1.tlv import tlv
         (
             "e104800208ff",
             4,
-            "ISDRProprietaryApplicationTemplateIoT.euiccConfiguration: "
-            "BIT STRING of 1 octets with 8 unused bits",
+            "ISDRProprietaryApplicationTemplateIoT.euiccConfiguration: BIT STRING of 1 octets with 8 unused bits",
         ),
         ("bf5003800101", 3, "ProvideEimPackageResult: eimPackageResult"),
     ],
@@ -95,9 +94,7 @@ def test_undecodable_bytes_are_refused_with_offset_and_reason(der: str, offset: 
         ),
     ],
 )
-def test_a_value_that_is_none_is_refused_where_it_stands(
-    type_name: str, der: str, offset: int, reason: str
-) -> None:
+def test_a_value_that_is_none_is_refused_where_it_stands(type_name: str, der: str, offset: int, reason: str) -> None:
     with pytest.raises(SchemaError) as caught:
         sgp32.decode(type_name, bytes.fromhex(der))
     assert caught.value.reason.startswith(reason)

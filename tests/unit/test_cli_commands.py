@@ -118,9 +118,7 @@ def test_a_file_that_cannot_be_written_or_read_is_named(microipa: Microipa, tmp_
         tlv(0xA0, b"\x80\x01\x02"),
     ],
 )
-def test_a_file_that_is_no_package_is_named_with_the_reason(
-    microipa: Microipa, tmp_path: Path, content: bytes
-) -> None:
+def test_a_file_that_is_no_package_is_named_with_the_reason(microipa: Microipa, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "other.der"
     file.write_bytes(content)
     assert refused(microipa, "profile", "show", file).startswith(f"{file} is not a profile package in DER: ")
@@ -202,9 +200,7 @@ def recorded(tmp_path: Path) -> Path:
     trace.record("card", "apdu", command=bytes.fromhex("01c0000015"), response=EID + b"\x90\x00")
     trace.record("card", "apdu", command=bytes.fromhex("81e29100048682aabb"), response=b"\x90\x00")
     trace.record("card", "apdu", command=bytes.fromhex("81e2910006bf3003800107"), response=b"\x61\x06")
-    trace.record(
-        "card", "apdu", command=bytes.fromhex("01c0000006"), response=bytes.fromhex("bf30038001009000")
-    )
+    trace.record("card", "apdu", command=bytes.fromhex("01c0000006"), response=bytes.fromhex("bf30038001009000"))
     trace.record("eim", "esipa", direction="out", message=bytes.fromhex("bf4f03020101"))
     trace.record("eim", "esipa", direction="out", message=b"")
     trace.record("radio", "network", event="attached", imsi="999700000000001", operator="99970")
@@ -233,9 +229,7 @@ def test_a_trace_is_one_line_a_message(microipa: Microipa, recorded: Path) -> No
     ]
 
 
-def test_a_trace_in_json_has_the_decoded_messages_beside_the_bytes(
-    microipa: Microipa, recorded: Path
-) -> None:
+def test_a_trace_in_json_has_the_decoded_messages_beside_the_bytes(microipa: Microipa, recorded: Path) -> None:
     status, out, _ = microipa("trace", "--json", recorded)
     events = [json.loads(line) for line in out.splitlines()]
     assert (status, len(events)) == (0, 14)
@@ -253,16 +247,11 @@ def test_a_trace_in_json_has_the_decoded_messages_beside_the_bytes(
     assert events[11]["message_value"] == {"eimPackageError": {"code": 1, "name": "noEimPackageAvailable"}}
 
 
-def test_a_message_that_cannot_be_understood_is_shown_with_the_reason(
-    microipa: Microipa, tmp_path: Path
-) -> None:
+def test_a_message_that_cannot_be_understood_is_shown_with_the_reason(microipa: Microipa, tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
     file.write_text('{"t": 1, "part": "eim", "kind": "esipa", "direction": "in", "message": "bf4f"}\n')
     assert microipa("trace", file).out == "   1.000  eim    ← bf4f (no length after tag BF4F at offset 2)\n"
-    assert (
-        json.loads(microipa("trace", "--json", file).out)["message_error"]
-        == "no length after tag BF4F at offset 2"
-    )
+    assert json.loads(microipa("trace", "--json", file).out)["message_error"] == "no length after tag BF4F at offset 2"
 
 
 @pytest.mark.parametrize(
@@ -286,9 +275,7 @@ def test_a_message_that_cannot_be_understood_is_shown_with_the_reason(
     ],
     ids=range(15),
 )
-def test_a_file_that_is_no_trace_is_refused_with_the_line(
-    microipa: Microipa, recorded: Path, line: str
-) -> None:
+def test_a_file_that_is_no_trace_is_refused_with_the_line(microipa: Microipa, recorded: Path, line: str) -> None:
     recorded.write_text(recorded.read_text() + line + "\n")
     for form in ([], ["--json"]):
         sentence = refused(microipa, "trace", recorded, *form)
@@ -300,14 +287,11 @@ def test_binary_is_no_trace(microipa: Microipa, tmp_path: Path) -> None:
     file.write_bytes(b"\xff\x00\x80" * 100)
     assert "line 1 is not an event" in refused(microipa, "trace", file)
     assert (
-        refused(microipa, "trace", tmp_path / "none")
-        == f"cannot read {tmp_path / 'none'}: No such file or directory"
+        refused(microipa, "trace", tmp_path / "none") == f"cannot read {tmp_path / 'none'}: No such file or directory"
     )
 
 
 def test_file_content_that_looks_like_markup_is_shown_as_it_is(microipa: Microipa, tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
-    file.write_text(
-        '{"t": 1, "part": "modem", "kind": "at", "direction": "in", "text": "[red]AT[/nothing]"}\n'
-    )
+    file.write_text('{"t": 1, "part": "modem", "kind": "at", "direction": "in", "text": "[red]AT[/nothing]"}\n')
     assert microipa("trace", file).out == "   1.000  modem  → [red]AT[/nothing]\n"

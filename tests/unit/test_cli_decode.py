@@ -65,9 +65,7 @@ def test_a_type_settles_what_the_tag_leaves_open(microipa: Microipa) -> None:
         ),
     ],
 )
-def test_es10_esipa_and_saip_objects_are_found_by_their_tag(
-    microipa: Microipa, digits: str, type_name: str
-) -> None:
+def test_es10_esipa_and_saip_objects_are_found_by_their_tag(microipa: Microipa, digits: str, type_name: str) -> None:
     status, out, _ = microipa("decode", "--json", digits)
     assert (status, json.loads(out)["type"]) == (0, type_name)
 

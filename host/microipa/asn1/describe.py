@@ -164,9 +164,7 @@ def _called(type_name: str) -> list[tuple[_Codec, str]]:
     if type_name == PROFILE_PACKAGE:
         return [(_packages, type_name)]
     own = [sgp32] if type_name in sgp32.types and sgp32.is_own(type_name) else []
-    found: list[tuple[_Codec, str]] = [
-        (schema, type_name) for schema in (*own, rsp, saip) if type_name in schema.types
-    ]
+    found: list[tuple[_Codec, str]] = [(schema, type_name) for schema in (*own, rsp, saip) if type_name in schema.types]
     return found or _unknown(type_name)
 
 

@@ -108,9 +108,7 @@ class Kinds:
     def _builtin(self, text: Mapping[str, Any], module: str, name: str) -> Kind:
         base = text["type"]
         members = tuple(
-            Member(
-                part["name"], self._kind(part, module, ""), part.get("optional", False), part.get("default")
-            )
+            Member(part["name"], self._kind(part, module, ""), part.get("optional", False), part.get("default"))
             for part in text.get("members", ())
             if part is not None  # the extension marker
         )

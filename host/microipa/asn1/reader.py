@@ -113,9 +113,7 @@ def _read_choice(kind: Kind, tlv: Tlv, name: str, path: str, offset: int) -> Nod
 
 def _read_list(kind: Kind, tlv: Tlv, name: str, path: str, offset: int) -> Node:
     assert kind.element is not None
-    nodes = tuple(
-        _read(kind.element, child, "", f"{path}[{index}]") for index, child in enumerate(tlv.children())
-    )
+    nodes = tuple(_read(kind.element, child, "", f"{path}[{index}]") for index, child in enumerate(tlv.children()))
     _check_size(kind, len(nodes), "elements", tlv, path)
     return Node(name, kind, [node.value for node in nodes], offset, nodes)
 
@@ -144,9 +142,7 @@ def _read_sequence(kind: Kind, tlv: Tlv, name: str, path: str, offset: int) -> N
     return Node(name, kind, {node.name: node.value for node in ordered}, offset, ordered)
 
 
-def _match(
-    members: tuple[Member, ...], start: int, child: Tlv, path: str, stranger: Tlv | None
-) -> int | None:
+def _match(members: tuple[Member, ...], start: int, child: Tlv, path: str, stranger: Tlv | None) -> int | None:
     """Index of the member that ``child`` is, None for one the type does not know."""
     for index in range(start, len(members)):
         accepts = members[index].kind.accepts
@@ -225,9 +221,7 @@ def _bits(kind: Kind, tlv: Tlv, path: str) -> tuple[bytes, int]:
         raise SchemaError(f"{path}: BIT STRING without contents", tlv.contents)
     unused, octets = tlv.value[0], tlv.value[1:]
     if unused > 7 or unused > 8 * len(octets):
-        raise SchemaError(
-            f"{path}: BIT STRING of {len(octets)} octets with {unused} unused bits", tlv.contents
-        )
+        raise SchemaError(f"{path}: BIT STRING of {len(octets)} octets with {unused} unused bits", tlv.contents)
     return octets, 8 * len(octets) - unused
 
 
