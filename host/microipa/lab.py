@@ -65,6 +65,7 @@ class LabFolder:
         self.smdpp = Smdpp(self.pki, folder, trace=trace)
         self.es9_routes: dict[str, tuple[str, int]] = {}
         self.eim = Eim(self.pki, folder, es9_routes=self.es9_routes, trace=trace)
+        self.eim.add_device(EID)
 
     def offer(self, package: bytes | None = None, operator: str = OPERATOR) -> str:
         """Give the SM-DP+ a profile package (a fresh one without) and its operator the subscriber.
@@ -149,7 +150,6 @@ class Lab(LabFolder):
         self.network.route(self.pki.smdpp_address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
         eim_port = await self._running.enter_async_context(self.eim.serve())
         self.network.route(self.pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", eim_port))
-        self.eim.add_device(EID)
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(

@@ -316,3 +316,17 @@ def test_the_private_key_is_in_a_file_for_the_owner_only_and_in_no_trace(tmp_pat
     assert secret not in (tmp_path / "trace").read_text()
     assert secret not in repr(vars(card))
     assert '"part": "card", "kind": "apdu", "command": "81e2' in (tmp_path / "trace").read_text()
+
+
+def test_a_trace_keeps_no_keys_of_authenticate_and_no_pins(tmp_path, pki):
+    trace = Trace()
+    seen = []
+    trace.listen(lambda event: seen.append(event.fields["command"] + event.fields["response"]))
+    terminal = Terminal(make_card(tmp_path, pki, trace)).start()
+    select_usim(terminal)
+    answer = terminal.send(challenge(0x20))
+    terminal.card.transmit(bytes.fromhex("0020000108") + b"1234\xff\xff\xff\xff")
+    milenage = Milenage(spec(1).k, spec(1).opc)
+    assert milenage.f3(RAND) in answer
+    for secret in (milenage.f3(RAND), milenage.f4(RAND), b"1234"):
+        assert secret.hex() not in "".join(seen)

@@ -23,6 +23,8 @@ from microipa.trace import Trace
 # T=0, clock stop, 3 V and 1.8 V; card capabilities: selection, 19 logical channels assigned by both sides
 _HISTORICAL = bytes.fromhex("8031E073FE211F57") + b"mcroIPA"
 _INTERFACE = bytes.fromhex("9F96801FC7")
+_AUTHENTICATE, _GET_RESPONSE = 0x88, 0xC0
+_PIN_INSTRUCTIONS = frozenset((0x20, 0x24, 0x26, 0x28, 0x2C))  # VERIFY, CHANGE, DISABLE, ENABLE, UNBLOCK PIN
 
 
 class CardOff(MicroipaError):
@@ -52,6 +54,7 @@ class Euicc:
     def __init__(self, path: Path, trace: Trace | None) -> None:
         self._path = path
         self._trace = trace
+        self._keys_wait = False  # GET RESPONSE would give the keys of an AUTHENTICATE
         self._writes_left: int | None = None
         self._nvm: Nvm | None = None  # with power only
         self._chip: Chip | None = None
@@ -141,9 +144,21 @@ class Euicc:
             self.cut_power_after(None)
             self.power_off()
             raise
-        if self._trace:
-            self._trace.record("card", "apdu", command=apdu, response=response)
+        self._note(apdu, response)
         return response
+
+    def _note(self, apdu: bytes, response: bytes) -> None:
+        """Record the exchange without keys: of AUTHENTICATE (CK, IK) only the status word, of PINs only the header."""
+        if self._trace is None:
+            return
+        instruction = apdu[1] if len(apdu) > 1 else 0
+        self._keys_wait = instruction == _AUTHENTICATE or (instruction == _GET_RESPONSE and self._keys_wait)
+        self._trace.record(
+            "card",
+            "apdu",
+            command=apdu[:5] if instruction in _PIN_INSTRUCTIONS else apdu,
+            response=response[-2:] if self._keys_wait else response,
+        )
 
     def proactive(self, command: bytes) -> None:
         """Let an applet of the enabled profile ask the terminal something: a whole TLV D0 (TS 102 223).
