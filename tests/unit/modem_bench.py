@@ -192,7 +192,7 @@ class Terminal:
 
     async def line(self):
         """The next line that is not empty."""
-        while not (text := (await self.until(b"\r\n")).strip().decode("latin-1")):
+        while not (text := (await self.until(b"\n")).strip().decode("latin-1")):
             pass
         return text
 
@@ -273,7 +273,7 @@ async def bench(card=None, *, quirks=(), trace=None, echo_off=True, **settings):
         Echo, local_addr=("127.0.0.1", 0))
     network.route("echo.example", 7, transport.get_extra_info("sockname"))
     try:
-        await terminal.until(b"APP RDY\r\n")
+        await terminal.until(b"APP RDY")
         if echo_off:
             await terminal.ask("ATE0")
             terminal.bytes.clear()

@@ -95,7 +95,7 @@ def test_5_9_4_add_initial_eim_takes_all_or_nothing(terminal, pki, result):
 # ---- addEim
 
 
-@pytest.mark.covers("eco.addEim.ok")
+@pytest.mark.covers("eco.addEim.associationToken")
 def test_3_5_1_1_an_added_eim_commands_with_its_own_counter_and_token(terminal, eim, run):
     new = second(eim)
     answer = terminal.es10(eim.package(new.configuration(tag=ADD), eco=True))

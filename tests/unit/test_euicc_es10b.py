@@ -172,7 +172,9 @@ def _number(item: Tlv) -> int:
     return found.value[0]
 
 
-@pytest.mark.covers("es10b.retrieveNotificationsList.ok")
+@pytest.mark.covers(
+    "es10b.retrieveNotificationsList.notificationList", "es10b.retrieveNotificationsList.euiccPackageResultList"
+)
 @pytest.mark.parametrize(
     ("search", "expected"),
     [

@@ -34,6 +34,7 @@ def refused(dp, package: list[bytes]) -> tuple[str, str]:
     return failure(result)
 
 
+@pytest.mark.covers("pir.successResult")
 @pytest.mark.parametrize("ppk", [False, True])
 @pytest.mark.parametrize("segment", [100, 1007, 1020])
 @pytest.mark.parametrize("filler", [0, 20_000])
@@ -202,7 +203,7 @@ def test_5_5_3_an_iccid_is_installed_once(dp):
     assert refused(dp, pieces(dp, 1)) == ("storeMetadata", "installFailedDueToIccidAlreadyExistsOnEuicc")
 
 
-@pytest.mark.covers("pir.incorrectInputValues", "pir.unsupportedProfileClass")
+@pytest.mark.covers("pir.incorrectInputValues", "pir.unsupportedProfileClass", "pir.pprNotAllowed")
 @pytest.mark.parametrize(
     ("about", "reason"),
     [
@@ -211,6 +212,7 @@ def test_5_5_3_an_iccid_is_installed_once(dp):
         (tlv(0xBF25, tlv(0x5A, b"\x98"), *NAMES), "incorrectInputValues"),
         (tlv(0xBF25, tlv(0x5A, iccid(2)), *NAMES, b"\xb6\x02\x30\x00"), "incorrectInputValues"),
         (tlv(0xBF2A, tlv(0x5A, iccid(2)), *NAMES), "incorrectInputValues"),
+        (tlv(0xBF25, tlv(0x5A, iccid(2)), *NAMES, bytes.fromhex("99020780")), "pprNotAllowed"),  # in no RAT
         (b"\xbf\x25\x7f", "incorrectInputValues"),
     ],
 )  # fmt: skip

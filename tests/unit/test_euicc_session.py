@@ -22,8 +22,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 
 def reissued(pki: Pki, like: Credential, *, curve: curves.EllipticCurve | None = None, age: int = 0,
-             oid: str | None = None) -> Credential:  # fmt: skip
-    """The same certificate with one thing another: key on ``curve``, ``age`` days over, SM-DP+ ``oid``."""
+             oids: tuple[str, ...] = ()) -> Credential:  # fmt: skip
+    """The same certificate with one thing another: key on ``curve``, ``age`` days over, SM-DP+ ``oids``."""
     key = curves.generate_private_key(curve or curves.SECP256R1())
     now = datetime.now(UTC) - timedelta(days=age)
     builder = x509.CertificateBuilder(
@@ -32,8 +32,9 @@ def reissued(pki: Pki, like: Credential, *, curve: curves.EllipticCurve | None =
     )  # fmt: skip
     for extension in like.certificate.extensions:
         value = extension.value
-        if oid and isinstance(value, x509.SubjectAlternativeName):
-            value = x509.SubjectAlternativeName([x509.RegisteredID(x509.ObjectIdentifier(oid))])
+        if oids and isinstance(value, x509.SubjectAlternativeName):
+            names = [x509.RegisteredID(x509.ObjectIdentifier(oid)) for oid in oids]
+            value = x509.SubjectAlternativeName(names)
         builder = builder.add_extension(value, extension.critical)
     return Credential(key, builder.sign(pki.ci.private_key, SHA256()))
 
@@ -72,6 +73,12 @@ def test_5_7_13_certificate_of_another_ci_role_or_time_is_invalidCertificate(dp,
         "future": lambda: reissued(pki, pki.smdpp_auth, age=-9),
     }[whose]()
     assert refusal(dp.authenticate()) == "invalidCertificate"
+
+
+@pytest.mark.covers("es10b.authenticateServer.invalidOid")
+def test_5_7_13_a_server_without_one_oid_is_invalidOid(dp, pki):
+    dp.auth = reissued(pki, pki.smdpp_auth, oids=("2.999.10", "2.999.11"))
+    assert refusal(dp.authenticate()) == "invalidOid"
 
 
 @pytest.mark.covers("es10b.authenticateServer.invalidSignature")
@@ -144,7 +151,7 @@ def test_5_7_5_certificate_of_another_server_or_role_is_invalidCertificate(dp, p
     dp.pb = {
         "foreign": lambda: foreign.smdpp_pb,
         "authenticating": lambda: pki.smdpp_auth,
-        "another server": lambda: reissued(pki, pki.smdpp_pb, oid="2.999.11"),
+        "another server": lambda: reissued(pki, pki.smdpp_pb, oids=("2.999.11",)),
     }[whose]()
     assert refusal(dp.prepare()) == "invalidCertificate"
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from microipa.modem import DIALECTS, QUIRKS, UnknownDialect, UnknownQuirk, VirtualModem
+from microipa.modem import FAMILIES, QUIRKS, UnknownFamily, UnknownQuirk, VirtualModem
 from microipa.radio import Link, Network
 from modem_bench import SWITCH, StubCard, bench
 from test_modem_card import OPEN, cgla
@@ -89,9 +89,9 @@ async def test_ignores_refresh_until_cfun():
 def test_wrong_names_are_refused_with_the_right_ones():
     with pytest.raises(UnknownQuirk, match="'sulks'.*ccho-bare"):
         VirtualModem(StubCard(), Network(), Link("none"), quirks={"sulks"})
-    with pytest.raises(UnknownDialect, match="'hayes'.*bg95"):
-        VirtualModem(StubCard(), Network(), Link("none"), dialect="hayes")
-    assert set(DIALECTS) == {"bg95"}
+    with pytest.raises(UnknownFamily, match="'hayes'.*bg95"):
+        VirtualModem(StubCard(), Network(), Link("none"), family="hayes")
+    assert set(FAMILIES) >= {"bg95", "nrf91"}
 
 
 @pytest.mark.parametrize("quirk", QUIRKS)

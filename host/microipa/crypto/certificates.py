@@ -48,7 +48,7 @@ class CertificateInvalid(MicroipaError):
     """A certificate that does not prove what it should.
 
     ``subject`` says whose it is (eum, euicc, smdpp, ci), ``check`` which rule it breaks: signature, expired
-    (not yet valid too), policy, eid, usage, chain (malformed, or not the next link).
+    (not yet valid too), policy, eid, oid, usage, chain (malformed, or not the next link).
     """
 
     def __init__(self, subject: str, check: str, reason: str) -> None:
@@ -90,7 +90,7 @@ def verify_smdpp_certificate(
     names = _extension(certificate, x509.SubjectAlternativeName)
     oids = names.get_values_for_type(x509.RegisteredID) if names else []
     if len(oids) != 1:
-        raise CertificateInvalid("smdpp", "chain", f"names {len(oids)} registeredID, an SM-DP+ has one OID")
+        raise CertificateInvalid("smdpp", "oid", f"names {len(oids)} registeredID, an SM-DP+ has one OID")
     return _public_key("smdpp", certificate), oids[0].dotted_string
 
 

@@ -67,6 +67,11 @@ class Chip:
         self.changing = False  # the enabled profile changed, the terminal has not yet seen it
         self.refresh = False  # and is to be told by a REFRESH
 
+    def stay(self) -> None:
+        """Forget a change of profile that the memory did not take."""
+        self.installed = None
+        self.changing = self.refresh = False
+
     @property
     def state(self) -> State:
         return self.nvm.state

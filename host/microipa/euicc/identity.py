@@ -14,6 +14,7 @@ UICC_CAPABILITY = bytes([0, 0x48, 0x80, 0x00, 0x01])  # USIM, Milenage, test alg
 RSP_CAPABILITY = bytes([4, 0x90])  # additionalProfile, testProfileSupport
 SAS_NUMBER = "microipa-lab"
 FREE_RAM = 65_536
+ALLOWED_RULES = 0x60  # pprIds: PPR1 and PPR2
 MAX_ADDRESS = 255  # bytes of an SM-DP+ address that there is room for
 
 INVALID_CI_KEY_ID = 1
@@ -104,7 +105,7 @@ def set_default_dp(chip: Chip, command: Tlv) -> bytes:
 def rules() -> bytes:
     """RulesAuthorisationTable: any operator may set PPR1 and PPR2, no consent of an end user needed."""
     any_operator = tlv(0x30, tlv(0x80, b"\xee\xee\xee"))
-    return tlv(0x30, tlv(0x80, b"\x05\x60"), tlv(0xA1, any_operator), tlv(0x82, b"\x00"))
+    return tlv(0x30, tlv(0x80, bytes([5, ALLOWED_RULES])), tlv(0xA1, any_operator), tlv(0x82, b"\x00"))
 
 
 def get_rat(chip: Chip, command: Tlv) -> bytes:

@@ -10,7 +10,7 @@ from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.bsp import Bsp, BspError
 from microipa.errors import MicroipaError
-from microipa.euicc import notifications
+from microipa.euicc import identity, notifications
 from microipa.euicc.chip import SIGNATURE, Chip, Installed, Session, number, oid_value
 from microipa.euicc.nvm import Profile, Stored
 from microipa.euicc.personalisation import check
@@ -21,7 +21,7 @@ from microipa.saip import ProfilePackage, SaipError, iccid_from_bytes
 INCORRECT_INPUT, INVALID_SIGNATURE, INVALID_TRANSACTION_ID, UNSUPPORTED_CRT = 1, 2, 3, 4
 UNSUPPORTED_OPERATION = 5
 UNSUPPORTED_CLASS, STRUCTURE_ERROR, SECURITY_ERROR, ICCID_EXISTS, NO_MEMORY = 6, 7, 8, 9, 10
-PE_ERROR, DATA_MISMATCH = 12, 13
+PE_ERROR, DATA_MISMATCH, PPR_NOT_ALLOWED = 12, 13, 15
 
 PACKAGE, SECURE_CHANNEL, ISDP, METADATA, KEYS, ELEMENTS = 0xBF36, 0xBF23, 0xA0, 0xA1, 0xA2, 0xA3
 COMMAND_ID = {SECURE_CHANNEL: 0, ISDP: 1, METADATA: 2, KEYS: 4, ELEMENTS: 5}
@@ -202,6 +202,8 @@ class Loader:
             raise LoadError(INCORRECT_INPUT)
         if candidate.profile_class > 2:
             raise LoadError(UNSUPPORTED_CLASS)
+        if candidate.rules & ~identity.ALLOWED_RULES:
+            raise LoadError(PPR_NOT_ALLOWED)
         if self._chip.state.profile(iccid) is not None:
             raise LoadError(ICCID_EXISTS)
         notifications.check_configuration(candidate)

@@ -13,9 +13,11 @@ from microipa.euicc import (
     packages,
     profiles,
     session,
+    worn_out,
 )
 from microipa.euicc.chip import Chip, Handler
 from microipa.euicc.install import PACKAGE, PIECES, Loader
+from microipa.euicc.nvm import WriteFailed
 from microipa.euicc.status import (
     CONDITIONS,
     NOT_FOUND,
@@ -94,7 +96,11 @@ class Isdr:
         except (TlvError, ValueError):
             self._chip.nvm.roll_back()
             raise StatusWord(WRONG_DATA) from None
-        self._chip.nvm.commit()
+        try:
+            self._chip.nvm.commit()
+        except WriteFailed:
+            self._chip.stay()
+            return worn_out.answer(self._chip, command)
         return answer
 
     def _execute(self, command: bytes) -> bytes:

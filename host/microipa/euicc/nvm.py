@@ -32,6 +32,10 @@ class NvmError(MicroipaError):
     """The NVM file is missing, unreadable, or already there where a new card was to be made."""
 
 
+class WriteFailed(NvmError):
+    """The memory did not take a snapshot: what was there before is still there."""
+
+
 @dataclass
 class Profile:
     """One ISD-P. ``metadata`` is the value of BF25, ``package`` the profile elements as they were loaded."""
@@ -60,8 +64,13 @@ class Profile:
 
     def rule(self, number: int) -> bool:
         """Whether profile policy rule PPR1 or PPR2 is set (bit ``number`` of 99)."""
+        return bool(self.rules & 0x80 >> number)
+
+    @property
+    def rules(self) -> int:
+        """The byte of pprIds: 80 pprUpdateControl, 40 PPR1, 20 PPR2."""
         bits = self.info(0x99) or b"\x00"
-        return len(bits) > 1 and bool(bits[1] & 0x80 >> number)
+        return bits[1] if len(bits) > 1 else 0
 
 
 @dataclass
@@ -185,11 +194,16 @@ class Nvm:
             raise NvmError(f"{path} cannot be read as a card's memory, make a new card: {error}") from error
 
     def commit(self) -> None:
-        """Make the state permanent, in one step. Raises PowerCut when the test switch says so."""
+        """Make the state permanent, in one step. Raises PowerCut, or WriteFailed and goes back to before."""
         snapshot = _dump(self.state)
-        if snapshot != self._snapshot:
+        if snapshot == self._snapshot:
+            return
+        try:
             self._write(snapshot)
-            self._snapshot = snapshot
+        except OSError as error:
+            self.roll_back()
+            raise WriteFailed(f"{self.path} cannot be written: {error}") from error
+        self._snapshot = snapshot
 
     def roll_back(self) -> None:
         """Forget what changed since the last commit."""

@@ -10,7 +10,7 @@ from microipa.euicc import eims, notifications, operations, profiles
 from microipa.euicc.chip import SIGNATURE, Chip, Handler, flag, number, text
 from microipa.euicc.nvm import Eim, Rollback, Stored
 
-INVALID_EID, REPLAY, COUNTER_OUT_OF_RANGE, SIZE_OVERFLOW, ECALL_ACTIVE = 3, 4, 6, 15, 104
+INVALID_EID, REPLAY, COUNTER_OUT_OF_RANGE, SIZE_OVERFLOW, ECALL_ACTIVE, UNDEFINED = 3, 4, 6, 15, 104, 127
 ROLLBACK_OK, ROLLBACK_NOT_ALLOWED, CAT_BUSY, COMMAND_ERROR = 0, 1, 5, 7
 MAX_PACKAGE = 32_768  # bytes
 MAX_RESULT = 16_384  # bytes of the result list
@@ -28,7 +28,6 @@ def load(chip: Chip, command: Tlv) -> bytes:
     if transaction_id and not 1 <= len(transaction_id.value) <= MAX_TRANSACTION_ID:
         raise ValueError("eimTransactionId has 1 to 16 bytes")
     counter, eid = number(signed[COUNTER]), signed[EID].value
-    header = signed[EIM_ID].raw + signed[COUNTER].raw + (transaction_id.raw if transaction_id else b"")
 
     eim = chip.state.eim(eim_id)
     if eim is None:
@@ -40,12 +39,18 @@ def load(chip: Chip, command: Tlv) -> bytes:
         return _unsigned_error(signed, eim.token)
     code = _refusal(chip, eim, counter, eid, len(command.raw))
     if code is not None:
-        data = tlv(0x30, header, integer(0x02, code))
-        return tlv(0xBF51, tlv(0xA1, data, chip.sign(data + token)))
+        return _signed_error(chip, signed, token, code)
 
     eim.counter = counter
     chip.state.rollback = None  # a new package ends the authorisation that an older one gave
-    return _execute(chip, signed, header, token)
+    return _execute(chip, signed, token)
+
+
+def failed(chip: Chip, command: Tlv) -> bytes:
+    """The answer to a package that was executed, but that the memory did not take."""
+    signed = command[0x30]
+    eim = chip.state.eim(text(signed[EIM_ID]))
+    return _signed_error(chip, signed, eims.token_tlv(eim.token if eim else None), UNDEFINED)
 
 
 def _refusal(chip: Chip, eim: Eim, counter: int, eid: bytes, size: int) -> int | None:
@@ -61,7 +66,8 @@ def _refusal(chip: Chip, eim: Eim, counter: int, eid: bytes, size: int) -> int |
     return ECALL_ACTIVE if chip.state.emergency else None
 
 
-def _execute(chip: Chip, signed: Tlv, header: bytes, token: bytes) -> bytes:
+def _execute(chip: Chip, signed: Tlv, token: bytes) -> bytes:
+    header = _header(signed)
     run = operations.Run(chip, before=chip.state.enabled())
     results = b"".join(_results(run, signed))
     seq = notifications.next_seq(chip)
@@ -122,6 +128,17 @@ def _sign_result(chip: Chip, seq: int, header: bytes, results: bytes, token: byt
     raw = tlv(0xBF51, tlv(0xA0, data, chip.sign(data + token)))
     notifications.store(chip, Stored(seq, "epr", 0, b"", raw))
     return raw
+
+
+def _header(signed: Tlv) -> bytes:
+    """What every signed answer repeats: eimId, counterValue, eimTransactionId."""
+    transaction_id = signed.get(TRANSACTION_ID)
+    return signed[EIM_ID].raw + signed[COUNTER].raw + (transaction_id.raw if transaction_id else b"")
+
+
+def _signed_error(chip: Chip, signed: Tlv, token: bytes, code: int) -> bytes:
+    data = tlv(0x30, _header(signed), integer(0x02, code))
+    return tlv(0xBF51, tlv(0xA1, data, chip.sign(data + token)))
 
 
 def _unsigned_error(signed: Tlv, token: int | None) -> bytes:

@@ -146,8 +146,9 @@ def _fields(command: Tlv, tags: tuple[int, ...]) -> list[Tlv]:
 def _certificate(chip: Chip, certificate: Tlv, role: str) -> tuple[EllipticCurvePublicKey, str]:
     try:
         key, oid = verify_smdpp_certificate(certificate.raw, role, chip.ci_key)
-    except CertificateInvalid:
-        raise Refused(INVALID_CERTIFICATE) from None
+    except CertificateInvalid as error:
+        nameless = role == "auth" and error.check == "oid"
+        raise Refused(INVALID_OID if nameless else INVALID_CERTIFICATE) from None
     if not isinstance(key.curve, SECP256R1):
         raise Refused(UNSUPPORTED_CURVE)
     return key, oid

@@ -12,10 +12,12 @@ from microipa.euicc.apdu import parse as parse_apdu
 from microipa.euicc.chip import Chip
 from microipa.euicc.filesystem import Node
 from microipa.euicc.isdr import Isdr
+from microipa.euicc.nvm import WriteFailed
 from microipa.euicc.personalisation import personality
 from microipa.euicc.status import (
     CONDITIONS,
     FILE_NOT_FOUND,
+    MEMORY_PROBLEM,
     NO_CHANNEL_LEFT,
     NO_CLASS,
     NO_INSTRUCTION,
@@ -100,6 +102,8 @@ class Uicc:
             data, sw = self._execute(parse_apdu(apdu))
         except StatusWord as status:
             data, sw = b"", status.sw
+        except WriteFailed:
+            data, sw = b"", MEMORY_PROBLEM
         answers_wait = any(channel.pending for channel in self._channels.values())
         if sw == OK and not answers_wait and (proactive := self._toolkit.waiting):
             sw = 0x9100 | len(proactive) & 0xFF
@@ -206,8 +210,9 @@ class Uicc:
         profile = self._chip.state.profile(self._iccid)
         if node.fid not in WRITABLE or profile is None:
             raise StatusWord(SECURITY_STATUS)
-        profile.files[node.path] = node.body = body
+        profile.files[node.path] = body
         self._chip.nvm.commit()
+        node.body = body
         return b""
 
     def _status(self, channel: Channel, command: Command) -> bytes:

@@ -2,6 +2,6 @@
 
 from microipa.modem.quirks import QUIRKS, UnknownQuirk
 from microipa.modem.sim import Card
-from microipa.modem.virtual import DIALECTS, UnknownDialect, VirtualModem
+from microipa.modem.virtual import FAMILIES, UnknownFamily, VirtualModem
 
-__all__ = ["DIALECTS", "QUIRKS", "Card", "UnknownDialect", "UnknownQuirk", "VirtualModem"]
+__all__ = ["FAMILIES", "QUIRKS", "Card", "UnknownFamily", "UnknownQuirk", "VirtualModem"]

@@ -18,8 +18,11 @@ class Dialect:
     """A modem family: who it is, what it answers to, how it tells of data, of a TCP connection that the
     peer closed, and of a lost context.
 
-    ``ready`` is the line after boot. Times in seconds of the true modem, except ``data_timeout_s``, which is
-    how long the modem waits, on the real clock, for the bytes it has asked for.
+    ``ready`` is the line after boot, empty when there is none. ``prompt`` asks for data, ``echo`` and
+    ``functionality`` (AT+CFUN) are as after boot, ``clock_update`` is AT+CTZU then, and the clock shows local
+    time in the modes of AT+CTZU that ``local_clock`` names. ``bearer`` is the context that comes with the
+    attach, for modems that open it by themselves. Times in seconds of the true modem, except
+    ``data_timeout_s``, which is how long the modem waits, on the real clock, for the bytes it has asked for.
     """
 
     name: str
@@ -32,5 +35,11 @@ class Dialect:
     on_data: Callable[[VirtualModem, Connection], None]
     on_closed: Callable[[VirtualModem, Connection], None]
     on_context_lost: Callable[[VirtualModem, int], None]
+    prompt: str = "> "
+    echo: bool = True
+    functionality: int = 1
+    clock_update: int = 0
+    local_clock: frozenset[int] = frozenset({1, 3})
+    bearer: int | None = None
     boot_s: float = 2.5
     data_timeout_s: float = 5.0

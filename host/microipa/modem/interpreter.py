@@ -26,9 +26,12 @@ class Interpreter:
     """One command at a time; unsolicited lines wait until it has ended."""
 
     def __init__(self, write: Callable[[bytes], None], execute: Execute, behaviour: Behaviour,
-                 data_timeout_s: float, trace: Trace | None = None) -> None:
-        """``write`` sends to the board, ``execute`` carries out a command or raises CommandFailed."""
+                 data_timeout_s: float, trace: Trace | None = None, prompt: str = "> ") -> None:
+        """``write`` sends to the board, ``execute`` carries out a command or raises CommandFailed, ``prompt``
+        asks for data."""
         self._write = write
+        self._prompt = prompt
+        self._line_end = b"\n" if behaviour.bare_line_feeds else _CR + _LF
         self._execute = execute
         self._behaviour = behaviour
         self._data_timeout_s = data_timeout_s
@@ -47,14 +50,15 @@ class Interpreter:
         self._input += data[: INPUT_LIMIT - len(self._input)]
         self._arrived.set()
 
-    def respond(self, text: str, data: bytes | None = None) -> None:
-        """An information response of the running command; ``data`` follows it on a line of its own."""
-        self._send(text, data)
+    def respond(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
+        """An information response of the running command; ``data`` follows it behind ``joint``, which is a
+        new line in most families, and ``tail`` ends them."""
+        self._send(text, data, joint, tail)
         if self._behaviour.urc_inside_response:
             self._send(self._behaviour.urc_inside_response)
 
     def finish(self, result: str) -> None:
-        """End the running command with another result than OK (``SEND OK``)."""
+        """End the running command with another result than OK (``SEND OK``), or with none ("")."""
         self._final = result
 
     def urc(self, text: str, data: bytes | None = None) -> None:
@@ -65,13 +69,13 @@ class Interpreter:
             self._send(text, data)
 
     async def prompt(self, size: int) -> bytes:
-        """Ask with ``> `` for exactly ``size`` bytes. What came before the prompt is not part of them.
+        """Ask for exactly ``size`` bytes. What came before the prompt is not part of them.
 
         Raises CommandFailed when they do not come in time.
         """
         self._input.clear()
-        self._write(b"\r\n> ")
-        self._record("out", text="> ")
+        self._write(self._line_end + self._prompt.encode())
+        self._record("out", text=self._prompt)
         try:
             async with asyncio.timeout(self._data_timeout_s):
                 while len(self._input) < size:
@@ -106,10 +110,12 @@ class Interpreter:
             if commands is None:
                 raise CommandFailed
             for request in parse_line(commands):
+                self._final = "OK"
                 await self._execute(request)
         except CommandFailed as failure:
             self._final = self._error(failure)
-        self._send(self._final)
+        if self._final:
+            self._send(self._final)
 
     def _error(self, failure: CommandFailed) -> str:
         """The final result under the present AT+CMEE (TS 27.007 9.1)."""
@@ -147,10 +153,9 @@ class Interpreter:
             await asyncio.sleep(0)
         self._record("out", text=f"({len(_BABBLE) * _BABBLES} bytes without a line end)")
 
-    def _send(self, text: str, data: bytes | None = None) -> None:
-        encoded = text.encode("latin-1", "replace")
-        self._write(_CR + _LF + encoded + _CR + _LF if data is None
-                    else _CR + _LF + encoded + _CR + _LF + data + _CR + _LF)
+    def _send(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
+        line = self._line_end + text.encode("latin-1", "replace")
+        self._write(line + self._line_end if data is None else line + joint.encode() + data + tail.encode())
         self._record("out", text=text, **({} if data is None else {"data": data}))
 
     def _record(self, direction: str, **fields: object) -> None:

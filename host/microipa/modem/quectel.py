@@ -5,6 +5,7 @@ Syntax and limits from the manufacturer's TCP/IP application note and AT manual 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from microipa.modem.commands import (
 )
 from microipa.modem.dialect import Dialect
 from microipa.modem.sockets import (
+    OPEN_FAILURES,
     Connection,
     ConnectionInUse,
     NameUnknown,
@@ -45,6 +47,8 @@ _MAX_READ = 1500
 # Chapter "Summary of Result Codes" of the TCP/IP application note
 _NO_ERROR, _UNSUPPORTED, _CONTEXT_FAILED, _ID_IN_USE, _DNS_FAILED = 0, 555, 561, 563, 565
 _CONNECT_FAILED, _NOT_CONNECTED = 566, 567
+_OPEN_RESULTS = {ConnectionInUse: _ID_IN_USE, NoNetwork: _CONTEXT_FAILED, NameUnknown: _DNS_FAILED,
+                 ConnectFailed: _CONNECT_FAILED}
 _ERROR_TEXT = {
     _NO_ERROR: "operate successfully",
     _UNSUPPORTED: "operation not supported",
@@ -80,6 +84,11 @@ async def configuration(modem: VirtualModem, request: Request) -> None:
         modem.respond(f'+QCFG: "{name}",{modem.settings.get(key, _QCFG_DEFAULTS[name])}')
     else:
         modem.settings[key] = request.raw.split(",", 1)[1]
+
+
+@on("+QPOWD", Form.RUN, Form.SET)
+async def power_down(modem: VirtualModem, _: Request) -> None:
+    modem.switch_off("POWERED DOWN")
 
 
 @on("+QCSQ", Form.RUN, Form.READ)
@@ -158,14 +167,8 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
             try:
                 await modem.packet_data.open(cid, connection, host, port, push, _SERVICES[service])
                 result = _NO_ERROR
-            except ConnectionInUse:
-                result = _ID_IN_USE
-            except NoNetwork:
-                result = _CONTEXT_FAILED
-            except NameUnknown:
-                result = _DNS_FAILED
-            except ConnectFailed:
-                result = _CONNECT_FAILED
+            except OPEN_FAILURES as failure:
+                result = _OPEN_RESULTS[type(failure)]
         modem.last_error = result
         modem.urc(f"+QIOPEN: {connection},{result}")
 
@@ -273,5 +276,6 @@ def _context_lost(modem: VirtualModem, cid: int) -> None:
 BG95 = Dialect(
     name="bg95", maker="Quectel", model="BG95-M3", revision="BG95M3LAR02A04", ready="APP RDY",
     commands=BG95_COMMANDS, contexts=_CONTEXTS, on_data=_announce, on_closed=_closed,
-    on_context_lost=_context_lost,
+    on_context_lost=_context_lost, local_clock=frozenset({3}),
 )
+BG77 = replace(BG95, name="bg77", model="BG77", revision="BG77LAR02A04")

@@ -37,6 +37,26 @@ class Behaviour:
     """What the card takes for every command, in seconds of the true modem."""
     endless_line_at: int = 0
     """The how-manieth command line is answered with 64 kB without a line end first, once. 0: none."""
+    csim_only: bool = False
+    """No AT+CCHO, AT+CGLA and AT+CCHC: ERROR."""
+    channels_forbidden: bool = False
+    """AT+CCHO is there and not allowed: CME ERROR 3."""
+    wants_upper_hex: bool = False
+    """Digits in lower case are refused with ERROR."""
+    gets_response: bool = False
+    """The modem fetches what 61xx announces and gives it as the answer."""
+    lost_data_urcs: bool = False
+    """The line that tells of received data never comes."""
+    outcome_before_ok: bool = False
+    """The line that tells of an opened connection comes before OK, in families where it comes after."""
+    bare_line_feeds: bool = False
+    """Lines begin and end with a line feed alone."""
+    restart_s: float = 0.0
+    """What the card takes to come back after REFRESH, in seconds of the true modem."""
+    granted_psm: tuple[str, str] | None = None
+    """T3412 extended and T3324 as the network grants them, whatever was asked for."""
+    power_saving: bool = True
+    """Whether the network grants PSM and eDRX at all."""
     obeys_refresh: bool = True
     """Whether the modem fetches proactive commands; without, it keeps the old identity until AT+CFUN."""
 
@@ -53,7 +73,17 @@ QUIRKS: dict[str, dict[str, object]] = {
     "error-in-load-after-card": {"cgla_fails_at": 20, "cgla_fails_after_card": True},
     "slow-card": {"card_delay_s": 2.0},
     "endless-line": {"endless_line_at": 10},
+    "csim-only": {"csim_only": True},
+    "channels-forbidden": {"channels_forbidden": True},
+    "wants-upper-hex": {"wants_upper_hex": True},
+    "gets-response": {"gets_response": True},
+    "lost-data-urcs": {"lost_data_urcs": True},
+    "outcome-before-ok": {"outcome_before_ok": True},
+    "bare-line-feeds": {"bare_line_feeds": True},
+    "slow-refresh": {"restart_s": 10.0},
     "ignores-refresh": {"obeys_refresh": False},
+    "network-grants-own-psm": {"granted_psm": ("00100010", "00100001")},
+    "no-power-saving": {"power_saving": False},
 }
 
 

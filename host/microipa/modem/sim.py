@@ -95,6 +95,9 @@ class Sim:
 
     async def restart(self) -> None:
         """Reset the card: channels are gone, its identity is read again."""
+        self.identity = Identity()
+        if self._behaviour.restart_s:
+            await asyncio.sleep(self._wait_s(self._behaviour.restart_s))
         await self._activate(self._card.reset)
 
     async def read_identity(self) -> None:
@@ -131,7 +134,7 @@ class Sim:
     async def transmit(self, apdu: bytes) -> bytes:
         """One APDU as it is (AT+CSIM); data and status word. Raises CardSilent."""
         async with self._access:
-            return await self._apdu(apdu)
+            return await self._whole(apdu)
 
     async def open(self, aid: bytes) -> str:
         """Open a logical channel to an application; the session id. Raises CardSilent, ChannelRefused."""
@@ -152,7 +155,7 @@ class Sim:
     async def exchange(self, session: str, apdu: bytes) -> bytes:
         """One APDU on a session, whose channel goes into CLA. Raises CardSilent, NoSuchSession."""
         async with self._access:
-            return await self._apdu(on_channel(apdu, self._channel(session)))
+            return await self._whole(on_channel(apdu, self._channel(session)))
 
     async def close(self, session: str) -> None:
         """Close a session's channel. Raises CardSilent, NoSuchSession."""
@@ -230,6 +233,13 @@ class Sim:
             data += response[:-2]
         sw = int.from_bytes(response[-2:], "big")
         return data, SW_OK if sw >> 8 == 0x91 else sw
+
+    async def _whole(self, apdu: bytes) -> bytes:
+        """An APDU of the board: as it is, or with the answer that 61xx announces (quirk)."""
+        response = await self._apdu(apdu)
+        if self._behaviour.gets_response and response[-2] == 0x61:
+            return await self._apdu(bytes([apdu[0], 0xC0, 0, 0, response[-1]]))
+        return response
 
     async def _apdu(self, apdu: bytes) -> bytes:
         """The one way to the card. Raises CardSilent."""

@@ -40,6 +40,10 @@ class NotConnected(MicroipaError):
     """The connection id is free, or its context went away."""
 
 
+OPEN_FAILURES = (ConnectionInUse, NoNetwork, NameUnknown, ConnectFailed)
+"""What PacketData.open raises: each family has a number or a word for it."""
+
+
 @dataclass
 class Context:
     """A PDP context. ``address`` is set while it is active; ``broken`` once the network took it away,
@@ -56,7 +60,8 @@ class Context:
 
 @dataclass
 class Connection:
-    """An open socket of the modem. ``announced`` says that the reader knows of what waits."""
+    """An open socket of the modem. ``announced`` says that the reader knows of what waits, ``ended`` that the
+    peer of a stream has closed it."""
 
     id: int
     context: int
@@ -67,6 +72,7 @@ class Connection:
     transport: asyncio.DatagramTransport | Stream | None = None
     waiting: deque[bytes] = field(default_factory=deque)
     announced: bool = False
+    ended: bool = False
     sent: int = 0
     received: int = 0
     read: int = 0
@@ -239,6 +245,7 @@ class PacketData:
             self._on_data(connection)
 
     def _closed(self, connection: Connection) -> None:
+        connection.ended = True
         if self.connections.get(connection.id) is connection and connection.transport:
             self._on_closed(connection)
 

@@ -16,8 +16,11 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
+from microipa.modem.power import granted_cycle, granted_timers
 from microipa.modem.registration import Stat
 from microipa.modem.sim import CardSilent, ChannelRefused, NoSuchSession
+from microipa.modem.sockets import NoNetwork
+from microipa.radio.network import PdnRefused
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -25,15 +28,15 @@ if TYPE_CHECKING:
 STANDARD = CommandTable()
 
 _ACT_NB_IOT = 9  # <AcT> of TS 27.007 7.3: E-UTRAN (NB-S1 mode)
-_NO_ADDRESS = "0.0.0.0"  # noqa: S104 - what a context without an address shows
+NO_ADDRESS = "0.0.0.0"  # noqa: S104 - what a context without an address shows
 _APDU_LIMIT = 261  # CLA INS P1 P2 Lc, 255 bytes, Le
 
 for _name in ("&F", "&W", "&D", "&C", "Z", "V", "Q"):
     # Profiles and circuit lines mean nothing here; V and Q keep their defaults V1 and Q0.
     STANDARD.constant(_name, Form.RUN)
+STANDARD.stored("+IFC", "0,0")
 STANDARD.stored("+CPSMS", "0")
 STANDARD.stored("+CEDRXS", "0")
-STANDARD.stored("+IFC", "0,0")
 STANDARD.stored("+IPR", "115200")
 
 
@@ -124,9 +127,9 @@ def registration_line(modem: VirtualModem, name: str) -> str:
     line = str(int(stat))
     if attachment and mode >= 2:
         line += f',"{attachment.tac:X}","{attachment.cell:X}",{_ACT_NB_IOT}'
-        power_saving = modem.settings.get("+CPSMS", "0").split(",")
-        if mode >= 4 and len(power_saving) == 5 and power_saving[0] == "1":
-            line += f",,,{power_saving[4]},{power_saving[3]}"
+        timers = granted_timers(modem)
+        if mode >= 4 and timers:
+            line += ',,,"{1}","{0}"'.format(*timers)
     elif stat is Stat.DENIED and mode in (3, 5) and modem.registration.cause is not None:
         line += f",,,,0,{modem.registration.cause}"
     return line
@@ -190,14 +193,44 @@ async def signal(modem: VirtualModem, _: Request) -> None:
     modem.respond("+CSQ: 18,99" if modem.registration.attachment else "+CSQ: 99,99")
 
 
+@STANDARD.on("+CEDRXRDP", Form.RUN)
+async def edrx_in_force(modem: VirtualModem, _: Request) -> None:
+    modem.respond(f"+CEDRXRDP: {granted_cycle(modem) or 0}")
+
+
+@STANDARD.on("+CESQ", Form.RUN)
+async def extended_signal(modem: VirtualModem, _: Request) -> None:
+    modem.respond("+CESQ: 99,99,255,255,20,55" if modem.registration.attachment
+                  else "+CESQ: 99,99,255,255,255,255")
+
+
+@STANDARD.on("+CGACT", Form.SET, Form.READ)
+async def context_activation(modem: VirtualModem, request: Request) -> None:
+    """``<state>,<cid>`` (TS 27.007 10.1.10)."""
+    if request.form is Form.READ:
+        await modem.open_bearer()
+        for cid, context in sorted(modem.packet_data.contexts.items()):
+            modem.respond(f"+CGACT: {cid},{int(context.active)}")
+        return
+    wanted, cid = request.number(0, 0, 1), context_number(modem, request, 1)
+    if not wanted:
+        modem.packet_data.deactivate(cid)
+        return
+    need_network(modem)
+    try:
+        await modem.packet_data.activate(cid)
+    except (NoNetwork, PdnRefused) as refusal:
+        raise CommandFailed(CME_NO_SERVICE) from refusal
+
+
 @STANDARD.on("+CGDCONT", Form.SET, Form.READ)
 async def define_context(modem: VirtualModem, request: Request) -> None:
     contexts = modem.packet_data.contexts
     if request.form is Form.READ:
         for cid, context in sorted(contexts.items()):
-            modem.respond(f'+CGDCONT: {cid},"IP","{context.apn}","{context.address or _NO_ADDRESS}",0,0')
+            modem.respond(f'+CGDCONT: {cid},"IP","{context.apn}","{context.address or NO_ADDRESS}",0,0')
         return
-    cid = request.number(0, modem.dialect.contexts.start, modem.dialect.contexts.stop - 1)
+    cid = context_number(modem, request, 0)
     modem.packet_data.context(cid).apn = request.text(2, "")
 
 
@@ -205,7 +238,7 @@ async def define_context(modem: VirtualModem, request: Request) -> None:
 async def addresses(modem: VirtualModem, request: Request) -> None:
     for cid, context in sorted(modem.packet_data.contexts.items()):
         if request.form is Form.RUN or request.text(0) == str(cid):
-            modem.respond(f'+CGPADDR: {cid},"{context.address or _NO_ADDRESS}"')
+            modem.respond(f'+CGPADDR: {cid},"{context.address or NO_ADDRESS}"')
 
 
 @STANDARD.on("+CTZU", Form.SET, Form.READ)
@@ -236,7 +269,7 @@ async def clock(modem: VirtualModem, _: Request) -> None:
         return
     zone = modem.network.timezone_quarters
     now = modem.network.time()
-    if modem.clock_update == 3:
+    if modem.clock_update in modem.dialect.local_clock:
         now += timedelta(minutes=15 * zone)
     modem.respond(f'+CCLK: "{now:%y/%m/%d,%H:%M:%S}{zone:+03d}"')
 
@@ -244,7 +277,10 @@ async def clock(modem: VirtualModem, _: Request) -> None:
 @STANDARD.on("+CCHO", Form.SET)
 async def open_channel(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.45. A card without the application ends in SIM failure, as modems have it."""
-    aid = request.octets(0, 16)
+    _check_channels(modem)
+    if modem.behaviour.channels_forbidden:
+        raise CommandFailed(CME_NOT_ALLOWED)
+    aid = _octets(modem, request, 0, 16)
     if len(aid) < 5:
         raise CommandFailed(CME_INCORRECT_PARAMETERS)
     try:
@@ -256,6 +292,7 @@ async def open_channel(modem: VirtualModem, request: Request) -> None:
 
 @STANDARD.on("+CCHC", Form.SET)
 async def close_channel(modem: VirtualModem, request: Request) -> None:
+    _check_channels(modem)
     try:
         await modem.sim.close(request.text(0))
     except NoSuchSession as unknown:
@@ -267,7 +304,8 @@ async def close_channel(modem: VirtualModem, request: Request) -> None:
 @STANDARD.on("+CGLA", Form.SET)
 async def channel_access(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.43: the modem puts the channel into CLA; 61xx and 6Cxx are left to the caller."""
-    apdu = _apdu(request, 1)
+    _check_channels(modem)
+    apdu = _apdu(modem, request, 1)
     if len(apdu) > modem.behaviour.cgla_limit:
         raise CommandFailed
     failing = modem.store_data_fails(apdu)
@@ -287,16 +325,32 @@ async def channel_access(modem: VirtualModem, request: Request) -> None:
 @STANDARD.on("+CSIM", Form.SET)
 async def card_access(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.17: an APDU as it is; the channel in CLA is the caller's business."""
+    apdu = _apdu(modem, request, 0)
+    if len(apdu) > modem.behaviour.cgla_limit:
+        raise CommandFailed
     try:
-        response = await modem.sim.transmit(_apdu(request, 0))
+        response = await modem.sim.transmit(apdu)
     except CardSilent as gone:
         raise CommandFailed(CME_SIM_FAILURE) from gone
     _respond_apdu(modem, "+CSIM", response)
 
 
-def _apdu(request: Request, index: int) -> bytes:
+def _check_channels(modem: VirtualModem) -> None:
+    """Raises CommandFailed in a modem that has AT+CSIM alone."""
+    if modem.behaviour.csim_only:
+        raise CommandFailed
+
+
+def _octets(modem: VirtualModem, request: Request, index: int, limit: int) -> bytes:
+    """Bytes out of digits, in the case this modem takes. Raises CommandFailed."""
+    if modem.behaviour.wants_upper_hex and request.text(index) != request.text(index).upper():
+        raise CommandFailed
+    return request.octets(index, limit)
+
+
+def _apdu(modem: VirtualModem, request: Request, index: int) -> bytes:
     """``<length>,"<hex>"``, where length counts digits. Raises CommandFailed when it lies."""
-    apdu = request.octets(index + 1, _APDU_LIMIT)
+    apdu = _octets(modem, request, index + 1, _APDU_LIMIT)
     if len(apdu) < 4 or request.number(index, 8, 2 * _APDU_LIMIT) != 2 * len(apdu):
         raise CommandFailed(CME_INCORRECT_PARAMETERS)
     return apdu
@@ -307,6 +361,11 @@ def _respond_apdu(modem: VirtualModem, name: str, response: bytes) -> None:
     if modem.behaviour.upper_hex:
         text = text.upper()
     modem.respond(f'{name}: {len(text)},"{text}"')
+
+
+def context_number(modem: VirtualModem, request: Request, index: int) -> int:
+    """An argument that names a PDP context. Raises CommandFailed."""
+    return request.number(index, modem.dialect.contexts.start, modem.dialect.contexts.stop - 1)
 
 
 def need_network(modem: VirtualModem) -> None:

@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Iterable
 
 from microipa.errors import MicroipaError
 from microipa.modem.commands import Request
 from microipa.modem.dialect import Dialect
 from microipa.modem.interpreter import Interpreter
-from microipa.modem.quectel import BG95
+from microipa.modem.nordic import NRF91
+from microipa.modem.quectel import BG77, BG95
 from microipa.modem.quirks import behaviour
 from microipa.modem.registration import Registration, Stat
+from microipa.modem.sequans import GM02S
 from microipa.modem.serial import Serial
 from microipa.modem.sim import Card, Sim
-from microipa.modem.sockets import PacketData
+from microipa.modem.simcom import SIM7000, SIM7080G
+from microipa.modem.sockets import Connection, NoNetwork, PacketData
 from microipa.modem.standard import registration_line
+from microipa.modem.ublox import SARA_R5, SARA_R422
 from microipa.radio.link import Link
-from microipa.radio.network import Network
+from microipa.radio.network import Network, PdnRefused
 from microipa.trace import Trace
 
-DIALECTS = {dialect.name: dialect for dialect in (BG95,)}
+FAMILIES = {dialect.name: dialect
+            for dialect in (BG95, BG77, SIM7080G, SIM7000, GM02S, SARA_R5, SARA_R422, NRF91)}
 
 _INS_STORE_DATA = 0xE2
 _REPORTS = ("+CREG", "+CGREG", "+CEREG")
 
 
-class UnknownDialect(MicroipaError):
+class UnknownFamily(MicroipaError):
     """There is no modem family of that name."""
 
 
 class VirtualModem:
     """A modem with a card in it, on a pseudo terminal at ``path`` between start() and stop()."""
 
-    def __init__(self, card: Card, network: Network, link: Link, *, dialect: str = "bg95",
+    def __init__(self, card: Card, network: Network, link: Link, *, family: str = "bg95",
                  quirks: Iterable[str] = (), imei: str = "490154203237518",
                  trace: Trace | None = None) -> None:
-        """Raises UnknownDialect and UnknownQuirk."""
-        if dialect not in DIALECTS:
-            raise UnknownDialect(f"no modem dialect {dialect!r}: choose one of {', '.join(DIALECTS)}")
-        self.dialect: Dialect = DIALECTS[dialect]
+        """Raises UnknownFamily and UnknownQuirk."""
+        if family not in FAMILIES:
+            raise UnknownFamily(f"no modem family {family!r}: choose one of {', '.join(FAMILIES)}")
+        self.dialect: Dialect = FAMILIES[family]
         self.behaviour = behaviour(quirks)
         self.network = network
         self.link = link
@@ -53,10 +59,12 @@ class VirtualModem:
         self.registration = Registration(network, link, self.sim,
                                          self._registration_changed, self._network_lost)
         self.packet_data = PacketData(network, link, self.registration,
-                                      lambda connection: self.dialect.on_data(self, connection),
+                                      self._data_came,
                                       lambda connection: self.dialect.on_closed(self, connection))
         self._store_data = 0
-        self.functionality = 1
+        self.functionality = self.dialect.functionality
+        self.nonvolatile: dict[str, str] = {}
+        """Settings that outlive a power cut."""
         self._forget()
 
     async def start(self) -> None:
@@ -96,9 +104,9 @@ class VirtualModem:
         if on:
             self.background(self._boot())
 
-    def respond(self, text: str, data: bytes | None = None) -> None:
-        """An information response of the running command."""
-        self.interpreter.respond(text, data)
+    def respond(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
+        """An information response of the running command: see Interpreter.respond."""
+        self.interpreter.respond(text, data, joint, tail)
 
     def urc(self, text: str, data: bytes | None = None) -> None:
         """An unsolicited line; a modem without power has none."""
@@ -114,6 +122,26 @@ class VirtualModem:
     def restart(self) -> None:
         """Boot again once the running command has been answered (AT+CFUN=1,1)."""
         self.background(self.power(True))
+
+    def switch_off(self, farewell: str = "") -> None:
+        """Lose power once the running command has been answered (AT+QPOWD and its kin)."""
+
+        async def leave() -> None:
+            if farewell:
+                self.urc(farewell)
+            await self.power(False)
+
+        self.background(leave())
+
+    async def open_bearer(self) -> None:
+        """Activate the context that comes with the attach, in families that have one."""
+        cid = self.dialect.bearer
+        if cid is None or self.registration.attachment is None:
+            return
+        if self.packet_data.context(cid).broken:
+            self.packet_data.deactivate(cid)
+        with contextlib.suppress(PdnRefused, NoNetwork):  # AT+CGACT? tells
+            await self.packet_data.activate(cid)
 
     async def set_functionality(self, wanted: int) -> None:
         """AT+CFUN (TS 27.007 8.2): 0 nothing, 4 no radio, 1 everything."""
@@ -140,24 +168,29 @@ class VirtualModem:
     def _forget(self) -> None:
         """Everything that does not outlive a power cut."""
         self.interpreter = Interpreter(self._write, self._execute, self.behaviour,
-                                       self.dialect.data_timeout_s, self._trace)
+                                       self.dialect.data_timeout_s, self._trace, self.dialect.prompt)
+        self.interpreter.echo = self.dialect.echo
         self.settings: dict[str, str] = {}
         self.report: dict[str, int] = {}  # what AT+CEREG and its kin were set to
-        self.functionality = 1
+        self.reserved: dict[int, str] = {}  # sockets that have a number and lead nowhere yet
+        self.functionality = self.dialect.functionality
         self.operator_format = 0
-        self.clock_update = 0
+        self.clock_update = self.dialect.clock_update
         self.knows_time = False
         self.last_error = 0
 
     async def _boot(self) -> None:
         await asyncio.sleep(self.link.settings.wait_s(self.dialect.boot_s))
-        await self.sim.power_on()
+        if self.functionality:
+            await self.sim.power_on()
         self._live = True
         self.background(self.interpreter.run())
-        self.urc(self.dialect.ready)
+        if ready := self.nonvolatile.get("greeting", self.dialect.ready):
+            self.urc(ready)
         if self.sim.imsi:
             self.urc("+CPIN: READY")
-        self.registration.start()
+        if self.functionality == 1:
+            self.registration.start()
 
     async def _execute(self, request: Request) -> None:
         await self.dialect.commands.find(request)(self, request)
@@ -178,8 +211,13 @@ class VirtualModem:
                 self.urc(f"{name}: {registration_line(self, name)}")
         if self.registration.stat in (Stat.HOME, Stat.ROAMING):
             self.knows_time = True  # NITZ comes with the attach
+            self.background(self.open_bearer())
             if self.report.get("+CTZR"):
                 self.urc(f'+CTZV: "{self.network.timezone_quarters:+03d}"')
+
+    def _data_came(self, connection: Connection) -> None:
+        if not self.behaviour.lost_data_urcs:
+            self.dialect.on_data(self, connection)
 
     def _network_lost(self) -> None:
         for cid in self.packet_data.lose():

@@ -1,0 +1,136 @@
+"""Sequans GM02S: sockets of AT+SQNS… in command mode (Monarch 2 AT commands reference manual)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from microipa.modem.commands import (
+    CME_INCORRECT_PARAMETERS,
+    CME_NOT_ALLOWED,
+    CME_NOT_SUPPORTED,
+    CommandFailed,
+    CommandTable,
+    Form,
+    Request,
+)
+from microipa.modem.dialect import Dialect
+from microipa.modem.sockets import OPEN_FAILURES, Connection, ConnectionInUse, NotConnected, Service
+from microipa.modem.standard import STANDARD
+
+if TYPE_CHECKING:
+    from microipa.modem.virtual import VirtualModem
+
+GM02S_COMMANDS = CommandTable(STANDARD)
+on = GM02S_COMMANDS.on
+
+_CONNECTIONS = range(1, 7)
+_MOST = 1500
+_BEARER = 1
+_TCP, _UDP = 0, 1
+_COMMAND_MODE = 1
+_SERVICES: dict[int, Service] = {_TCP: "TCP", _UDP: "UDP"}
+
+GM02S_COMMANDS.stored("+SQNSCFG")
+GM02S_COMMANDS.stored("+SQNSCFGEXT")
+
+
+@on("+SQNEDRX", Form.SET)
+async def edrx(modem: VirtualModem, request: Request) -> None:
+    """``<mode>,<act>,"<cycle>","<window>"``: the sibling of +CEDRXS."""
+    modem.settings["+CEDRXS"] = request.raw
+
+
+@on("+SQNSD", Form.SET)
+async def dial(modem: VirtualModem, request: Request) -> None:
+    """``<connection>,<0 TCP|1 UDP>,<port>,"<host>",<closure>,<local port>,<1: command mode>``: OK once open."""
+    number = _number(request)
+    service = _SERVICES[request.number(1, _TCP, _UDP)]
+    port, host = request.number(2, 1, 65535), request.text(3)
+    if not host or request.number(6, 0, 1, 0) != _COMMAND_MODE:
+        raise CommandFailed(CME_INCORRECT_PARAMETERS)
+    await modem.open_bearer()
+    try:
+        await modem.packet_data.open(_BEARER, number, host, port, False, service)
+    except ConnectionInUse as busy:
+        raise CommandFailed(CME_NOT_SUPPORTED) from busy
+    except OPEN_FAILURES:
+        modem.interpreter.finish("NO CARRIER")
+
+
+@on("+SQNSSENDEXT", Form.SET)
+async def send(modem: VirtualModem, request: Request) -> None:
+    connection = _connection(modem, request)
+    payload = await modem.interpreter.prompt(request.number(1, 1, _MOST))
+    try:
+        modem.packet_data.send(connection.id, payload)
+    except NotConnected as gone:
+        raise CommandFailed(CME_NOT_ALLOWED) from gone
+
+
+@on("+SQNSI", Form.SET)
+async def information(modem: VirtualModem, request: Request) -> None:
+    """``+SQNSI: <connection>,<sent>,<received>,<buffered>,<not acknowledged>``."""
+    connection = _connection(modem, request)
+    waiting = sum(map(len, connection.waiting))
+    modem.respond(f"+SQNSI: {connection.id},{connection.sent},{connection.received},{waiting},0")
+
+
+@on("+SQNSRECV", Form.SET)
+async def receive(modem: VirtualModem, request: Request) -> None:
+    """An empty buffer is an error."""
+    connection = _connection(modem, request)
+    size = request.number(1, 1, _MOST)
+    if not connection.waiting:
+        raise CommandFailed(CME_NOT_ALLOWED)
+    data = connection.take(size)
+    modem.respond(f"+SQNSRECV: {connection.id},{len(data)}", data)
+
+
+@on("+SQNSS", Form.RUN, Form.READ)
+async def states(modem: VirtualModem, _: Request) -> None:
+    for number in _CONNECTIONS:
+        modem.respond(f"+SQNSS: {number},{2 if number in modem.packet_data.connections else 0}")
+
+
+@on("+SQNSH", Form.SET)
+async def hang_up(modem: VirtualModem, request: Request) -> None:
+    modem.packet_data.close(_number(request))
+
+
+@on("^RESET", Form.RUN)
+async def reset(modem: VirtualModem, _: Request) -> None:
+    modem.restart()
+
+
+@on("+SQNSSHDN", Form.RUN)
+async def shut_down(modem: VirtualModem, _: Request) -> None:
+    modem.switch_off("+SHUTDOWN")
+
+
+def _number(request: Request) -> int:
+    return request.number(0, _CONNECTIONS.start, _CONNECTIONS.stop - 1)
+
+
+def _connection(modem: VirtualModem, request: Request) -> Connection:
+    try:
+        return modem.packet_data.connection(_number(request))
+    except NotConnected as closed:
+        raise CommandFailed(CME_NOT_ALLOWED) from closed
+
+
+def _ring(modem: VirtualModem, connection: Connection) -> None:
+    modem.urc(f"+SQNSRING: {connection.id},{sum(map(len, connection.waiting))}")
+
+
+def _bearer_lost(modem: VirtualModem, cid: int) -> None:
+    modem.urc(f"+CGEV: NW PDN DEACT {cid}")
+    for connection in modem.packet_data.connections.values():
+        modem.urc(f"+SQNSH: {connection.id}")
+
+
+GM02S = Dialect(
+    name="gm02s", maker="SEQUANS Communications", model="GM02S", revision="UE8.0.5.13", ready="+SYSSTART",
+    commands=GM02S_COMMANDS, contexts=range(1, 9), on_data=_ring,
+    on_closed=lambda modem, connection: modem.urc(f"+SQNSH: {connection.id}"),
+    on_context_lost=_bearer_lost, bearer=_BEARER,
+)
