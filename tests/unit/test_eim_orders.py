@@ -11,7 +11,7 @@ from euicc_peer import EID, Terminal, make_card, spec
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import integer, parse, tlv
 from microipa.crypto import ec
-from microipa.eim import ActivationCodeInvalid, Eim, PackageInvalid, UnknownDevice
+from microipa.eim import ActivationCodeInvalid, Eim, OrderSettled, PackageInvalid, UnknownDevice
 
 LIST = [("listProfileInfo", {})]
 
@@ -137,6 +137,13 @@ async def test_an_order_that_nobody_fetched_in_time_expires(desk, ipa):
     await ipa.carry_out(await ipa.get())
     assert [order(desk, number).state for number in (late, good)] == ["expired", "done"]
     assert order(desk, late).result == "the device did not poll in time"
+
+
+def test_an_order_is_shown_as_expired_though_the_device_never_came(desk):
+    number = desk.order_package(EID, LIST, expires=datetime.now(UTC) - timedelta(seconds=1))
+    assert order(desk, number).state == "expired"
+    with pytest.raises(OrderSettled, match="expired"):
+        desk.cancel(number)
 
 
 async def test_an_order_under_way_does_not_expire_for_the_card_may_have_executed_it(desk, ipa, monkeypatch):

@@ -211,6 +211,13 @@ def test_5_7_14_cancelling_is_signed_with_reason_and_server(dp, pki, reason):
     assert [item.value for item in signed] == [dp.transaction_id, bytes.fromhex("88370A"), bytes([reason])]
 
 
+@pytest.mark.covers("es10b.cancelSession.undefinedError")
+def test_5_7_14_a_reason_nobody_knows_is_undefinedError_and_cancels_nothing(dp):
+    dp.authenticate()
+    assert cancel(dp, 9)[0x81].value == b"\x7f"
+    assert 0xA0 in cancel(dp, 2)
+
+
 @pytest.mark.covers("es10b.cancelSession.invalidTransactionId")
 def test_5_7_14_only_the_running_session_is_cancelled_and_once(dp):
     assert cancel(dp, 2)[0x81].value == b"\x05"

@@ -9,10 +9,12 @@ from cryptography import x509
 from microipa import saip
 from microipa.asn1 import rsp
 from microipa.asn1.tlv import parse, tlv
+from microipa.crypto import ec
 from microipa.crypto.bsp import BspError
 from microipa.crypto.pki import Pki
 from microipa.smdpp import OrderState, Smdpp
 from microipa.smdpp.es9 import MAX_ATTEMPTS
+from microipa.smdpp.results import INTERRUPTED
 from microipa.trace import Trace
 from smdpp_peer import ADDRESS, EID, OTHER_EID, Es9, Peer, Refusal, asgi_client, reissue, unbase64
 
@@ -170,15 +172,42 @@ async def test_the_trace_tells_functions_and_orders_and_no_keys(smdpp, es9, peer
 # interrupted downloads
 
 
-async def test_3_1_3_an_interrupted_download_is_begun_again_with_the_same_matching_id(
-    smdpp, es9, peer, profile
-):
+async def test_3_1_3_an_interrupted_download_goes_on_under_the_same_keys(smdpp, es9, peer, profile):
     matching_id = smdpp.add_profile(profile)
     first = await es9.download(peer, matching_id)
-    second = await es9.download(peer, matching_id)
-    assert first != second
+    answer = await es9.authenticate(peer, matching_id)
+    own = ec.point(peer.otsk.public_key())
+    assert parse(unbase64(answer["smdpSigned2"]))[0x5F49].value == own
+    second = unbase64((await es9.package(peer, answer))["boundProfilePackage"])
     assert peer.open_package(second)[2] == profile
+    assert parse(first)[0xA3].raw == parse(second)[0xA3].raw
+    assert parse(first)[0xBF23][0x80].raw != parse(second)[0xBF23][0x80].raw
     assert smdpp.orders()[0].attempts == 2
+
+
+async def test_3_1_3_an_euicc_that_lost_its_one_time_key_gets_a_new_binding(smdpp, es9, peer, profile):
+    matching_id = smdpp.add_profile(profile)
+    first = await es9.download(peer, matching_id)
+    peer.otsk = ec.generate_key()
+    second = await es9.download(peer, matching_id)
+    assert peer.open_package(second)[2] == profile
+    assert parse(first)[0xA3].raw != parse(second)[0xA3].raw
+
+
+async def test_3_1_3_after_a_result_nothing_is_reused(smdpp, es9, peer, profile):
+    matching_id = smdpp.add_profile(profile)
+    await es9.download(peer, matching_id)
+    await es9.notify(peer.installation_result((5, INTERRUPTED, b"")))
+    answer = await es9.authenticate(peer, matching_id)
+    assert 0x5F49 not in parse(unbase64(answer["smdpSigned2"]))
+
+
+async def test_3_1_3_reuse_outlives_a_restart_of_the_server(smdpp, es9, peer, profile, pki, tmp_path):
+    matching_id = smdpp.add_profile(profile)
+    first = await es9.download(peer, matching_id)
+    async with asgi_client(Smdpp(pki, tmp_path).app) as client:
+        second = await Es9(client).download(peer, matching_id)
+    assert parse(first)[0xA3].raw == parse(second)[0xA3].raw
 
 
 async def test_3_1_3_a_downloaded_profile_is_not_given_to_another_eUICC(smdpp, es9, peer, profile, pki):
@@ -294,8 +323,13 @@ async def test_5_6_3_an_unknown_transaction_is_refused(es9, peer):
         await es9.call("authenticateClient", transactionId="AB", authenticateServerResponse=response)
 
 
-async def test_5_6_3_the_certificate_of_a_foreign_eum_is_refused(smdpp, es9, peer, profile, tmp_path):
+async def test_5_6_3_an_eum_under_an_unknown_ci_is_refused(smdpp, es9, peer, profile, tmp_path):
     peer.eum = Pki.open(tmp_path / "foreign").eum.der
+    assert await refused_authentication(es9, peer, smdpp.add_profile(profile)) == "8.11.1/3.9"
+
+
+async def test_5_6_3_an_eum_certificate_the_ci_did_not_sign_is_refused(smdpp, es9, peer, profile):
+    peer.eum = peer.eum[:-1] + bytes([peer.eum[-1] ^ 1])
     assert await refused_authentication(es9, peer, smdpp.add_profile(profile)) == "8.1.2/6.1"
 
 
@@ -500,7 +534,7 @@ async def test_5_6_4_other_signed_notifications_are_noted(es9, peer, trace, bits
 
 async def test_5_6_4_other_notifications_are_verified_down_from_the_ci(es9, peer, tmp_path, pki):
     stranger = Peer(Pki.open(tmp_path / "foreign"))
-    with pytest.raises(Refusal, match=r"8\.1\.2/6\.1"):
+    with pytest.raises(Refusal, match=r"8\.11\.1/3\.9"):
         await es9.notify(stranger.notification(b"\x06\x40"))
     stranger.credential = Pki.open(tmp_path / "foreign").euicc(EID)
     forged = parse(peer.notification(b"\x06\x40")).children()

@@ -11,8 +11,9 @@ import pytest
 from microipa import saip
 from microipa.crypto.pki import Pki
 from microipa.smdpp import OrderInvalid, OrderState, OrderStateError, Refused, ServerBusy, Smdpp
+from microipa.smdpp.identity import Identity
 from microipa.smdpp.sessions import Authenticated, Sessions
-from microipa.smdpp.store import Order, Store
+from microipa.smdpp.store import Order, Store, StoreOutdated
 
 EID = "89049032123451234512345678901235"
 
@@ -120,6 +121,7 @@ def test_a_refusal_keeps_what_it_changed_an_error_does_not(tmp_path):
     def add_and_raise(matching_id: str, error: Exception) -> None:
         with store.transaction() as database:
             database.add(Order(matching_id=matching_id, **fields))
+            database.flush()
             raise error
 
     with pytest.raises(Refused):
@@ -127,22 +129,38 @@ def test_a_refusal_keeps_what_it_changed_an_error_does_not(tmp_path):
     with pytest.raises(KeyError):
         add_and_raise("LOST", KeyError())
     with store.transaction() as database:
-        assert database.get(Order, "KEPT")
-        assert database.get(Order, "LOST") is None
+        assert store.find(database, "KEPT", EID)
+        assert store.find(database, "LOST", EID) is None
+
+
+def test_a_database_of_another_version_is_named_and_left_alone(tmp_path):
+    path = tmp_path / "smdpp.sqlite"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE orders (matching_id)")
+    other.close()
+    with pytest.raises(StoreOutdated, match="remove it"):
+        Store(path)
+    assert Store(tmp_path / "new.sqlite")
+    assert Store(tmp_path / "new.sqlite")
 
 
 # sessions
 
 
+@pytest.fixture(scope="module")
+def identity(pki) -> Identity:
+    return Identity.of(pki)
+
+
 def authenticated(pki: Pki) -> Authenticated:
     credential = pki.euicc(EID)
-    return Authenticated(EID, credential.certificate.public_key(), credential.der, "ROOM-101", bytes(64))
+    return Authenticated(EID, credential.certificate.public_key(), credential.der, 1, bytes(64))
 
 
-def test_a_session_grows_too_old():
+def test_a_session_grows_too_old(identity):
     now = 0.0
     sessions = Sessions(max_age=60, clock=lambda: now)
-    session = sessions.begin()
+    session = sessions.begin(identity)
     now = 60.0
     assert sessions.get(session.transaction_id) is session
     now = 60.5
@@ -150,20 +168,20 @@ def test_a_session_grows_too_old():
         sessions.get(session.transaction_id)
 
 
-def test_when_there_is_no_room_the_oldest_that_proved_nothing_goes(pki):
+def test_when_there_is_no_room_the_oldest_that_proved_nothing_goes(pki, identity):
     sessions = Sessions(limit=3)
-    proven, idle, newer = sessions.begin(), sessions.begin(), sessions.begin()
+    proven, idle, newer = sessions.begin(identity), sessions.begin(identity), sessions.begin(identity)
     proven.authenticated = authenticated(pki)
-    sessions.begin()
+    sessions.begin(identity)
     assert sessions.get(proven.transaction_id)
     assert sessions.get(newer.transaction_id)
     with pytest.raises(Refused):
         sessions.get(idle.transaction_id)
 
 
-def test_downloads_under_way_are_not_pushed_out(pki):
+def test_downloads_under_way_are_not_pushed_out(pki, identity):
     sessions = Sessions(limit=2)
     for _ in range(2):
-        sessions.begin().authenticated = authenticated(pki)
+        sessions.begin(identity).authenticated = authenticated(pki)
     with pytest.raises(ServerBusy, match="2 downloads"):
-        sessions.begin()
+        sessions.begin(identity)

@@ -133,6 +133,7 @@ class Eim:
         """All orders, or those of one device, oldest first."""
         wanted = select(Order).order_by(Order.id)
         with self._store.work() as db:
+            self._orders.expire(db)
             chosen = wanted if eid is None else wanted.where(Order.eid == eid)
             return [OrderView.of(order) for order in db.scalars(chosen)]
 

@@ -43,12 +43,15 @@ class Forwarder:
                 await asyncio.wait_for(self._news.wait(), pause)
 
     async def deliver_due(self) -> None:
-        """One attempt for each notification whose time has come (ES9+.HandleNotification)."""
+        """One attempt for each notification whose time has come (ES9+.HandleNotification).
+
+        Side by side, so that a server that hangs does not keep the others waiting.
+        """
         with self._store.work() as db:
             due = store.due_forwards(db, time.time())
-        for forward in due:
-            await self._try(forward)
-            with self._store.work() as db:
+        await asyncio.gather(*(self._try(forward) for forward in due))
+        with self._store.work() as db:
+            for forward in due:
                 db.merge(forward)
 
     async def _try(self, forward: Forward) -> None:

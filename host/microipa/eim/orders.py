@@ -55,9 +55,8 @@ class Orders:
             device.state_changed = device.last_poll
             if self._trace:
                 self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)
-        order, expired = store.next_order(db, device.eid)
-        for late in expired:
-            self.settle(db, late, store.EXPIRED, "the device did not poll in time")
+        self.expire(db)
+        order = store.next_order(db, device.eid)
         if order and order.kind != store.DATA and device.is_unknown:
             order = self.ask(db, device, ABOUT_EUICC)
         if order is None:
@@ -78,9 +77,14 @@ class Orders:
         self.tell(order)
         if order.kind == store.DATA and state == store.FAILED:
             db.flush()
-            waiting, _ = store.next_order(db, order.eid)
+            waiting = store.next_order(db, order.eid)
             if waiting and waiting.kind != store.DATA:
                 self.settle(db, waiting, store.FAILED, f"{order.summary}: {result}")
+
+    def expire(self, db: Session) -> None:
+        """End what was not fetched in time."""
+        for late in store.late_orders(db):
+            self.settle(db, late, store.EXPIRED, "the device did not poll in time")
 
     def sign_again(self, order: Order) -> None:
         """The card did not accept the package as it was signed: same counter, new signature."""

@@ -20,7 +20,7 @@ from microipa.eim.activation_code import ActivationCode
 from microipa.eim.es9 import Answer, Es9Client, Es9Refused, Es9Unavailable, b64
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
-from microipa.eim.store import DownloadSession, Order, Store
+from microipa.eim.store import Device, DownloadSession, Order, Store
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
@@ -214,7 +214,7 @@ class Relay:
         if eid != session.order.eid:
             raise RelayFailed(EID_MISMATCH, f"{eid} answers for {session.order.eid}")
         with self._store.work() as db:
-            device = db.merge(session.order.device)
+            device = db.get_one(Device, eid)
             device.euicc_certificate, device.eum_certificate = chain
 
     async def _get_package(self, message: Tlv) -> bytes:

@@ -225,7 +225,7 @@ class Results:
     def _open_order(self, db: Session, device: Device, transaction_id: bytes | None) -> Order | None:
         """The unsettled order an unsigned answer speaks of; without transaction the one delivered now."""
         if transaction_id is None:
-            order, _ = store.next_order(db, device.eid)
+            order = store.next_order(db, device.eid)
         else:
             order = store.order_of_transaction(db, transaction_id)
         return order if order and order.eid == device.eid and order.state == store.DELIVERED else None

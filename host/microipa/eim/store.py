@@ -25,6 +25,7 @@ from microipa.errors import MicroipaError
 
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 MAX_ALARMS = 1000
+MAX_AT_ONCE = 32  # notifications on their way to SM-DP+ servers
 MAX_SESSIONS = 8  # kept for each download order
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
@@ -242,19 +243,15 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def next_order(db: Session, eid: str) -> tuple[Order | None, list[Order]]:
-    """What this device is to get now, and what it is too late for.
-
-    First asked, first delivered; a data request goes before all others.
-    """
+def next_order(db: Session, eid: str) -> Order | None:
+    """What this device is to get now: first asked, first delivered, a data request before all others."""
     waiting = select(Order).where(Order.eid == eid, Order.state.in_(OPEN))
-    late: list[Order] = []
-    now = time.time()
-    for order in db.scalars(waiting.order_by(Order.kind != DATA, Order.id)):
-        if order.state == DELIVERED or order.expires is None or order.expires > now:
-            return order, late
-        late.append(order)
-    return None, late
+    return db.scalars(waiting.order_by(Order.kind != DATA, Order.id).limit(1)).first()
+
+
+def late_orders(db: Session) -> list[Order]:
+    """Orders that were not fetched in time; one under way is never late, the card may have executed it."""
+    return list(db.scalars(select(Order).where(Order.state == QUEUED, Order.expires <= time.time())))
 
 
 def find_order(db: Session, eid: str, kind: str, transaction_id: bytes | None) -> Order | None:
@@ -300,9 +297,9 @@ def raise_alarm(db: Session, eid: str | None, text: str, evidence: bytes) -> Non
 
 
 def due_forwards(db: Session, now: float) -> list[Forward]:
-    """Notifications whose next attempt is due."""
+    """Notifications whose next attempt is due, the first of them."""
     waiting = select(Forward).where(Forward.delivered.is_(None), Forward.due <= now)
-    return list(db.scalars(waiting.order_by(Forward.due)))
+    return list(db.scalars(waiting.order_by(Forward.due).limit(MAX_AT_ONCE)))
 
 
 def next_forward(db: Session) -> float | None:

@@ -129,7 +129,7 @@ def cancel(chip: Chip, command: Tlv) -> bytes:
     if session is None or session.transaction_id is None or transaction_id.value != session.transaction_id:
         return tlv(0xBF41, integer(0x81, INVALID_TRANSACTION_ID))
     if reason not in REASONS:
-        reason = UNDEFINED
+        return tlv(0xBF41, integer(0x81, UNDEFINED))
     signed = tlv(0x30, transaction_id.raw, tlv(0x81, oid_value(session.smdp_oid)), integer(0x82, reason))
     chip.session = None
     return tlv(0xBF41, tlv(0xA0, signed, chip.sign(signed)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve, generate_private_key
 
 from microipa.asn1.tlv import integer, tlv
 from microipa.crypto.bsp import MAX_PLAIN, Bsp
-from microipa.crypto.ec import ecdh, generate_key, point
+from microipa.crypto.ec import ecdh, point
 from microipa.crypto.pki import Credential
 
 INSTALL_BOUND_PROFILE_PACKAGE = 1  # remoteOpId
@@ -16,28 +19,31 @@ KEY_LENGTH = 0x10
 HOST_ID = b"microipa"  # goes into the key derivation on both sides, 1 to 16 bytes of our choice
 
 
-def bind(
-    package: bytes,
-    metadata: bytes,
-    *,
-    transaction_id: bytes,
-    eid: str,
-    euicc_otpk: bytes,
-    signer: Credential,
-    ppk: bool,
-) -> bytes:
-    """The BoundProfilePackage BF36, DER.
+@dataclass(frozen=True)
+class Protected:
+    """What of a bound profile package outlives its session: both one-time public keys (65 bytes) and
+    everything that is protected under them, A0 to A3. A card that lost its download offers its key again and
+    gets the same once more."""
+
+    euicc_otpk: bytes
+    smdp_otpk: bytes
+    parts: bytes
+
+
+def protect(
+    package: bytes, metadata: bytes, *, eid: str, euicc_otpk: bytes, curve: EllipticCurve, ppk: bool
+) -> Protected:
+    """Encipher a profile for one card.
 
     ``package`` is the unprotected profile package, ``metadata`` the StoreMetadataRequest BF25, ``euicc_otpk``
-    the card's one-time public key (65 bytes), ``signer`` CERT.DPpb. With ``ppk`` the profile itself is
-    enciphered under keys of its own, which ReplaceSessionKeys brings to the card (clause 2.5.4.2).
+    the card's one-time public key (65 bytes) on ``curve``. With ``ppk`` the profile itself is enciphered
+    under keys of its own, which ReplaceSessionKeys brings to the card (clause 2.5.4.2).
     Raises PointInvalid when ``euicc_otpk`` is no point of the curve.
     """
-    one_time_key = generate_key()
+    one_time_key = generate_private_key(curve)
     secret = ecdh(one_time_key, euicc_otpk)
     bsp = Bsp.from_secret(secret, HOST_ID, bytes.fromhex(eid), KEY_TYPE_AES, KEY_LENGTH)
     parts = [
-        _secure_channel(transaction_id, point(one_time_key.public_key()), euicc_otpk, signer),
         tlv(0xA0, bsp.encrypt(0x87, tlv(0xBF24))),
         tlv(0xA1, *(bsp.mac(0x88, piece) for piece in _pieces(metadata))),
     ]
@@ -47,19 +53,24 @@ def bind(
         parts.append(tlv(0xA2, bsp.encrypt(0x87, replace)))
         bsp = Bsp(*keys)
     parts.append(tlv(0xA3, *(bsp.encrypt(0x86, piece) for piece in _pieces(package))))
-    return tlv(0xBF36, *parts)
+    return Protected(euicc_otpk, point(one_time_key.public_key()), b"".join(parts))
 
 
-def _secure_channel(transaction_id: bytes, our_otpk: bytes, euicc_otpk: bytes, signer: Credential) -> bytes:
+def bind(protected: Protected, transaction_id: bytes, signer: Credential) -> bytes:
+    """The BoundProfilePackage BF36 for a session, DER. ``signer`` is CERT.DPpb."""
+    return tlv(0xBF36, _secure_channel(transaction_id, protected, signer), protected.parts)
+
+
+def _secure_channel(transaction_id: bytes, protected: Protected, signer: Credential) -> bytes:
     """InitialiseSecureChannel BF23. The signature covers the card's key too, which is not sent back to it."""
     key_data = tlv(0xA6, tlv(0x80, bytes([KEY_TYPE_AES])), tlv(0x81, bytes([KEY_LENGTH])), tlv(0x84, HOST_ID))
     fields = (
         integer(0x82, INSTALL_BOUND_PROFILE_PACKAGE)
         + tlv(0x80, transaction_id)
         + key_data
-        + tlv(0x5F49, our_otpk)
+        + tlv(0x5F49, protected.smdp_otpk)
     )
-    signature = signer.sign(fields + tlv(0x5F49, euicc_otpk))
+    signature = signer.sign(fields + tlv(0x5F49, protected.euicc_otpk))
     return tlv(0xBF23, fields, tlv(0x5F37, signature))
 
 

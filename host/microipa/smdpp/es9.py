@@ -7,16 +7,18 @@ They run to their end without waiting for anything, so that requests of one sess
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec as curves
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import tlv
 from microipa.crypto import ec
-from microipa.crypto.pki import CertificateInvalid, Pki, subject_key_identifier, verify_euicc_chain
+from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.smdpp import bpp, results
 from microipa.smdpp.answers import (
     AuthenticateServerOk,
@@ -26,6 +28,7 @@ from microipa.smdpp.answers import (
     signature_tlv,
 )
 from microipa.smdpp.eligibility import check_eligible
+from microipa.smdpp.identity import Identity, authority_key_identifier
 from microipa.smdpp.refusal import MalformedRequest, Refused
 from microipa.smdpp.sessions import CHALLENGE_BYTES, Authenticated, RspSession, Sessions
 from microipa.smdpp.store import Download, Notification, Order, OrderState, Store, utc_now
@@ -65,15 +68,22 @@ class Es9:
     """The SM-DP+ side of ES9+ over one store."""
 
     def __init__(
-        self, pki: Pki, store: Store, sessions: Sessions, *, address: str, ppk: bool, trace: Trace | None
+        self,
+        identities: Sequence[Identity],
+        store: Store,
+        sessions: Sessions,
+        *,
+        address: str,
+        ppk: bool,
+        trace: Trace | None,
     ) -> None:
-        self._pki = pki
+        """``identities``: one for each CI under which this SM-DP+ works, the preferred one first."""
+        self._identities = {identity.ci_pk_id: identity for identity in identities}
         self._store = store
         self._sessions = sessions
         self._address = address
         self._ppk = ppk
         self._trace = trace
-        self._ci_pk_id = subject_key_identifier(pki.ci.certificate)
 
     # ES9+.InitiateAuthentication, clause 5.6.1
 
@@ -86,14 +96,18 @@ class Es9:
         info = EuiccInfo1.parse(euicc_info1)
         if smdp_address.lower() != self._address.lower():
             raise Refused("8.8.1", "3.8", f"this is {self._address}, not {smdp_address[:128]!a}")
-        if self._ci_pk_id not in info.ci_for_verification:
-            raise Refused("8.8.4", "3.7", f"the eUICC does not trust our CI {self._ci_pk_id.hex()}")
-        if self._ci_pk_id not in info.ci_for_signing:
-            raise Refused("8.8.2", "3.1", f"the eUICC has no certificate under our CI {self._ci_pk_id.hex()}")
+        ours = " and ".join(ci_pk_id.hex() for ci_pk_id in self._identities)
+        verifiable = [one for key, one in self._identities.items() if key in info.ci_for_verification]
+        if not verifiable:
+            raise Refused("8.8.4", "3.7", f"the eUICC does not trust our CI {ours}")
+        usable = [key for key in info.ci_for_signing if key in self._identities]
+        if not usable:
+            raise Refused("8.8.2", "3.1", f"the eUICC has no certificate under our CI {ours}")
         if info.svn[0] != SVN_MAJOR:
             version = ".".join(map(str, info.svn))
             raise Refused("8.8.3", "3.1", f"SGP.22 version {version} is not supported, {SVN_MAJOR}.x is")
-        session = self._sessions.begin()
+        identity = verifiable[0]
+        session = self._sessions.begin(identity)
         signed = tlv(
             0x30,
             tlv(0x80, session.transaction_id),
@@ -104,9 +118,9 @@ class Es9:
         return InitiateAuthenticationOk(
             session.transaction_id,
             signed,
-            signature_tlv(self._pki.smdpp_auth.sign(signed)),
-            tlv(0x04, self._ci_pk_id),
-            self._pki.smdpp_auth.der,
+            signature_tlv(identity.auth.sign(signed)),
+            tlv(0x04, usable[0]),
+            identity.auth.der,
         )
 
     # ES9+.AuthenticateClient, clause 5.6.3
@@ -136,20 +150,27 @@ class Es9:
             order = _startable(self._store.find(database, proof.matching_id, eid), proof.matching_id, eid)
             check_eligible(proof.euicc_info2, order.package, order.profile_metadata)
             order.attempts += 1
+            kept = self._kept(database, order, eid)
             if order.state is OrderState.DOWNLOADED:
                 order.move(OrderState.RELEASED)  # the attempt before this one was interrupted
-            matching_id, metadata = order.matching_id, order.profile_metadata
+            order_id, name, metadata = order.id, order.name, order.profile_metadata
             with_code = order.confirmation_hash is not None
-        self._sessions.end_others(matching_id, keep=session)
-        signed = tlv(0x30, tlv(0x80, session.transaction_id), tlv(0x01, b"\xff" if with_code else b"\x00"))
-        signature = self._pki.smdpp_pb.sign(signed + signature_tlv(proof.euicc_signature1))
-        session.authenticated = Authenticated(
-            eid, public_key, proof.euicc_certificate, matching_id, signature
-        )
-        self._record(matching_id, f"eUICC {eid} is offered the profile")
+            otpk = tlv(0x5F49, kept.euicc_otpk) if kept else b""
+        self._sessions.end_others(order_id, keep=session)
+        code_flag = tlv(0x01, b"\xff" if with_code else b"\x00")
+        signed = tlv(0x30, tlv(0x80, session.transaction_id), code_flag, otpk)
+        signer = session.identity.pb
+        signature = signer.sign(signed + signature_tlv(proof.euicc_signature1))
+        session.authenticated = Authenticated(eid, public_key, proof.euicc_certificate, order_id, signature)
+        self._record(name, f"eUICC {eid} is offered the profile")
         return AuthenticateClientOk(
-            session.transaction_id, metadata, signed, signature_tlv(signature), self._pki.smdpp_pb.der
+            session.transaction_id, metadata, signed, signature_tlv(signature), signer.der
         )
+
+    def _kept(self, database: Session, order: Order, eid: str) -> Download | None:
+        """The bound profile package this eUICC was given before and may still have the key to."""
+        last = database.get(Download, order.transaction_id) if order.transaction_id else None
+        return last if last and last.eid == eid and last.result is None else None
 
     # ES9+.GetBoundProfilePackage, clause 5.6.2
 
@@ -170,34 +191,48 @@ class Es9:
         _verify(peer.public_key, ready.euicc_signature2, signed)
         _check_transaction(session, ready.transaction_id)
         with self._store.transaction() as database:
-            order = database.get_one(Order, peer.matching_id)
+            order = database.get_one(Order, peer.order_id)
             if order.state is not OrderState.RELEASED:
-                raise Refused("8.2", "1.2", f"order {order.matching_id} is {order.state}")
+                raise Refused("8.2", "1.2", f"order {order.name} is {order.state}")
             _check_confirmation_code(order, session.transaction_id, ready.hash_cc)
-            try:
-                package = bpp.bind(
-                    order.package,
-                    order.profile_metadata,
-                    transaction_id=session.transaction_id,
-                    eid=peer.eid,
-                    euicc_otpk=ready.euicc_otpk,
-                    signer=self._pki.smdpp_pb,
-                    ppk=self._ppk,
-                )
-            except ec.PointInvalid as error:
-                raise Refused("8.1", "6.1", f"otPK.EUICC: {error}") from error
+            protected = self._protected(database, order, session, ready.euicc_otpk)
             order.move(OrderState.DOWNLOADED)
             order.bound_to, order.transaction_id = peer.eid, session.name
             database.add(
                 Download(
                     transaction_id=session.name,
-                    matching_id=order.matching_id,
+                    order_id=order.id,
                     eid=peer.eid,
                     euicc_certificate=peer.euicc_certificate,
+                    euicc_otpk=protected.euicc_otpk,
+                    smdp_otpk=protected.smdp_otpk,
+                    parts=protected.parts,
                 )
             )
-        self._record(peer.matching_id, f"bound for eUICC {peer.eid}, {len(package)} bytes")
+            name = order.name
+        package = bpp.bind(protected, session.transaction_id, session.identity.pb)
+        self._record(name, f"bound for eUICC {peer.eid}, {len(package)} bytes")
         return GetBoundProfilePackageOk(session.transaction_id, package)
+
+    def _protected(
+        self, database: Session, order: Order, session: RspSession, euicc_otpk: bytes
+    ) -> bpp.Protected:
+        """What an interrupted download was given, when the eUICC comes with the same key; else anew."""
+        peer = _authenticated(session)
+        kept = self._kept(database, order, peer.eid)
+        if kept and hmac.compare_digest(kept.euicc_otpk, euicc_otpk):
+            return bpp.Protected(kept.euicc_otpk, kept.smdp_otpk, kept.parts)
+        try:
+            return bpp.protect(
+                order.package,
+                order.profile_metadata,
+                eid=peer.eid,
+                euicc_otpk=euicc_otpk,
+                curve=session.identity.pb.private_key.curve,
+                ppk=self._ppk,
+            )
+        except ec.PointInvalid as error:
+            raise Refused("8.1", "6.1", f"otPK.EUICC: {error}") from error
 
     # ES9+.HandleNotification, clause 5.6.4
 
@@ -222,9 +257,9 @@ class Es9:
             if download.result is not None:
                 return
             _conclude(download, result)
-            matching_id, state = download.matching_id, download.order.state
+            name, state = download.order.name, download.order.state
         self._sessions.end(result.transaction_id)
-        self._record(matching_id, f"{result.words}, the order is {state}")
+        self._record(name, f"{result.words}, the order is {state}")
 
     def _other_notification(self, other: results.OtherNotification) -> None:
         eid, public_key = self._verify_chain(other.euicc_certificate, other.eum_certificate)
@@ -259,28 +294,34 @@ class Es9:
         _check_transaction(session, cancelled.transaction_id)
         self._check_oid(cancelled.smdp_oid)
         with self._store.transaction() as database:
-            order = database.get_one(Order, peer.matching_id)
+            order = database.get_one(Order, peer.order_id)
             _give_up(order, cancelled)
-            state = order.state
+            name, state = order.name, order.state
         session.authenticated = None  # nothing more can be asked, but a lost answer can be had again
-        self._record(peer.matching_id, f"cancelled by the eUICC, {cancelled.words}: the order is {state}")
+        self._record(name, f"cancelled by the eUICC, {cancelled.words}: the order is {state}")
 
     # checks that several functions share
 
     def _verify_chain(self, euicc: bytes, eum: bytes) -> tuple[str, curves.EllipticCurvePublicKey]:
+        issuer = authority_key_identifier(eum)
+        # Without a name for its issuer's key, the certificate is tried under our preferred CI.
+        identity = self._identities.get(issuer) if issuer else next(iter(self._identities.values()))
+        if identity is None:
+            raise Refused("8.11.1", "3.9", f"the EUM certificate is under another CI, key {(issuer or b'').hex()}")
         try:
-            return verify_euicc_chain(euicc, eum, self._pki.ci.certificate)
+            return verify_euicc_chain(euicc, eum, identity.ci)
         except CertificateInvalid as error:
             subject = {"eum": "8.1.2", "euicc": "8.1.3"}.get(error.subject, "8.11.1")
             raise Refused(subject, "6.3" if error.check == "expired" else "6.1", str(error)) from error
 
     def _check_oid(self, oid: str) -> None:
-        if oid != self._pki.smdpp_oid:
-            raise Refused("8.8", "3.10", f"the eUICC names SM-DP+ {oid}, this is {self._pki.smdpp_oid}")
+        known = {identity.oid for identity in self._identities.values()}
+        if oid not in known:
+            raise Refused("8.8", "3.10", f"the eUICC names SM-DP+ {oid}, this is {' or '.join(sorted(known))}")
 
-    def _record(self, matching_id: str | None, text: str) -> None:
+    def _record(self, order: str | None, text: str) -> None:
         if self._trace:
-            self._trace.record("smdpp", "order", matching_id=matching_id, text=text)
+            self._trace.record("smdpp", "order", matching_id=order, text=text)
 
 
 def _verify(public_key: curves.EllipticCurvePublicKey, signature: bytes, data: bytes) -> None:
@@ -315,11 +356,11 @@ def _startable(order: Order | None, matching_id: str | None, eid: str) -> Order:
         raise Refused("8.2.6", "3.8", f"there is no order for {asked}")
     owner = order.eid or order.bound_to
     if owner not in (None, eid):
-        raise Refused("8.1.1", "3.8", f"order {order.matching_id} is for another eUICC than {eid}")
+        raise Refused("8.1.1", "3.8", f"order {order.name} is for another eUICC than {eid}")
     if order.expires and order.expires < utc_now():
-        raise Refused("8.8.5", "4.10", f"order {order.matching_id} expired {order.expires:%Y-%m-%d %H:%M}")
+        raise Refused("8.8.5", "4.10", f"order {order.name} expired {order.expires:%Y-%m-%d %H:%M}")
     if order.state not in (OrderState.RELEASED, OrderState.DOWNLOADED):
-        raise Refused("8.2", "1.2", f"order {order.matching_id} is {order.state}, not released")
+        raise Refused("8.2", "1.2", f"order {order.name} is {order.state}, not released")
     if order.attempts >= MAX_ATTEMPTS:
         order.result = f"given up after {order.attempts} attempts"
         order.move(OrderState.ERROR)
@@ -332,7 +373,7 @@ def _check_confirmation_code(order: Order, transaction_id: bytes, hash_cc: bytes
     if order.confirmation_hash is None:
         return
     if hash_cc is None:
-        raise Refused("8.2.7", "2.2", f"order {order.matching_id} wants a confirmation code")
+        raise Refused("8.2.7", "2.2", f"order {order.name} wants a confirmation code")
     if hmac.compare_digest(hash_cc, sha256(order.confirmation_hash + transaction_id).digest()):
         return
     order.confirmation_failures += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
 from microipa.smdpp.es9 import Es9
 from microipa.smdpp.es9_http import es9_routes
+from microipa.smdpp.identity import Identity
 from microipa.smdpp.server import serve_https
 from microipa.smdpp.sessions import Sessions
 from microipa.smdpp.store import Order, OrderInvalid, OrderState, Store
@@ -45,23 +47,25 @@ class OrderView:
 class Smdpp:
     """An SM-DP+ whose orders live in ``folder``/smdpp.sqlite.
 
-    Several processes may open the same folder: one serves, others add orders. ``ppk``: protect profiles with
-    keys of their own instead of the session keys.
+    Several processes may open the same folder: one serves, others add orders. ``keys``: our own PKI, or an
+    Identity for each CI, the preferred one first. ``ppk``: protect profiles with keys of their own instead of
+    the session keys.
     """
 
     def __init__(
         self,
-        pki: Pki,
+        keys: Pki | Sequence[Identity],
         folder: Path,
         *,
         address: str = "smdpp.microipa.example",
         ppk: bool = False,
         trace: Trace | None = None,
     ) -> None:
-        self._pki = pki
+        identities = [Identity.of(keys)] if isinstance(keys, Pki) else list(keys)
+        self._tls = identities[0].tls
         self._address = address
         self._store = Store(folder / "smdpp.sqlite")
-        self.es9 = Es9(pki, self._store, Sessions(), address=address, ppk=ppk, trace=trace)
+        self.es9 = Es9(identities, self._store, Sessions(), address=address, ppk=ppk, trace=trace)
         self.app = Starlette(routes=es9_routes(self.es9, trace))
 
     def add_profile(
@@ -103,10 +107,10 @@ class Smdpp:
         order.move(OrderState.CONFIRMED)
         order.move(OrderState.RELEASED)
         with self._store.transaction() as database:
-            if database.get(Order, order.matching_id):
+            if database.scalars(select(Order).where(Order.matching_id == order.matching_id)).first():
                 raise OrderInvalid(f"matchingId {order.matching_id} is taken, choose another or leave it out")
             database.add(order)
-            return order.matching_id
+            return order.name
 
     def activation_code(self, matching_id: str) -> str:
         """What a device is given to download the order: LPA:1$address$matchingId (SGP.22 clause 4.1).
@@ -114,7 +118,7 @@ class Smdpp:
         Raises OrderInvalid when there is no such order.
         """
         with self._store.transaction() as database:
-            order = database.get(Order, matching_id)
+            order = database.scalars(select(Order).where(Order.matching_id == matching_id)).first()
             if order is None:
                 raise OrderInvalid(f"there is no order with matchingId {matching_id!r}")
             code = f"LPA:1${self._address}${matching_id}"
@@ -125,7 +129,7 @@ class Smdpp:
         with self._store.transaction() as database:
             return [
                 OrderView(
-                    order.matching_id,
+                    order.matching_id or "",
                     order.iccid,
                     order.bound_to or order.eid,
                     order.state,
@@ -134,12 +138,12 @@ class Smdpp:
                     order.created,
                     order.changed,
                 )
-                for order in database.scalars(select(Order).order_by(Order.created, Order.matching_id))
+                for order in database.scalars(select(Order).order_by(Order.created, Order.id))
             ]
 
     def serve(self, port: int = 0) -> AbstractAsyncContextManager[int]:
         """Serve ES9+ by HTTPS on 127.0.0.1: ``async with smdpp.serve() as port``. Raises PortTaken."""
-        return serve_https(self.app, self._pki.smdpp_tls, port)
+        return serve_https(self.app, self._tls, port)
 
     def _checked(self, matching_id: str) -> str:
         if not re.fullmatch("[0-9A-Z-]+", matching_id):

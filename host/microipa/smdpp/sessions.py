@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from microipa.smdpp.identity import Identity
 from microipa.smdpp.refusal import Refused, ServerBusy
 
 TRANSACTION_ID_BYTES = 16
@@ -31,7 +32,7 @@ class Authenticated:
     eid: str
     public_key: ec.EllipticCurvePublicKey
     euicc_certificate: bytes
-    matching_id: str
+    order_id: int
     smdp_signature2: bytes  # 64 bytes
 
 
@@ -40,6 +41,7 @@ class RspSession:
     transaction_id: bytes
     server_challenge: bytes
     started: float
+    identity: Identity
     authenticated: Authenticated | None = None
     _answers: dict[str, tuple[bytes, object]] = field(default_factory=dict)
 
@@ -75,8 +77,8 @@ class Sessions:
         self._clock = clock
         self._open: dict[bytes, RspSession] = {}  # oldest first
 
-    def begin(self) -> RspSession:
-        """A new session. When there is no room, the oldest that proved nothing yet has to go.
+    def begin(self, identity: Identity) -> RspSession:
+        """A new session as ``identity``. When there is no room, the oldest that proved nothing yet has to go.
 
         Raises ServerBusy when all are authenticated.
         """
@@ -87,7 +89,10 @@ class Sessions:
                 raise ServerBusy(f"{self._limit} downloads are under way, no more fit")
             self.end(idle.transaction_id)
         session = RspSession(
-            secrets.token_bytes(TRANSACTION_ID_BYTES), secrets.token_bytes(CHALLENGE_BYTES), self._clock()
+            secrets.token_bytes(TRANSACTION_ID_BYTES),
+            secrets.token_bytes(CHALLENGE_BYTES),
+            self._clock(),
+            identity,
         )
         self._open[session.transaction_id] = session
         return session
@@ -105,11 +110,11 @@ class Sessions:
     def end(self, transaction_id: bytes) -> None:
         self._open.pop(transaction_id, None)
 
-    def end_others(self, matching_id: str, keep: RspSession) -> None:
-        """A new attempt at an order ends the sessions of earlier ones."""
+    def end_others(self, order_id: int, keep: RspSession | None = None) -> None:
+        """A new attempt at an order ends the sessions of earlier ones; so does its cancellation."""
         for session in list(self._open.values()):
             known = session.authenticated
-            if session is not keep and known is not None and known.matching_id == matching_id:
+            if session is not keep and known is not None and known.order_id == order_id:
                 self.end(session.transaction_id)
 
     def _forget_old(self) -> None:

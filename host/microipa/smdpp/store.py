@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, UniqueConstraint, create_engine, event, select
+from sqlalchemy import DateTime, ForeignKey, UniqueConstraint, create_engine, event, inspect, select
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
@@ -24,6 +24,7 @@ from sqlalchemy.types import TypeDecorator
 from microipa.errors import MicroipaError
 from microipa.smdpp.refusal import Refused, ServerBusy
 
+SCHEMA = 2  # grows with every change of the tables
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 
 
@@ -35,10 +36,14 @@ class OrderStateError(MicroipaError):
     """A step that the state of a download order does not allow."""
 
 
+class StoreOutdated(MicroipaError):
+    """The database was made by another version of this program."""
+
+
 class OrderState(StrEnum):
     """The profile states of SGP.22 clause 3.1.6, seen from the SM-DP+."""
 
-    AVAILABLE = "available"
+    AVAILABLE = "available"  # in stock
     ALLOCATED = "allocated"  # reserved, for whichever eUICC comes with the matchingId
     LINKED = "linked"  # reserved for one EID
     CONFIRMED = "confirmed"  # matchingId and, perhaps, confirmation code are set
@@ -46,18 +51,21 @@ class OrderState(StrEnum):
     DOWNLOADED = "downloaded"  # a bound profile package has been handed out
     INSTALLED = "installed"
     ERROR = "error"
+    UNAVAILABLE = "unavailable"  # its operator does not want it given out any more
 
 
+_ENDED = frozenset({OrderState.AVAILABLE, OrderState.UNAVAILABLE})  # by cancelOrder
 _NEXT: dict[OrderState, frozenset[OrderState]] = {
-    OrderState.AVAILABLE: frozenset({OrderState.ALLOCATED, OrderState.LINKED}),
-    OrderState.ALLOCATED: frozenset({OrderState.CONFIRMED}),
-    OrderState.LINKED: frozenset({OrderState.CONFIRMED}),
-    OrderState.CONFIRMED: frozenset({OrderState.RELEASED}),
+    OrderState.AVAILABLE: frozenset({OrderState.ALLOCATED, OrderState.LINKED, OrderState.UNAVAILABLE}),
+    OrderState.ALLOCATED: _ENDED | {OrderState.LINKED, OrderState.CONFIRMED},
+    OrderState.LINKED: _ENDED | {OrderState.CONFIRMED},
+    OrderState.CONFIRMED: _ENDED | {OrderState.RELEASED},
     # installed: the result of an earlier attempt may arrive after a new one has begun, or after we gave up
-    OrderState.RELEASED: frozenset({OrderState.DOWNLOADED, OrderState.INSTALLED, OrderState.ERROR}),
+    OrderState.RELEASED: _ENDED | {OrderState.DOWNLOADED, OrderState.INSTALLED, OrderState.ERROR},
     OrderState.DOWNLOADED: frozenset({OrderState.RELEASED, OrderState.INSTALLED, OrderState.ERROR}),
-    OrderState.ERROR: frozenset({OrderState.INSTALLED}),
+    OrderState.ERROR: _ENDED | {OrderState.INSTALLED},
     OrderState.INSTALLED: frozenset(),
+    OrderState.UNAVAILABLE: frozenset(),
 }
 
 
@@ -83,18 +91,22 @@ class Base(DeclarativeBase):
 
 
 class Order(Base):
-    """One profile package waiting for, or gone to, one eUICC."""
+    """One profile package: in stock, waiting for an eUICC, or gone to it."""
 
     __tablename__ = "orders"
 
-    matching_id: Mapped[str] = mapped_column(primary_key=True)
-    iccid: Mapped[str]
+    id: Mapped[int] = mapped_column(primary_key=True)
+    iccid: Mapped[str] = mapped_column(index=True)
+    profile_type: Mapped[str | None]
     package: Mapped[bytes] = mapped_column(deferred=True)  # unprotected profile package, DER
     profile_metadata: Mapped[bytes] = mapped_column(deferred=True)  # StoreMetadataRequest, DER
+    state: Mapped[OrderState] = mapped_column(default=OrderState.AVAILABLE)
+    owner: Mapped[str | None]  # functionRequesterIdentifier of the operator that ordered it by ES2+
+    matching_id: Mapped[str | None] = mapped_column(unique=True)
     eid: Mapped[str | None]  # 32 digits: the only eUICC that may have it
     confirmation_hash: Mapped[bytes | None]  # SHA-256 of the confirmation code
     expires: Mapped[datetime | None]
-    state: Mapped[OrderState] = mapped_column(default=OrderState.AVAILABLE)
+    smds_address: Mapped[str | None]  # where the order is registered as an event
     attempts: Mapped[int] = mapped_column(default=0)  # downloads begun
     confirmation_failures: Mapped[int] = mapped_column(default=0)
     transaction_id: Mapped[str | None]  # of the last bound profile package handed out
@@ -103,10 +115,15 @@ class Order(Base):
     created: Mapped[datetime] = mapped_column(default=utc_now)
     changed: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
+    @property
+    def name(self) -> str:
+        """How a message calls it."""
+        return self.matching_id or f"of profile {self.iccid}"
+
     def move(self, state: OrderState) -> None:
         """Go to ``state``. Raises OrderStateError when SGP.22 knows no such step."""
         if state not in _NEXT[self.state]:
-            raise OrderStateError(f"order {self.matching_id} is {self.state} and cannot become {state}")
+            raise OrderStateError(f"order {self.name} is {self.state} and cannot become {state}")
         self.state = state
 
 
@@ -116,9 +133,12 @@ class Download(Base):
     __tablename__ = "downloads"
 
     transaction_id: Mapped[str] = mapped_column(primary_key=True)  # upper-case hex
-    matching_id: Mapped[str] = mapped_column(ForeignKey(Order.matching_id))
+    order_id: Mapped[int] = mapped_column(ForeignKey(Order.id))
     eid: Mapped[str]
     euicc_certificate: Mapped[bytes]  # DER, verified when the session was authenticated
+    euicc_otpk: Mapped[bytes]  # the one-time keys it is protected under, and what is protected
+    smdp_otpk: Mapped[bytes]
+    parts: Mapped[bytes] = mapped_column(deferred=True)
     created: Mapped[datetime] = mapped_column(default=utc_now)
     result: Mapped[str | None]  # profile installation result in words
     order: Mapped[Order] = relationship()
@@ -148,8 +168,12 @@ class Store:
         self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
         event.listen(self._engine, "connect", _prepare)
         event.listen(self._engine, "begin", _begin)
-        with self._busy_is_named():
-            Base.metadata.create_all(self._engine)
+        with self._busy_is_named(), self._engine.begin() as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version != SCHEMA and inspect(connection).get_table_names():
+                raise StoreOutdated(f"{path} is of another version of microipa: remove it")
+            Base.metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -170,7 +194,7 @@ class Store:
     def find(self, session: Session, matching_id: str | None, eid: str) -> Order | None:
         """The order a card asks for: by matchingId, or without one the oldest linked to its EID."""
         if matching_id:
-            return session.get(Order, matching_id)
+            return session.scalars(select(Order).where(Order.matching_id == matching_id)).first()
         waiting = (OrderState.RELEASED, OrderState.DOWNLOADED)
         return session.scalars(
             select(Order).where(Order.eid == eid, Order.state.in_(waiting)).order_by(Order.created).limit(1)
