@@ -12,56 +12,21 @@ from ipa import tlv
 from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
 from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms
+from ipa.conversation import IDLE, SWITCH, Conversation
+from ipa.eim import Eim, EimUnknown
 from ipa.modem import ModemError
 from ipa.net import NetError, ServerError
-from ipa.net.coap import Coap
-from ipa.net.dtls import Dtls
-from ipa.net.esipa import Esipa
-from ipa.steps import Session, device_info, digits, notify, packages
+from ipa.steps import device_info, digits
 
-_COAPS_PORT = const(5684)
 _LARGEST_CONFIGURATION = const(4096)
 _MOST_DOUBLINGS = const(12)
 _LONGEST_SLEEP_S = const(3600)  # ticks of 32-bit ports wrap after days
 _NETWORK_TRIES = const(2)  # so many failures of the network before the modem begins again as well
 
-# What a conversation turned out to be
-_IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
-_UNFINISHED = const(1)
-_SWITCH = const(2)  # the enabled profile changes
-
-
-class EimUnknown(Exception):
-    """Neither card nor file tells which eIM to ask, where it is, or how to recognise it."""
-
-
 _FAILURES = (
     ModemError, CardError, EimUnknown, NetError, ServerError, tlv.TlvError, OSError, MemoryError,
     asyncio.TimeoutError,
 )  # fmt: skip
-
-
-class Eim:
-    """What an EimConfigurationData says of an eIM: its id, its address and how to trust its server."""
-
-    def __init__(self, configuration):
-        eim_id = tlv.find(configuration, 0x80)
-        name = tlv.find(configuration, 0x81)
-        if eim_id is None or name is None:
-            raise EimUnknown("eIM configuration without eimId or eimFqdn")
-        self.eim_id = bytes(eim_id)
-        self.host, _, port = str(name, "utf-8").partition(":")
-        if port and not port.isdigit():
-            raise EimUnknown("the port in eimFqdn is {}".format(port))
-        self.port = int(port) if port else _COAPS_PORT
-        key = tlv.find(configuration, 0xA6, 0xA0)
-        certificate = tlv.find(configuration, 0xA6, 0xA1)
-        if key is not None:
-            self.trust = ("pin", _sequence(key))
-        elif certificate is not None:
-            self.trust = ("ca", _sequence(certificate))
-        else:
-            raise EimUnknown("eIM configuration without trustedPublicKeyDataTls: no server can be trusted")
 
 
 class Agent:
@@ -74,7 +39,7 @@ class Agent:
         self._board = board
         self._channel = Channel(modem.carrier, settings["segment"])
         self._es10 = Es10(self._channel)
-        self._coap = Coap()
+        self._conversation = Conversation(modem, settings, journal, self._es10)
         self._ready = False
         self._eid = self._eim = self._device_info = self._plmn = None
 
@@ -157,13 +122,13 @@ class Agent:
             if not self._channel.is_open:
                 await self._channel.open()
             gc.collect()  # DTLS wants one block of 17 kB
-            outcome = await self._converse()
-            if outcome != _SWITCH:
+            outcome = await self._conversation.hold(self._eim, self._eid, self._device_info, self._plmn)
+            if outcome != SWITCH:
                 break
             self._journal.set(switch=True)
             await self._switch()
         await self._channel.close()
-        return outcome == _IDLE
+        return outcome == IDLE
 
     async def _switch(self):
         """Let the card's REFRESH happen and come back on the profile it enabled."""
@@ -171,36 +136,6 @@ class Agent:
         await self._channel.open()
         await self._log_profiles()
         self._plmn = await self._modem.plmn()
-
-    async def _converse(self):
-        """One association: what waits on the card first, then package after package."""
-        eim = self._eim
-        dtls = Dtls(await self._modem.udp(eim.host, eim.port), eim.host, eim.trust)
-        try:
-            await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
-            log(INFO, "poll: DTLS with", eim.host)
-            self._coap.dtls = dtls
-            esipa = Esipa(self._coap)
-            session = Session(self._eid, eim.eim_id, self._es10, esipa, self._device_info, self._journal)
-            if self._settings["download"] == "direct":
-                session.tcp = self._modem.tcp
-                session.roots_file = self._settings["roots_file"]
-                session.trust = eim.trust
-            clean = await notify.deliver(session)
-            self._journal.set(switch=None)
-            for number in range(self._settings["packages_per_poll"]):
-                package = await esipa.get_eim_package(self._eid, self._plmn)
-                if package is None:
-                    log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")
-                    if number:
-                        clean = await notify.deliver(session)
-                    return _IDLE if clean else _UNFINISHED
-                log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
-                if await packages.execute(session, package):
-                    return _SWITCH
-            return _UNFINISHED
-        finally:
-            dtls.close()
 
     async def _log_profiles(self):
         try:
@@ -221,12 +156,6 @@ def _read(path):
             return file.read(size)
     except OSError:
         return None
-
-
-def _sequence(body):
-    """Give a body under an IMPLICIT tag its SEQUENCE header back; some stacks leave it on."""
-    _, _, end = tlv.header(body)
-    return bytes(body) if end == len(body) else tlv.encode(0x30, body)
 
 
 async def _sleep(ms):

@@ -1,0 +1,54 @@
+"""One association with one eIM: what waits on the card goes out first, then comes package after package (3.1.1.1)."""
+
+from ipa.compat import INFO, const, log
+from ipa.net.coap import Coap
+from ipa.net.dtls import Dtls
+from ipa.net.esipa import Esipa
+from ipa.steps import Session, notify, packages
+
+# What a conversation turned out to be
+IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
+UNFINISHED = const(1)
+SWITCH = const(2)  # the enabled profile changes
+
+
+class Conversation:
+    """Holds conversations one after the other; its buffers are made once."""
+
+    def __init__(self, modem, settings, journal, es10):
+        self._modem = modem
+        self._settings = settings
+        self._journal = journal
+        self._es10 = es10
+        self._coap = Coap()
+
+    async def hold(self, eim, eid, device_info, plmn):
+        """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
+        dtls = Dtls(await self._modem.udp(eim.host, eim.port), eim.host, eim.trust)
+        try:
+            await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
+            log(INFO, "poll: DTLS with", eim.host)
+            self._coap.dtls = dtls
+            session = Session(eid, eim.eim_id, self._es10, Esipa(self._coap), device_info, self._journal)
+            if self._settings["download"] == "direct":
+                session.tcp = self._modem.tcp
+                session.roots_file = self._settings["roots_file"]
+                session.trust = eim.trust
+            return await self._talk(session, plmn)
+        finally:
+            dtls.close()
+
+    async def _talk(self, session, plmn):
+        clean = await notify.deliver(session)
+        self._journal.set(switch=None)
+        for number in range(self._settings["packages_per_poll"]):
+            package = await session.esipa.get_eim_package(session.eid, plmn)
+            if package is None:
+                log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")
+                if number:
+                    clean = await notify.deliver(session)
+                return IDLE if clean else UNFINISHED
+            log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
+            if await packages.execute(session, package):
+                return SWITCH
+        return UNFINISHED

@@ -1,0 +1,39 @@
+"""Which eIM, where it is, and how its server is recognised: what an EimConfigurationData says (SGP.32 2.11.1.1.1)."""
+
+from ipa import tlv
+from ipa.compat import const
+
+_COAPS_PORT = const(5684)
+
+
+class EimUnknown(Exception):
+    """Neither card nor file tells which eIM to ask, where it is, or how to recognise it."""
+
+
+class Eim:
+    """`configuration`: the value of an EimConfigurationData; what is read of it is copied."""
+
+    def __init__(self, configuration):
+        eim_id = tlv.find(configuration, 0x80)
+        name = tlv.find(configuration, 0x81)
+        if eim_id is None or name is None:
+            raise EimUnknown("eIM configuration without eimId or eimFqdn")
+        self.eim_id = bytes(eim_id)
+        self.host, _, port = str(name, "utf-8").partition(":")
+        if port and not port.isdigit():
+            raise EimUnknown("the port in eimFqdn is {}".format(port))
+        self.port = int(port) if port else _COAPS_PORT
+        key = tlv.find(configuration, 0xA6, 0xA0)
+        certificate = tlv.find(configuration, 0xA6, 0xA1)
+        if key is not None:
+            self.trust = ("pin", _sequence(key))
+        elif certificate is not None:
+            self.trust = ("ca", _sequence(certificate))
+        else:
+            raise EimUnknown("eIM configuration without trustedPublicKeyDataTls: no server can be trusted")
+
+
+def _sequence(body):
+    """Give a body under an IMPLICIT tag its SEQUENCE header back; some stacks leave it on."""
+    _, _, end = tlv.header(body)
+    return bytes(body) if end == len(body) else tlv.encode(0x30, body)
