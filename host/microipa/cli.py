@@ -70,7 +70,10 @@ def pki(lab: Folder = LAB) -> None:
 
     certificates = Pki.open(lab / "pki")
     table = Table("certificate", "subject", "valid until", "bytes", title=f"test PKI in {lab / 'pki'}")
-    for name in ("ci", "eum", "smdpp_auth", "smdpp_pb", "smdpp_tls", "eim_signing", "eim_tls"):
+    for name in (
+        "ci", "eum", "smdpp_auth", "smdpp_pb", "smdpp_tls", "smds_auth", "smds_tls", "operator_tls",
+        "eim_signing", "eim_tls",
+    ):  # fmt: skip
         credential = getattr(certificates, name)
         certificate = credential.certificate
         table.add_row(

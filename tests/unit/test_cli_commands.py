@@ -130,7 +130,8 @@ def test_a_file_that_is_no_package_is_named_with_the_reason(microipa: Microipa, 
 def test_pki_makes_the_certificates_once_and_then_shows_them(microipa: Microipa, tmp_path: Path) -> None:
     status, first, _ = microipa("pki", "--lab", tmp_path)
     assert status == 0
-    for name in ("ci", "eum", "smdpp auth", "smdpp pb", "smdpp tls", "eim signing", "eim tls"):
+    servers = ("smdpp auth", "smdpp pb", "smdpp tls", "smds auth", "smds tls", "eim signing", "eim tls")
+    for name in ("ci", "eum", *servers, "operator tls"):
         assert name in first
     kept = {file.name: file.read_bytes() for file in (tmp_path / "pki").glob("*.*")}
     assert microipa("pki", "--lab", tmp_path).out == first

@@ -11,7 +11,10 @@ from microipa.crypto.certificates import POLICY, CertificateInvalid
 from microipa.crypto.pki import Pki, PkiError, verify_euicc_chain, verify_smdpp_certificate
 
 EID = "89049032123451234512345678901235"
-ROLES = ("ci", "eum", "smdpp_auth", "smdpp_pb", "smdpp_tls", "eim_signing", "eim_tls")
+ROLES = (
+    "ci", "eum", "smdpp_auth", "smdpp_pb", "smdpp_tls", "smds_auth", "smds_tls", "operator_tls",
+    "eim_signing", "eim_tls",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,7 @@ class TestShapes:
         for credential, role in (
             (lab.ci, "ci"), (lab.eum, "eum"), (card, "euicc"),
             (lab.smdpp_tls, "tls"), (lab.smdpp_auth, "auth"), (lab.smdpp_pb, "pb"),
+            (lab.smds_tls, "ds_tls"), (lab.smds_auth, "ds_auth"),
         ):
             assert policies(credential.certificate) == [POLICY[role].dotted_string]
 

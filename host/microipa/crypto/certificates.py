@@ -19,7 +19,7 @@ from microipa.errors import MicroipaError
 
 POLICY = {
     role: x509.ObjectIdentifier(f"2.23.146.1.2.1.{number}")
-    for number, role in enumerate(("ci", "euicc", "eum", "tls", "auth", "pb"))
+    for number, role in enumerate(("ci", "euicc", "eum", "tls", "auth", "pb", "ds_tls", "ds_auth"))
 }
 CURVES = ("secp256r1", "brainpoolP256r1")
 UNDERSTOOD = {

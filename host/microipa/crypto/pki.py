@@ -81,19 +81,28 @@ class Pki:
     """Everyone's credentials, kept in a folder: <name>.key and <name>.pem, euicc/<EID>.key and .pem."""
 
     smdpp_address = "smdpp.microipa.example"
+    smds_address = "smds.microipa.example"
+    operator_address = "operator.microipa.example"
     eim_fqdn = "eim.microipa.example"
     ci_oid = "2.999.1"
     eum_oid = "2.999.5"
     smdpp_oid = "2.999.10"
+    smds_oid = "2.999.11"
+    operator_oid = "2.999.12"
     eim_oid = "2.999.20"
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.ci = self._credential("ci", _ci_profile())
         self.eum = self._credential("eum", _eum_profile())
-        self.smdpp_auth = self._credential("smdpp_auth", _smdpp_profile("auth"))
-        self.smdpp_pb = self._credential("smdpp_pb", _smdpp_profile("pb"))
-        self.smdpp_tls = self._credential("smdpp_tls", _smdpp_profile("tls"))
+        smdpp = "SM-DP+", Pki.smdpp_oid, Pki.smdpp_address
+        self.smdpp_auth = self._credential("smdpp_auth", _rsp_profile(*smdpp, "auth"))
+        self.smdpp_pb = self._credential("smdpp_pb", _rsp_profile(*smdpp, "pb"))
+        self.smdpp_tls = self._credential("smdpp_tls", _rsp_profile(*smdpp, "tls"))
+        smds = "SM-DS", Pki.smds_oid, Pki.smds_address
+        self.smds_auth = self._credential("smds_auth", _rsp_profile(*smds, "ds_auth"))
+        self.smds_tls = self._credential("smds_tls", _rsp_profile(*smds, "ds_tls"))
+        self.operator_tls = self._credential("operator_tls", _operator_profile())
         self.eim_signing = self._credential("eim_signing", _eim_signing_profile())
         self.eim_tls = self._credential("eim_tls", _eim_tls_profile())
 
@@ -278,17 +287,25 @@ def _euicc_profile(eid: str) -> _Profile:
     )
 
 
-def _smdpp_profile(role: str) -> _Profile:
-    names: list[x509.GeneralName] = [_oid(Pki.smdpp_oid)]
+def _rsp_profile(server: str, oid: str, address: str, role: str) -> _Profile:
+    """``role``: of certificates.POLICY, one of a server's."""
+    names: list[x509.GeneralName] = [_oid(oid)]
     extensions: list[tuple[x509.ExtensionType, bool]] = [(_usage(), True)]
-    if role == "tls":
-        names.insert(0, x509.DNSName(Pki.smdpp_address))
+    kind = role.removeprefix("ds_")
+    if kind == "tls":
+        names.insert(0, x509.DNSName(address))
         # Not critical: general HTTPS clients meet this certificate too.
         extensions += [(_policy(role), False), (TLS_BOTH_WAYS, False)]
     else:
         extensions.append((_policy(role), True))
     extensions.append((x509.SubjectAlternativeName(names), False))
-    return _Profile(_name(f"microipa test SM-DP+ {role}"), tuple(extensions))
+    return _Profile(_name(f"microipa test {server} {kind}"), tuple(extensions))
+
+
+def _operator_profile() -> _Profile:
+    """The operator who orders by ES2+; SGP.22 gives it no policy of its own."""
+    names = x509.SubjectAlternativeName([x509.DNSName(Pki.operator_address), _oid(Pki.operator_oid)])
+    return _Profile(_name("microipa test operator"), ((_usage(), True), (TLS_BOTH_WAYS, False), (names, False)))
 
 
 def _eim_signing_profile() -> _Profile:

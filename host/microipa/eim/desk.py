@@ -18,7 +18,6 @@ from microipa.eim import esipa, packages, store
 from microipa.eim.activation_code import ActivationCode
 from microipa.eim.devices import DeviceView
 from microipa.eim.dtls import DtlsSettings
-from microipa.eim.es9 import Es9Client
 from microipa.eim.esipa import EsipaRefused, ResultRefused
 from microipa.eim.forwarder import Forwarder
 from microipa.eim.notices import Notices
@@ -29,6 +28,7 @@ from microipa.eim.results import Results
 from microipa.eim.server import serve
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.errors import MicroipaError
+from microipa.rsp_client import RspClient
 from microipa.trace import Trace
 
 RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
@@ -65,7 +65,7 @@ class Eim:
         self._pki = pki
         self._trace = trace
         self._store = Store(folder / "eim.sqlite")
-        es9 = Es9Client(pki.ci.certificate, es9_routes, trace)
+        es9 = RspClient("eim", [pki.ci.certificate], es9_routes, trace)
         self._orders = Orders(pki.eim_signing, pki.eim_fqdn, trace)
         self._notices = Notices(self._orders, pki.ci.certificate)
         self._results = Results(self._orders, self._notices, pki.ci.certificate, pki.eim_fqdn)

@@ -8,8 +8,8 @@ import logging
 import time
 
 from microipa.eim import store
-from microipa.eim.es9 import Es9Client, Es9Refused, Es9Unavailable, b64
 from microipa.eim.store import Forward, Store, StoreBusy
+from microipa.rsp_client import RspClient, RspRefused, RspUnavailable, b64
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 3600.0
 class Forwarder:
     """Delivers what ``store`` holds. One runs beside a serving eIM."""
 
-    def __init__(self, store_: Store, es9: Es9Client) -> None:
+    def __init__(self, store_: Store, es9: RspClient) -> None:
         self._store = store_
         self._es9 = es9
         self._news = asyncio.Event()
@@ -60,13 +60,13 @@ class Forwarder:
         try:
             fields = {"pendingNotification": b64(forward.message)}
             await self._es9.call(forward.address, "handleNotification", fields)
-        except Es9Unavailable as error:
+        except RspUnavailable as error:
             forward.last_error = str(error)
             pause = min(FIRST_PAUSE_S * 2 ** min(forward.attempts - 1, 20), LONGEST_PAUSE_S)
             forward.due = time.time() + pause
             log.info("%s stays here: %s", forward.summary, error)
             return
-        except Es9Refused as refusal:  # final: the same bytes will not be liked better later
+        except RspRefused as refusal:  # final: the same bytes will not be liked better later
             forward.last_error = str(refusal)
         forward.delivered = time.time()
 

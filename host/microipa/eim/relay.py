@@ -17,11 +17,11 @@ from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.eim import esipa, store, words
 from microipa.eim.activation_code import ActivationCode
-from microipa.eim.es9 import Answer, Es9Client, Es9Refused, Es9Unavailable, b64
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.store import Device, DownloadSession, Order, Store
 from microipa.errors import MicroipaError
+from microipa.rsp_client import Answer, RspClient, RspRefused, RspUnavailable, b64
 from microipa.trace import Trace
 
 
@@ -93,7 +93,7 @@ class Relay:
     def __init__(
         self,
         store_: Store,
-        es9: Es9Client,
+        es9: RspClient,
         orders: Orders,
         ci: x509.Certificate,
         ci_key: EllipticCurvePublicKey,
@@ -140,7 +140,7 @@ class Relay:
                 answer.tlv("serverSignature1", SIGNATURE).raw,
                 answer.tlv("euiccCiPKIdToBeUsed", 0x04).raw,
             )
-        except (Es9Unavailable, TlvError, ValueError) as error:
+        except (RspUnavailable, TlvError, ValueError) as error:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
         session = DownloadSession(
             transaction_id=server_id.hex(),
@@ -197,7 +197,7 @@ class Relay:
                 answer.tlv("smdpSignature2", SIGNATURE).raw,
                 answer.tlv("smdpCertificate", 0x30).raw,
             )
-        except Es9Unavailable as error:
+        except RspUnavailable as error:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
         return tlv(0xA0, message[0x80].raw, *parts)
 
@@ -222,7 +222,7 @@ class Relay:
         answer = await self._in_session(GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)})
         try:
             package = answer.tlv("boundProfilePackage", 0xBF36).raw
-        except Es9Unavailable as error:
+        except RspUnavailable as error:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
         return tlv(0xA0, message[0x80].raw, package)
 
@@ -253,9 +253,9 @@ class Relay:
         """Ask the SM-DP+. Its refusal ends the order: nothing the device does can mend it."""
         try:
             return await self._es9.call(address, function.name, fields)
-        except Es9Unavailable as error:
+        except RspUnavailable as error:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
-        except Es9Refused as refusal:
+        except RspRefused as refusal:
             codes = (refusal.subject, refusal.reason)
             if codes != NO_SESSION:
                 with self._store.work() as db:

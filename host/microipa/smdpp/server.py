@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import ssl
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from typing import Any
 
 import uvicorn
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography import x509
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from microipa.crypto.pki import Credential
+from microipa.crypto.tls import server_context
 from microipa.errors import MicroipaError
 from microipa.smdpp.refusal import MalformedRequest, ServerBusy
 
@@ -72,15 +72,21 @@ def http_status(error: MicroipaError) -> int:
 
 
 @asynccontextmanager
-async def serve_https(app: ASGIApp, credential: Credential, port: int = 0) -> AsyncIterator[int]:
-    """Serve ``app`` on 127.0.0.1 while the block runs; yields the port. Raises PortTaken."""
+async def serve_https(
+    app: ASGIApp, credential: Credential, port: int = 0, *, clients: Sequence[x509.Certificate] = ()
+) -> AsyncIterator[int]:
+    """Serve ``app`` on 127.0.0.1 while the block runs; yields the port. Raises PortTaken.
+
+    With ``clients`` only holders of a certificate under one of these are served, and ``caller`` tells which.
+    """
     try:
         listener = socket.create_server((LOOPBACK, port))
     except OSError as error:
         raise PortTaken(f"cannot listen on {LOOPBACK}:{port}: {error.strerror}") from error
     config = uvicorn.Config(
         app,
-        ssl_context_factory=lambda config, default: _tls(credential),
+        ssl_context_factory=lambda config, default: server_context(credential, clients),
+        http=_Connection,
         lifespan="off",
         ws="none",
         proxy_headers=False,
@@ -101,21 +107,30 @@ async def serve_https(app: ASGIApp, credential: Credential, port: int = 0) -> As
         await task
 
 
+def caller(request: Request) -> str:
+    """The OID in the certificate of the client (a registeredID of its subject alternative name), "" without."""
+    der = getattr(request.state, "certificate", None)
+    if der is None:
+        return ""
+    try:
+        names = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (ValueError, x509.ExtensionNotFound):
+        return ""
+    return next((oid.dotted_string for oid in names.value.get_values_for_type(x509.RegisteredID)), "")
+
+
+class _Connection(H11Protocol):
+    """uvicorn's HTTP/1.1, which tells its application the certificate a client showed (``request.state``)."""
+
+    def connection_made(self, transport: Any) -> None:
+        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        self.app_state = {**self.app_state, "certificate": certificate}
+        super().connection_made(transport)
+
+
 class _Server(uvicorn.Server):
     """uvicorn as one part of a larger program, which keeps its own signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _tls(credential: Credential) -> ssl.SSLContext:
-    """Server side of TLS 1.2 or later. The key passes through a file because OpenSSL's wrapper wants one."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    key = credential.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with tempfile.TemporaryDirectory(prefix="microipa-") as folder:  # mode 0700
-        chain = Path(folder) / "tls.pem"
-        chain.write_bytes(key + credential.certificate.public_bytes(Encoding.PEM))
-        context.load_cert_chain(chain)
-    return context

@@ -1,4 +1,5 @@
-"""ES9+': the eIM as a client of SM-DP+ servers, JSON over HTTPS (SGP.22 6.5, SGP.32 5.7)."""
+"""A client of RSP servers, JSON over HTTPS (SGP.22 6.5): the eIM's of SM-DP+ (ES9+'), the SM-DP+'s of SM-DS and
+operators (ES12, ES2+)."""
 
 from __future__ import annotations
 
@@ -7,19 +8,20 @@ import base64
 import binascii
 import json
 import re
-import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from microipa.asn1.tlv import Tlv, parse
+from microipa.crypto.pki import Credential
+from microipa.crypto.tls import client_context
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
-PATH = "/gsma/rsp2/es9plus/"
+PATH = "/gsma/rsp2/"
+ES9_PLUS = "es9plus"
 HEADERS = {
     "Content-Type": "application/json",
     "X-Admin-Protocol": "gsma/rsp/v2.5.0",
@@ -31,46 +33,55 @@ LARGEST_ANSWER = 4 << 20
 ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?")
 
 
-class Es9Unavailable(MicroipaError):
+class RspUnavailable(MicroipaError):
     """No usable answer: not reached, not trusted, an HTTP error, or a body that is not the binding's."""
 
 
-class Es9Refused(MicroipaError):
-    """The SM-DP+ executed nothing. ``subject`` and ``reason`` are the codes of SGP.22 5.2.6."""
+class RspRefused(MicroipaError):
+    """The server executed nothing. ``subject`` and ``reason`` are the codes of SGP.22 5.2.6."""
 
     def __init__(self, function: str, subject: str, reason: str, message: str) -> None:
-        super().__init__(f"the SM-DP+ refused {function}: {subject}/{reason} {message}".rstrip())
+        super().__init__(f"the server refused {function}: {subject}/{reason} {message}".rstrip())
         self.subject = subject
         self.reason = reason
 
 
-class Es9Client:
-    """Calls functions by SM-DP+ name. ``routes`` gives names a loopback address; the TLS name stays."""
+class RspClient:
+    """Calls functions by server name. ``routes`` gives names a loopback address; the TLS name stays."""
 
-    def __init__(self, ci: x509.Certificate, routes: Mapping[str, tuple[str, int]], trace: Trace | None) -> None:
+    def __init__(
+        self,
+        part: str,
+        trust: Sequence[x509.Certificate],
+        routes: Mapping[str, tuple[str, int]],
+        trace: Trace | None,
+        credential: Credential | None = None,
+    ) -> None:
+        """``part`` is who calls, in the trace; ``credential`` proves it to a server that asks."""
+        self._part = part
         self._routes = routes
         self._trace = trace
-        self._trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._trust.load_verify_locations(cadata=ci.public_bytes(Encoding.PEM).decode())
+        self._tls = client_context(trust, credential)
 
     def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(verify=self._trust, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False)
+        return httpx.AsyncClient(verify=self._tls, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False)
 
-    async def call(self, address: str, function: str, fields: Mapping[str, str]) -> Answer:
-        """One function. Raises Es9Unavailable, Es9Refused."""
+    async def call(self, address: str, function: str, fields: Mapping[str, Any], interface: str = ES9_PLUS) -> Answer:
+        """One function of ``interface``. Raises RspUnavailable, RspRefused."""
         outcome = "ok"
         try:
-            return Answer.read(function, await self._post(address, function, fields))
-        except (Es9Unavailable, Es9Refused) as error:
+            return Answer.read(function, await self._post(address, f"{interface}/{function}", fields))
+        except (RspUnavailable, RspRefused) as error:
             outcome = str(error)
             raise
         finally:
             if self._trace:
-                self._trace.record("eim", "es9", function=function, address=address, outcome=outcome)
+                kind = "es9" if interface == ES9_PLUS else interface
+                self._trace.record(self._part, kind, function=function, address=address, outcome=outcome)
 
-    async def _post(self, address: str, function: str, fields: Mapping[str, str]) -> bytes:
+    async def _post(self, address: str, function: str, fields: Mapping[str, Any]) -> bytes:
         if not ADDRESS.fullmatch(address):
-            raise Es9Unavailable(f"{address[:128]!r} is no SM-DP+ address")
+            raise RspUnavailable(f"{address[:128]!r} is no server's address")
         name, _, port = address.partition(":")
         host, number = self._routes.get(name, (name, int(port or 443)))
         url = f"https://{host}:{number}{PATH}{function}"
@@ -91,12 +102,12 @@ class Es9Client:
                 async for part in response.aiter_raw():
                     body += part
                     if len(body) > LARGEST_ANSWER:
-                        raise Es9Unavailable(f"{address} answers {function} without end")
+                        raise RspUnavailable(f"{address} answers {function} without end")
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
-            raise Es9Unavailable(f"{function} did not reach {address}: {reason}") from error
+            raise RspUnavailable(f"{function} did not reach {address}: {reason}") from error
         if response.status_code not in (200, 204):
-            raise Es9Unavailable(f"{address} answers {function} with HTTP {response.status_code}")
+            raise RspUnavailable(f"{address} answers {function} with HTTP {response.status_code}")
         return bytes(body)
 
 
@@ -109,40 +120,40 @@ class Answer:
 
     @classmethod
     def read(cls, function: str, body: bytes) -> Answer:
-        """Raises Es9Unavailable for what is not the JSON binding, Es9Refused for a refusal."""
+        """Raises RspUnavailable for what is not the JSON binding, RspRefused for a refusal."""
         try:
             fields = json.loads(body) if body.strip() else {}
         except (ValueError, RecursionError) as error:
-            raise Es9Unavailable(f"the answer to {function} is not JSON: {error}") from error
+            raise RspUnavailable(f"the answer to {function} is not JSON: {error}") from error
         if not isinstance(fields, dict):
-            raise Es9Unavailable(f"the answer to {function} is no JSON object")
+            raise RspUnavailable(f"the answer to {function} is no JSON object")
         status = _inside(_inside(fields, "header"), "functionExecutionStatus")
         if str(status.get("status", "Executed-Success")).startswith("Executed"):
             return cls(function, fields)
         data = _inside(status, "statusCodeData")
         codes = [str(data.get(key, ""))[:200] for key in ("subjectCode", "reasonCode", "message")]
-        raise Es9Refused(function, *codes)
+        raise RspRefused(function, *codes)
 
     def text(self, name: str) -> str:
-        """Raises Es9Unavailable."""
+        """Raises RspUnavailable."""
         value = self._fields.get(name)
         if not isinstance(value, str):
-            raise Es9Unavailable(f"the answer to {self._function} has no {name}")
+            raise RspUnavailable(f"the answer to {self._function} has no {name}")
         return value
 
     def tlv(self, name: str, tag: int) -> Tlv:
         """A base64 field that is one TLV. Some peers wrap it twice (interop); the inner one is meant.
 
-        Raises Es9Unavailable.
+        Raises RspUnavailable.
         """
         try:
             found = parse(base64.b64decode(self.text(name), validate=True))
             if found.tag == tag and tag in (0x04, 0x5F37) and found.value[:2] in (b"\x5f\x37", b"\x04\x14"):
                 found = parse(found.value)
         except (binascii.Error, MicroipaError) as error:
-            raise Es9Unavailable(f"{name} in the answer to {self._function}: {error}") from error
+            raise RspUnavailable(f"{name} in the answer to {self._function}: {error}") from error
         if found.tag != tag:
-            raise Es9Unavailable(f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}")
+            raise RspUnavailable(f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}")
         return found
 
     def tlv_if_any(self, name: str, tag: int) -> bytes:
