@@ -14,7 +14,7 @@ from microipa.eim import OrderView
 from microipa.errors import MicroipaError
 from microipa.euicc import ProfileState
 from microipa.lab import Lab, forget_all_but_keys, new_profile
-from microipa.radio import Counters
+from microipa.radio import Counters, preset
 from microipa.saip import build, iccid_to_bytes
 from microipa.timeline import Timeline
 from microipa.trace import Event, Trace
@@ -128,10 +128,11 @@ async def run_board(lab: Lab, meter: Meter) -> None:
 
 async def run(folder: Path, radio: str, console: Console) -> int:
     """``microipa demo``: first light with a live timeline and a summary. Returns the exit status."""
+    link = preset(radio)  # a wrong name must not cost the last run's record
     forget_all_but_keys(folder)
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=radio, trace=trace, board_config={"stop_when_idle": True}, measure_heap=True) as lab:
+    async with Lab(folder, radio=link, trace=trace, board_config={"stop_when_idle": True}, measure_heap=True) as lab:
         outcome = await first_light(lab)
     summarise(outcome, console)
     console.print(f"Every message: microipa trace {folder / 'trace.jsonl'}")

@@ -296,3 +296,10 @@ def test_file_content_that_looks_like_markup_is_shown_as_it_is(microipa: Microip
     file = tmp_path / "trace.jsonl"
     file.write_text('{"t": 1, "part": "modem", "kind": "at", "direction": "in", "text": "[red]AT[/nothing]"}\n')
     assert microipa("trace", file).out == "   1.000  modem  → [red]AT[/nothing]\n"
+
+
+def test_a_wrong_option_of_the_demo_leaves_the_last_run_as_it_was(microipa: Microipa, recorded: Path) -> None:
+    before = recorded.read_bytes()
+    status, _, err = microipa("demo", "--lab", recorded.parent, "--radio", "fast")
+    assert (status, err) == (1, "microipa: no link preset 'fast': choose one of nbiot, short, none\n")
+    assert recorded.read_bytes() == before

@@ -1,6 +1,6 @@
 """The air between a modem and the internet: a link that takes its time, a network that checks the card."""
 
-from microipa.radio.link import PRESETS, Counters, Link, LinkSettings, Traffic, UnknownPreset
+from microipa.radio.link import PRESETS, Counters, Link, LinkSettings, Traffic, UnknownPreset, preset
 from microipa.radio.network import (
     AkaAnswer,
     Attachment,
@@ -25,4 +25,5 @@ __all__ = [
     "Traffic",
     "UnknownPreset",
     "Usim",
+    "preset",
 ]

@@ -75,6 +75,13 @@ PRESETS = {
 }
 
 
+def preset(name: str) -> LinkSettings:
+    """The link settings of that name. Raises UnknownPreset."""
+    if name not in PRESETS:
+        raise UnknownPreset(f"no link preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
 @dataclass
 class Traffic:
     """What one direction carried. ``bytes`` are those of whole IP packets, ``payload_bytes`` those inside
@@ -107,11 +114,7 @@ class Link:
 
     def __init__(self, settings: LinkSettings | str = NBIOT, trace: Trace | None = None) -> None:
         """``settings`` may be the name of a preset. Raises UnknownPreset."""
-        if isinstance(settings, str):
-            if settings not in PRESETS:
-                raise UnknownPreset(f"no link preset {settings!r}: choose one of {', '.join(PRESETS)}")
-            settings = PRESETS[settings]
-        self.settings = settings
+        self.settings = settings = preset(settings) if isinstance(settings, str) else settings
         self.counters = Counters()
         self._trace = trace
         # A string as seed gives the same dice in every process, and one set for each direction.
