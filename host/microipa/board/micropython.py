@@ -21,7 +21,7 @@ _PROBE = f"""
 import sys, tls
 if sys.implementation.name != "micropython" or sys.implementation.version[:2] < {_MINIMUM}:
     sys.exit(1)
-tls.PROTOCOL_DTLS_CLIENT
+print(tls.PROTOCOL_DTLS_CLIENT)
 """
 
 
@@ -88,9 +88,9 @@ def run_micropython(
 def _is_fit(command: str) -> bool:
     try:
         probe = subprocess.run(
-            [command, "-c", _PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [command, "-c", _PROBE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, timeout=_PROBE_SECONDS, check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return probe.returncode == 0
+    return probe.returncode == 0 and probe.stdout.strip().isdigit()
