@@ -56,11 +56,14 @@ def main() -> None:
 def demo(
     lab: Folder = LAB / "demo",
     radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "nbiot",
+    act: Annotated[str | None, typer.Option(help="rollback, fallback …; without: first light.")] = None,
 ) -> None:
-    """Provision a virtual board end to end and show every step."""
+    """Provision a virtual board end to end and show every step; or another act of a device's life."""
+    from microipa import acts
     from microipa.demo import run
 
-    raise typer.Exit(asyncio.run(run(lab, radio, out)))
+    played = run(lab, radio, out) if act is None else acts.perform(act, lab, radio, out)
+    raise typer.Exit(asyncio.run(played))
 
 
 @app.command()

@@ -298,8 +298,16 @@ def test_file_content_that_looks_like_markup_is_shown_as_it_is(microipa: Microip
     assert microipa("trace", file).out == "   1.000  modem  → [red]AT[/nothing]\n"
 
 
+# demo
+
+
 def test_a_wrong_option_of_the_demo_leaves_the_last_run_as_it_was(microipa: Microipa, recorded: Path) -> None:
     before = recorded.read_bytes()
     status, _, err = microipa("demo", "--lab", recorded.parent, "--radio", "fast")
     assert (status, err) == (1, "microipa: no link preset 'fast': choose one of nbiot, short, none\n")
     assert recorded.read_bytes() == before
+
+
+def test_an_act_that_there_is_none_of_is_refused_by_name(microipa: Microipa, tmp_path: Path) -> None:
+    reason = refused(microipa, "demo", "--act", "intermezzo", "--lab", tmp_path)
+    assert reason.startswith("no act 'intermezzo': choose one of ")
