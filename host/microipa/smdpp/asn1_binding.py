@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
-from microipa.smdpp.es9 import AuthenticateClientOk, GetBoundProfilePackageOk, InitiateAuthenticationOk
+from microipa.smdpp.authentication import InitiateAuthenticationOk
+from microipa.smdpp.es9 import AuthenticateClientOk, GetBoundProfilePackageOk
 from microipa.smdpp.refusal import Refused
 
 REMOTE_PROFILE_PROVISIONING = 0xA2

@@ -18,35 +18,25 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import tlv
 from microipa.crypto import ec
-from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.smdpp import bpp, results
-from microipa.smdpp.answers import (
-    AuthenticateServerOk,
-    CancelSessionOk,
-    EuiccInfo1,
-    PrepareDownloadOk,
-    signature_tlv,
+from microipa.smdpp.answers import AuthenticateServerOk, CancelSessionOk, PrepareDownloadOk, signature_tlv
+from microipa.smdpp.authentication import (
+    SM_DP,
+    Authentication,
+    InitiateAuthenticationOk,
+    check_transaction,
+    verify_signature,
 )
 from microipa.smdpp.eligibility import check_eligible
-from microipa.smdpp.identity import Identity, authority_key_identifier
-from microipa.smdpp.refusal import MalformedRequest, Refused
-from microipa.smdpp.sessions import CHALLENGE_BYTES, Authenticated, RspSession, Sessions
+from microipa.smdpp.identity import Identity
+from microipa.smdpp.refusal import Refused
+from microipa.smdpp.sessions import Authenticated, RspSession, Sessions
 from microipa.smdpp.store import Download, Notification, Order, OrderState, Store, utc_now
 from microipa.trace import Trace
 
 MAX_ATTEMPTS = 10  # downloads begun for one order
 MAX_CONFIRMATION_FAILURES = 3
-SVN_MAJOR = 2
 RETRY_AFTER = {1, 2, 5}  # postponed, timeout, loadBppExecutionError: the order stays open
-
-
-@dataclass(frozen=True)
-class InitiateAuthenticationOk:
-    transaction_id: bytes
-    server_signed1: bytes
-    server_signature1: bytes
-    euicc_ci_pk_id_to_be_used: bytes
-    server_certificate: bytes
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ class Es9:
         self._identities = {identity.ci_pk_id: identity for identity in identities}
         self._store = store
         self._sessions = sessions
-        self._address = address
+        self._authentication = Authentication(SM_DP, self._identities, sessions, address)
         self._ppk = ppk
         self._trace = trace
 
@@ -91,37 +81,7 @@ class Es9:
         self, euicc_challenge: bytes, euicc_info1: bytes, smdp_address: str
     ) -> InitiateAuthenticationOk:
         """Begin a session: sign the eUICC's challenge and pose our own."""
-        if len(euicc_challenge) != CHALLENGE_BYTES:
-            raise MalformedRequest(f"euiccChallenge has {len(euicc_challenge)} bytes, not {CHALLENGE_BYTES}")
-        info = EuiccInfo1.parse(euicc_info1)
-        if smdp_address.lower() != self._address.lower():
-            raise Refused("8.8.1", "3.8", f"this is {self._address}, not {smdp_address[:128]!a}")
-        ours = " and ".join(ci_pk_id.hex() for ci_pk_id in self._identities)
-        verifiable = [one for key, one in self._identities.items() if key in info.ci_for_verification]
-        if not verifiable:
-            raise Refused("8.8.4", "3.7", f"the eUICC does not trust our CI {ours}")
-        usable = [key for key in info.ci_for_signing if key in self._identities]
-        if not usable:
-            raise Refused("8.8.2", "3.1", f"the eUICC has no certificate under our CI {ours}")
-        if info.svn[0] != SVN_MAJOR:
-            version = ".".join(map(str, info.svn))
-            raise Refused("8.8.3", "3.1", f"SGP.22 version {version} is not supported, {SVN_MAJOR}.x is")
-        identity = verifiable[0]
-        session = self._sessions.begin(identity)
-        signed = tlv(
-            0x30,
-            tlv(0x80, session.transaction_id),
-            tlv(0x81, euicc_challenge),
-            tlv(0x83, self._address.encode()),
-            tlv(0x84, session.server_challenge),
-        )
-        return InitiateAuthenticationOk(
-            session.transaction_id,
-            signed,
-            signature_tlv(identity.auth.sign(signed)),
-            tlv(0x04, usable[0]),
-            identity.auth.der,
-        )
+        return self._authentication.initiate(euicc_challenge, euicc_info1, smdp_address)
 
     # ES9+.AuthenticateClient, clause 5.6.3
 
@@ -139,13 +99,7 @@ class Es9:
         )
 
     def _authenticate_client(self, session: RspSession, proof: AuthenticateServerOk) -> AuthenticateClientOk:
-        eid, public_key = self._verify_chain(proof.euicc_certificate, proof.eum_certificate)
-        _verify(public_key, proof.euicc_signature1, proof.euicc_signed1)
-        _check_transaction(session, proof.transaction_id)
-        if not hmac.compare_digest(proof.server_challenge, session.server_challenge):
-            raise Refused("8.1", "6.1", "the eUICC signed another serverChallenge")
-        if proof.server_address.lower() != self._address.lower():
-            raise Refused("8.1", "6.1", f"the eUICC signed for server {proof.server_address[:128]!a}")
+        eid, public_key = self._authentication.verify(session, proof)
         with self._store.transaction() as database:
             order = _startable(self._store.find(database, proof.matching_id, eid), proof.matching_id, eid)
             check_eligible(proof.euicc_info2, order.package, order.profile_metadata)
@@ -159,7 +113,7 @@ class Es9:
         self._sessions.end_others(order_id, keep=session)
         code_flag = tlv(0x01, b"\xff" if with_code else b"\x00")
         signed = tlv(0x30, tlv(0x80, session.transaction_id), code_flag, otpk)
-        signer = session.identity.pb
+        signer = self._identities[session.identity.ci_pk_id].pb
         signature = signer.sign(signed + signature_tlv(proof.euicc_signature1))
         session.authenticated = Authenticated(eid, public_key, proof.euicc_certificate, order_id, signature)
         self._record(name, f"eUICC {eid} is offered the profile")
@@ -188,8 +142,8 @@ class Es9:
     def _bind(self, session: RspSession, ready: PrepareDownloadOk) -> GetBoundProfilePackageOk:
         peer = _authenticated(session)
         signed = ready.euicc_signed2 + signature_tlv(peer.smdp_signature2)
-        _verify(peer.public_key, ready.euicc_signature2, signed)
-        _check_transaction(session, ready.transaction_id)
+        verify_signature(peer.public_key, ready.euicc_signature2, signed)
+        check_transaction(session, ready.transaction_id)
         with self._store.transaction() as database:
             order = database.get_one(Order, peer.order_id)
             if order.state is not OrderState.RELEASED:
@@ -210,7 +164,7 @@ class Es9:
                 )
             )
             name = order.name
-        package = bpp.bind(protected, session.transaction_id, session.identity.pb)
+        package = bpp.bind(protected, session.transaction_id, self._identities[session.identity.ci_pk_id].pb)
         self._record(name, f"bound for eUICC {peer.eid}, {len(package)} bytes")
         return GetBoundProfilePackageOk(session.transaction_id, package)
 
@@ -228,7 +182,7 @@ class Es9:
                 order.profile_metadata,
                 eid=peer.eid,
                 euicc_otpk=euicc_otpk,
-                curve=session.identity.pb.private_key.curve,
+                curve=session.identity.auth.private_key.curve,
                 ppk=self._ppk,
             )
         except ec.PointInvalid as error:
@@ -252,7 +206,7 @@ class Es9:
                 # Refused, the card would keep a result that nobody will ever want.
                 self._record(None, f"result of unknown transaction {transaction_id}: {result.words}")
                 return
-            _verify(_public_key(download.euicc_certificate), result.signature, result.data)
+            verify_signature(_public_key(download.euicc_certificate), result.signature, result.data)
             self._check_oid(result.smdp_oid)
             if download.result is not None:
                 return
@@ -262,8 +216,8 @@ class Es9:
         self._record(name, f"{result.words}, the order is {state}")
 
     def _other_notification(self, other: results.OtherNotification) -> None:
-        eid, public_key = self._verify_chain(other.euicc_certificate, other.eum_certificate)
-        _verify(public_key, other.signature, other.data)
+        eid, public_key = self._authentication.verify_chain(other.euicc_certificate, other.eum_certificate)
+        verify_signature(public_key, other.signature, other.data)
         told = other.notification
         same = select(Notification.id).where(
             Notification.eid == eid,
@@ -290,8 +244,8 @@ class Es9:
 
     def _cancel(self, session: RspSession, cancelled: CancelSessionOk) -> None:
         peer = _authenticated(session)
-        _verify(peer.public_key, cancelled.signature, cancelled.signed)
-        _check_transaction(session, cancelled.transaction_id)
+        verify_signature(peer.public_key, cancelled.signature, cancelled.signed)
+        check_transaction(session, cancelled.transaction_id)
         self._check_oid(cancelled.smdp_oid)
         with self._store.transaction() as database:
             order = database.get_one(Order, peer.order_id)
@@ -301,18 +255,6 @@ class Es9:
         self._record(name, f"cancelled by the eUICC, {cancelled.words}: the order is {state}")
 
     # checks that several functions share
-
-    def _verify_chain(self, euicc: bytes, eum: bytes) -> tuple[str, curves.EllipticCurvePublicKey]:
-        issuer = authority_key_identifier(eum)
-        # Without a name for its issuer's key, the certificate is tried under our preferred CI.
-        identity = self._identities.get(issuer) if issuer else next(iter(self._identities.values()))
-        if identity is None:
-            raise Refused("8.11.1", "3.9", f"the EUM certificate is under another CI, key {(issuer or b'').hex()}")
-        try:
-            return verify_euicc_chain(euicc, eum, identity.ci)
-        except CertificateInvalid as error:
-            subject = {"eum": "8.1.2", "euicc": "8.1.3"}.get(error.subject, "8.11.1")
-            raise Refused(subject, "6.3" if error.check == "expired" else "6.1", str(error)) from error
 
     def _check_oid(self, oid: str) -> None:
         known = {identity.oid for identity in self._identities.values()}
@@ -324,23 +266,11 @@ class Es9:
             self._trace.record("smdpp", "order", matching_id=order, text=text)
 
 
-def _verify(public_key: curves.EllipticCurvePublicKey, signature: bytes, data: bytes) -> None:
-    try:
-        ec.verify(public_key, signature, data)
-    except ec.SignatureInvalid as error:
-        raise Refused("8.1", "6.1", str(error)) from error
-
-
 def _public_key(certificate: bytes) -> curves.EllipticCurvePublicKey:
     """Of a certificate that was verified when its session began."""
     key = x509.load_der_x509_certificate(certificate).public_key()
     assert isinstance(key, curves.EllipticCurvePublicKey)
     return key
-
-
-def _check_transaction(session: RspSession, signed_id: bytes) -> None:
-    if signed_id != session.transaction_id:
-        raise Refused("8.10.1", "3.9", f"the eUICC signed transaction {signed_id.hex()}, not {session.name}")
 
 
 def _authenticated(session: RspSession) -> Authenticated:

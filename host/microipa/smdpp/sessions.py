@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from microipa.smdpp.identity import Identity
+from microipa.smdpp.identity import ServerIdentity
 from microipa.smdpp.refusal import Refused, ServerBusy
 
 TRANSACTION_ID_BYTES = 16
@@ -41,7 +41,7 @@ class RspSession:
     transaction_id: bytes
     server_challenge: bytes
     started: float
-    identity: Identity
+    identity: ServerIdentity
     authenticated: Authenticated | None = None
     _answers: dict[str, tuple[bytes, object]] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ class Sessions:
         self._clock = clock
         self._open: dict[bytes, RspSession] = {}  # oldest first
 
-    def begin(self, identity: Identity) -> RspSession:
+    def begin(self, identity: ServerIdentity) -> RspSession:
         """A new session as ``identity``. When there is no room, the oldest that proved nothing yet has to go.
 
         Raises ServerBusy when all are authenticated.

@@ -1,0 +1,73 @@
+"""Keys and certificates from files, so that peers of other makers can be played or joined (a GSMA SGP.26 test set)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+
+from microipa.crypto.certificates import CURVES, UNREADABLE
+from microipa.crypto.pki import Credential
+from microipa.errors import MicroipaError
+
+CERTIFICATE_SUFFIXES = (".pem", ".der", ".crt")
+KEY_SUFFIXES = (".key", ".key.pem", ".key.der")
+
+
+class KeysInvalid(MicroipaError):
+    """Files that do not make somebody's identity: missing, unreadable, or not belonging together."""
+
+
+class KeyFolder:
+    """A folder with <name>.pem, .der or .crt for a certificate and <name>.key for its private key, each PEM or DER.
+
+    Keys are on P-256 or brainpoolP256r1. Every method raises KeysInvalid.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise KeysInvalid(f"{path} is no folder of keys and certificates")
+        self.path = path
+
+    def certificate(self, name: str) -> x509.Certificate:
+        path = self._find(name, CERTIFICATE_SUFFIXES)
+        data = path.read_bytes()
+        try:
+            if data.lstrip().startswith(b"-----"):
+                certificate = x509.load_pem_x509_certificate(data)
+            else:
+                certificate = x509.load_der_x509_certificate(data)
+            _curve(path, certificate.public_key())
+        except UNREADABLE as error:
+            raise KeysInvalid(f"{path} is no certificate in PEM or DER: {error}") from error
+        return certificate
+
+    def credential(self, name: str) -> Credential:
+        """The certificate with its private key."""
+        certificate = self.certificate(name)
+        path = self._find(name, KEY_SUFFIXES)
+        data = path.read_bytes()
+        load = load_pem_private_key if data.lstrip().startswith(b"-----") else load_der_private_key
+        try:
+            key = load(data, None)
+        except (ValueError, TypeError) as error:
+            raise KeysInvalid(f"{path} is no private key in PEM or DER without a password") from error
+        if key.public_key() != certificate.public_key():
+            raise KeysInvalid(f"{path} is not the key of the certificate {name} beside it")
+        assert isinstance(key, EllipticCurvePrivateKey)  # like the certificate's
+        return Credential(key, certificate)
+
+    def _find(self, name: str, suffixes: tuple[str, ...]) -> Path:
+        for suffix in suffixes:
+            path = self.path / (name + suffix)
+            if path.is_file():
+                return path
+        raise KeysInvalid(f"{self.path} has no {' or '.join(name + suffix for suffix in suffixes)}")
+
+
+def _curve(path: Path, key: object) -> None:
+    curve = getattr(getattr(key, "curve", None), "name", "no elliptic curve")
+    if curve not in CURVES:
+        raise KeysInvalid(f"{path} has a key on {curve}, not on {' or '.join(CURVES)}")
