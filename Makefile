@@ -2,11 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo test conformance lint clean
+.PHONY: demo bill test conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo
+
+bill: $(STAMP)
+	$(BIN)/microipa bill $(if $(TS48),--ts48 $(TS48))
 
 test: $(STAMP)
 	$(BIN)/pytest

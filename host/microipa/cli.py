@@ -67,6 +67,19 @@ def demo(
 
 
 @app.command()
+def bill(
+    lab: Folder = LAB / "bill",
+    ts48: Annotated[
+        Path | None, typer.Option(help="Profile package of GSMA TS.48 (DER) to download as well.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Measure what polls, packages and downloads cost on the air; exit status 1 when a target is missed."""
+    from microipa.bill import run
+
+    raise typer.Exit(asyncio.run(run(lab, _read(ts48) if ts48 else None, out)))
+
+
+@app.command()
 def pki(lab: Folder = LAB) -> None:
     """Create the lab's test certificates, or show those it has."""
     from microipa.crypto.pki import Pki

@@ -217,6 +217,21 @@ async def test_rfc6347_4_2_4_any_lost_flight_is_sent_again(micropython: Run, pki
     assert await outcome(micropython, pki.eim_tls, ("ca", pki.ci.der), f", {lost}") == "gnip"
 
 
+async def test_one_suite_is_offered_and_all_of_them_to_a_server_that_wants_another(
+        micropython: Run, pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microipa.eim.dtls.CIPHERS", b"ECDHE-ECDSA-AES256-GCM-SHA384")
+    async with server(pki.eim_tls) as port:
+        out = await micropython(SCRIPT + f"""
+async def main():
+    for _ in range(2):
+        await connect({("ca", pki.ci.der)!r})
+asyncio.run(main())
+""", port)
+    refused, answered = out.splitlines()
+    assert refused.startswith("DtlsError DTLS: ")
+    assert answered == "gnip"
+
+
 async def test_over_a_slow_link_no_flight_goes_twice(micropython: Run, pki: Pki) -> None:
     """mbedTLS alone repeats each flight after one second."""
     async with server(pki.eim_tls) as port:

@@ -18,7 +18,7 @@ _SEPARATE_MS = const(120000)  # after an empty ACK: the eIM may have to ask an S
 
 _ROOM = const(1280)  # more than a datagram holds, as Dtls.recv wants it
 _SZX = const(6)  # 1024 bytes a block, the largest there is
-_TOKEN = const(2)
+_TOKEN = const(1)  # as much as one exchange at a time needs within one association
 _PATH = b"\xb4gsma\x04rsp2\x04asn1"
 
 _CON = const(0)
@@ -115,12 +115,11 @@ class Coap:
     def _request(self):
         """Header, token and path of a new request in the buffer; where they end."""
         self._message_id = (self._message_id + 1) & 0xFFFF
-        self._token = (self._token + 1) & 0xFFFF
+        self._token = (self._token + 1) & 0xFF
         _put_header(self._out, _CON, _POST, self._message_id, _TOKEN)
-        self._out[4] = self._token >> 8
-        self._out[5] = self._token & 0xFF
-        end = 6 + len(_PATH)
-        self._out[6:end] = _PATH
+        self._out[4] = self._token
+        end = 5 + len(_PATH)
+        self._out[5:end] = _PATH
         return end
 
     def _put_block1(self, used, offset, more, szx, tag):
@@ -182,7 +181,7 @@ class Coap:
                     raise CoapMalformed("the eIM reset the exchange")
                 elif kind == _CON:  # a ping
                     await self._send_empty(_RST, message_id)
-            elif code >> 5 >= 2 and token == self._out[4:6] and (kind != _ACK or ours):
+            elif code >> 5 >= 2 and token == self._out[4:5] and (kind != _ACK or ours):
                 if kind == _CON:
                     self._confirmed = message_id
                     await self._send_empty(_ACK, message_id)

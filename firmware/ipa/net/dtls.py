@@ -26,7 +26,9 @@ _RTO_MS = const(2500)  # before anything is known of the link
 _RTO_LEAST_MS = const(800)
 _HANDSHAKE = const(22)  # record content type
 _RECORD_HEADER = const(13)
-# The one SGP.33-3 tests first, its larger sister, and what RFC 7252 asks for where the port has it.
+_FATAL_ALERT = const(-0x7780)
+# The one SGP.33-3 tests first is offered alone; after a refusal also its larger sister, and what RFC 7252
+# asks for where the port has it.
 _SUITES = (
     "TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256",
     "TLS-ECDHE-ECDSA-WITH-AES-256-GCM-SHA384",
@@ -53,6 +55,8 @@ class Dtls:
     certificate is a CA's or the server's own. A pin needs neither clock nor name.
     datagram: `readinto(buf)` and `write(buf)` as of a stream that never waits, `async wait(ms)`, `close()`.
     """
+
+    every_suite = False  # some server wanted another one than the first
 
     def __init__(self, datagram, host, trust, mtu=MTU):
         self._datagram = datagram
@@ -138,6 +142,8 @@ class Dtls:
             return call(argument)
         except (ValueError, OSError) as error:
             self.close()
+            if error.args[0] == _FATAL_ALERT and not self._stream.finished:
+                Dtls.every_suite = True
             raise self._trust.refusal(error) or DtlsError("DTLS: %s" % error) from None
 
     async def _wait(self, deadline, what):
@@ -152,7 +158,7 @@ class Dtls:
             raise DtlsError("this MicroPython has no DTLS: 1.26 or later with mbedTLS is needed")
         context = tls.SSLContext(tls.PROTOCOL_DTLS_CLIENT)
         try:
-            context.set_ciphers(_SUITES)
+            context.set_ciphers(_SUITES if Dtls.every_suite else _SUITES[:1])
         except (ValueError, OSError):  # a port without CCM; its list of 190 names would cost 15 kB here
             context.set_ciphers(_SUITES[:-1])
         self._trust.prepare(context)

@@ -31,6 +31,8 @@ CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE = 20, 21, 22  # RFC 6347 4.1, record conten
 CLIENT_HELLO, HELLO_VERIFY_REQUEST = 1, 3  # RFC 6347 4.2.2, handshake types
 DTLS_1_0 = b"\xfe\xff"  # the version every HelloVerifyRequest bears, RFC 6347 4.2.1
 RECORD_HEADER, HANDSHAKE_HEADER = 13, 12
+COOKIE = 8
+"""Bytes of a cookie: each costs two on the air, and a guess at it one datagram (RFC 6347 4.2.1)."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +303,7 @@ class DtlsServer(asyncio.DatagramProtocol):
         a forged or forgotten hello does not cut anyone off. Returns whether the hello is to be fed on.
         """
         identity = f"{address[0]}|{address[1]}|".encode() + hello.plain
-        cookie = hmac.digest(self._secret, identity, hashlib.sha256)
+        cookie = hmac.digest(self._secret, identity, hashlib.sha256)[:COOKIE]
         if not hmac.compare_digest(hello.cookie, cookie):
             self.transmit(hello.verify_request(cookie), address)
             return False

@@ -26,6 +26,9 @@ Deliver = Callable[[bytes], None]
 IP_UDP_HEADERS = 28
 """Bytes of an IPv4 header without options (RFC 791) and a UDP header (RFC 768)."""
 
+BEGINNING = 13
+"""Bytes of each datagram that the trace shows: the header of a DTLS record, which is never encrypted."""
+
 # Power drawn by a module of power class 3, in watts: 220 mA while it transmits 23 dBm and 46 mA while it
 # listens, at 3.6 V. Round figures of the device class for comparing flows with one another; they leave out
 # the tail in which the network keeps the connection open.
@@ -96,12 +99,40 @@ class Traffic:
 
 @dataclass
 class Counters:
-    """The bill of a link since it was made."""
+    """A bill: of a link since it was made, or of a part of what its trace holds."""
 
     up: Traffic = field(default_factory=Traffic)
     down: Traffic = field(default_factory=Traffic)
     round_trips: int = 0
     waiting_s: float = 0.0
+    _last_way: Direction = "down"
+
+    def count(self, way: Direction, size: int, settings: LinkSettings) -> float:
+        """Put a datagram of ``size`` bytes of UDP payload on the bill; its airtime in seconds of the true radio."""
+        whole = size + IP_UDP_HEADERS
+        airtime = 8 * whole / (settings.rate_up if way == "up" else settings.rate_down)
+        traffic = self.way(way)
+        traffic.datagrams += 1
+        traffic.payload_bytes += size
+        traffic.bytes += whole
+        traffic.airtime_s += airtime
+        if way == "down" and self._last_way == "up":
+            self.round_trips += 1
+            self.waiting_s += 2 * settings.delay_s
+        self._last_way = way
+        return airtime
+
+    def way(self, way: Direction) -> Traffic:
+        return self.up if way == "up" else self.down
+
+    @property
+    def datagrams(self) -> int:
+        return self.up.datagrams + self.down.datagrams
+
+    @property
+    def bytes(self) -> int:
+        """Of whole IP packets, both ways."""
+        return self.up.bytes + self.down.bytes
 
     @property
     def energy_mj(self) -> float:
@@ -121,13 +152,12 @@ class Link:
         self._dice = {way: random.Random(f"{settings.seed}/{way}") for way in ("up", "down")}
         self._free_at = {"up": 0.0, "down": 0.0}
         self._last_arrival = {"up": 0.0, "down": 0.0}
-        self._last_way: Direction = "down"
         self._flying: set[asyncio.TimerHandle] = set()
 
     def send(self, way: Direction, payload: bytes, deliver: Deliver) -> None:
         """Carry one UDP payload; ``deliver`` gets it when it arrives, perhaps twice, perhaps never."""
         settings, dice = self.settings, self._dice[way]
-        airtime = self._charge(way, len(payload))
+        airtime = self.counters.count(way, len(payload), settings)
         fits = len(payload) + IP_UDP_HEADERS <= settings.mtu
         lost = dice.random() < settings.loss or not fits
         held = dice.random() < settings.reorder
@@ -136,9 +166,9 @@ class Link:
         self._free_at[way] = max(now, self._free_at[way]) + settings.wait_s(airtime)
         if self._trace:
             self._trace.record("radio", "datagram", direction=way, bytes=len(payload), lost=lost,
-                               **({} if fits else {"larger_than_mtu": settings.mtu}))
+                               begins=payload[:BEGINNING], **({} if fits else {"larger_than_mtu": settings.mtu}))
         if lost:
-            self._traffic(way).lost += 1
+            self.counters.way(way).lost += 1
             return
         arrival = self._free_at[way] + settings.wait_s(settings.delay_s)
         if held:
@@ -154,7 +184,12 @@ class Link:
     async def exchange(self, up: int, down: int) -> None:
         """Wait for and count a question and its answer of so many bytes of UDP payload: the modem's own
         traffic (DNS), which it repeats by itself, so that nothing of it is lost here."""
-        seconds = self._charge("up", up) + self._charge("down", down) + 2 * self.settings.delay_s
+        seconds = 2 * self.settings.delay_s
+        sizes: tuple[tuple[Direction, int], ...] = (("up", up), ("down", down))
+        for way, size in sizes:
+            seconds += self.counters.count(way, size, self.settings)
+            if self._trace:
+                self._trace.record("radio", "datagram", direction=way, bytes=size, lost=False, begins=b"")
         await asyncio.sleep(self.settings.wait_s(seconds))
 
     def clear(self) -> None:
@@ -171,21 +206,3 @@ class Link:
 
         handle = asyncio.get_running_loop().call_at(arrival, land)
         self._flying.add(handle)
-
-    def _charge(self, way: Direction, size: int) -> float:
-        """Put one datagram on the bill; its airtime in seconds of the true radio."""
-        whole = size + IP_UDP_HEADERS
-        airtime = 8 * whole / (self.settings.rate_up if way == "up" else self.settings.rate_down)
-        traffic = self._traffic(way)
-        traffic.datagrams += 1
-        traffic.payload_bytes += size
-        traffic.bytes += whole
-        traffic.airtime_s += airtime
-        if way == "down" and self._last_way == "up":
-            self.counters.round_trips += 1
-            self.counters.waiting_s += 2 * self.settings.delay_s
-        self._last_way = way
-        return airtime
-
-    def _traffic(self, way: Direction) -> Traffic:
-        return self.counters.up if way == "up" else self.counters.down

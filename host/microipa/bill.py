@@ -1,0 +1,230 @@
+"""What each thing a device does costs on the air: ``microipa bill``.
+
+Everything is real but the waiting: MicroPython, modem, DTLS, eIM and SM-DP+ work as in the demo, and the link
+counts what the NB-IoT preset would take without letting anyone wait for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from microipa.demo import Meter, run_board
+from microipa.errors import MicroipaError
+from microipa.lab import Lab, forget_all_but_keys, new_profile
+from microipa.radio import PRESETS, Counters
+from microipa.radio.link import IP_UDP_HEADERS
+from microipa.saip import build
+from microipa.trace import Event, Trace
+
+AIR = replace(PRESETS["nbiot"], speedup=math.inf)
+FULL_PROFILE = 11_000  # bytes of files that make a profile as large as the test profile of TS.48
+WIDTH = 110  # columns of the table, in a file as well
+GET_EIM_PACKAGE, PROVIDE_RESULT, HANDLE_NOTIFICATION = "bf4f", "bf50", "bf3d"
+DTLS_RECORD = 37  # header 13, explicit nonce 8, tag 16 of AES-GCM (RFC 6347 4.1, RFC 5288 3)
+_APPLICATION_DATA = "17"  # record content type 23
+
+
+class NothingToBill(MicroipaError):
+    """The session that was to be billed did not do what it should."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The most a row may come to: IP bytes, datagrams, or IP bytes for each byte of ESipa payload."""
+
+    bytes: int | None = None
+    datagrams: int | None = None
+    ratio: float | None = None
+    round_trips: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing and its cost. ``payload`` are the bytes of the ESipa messages in it, both ways."""
+
+    what: str
+    cost: Counters
+    payload: int = 0
+    target: Target = Target()
+
+    @property
+    def ratio(self) -> float:
+        """IP bytes for each byte of payload; 0 without payload."""
+        return self.cost.bytes / self.payload if self.payload else 0.0
+
+    def verdicts(self) -> list[tuple[str, bool]]:
+        """Each target in words, and whether it is met."""
+        target, cost = self.target, self.cost
+        kept: list[tuple[str, float, float | None]] = [
+            ("bytes", cost.bytes, target.bytes),
+            ("packets", cost.datagrams, target.datagrams),
+            ("trips", cost.round_trips, target.round_trips),
+            ("ratio", self.ratio, target.ratio),
+        ]
+        return [(f"{what} ≤ {most:,}", value <= most) for what, value, most in kept if most is not None]
+
+    def arithmetic(self) -> str:
+        """Where the bytes go that are no payload."""
+        below = IP_UDP_HEADERS + DTLS_RECORD
+        rest = self.cost.bytes - self.payload - self.cost.datagrams * below
+        return (
+            f"{self.what}: {self.cost.bytes:,} bytes are {self.payload:,} of ESipa, {self.cost.datagrams} datagrams × "
+            f"({IP_UDP_HEADERS} IP and UDP + {DTLS_RECORD} DTLS) and {rest:,} of CoAP"
+        )
+
+
+class Session:
+    """One run of the board, as its datagrams and ESipa messages tell it."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        events = [event for event in events if event.kind in ("datagram", "esipa")]
+        data = [place for place, event in enumerate(events) if _is_data(event)]
+        if not data:
+            raise NothingToBill("the board sent the eIM nothing")
+        self._before, self._after = events[: data[0]], events[data[0] :]
+
+    def lookup(self) -> Counters:
+        """DNS, which the modem does by itself."""
+        return _count(event for event in self._before if _is_lookup(event))
+
+    def handshake(self) -> Counters:
+        """DTLS up to the first application data."""
+        return _count(event for event in self._before if not _is_lookup(event))
+
+    def total(self) -> Counters:
+        return _count([*self._before, *self._after])
+
+    def until(self, function: str, occurrence: int = 1) -> tuple[Counters, int]:
+        """From the first application data to the answer to a message that begins so: cost and payload.
+
+        Raises NothingToBill when there is none.
+        """
+        for place, event in enumerate(self._after):
+            if event.kind == "esipa" and event.fields["message"].startswith(function) and _comes(event, "in"):
+                occurrence -= 1
+            elif not occurrence and event.kind == "datagram" and _comes(event, "down"):
+                part = self._after[: place + 1]
+                return _count(part), sum(len(event.fields["message"]) // 2 for event in part if event.kind == "esipa")
+        raise NothingToBill(f"the eIM never answered {function.upper()}")
+
+
+def _comes(event: Event, direction: str) -> bool:
+    return bool(event.fields["direction"] == direction)
+
+
+def _is_lookup(event: Event) -> bool:
+    return event.kind == "datagram" and not event.fields["begins"]
+
+
+def _is_data(event: Event) -> bool:
+    return event.kind == "datagram" and event.fields["begins"].startswith(_APPLICATION_DATA)
+
+
+def _count(events: Iterable[Event]) -> Counters:
+    counters = Counters()
+    for event in events:
+        if event.kind == "datagram":
+            counters.count(event.fields["direction"], event.fields["bytes"], AIR)
+    return counters
+
+
+class Till:
+    """A lab whose board is run once for each thing on the bill."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._events: list[Event] = []
+        lab.trace.listen(self._events.append)
+
+    async def session(self, **settings: Any) -> Session:
+        """Let the board do what waits for it. Raises BoardFailed, and NothingToBill when an order failed."""
+        lab = self._lab
+        lab.board.install({"apn": "iot.microipa.example", "stop_when_idle": True, **settings})
+        self._events.clear()
+        await run_board(lab, Meter(lab.trace))
+        for order in lab.eim.orders(lab.eid):
+            if order.state != "done":
+                raise NothingToBill(f"{order.summary} is {order.state}: {order.result}")
+        return Session(self._events)
+
+    async def poll(self) -> list[Row]:
+        session = await self.session()
+        poll, payload = session.until(GET_EIM_PACKAGE)
+        handshake = session.handshake()
+        return [
+            Row("DNS, by the modem", session.lookup()),
+            Row("DTLS handshake", handshake, target=Target(bytes=1600, datagrams=6)),
+            Row("poll, nothing to do", poll, payload, Target(bytes=200)),
+            Row("the three together", session.total(), target=Target(bytes=1800)),
+        ]
+
+    async def package(self) -> Row:
+        self._lab.eim.order_package(self._lab.eid, [("listProfileInfo", {})])
+        cost, payload = (await self.session()).until(PROVIDE_RESULT)
+        return Row("one package: list profiles", cost, payload)
+
+    async def download(self, what: str, package: bytes, target: Target, **settings: Any) -> Row:
+        self._lab.eim.order_download(self._lab.eid, self._lab.offer(package))
+        cost, payload = (await self.session(**settings)).until(HANDLE_NOTIFICATION)
+        return Row(f"{what}, {len(package):,} bytes", cost, payload, target)
+
+
+async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
+    """Run every thing on the bill once; ``ts48`` is a profile package of the test profile of GSMA TS.48.
+
+    Without it a package of that size stands in. Raises NothingToBill and what the lab raises.
+    """
+    forget_all_but_keys(folder)
+    full = ts48 or build(new_profile("Full", filler=FULL_PROFILE))
+    async with Lab(folder, radio=AIR, trace=Trace(folder / "trace.jsonl")) as lab:
+        till = Till(lab)
+        await till.session()  # a new card: the eIM asks who it is
+        return [
+            *await till.poll(),
+            await till.package(),
+            await till.download("small profile", build(new_profile("Small")), Target(ratio=1.4)),
+            await till.download("TS.48" if ts48 else "like TS.48", full, Target(ratio=1.25)),
+        ]
+
+
+async def run(folder: Path, ts48: bytes | None, console: Console) -> int:
+    """``microipa bill``: measure and print. Returns the exit status, 1 when a target is missed."""
+    rows = await measure(folder, ts48)
+    console.width = max(console.width, WIDTH)
+    console.print(_table(rows))
+    missed = [row for row in rows if not all(met for _, met in row.verdicts())]
+    for row in missed:
+        if row.payload:
+            console.print(row.arithmetic())
+    console.print(f"Every datagram: {folder / 'trace.jsonl'}")
+    return 1 if missed else 0
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    title = "The bill: NB-IoT, CoAP over DTLS 1.2, both ways, IPv4 and UDP headers counted"
+    numbers = ("packets", "bytes", "trips", "air", "energy", "ESipa", "ratio")
+    table = Table("", *numbers, "target", title=title, box=SIMPLE)
+    for column in table.columns[1:8]:
+        column.justify = "right"
+    for row in rows:
+        cost = row.cost
+        table.add_row(
+            row.what,
+            str(cost.datagrams),
+            f"{cost.bytes:,}",
+            str(cost.round_trips),
+            f"{cost.up.airtime_s + cost.down.airtime_s:.2f} s",
+            f"{cost.energy_mj / 1000:.2f} J",
+            f"{row.payload:,}" if row.payload else "",
+            f"{row.ratio:.2f}" if row.payload else "",
+            "\n".join(f"{words}{'' if met else ', missed'}" for words, met in row.verdicts()),
+        )
+    return table

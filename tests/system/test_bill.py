@@ -1,0 +1,36 @@
+"""`microipa bill` on the real chain: what each thing costs on the air, against the targets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from microipa.bill import Row, measure
+
+
+@pytest.fixture(scope="module")
+def bill(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    return asyncio.run(measure(tmp_path_factory.mktemp("bill")))
+
+
+def test_every_target_of_the_nbiot_preset_is_met(bill: list[Row]) -> None:
+    verdicts = {(row.what, words): met for row in bill for words, met in row.verdicts()}
+    assert len(verdicts) >= 6
+    assert [what for what, met in verdicts.items() if not met] == []
+
+
+def test_bytes_are_payload_and_headers_and_nothing_else(bill: list[Row]) -> None:
+    for row in bill:
+        if row.payload:
+            up, down = row.cost.up, row.cost.down
+            assert row.cost.bytes == up.payload_bytes + down.payload_bytes + 28 * row.cost.datagrams
+            assert row.payload < row.cost.bytes
+
+
+def test_a_missed_target_is_told_with_its_arithmetic(tmp_path: Path, bill: list[Row]) -> None:
+    package = next(row for row in bill if row.what.startswith("one package"))
+    missed = Row(package.what, package.cost, package.payload, target=type(package.target)(ratio=1.0))
+    assert missed.verdicts() == [("ratio ≤ 1.0", False)]
+    assert f"{package.payload:,} of ESipa" in missed.arithmetic()
+    assert f"{package.cost.datagrams} datagrams × (28 IP and UDP + 37 DTLS)" in missed.arithmetic()
