@@ -1,7 +1,8 @@
 """The assistant itself: when it talks to the eIM, and how it begins again after a power cut or a failure.
 
-One poll is the eIM package retrieval of 3.1.1.1 to its end, in one DTLS association. A profile switch ends
-the association: the card's REFRESH cuts the network off, and the result travels over the new profile.
+One poll serves the card's eIMs in turn, each by the eIM package retrieval of 3.1.1.1 to its end, in one DTLS
+association. A profile switch ends the association: the card's REFRESH cuts the network off, and the result
+travels over the new profile.
 """
 
 import asyncio
@@ -13,20 +14,19 @@ from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
 from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms
 from ipa.conversation import IDLE, SWITCH, Conversation
-from ipa.eim import Eim, EimUnknown
-from ipa.modem import ModemError
+from ipa.eim import EimFailed, EimUnknown, unserved
+from ipa.modem import ModemError, SocketError
 from ipa.net import NetError, ServerError
 from ipa.steps import device_info, digits
 
-_LARGEST_CONFIGURATION = const(4096)
+_MOST_EIMS = const(16)  # an eIM that adds one after the other does not keep a poll going for ever
 _MOST_DOUBLINGS = const(12)
 _LONGEST_SLEEP_S = const(3600)  # ticks of 32-bit ports wrap after days
 _NETWORK_TRIES = const(2)  # so many failures of the network before the modem begins again as well
 
-_FAILURES = (
-    ModemError, CardError, EimUnknown, NetError, ServerError, tlv.TlvError, OSError, MemoryError,
-    asyncio.TimeoutError,
-)  # fmt: skip
+# What keeps one eIM from being served, and says nothing about the others
+_EIM_FAILURES = (EimUnknown, EimFailed, SocketError, NetError, ServerError, tlv.TlvError, OSError)
+_FAILURES = _EIM_FAILURES + (ModemError, CardError, MemoryError, asyncio.TimeoutError)
 
 
 class Agent:
@@ -41,7 +41,7 @@ class Agent:
         self._es10 = Es10(self._channel)
         self._conversation = Conversation(modem, settings, journal, self._es10)
         self._ready = False
-        self._eid = self._eim = self._device_info = self._plmn = None
+        self._eid = self._device_info = self._plmn = None
 
     async def run(self):
         """Poll for ever; with stop_when_idle until nothing is left to do."""
@@ -59,20 +59,22 @@ class Agent:
             except _FAILURES as error:
                 failures += 1
                 log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
-                self._ready = isinstance(error, NetError) and failures <= _NETWORK_TRIES
-                wait = self._back_off(failures)
+                some = isinstance(error, EimFailed)
+                self._ready = some or isinstance(error, NetError) and failures <= _NETWORK_TRIES
+                # An eIM that is gone for good does not make the device poll the others more and more.
+                wait = self._back_off(failures, "poll_interval_s" if some else "backoff_max_s")
                 log(INFO, "agent: next try in {:.0f} s".format(wait / 1000))
             gc.collect()
             await _sleep(wait)
 
-    def _back_off(self, failures):
-        """Milliseconds: doubling, and never the same for all devices of a fleet."""
+    def _back_off(self, failures, most):
+        """Milliseconds: doubling up to the setting `most`, and never the same for all devices of a fleet."""
         seconds = self._settings["backoff_s"] << min(failures - 1, _MOST_DOUBLINGS)
-        wait = min(seconds, self._settings["backoff_max_s"]) * 1000
+        wait = min(seconds, self._settings[most]) * 1000
         return wait * (192 + os.urandom(1)[0] // 2) // 256  # 75 to 125 per cent
 
     async def _boot(self):
-        """From an unknown state of modem and card to a registered device that knows its eIM."""
+        """From an unknown state of modem and card to a registered device."""
         if self._journal.get("switch"):
             log(INFO, "boot: a profile switch was under way, its result goes out first")
         if self._journal.get("download") is not None:
@@ -83,8 +85,6 @@ class Agent:
         await self._channel.open()
         self._eid = await self._es10.get_eid()
         log(INFO, "card: EID", "".join("{:02x}".format(octet) for octet in self._eid))
-        self._eim = await self._find_eim()
-        log(INFO, "card: eIM", self._eim.host)
         await self._log_profiles()
         self._device_info = device_info(await self._modem.imei())
         await self._attach()
@@ -96,38 +96,53 @@ class Agent:
             log(INFO, "boot: clock set from the network")
         self._ready = True
 
-    async def _find_eim(self):
-        configuration = await self._es10.find_eim()
-        if configuration is None:
-            path = self._settings["eim_file"]
-            initial = _read(path)
-            if initial is None:
-                raise EimUnknown("the card knows no eIM and there is no {}".format(path))
-            await self._es10.add_initial_eim(initial)
-            log(INFO, "card: eIM added from", path)
-            configuration = await self._es10.find_eim()
-            if configuration is None:
-                raise EimUnknown("the card took the eIM and does not know it")
-        return Eim(configuration)
-
     async def _attach(self):
         await self._modem.attach(self._settings["apn"], self._settings["attach_timeout_s"] * 1000)
         self._plmn = await self._modem.plmn()
 
     async def poll(self):
-        """Everything the eIM has, over as many profiles as it takes. True when nothing is left to do."""
-        if not self._modem.registered():
-            await self._attach()
+        """Everything the card's eIMs have. True when nothing is left to do.
+
+        Raises EimFailed when only some could be served, what the last one raised when none could.
+        """
+        idle = True
+        served = []
+        failed = 0
+        failure = None
+        while len(served) < _MOST_EIMS:
+            if not self._modem.registered():
+                await self._attach()
+            if not self._channel.is_open:
+                await self._channel.open()
+            try:
+                eim = await unserved(self._es10, served, self._settings["eim_file"])
+                if eim is None:
+                    break
+                idle = await self._serve(eim) and idle
+            except _EIM_FAILURES as error:
+                if not served:
+                    raise
+                failed += 1
+                failure = error
+                log(ERROR, "poll: eIM {}: {}".format(str(served[-1], "utf-8"), error))
+        await self._channel.close()
+        if failed == len(served) and failed:
+            raise failure
+        if failed:
+            raise EimFailed("{} of {} eIMs are still to be served".format(failed, len(served)))
+        return idle
+
+    async def _serve(self, eim):
+        """Everything one eIM has, over as many profiles as it takes. True when nothing is left to do."""
         for _ in range(self._settings["packages_per_poll"]):
             if not self._channel.is_open:
                 await self._channel.open()
             gc.collect()  # DTLS wants one block of 17 kB
-            outcome = await self._conversation.hold(self._eim, self._eid, self._device_info, self._plmn)
+            outcome = await self._conversation.hold(eim, self._eid, self._device_info, self._plmn)
             if outcome != SWITCH:
                 break
             self._journal.set(switch=True)
             await self._switch()
-        await self._channel.close()
         return outcome == IDLE
 
     async def _switch(self):
@@ -146,16 +161,6 @@ class Agent:
                     log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")
         except CardError as error:
             log(DEBUG, "card:", error)  # only a line in the log
-
-
-def _read(path):
-    """The content of a file, None where there is none."""
-    try:
-        size = min(os.stat(path)[6], _LARGEST_CONFIGURATION)
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError:
-        return None
 
 
 async def _sleep(ms):

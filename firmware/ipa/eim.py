@@ -1,13 +1,49 @@
 """Which eIM, where it is, and how its server is recognised: what an EimConfigurationData says (SGP.32 2.11.1.1.1)."""
 
+import os
+
 from ipa import tlv
-from ipa.compat import const
+from ipa.compat import INFO, const, log
 
 _COAPS_PORT = const(5684)
+_LARGEST_CONFIGURATION = const(4096)
 
 
 class EimUnknown(Exception):
     """Neither card nor file tells which eIM to ask, where it is, or how to recognise it."""
+
+
+class EimFailed(Exception):
+    """One of the card's eIMs could not be served, while others were."""
+
+
+async def unserved(es10, served, initial):
+    """The first Eim of the card whose eimId is not in `served`, which it joins; None when all are.
+
+    The card is asked each time, because each package may have changed its answer (3.5). While it knows no eIM
+    it is given the one in the file `initial`. Raises EimUnknown, and what the card raises.
+    """
+    configuration = await es10.find_eim(but=served)
+    if configuration is None and not served:
+        await _add_initial(es10, initial)
+        configuration = await es10.find_eim()
+        if configuration is None:
+            raise EimUnknown("the card took the eIM and does not know it")
+    if configuration is None:
+        return None
+    served.append(bytes(tlv.find(configuration, 0x80) or b""))
+    return Eim(configuration)
+
+
+async def _add_initial(es10, path):
+    try:
+        size = min(os.stat(path)[6], _LARGEST_CONFIGURATION)
+        with open(path, "rb") as file:
+            configuration = file.read(size)
+    except OSError:
+        raise EimUnknown("the card knows no eIM and there is no {}".format(path)) from None
+    await es10.add_initial_eim(configuration)
+    log(INFO, "card: eIM added from", path)
 
 
 class Eim:

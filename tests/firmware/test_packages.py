@@ -178,6 +178,18 @@ async def test_3_7_results_and_then_notifications_by_number_and_each_leaves_the_
                                tlv(0xBF3D, tlv(0xA0, pending(9)))]
 
 
+async def test_3_7_results_of_another_eim_and_its_installations_wait_for_its_turn(micropython: Run) -> None:
+    other = epr(6).replace(b"eim.example", b"eim.another")
+    installed = tlv(0xBF37, tlv(0xBF27, tlv(0x80, bytes(16))), tlv(0x5F37, SIGNATURE))
+    mine, card = "session.journal.set(download='a1', eim='{}') or notify.deliver(session)", [
+        (STORED, stored(other)), (tlv(0xBF28), tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x05"))))),
+        (one(5)[0], tlv(0xBF2B, tlv(0xA0, installed)))]
+    scene = await play(micropython, mine.format("eim.another"), card, [])
+    assert (scene.outcome, scene.to("eim")) == ("no error but True", [])
+    scene = await play(micropython, mine.format("eim.example"), [*card, remove(5)], [b""])
+    assert scene.to("eim") == [tlv(0xBF3D, tlv(0xA0, installed))]
+
+
 async def test_3_7_nothing_waiting_costs_the_network_nothing(micropython: Run) -> None:
     card = [(STORED, bytes.fromhex("bf2b02a200")), (tlv(0xBF28), bytes.fromhex("bf2802a000"))]
     scene = await play(micropython, "notify.deliver(session)", card, [])

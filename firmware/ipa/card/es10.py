@@ -1,4 +1,4 @@
-"""The functions of ES10a and ES10b that the assistant calls (SGP.32 5.8, 5.9; SGP.22 5.7).
+"""The functions of ES10a and ES10b that every poll needs (SGP.32 5.8, 5.9; SGP.22 5.7); ipa.card.local has the others.
 
 Each sends its command through the channel and returns a view of the raw answer, outer tag included, valid
 until the next command. Where the answer is one small value, the value itself is returned.
@@ -46,56 +46,57 @@ class Es10:
     def __init__(self, channel):
         self.channel = channel
 
-    async def _call(self, tag, *parts, stream=None, length=0):
+    async def call(self, tag, *parts, stream=None, length=0):
         """Send `tag` around the parts and the stream; the answer must be one TLV under the same tag."""
         size = sum(len(part) for part in parts) + length
         answer = await self.channel.store(tlv.head(tag, size), *parts, stream=stream, length=length)
         return _checked(tag, answer)
 
     async def get_eid(self):  # SGP.32 5.9.19 -> 16 bytes
-        eid = tlv.find(await self._call(_GET_EUICC_DATA, b"\x5c\x01\x5a"), _GET_EUICC_DATA, 0x5A)
+        eid = tlv.find(await self.call(_GET_EUICC_DATA, b"\x5c\x01\x5a"), _GET_EUICC_DATA, 0x5A)
         if eid is None or len(eid) != 16:
             raise UnexpectedAnswer("GetEID without an EID")
         return bytes(eid)
 
     async def get_euicc_info_1(self):
-        return await self._call(_EUICC_INFO_1)
+        return await self.call(_EUICC_INFO_1)
 
     async def get_euicc_info_2(self):
-        return await self._call(_EUICC_INFO_2)
+        return await self.call(_EUICC_INFO_2)
 
     async def get_euicc_challenge(self):  # -> 16 bytes
-        challenge = tlv.find(await self._call(_GET_EUICC_CHALLENGE), _GET_EUICC_CHALLENGE, 0x80)
+        challenge = tlv.find(await self.call(_GET_EUICC_CHALLENGE), _GET_EUICC_CHALLENGE, 0x80)
         if challenge is None or len(challenge) != 16:
             raise UnexpectedAnswer("GetEuiccChallenge without 16 bytes")
         return bytes(challenge)
 
     async def get_profiles_info(self, tags):
         """`tags` lists what is wanted of each profile; one the card does not know spoils the whole list."""
-        return await self._call(_GET_PROFILES_INFO, tlv.encode(0x5C, tags))
+        return await self.call(_GET_PROFILES_INFO, tlv.encode(0x5C, tags))
 
     async def get_euicc_configured_data(self):  # SGP.32 5.8.1
-        return await self._call(_GET_CONFIGURED_DATA)
+        return await self.call(_GET_CONFIGURED_DATA)
 
     # eIM configuration
 
-    async def find_eim(self, eim_id=None):
-        """5.9.18: the value of the EimConfigurationData of this eIM, or of the first; None without one."""
-        answer = await self._call(_GET_EIM_CONFIGURATION_DATA)
+    async def find_eim(self, eim_id=None, but=()):
+        """5.9.18: the value of the EimConfigurationData of this eIM, or of the first not in `but`; else None."""
+        answer = await self.call(_GET_EIM_CONFIGURATION_DATA)
         for tag, value, _ in tlv.items(tlv.find(answer, _GET_EIM_CONFIGURATION_DATA, 0xA0) or b""):
-            if tag == 0x30 and (eim_id is None or tlv.find(value, 0x80) == eim_id):
+            found = bytes(tlv.find(value, 0x80) or b"") if tag == 0x30 else None
+            if found is not None and (found == eim_id if eim_id else found not in but):
                 return value
         return None
 
     async def add_initial_eim(self, configuration):
         """5.9.4; `configuration` is one EimConfigurationData (30...). All or nothing."""
-        answer = await self._call(_ADD_INITIAL_EIM, tlv.head(0xA0, len(configuration)), configuration)
+        answer = await self.call(_ADD_INITIAL_EIM, tlv.head(0xA0, len(configuration)), configuration)
         if tlv.find(answer, _ADD_INITIAL_EIM, 0xA0) is None:
             raise CardRefused("AddInitialEim", _code(answer, _ADD_INITIAL_EIM))
 
     async def get_certs(self, ci_pk_id=None):
         """5.9.10 -> BF56{A0{A5 EUM, A6 eUICC}} or CardRefused(1) when no certificate is under that CI."""
-        answer = await self._call(_GET_CERTS, *(() if ci_pk_id is None else (tlv.encode(0x80, ci_pk_id),)))
+        answer = await self.call(_GET_CERTS, *(() if ci_pk_id is None else (tlv.encode(0x80, ci_pk_id),)))
         if tlv.find(answer, _GET_CERTS, 0xA0) is None:
             raise CardRefused("GetCerts", _code(answer, _GET_CERTS))
         return answer
@@ -104,13 +105,13 @@ class Es10:
 
     async def load_euicc_package(self, stream, length):
         """5.9.1: the eIM's BF51 unchanged; `stream` stands behind its header. Returns BF51{A0|A1|A2}."""
-        return await self._call(_LOAD_EUICC_PACKAGE, stream=stream, length=length)
+        return await self.call(_LOAD_EUICC_PACKAGE, stream=stream, length=length)
 
     # Notifications and results
 
     async def list_notifications(self):
         """The seqNumbers of all pending notifications, ascending. Package results are not among them."""
-        answer = await self._call(_LIST_NOTIFICATION)
+        answer = await self.call(_LIST_NOTIFICATION)
         listed = tlv.find(answer, _LIST_NOTIFICATION, 0xA0)
         if listed is None:
             raise CardRefused("ListNotification", _code(answer, _LIST_NOTIFICATION))
@@ -129,14 +130,14 @@ class Es10:
 
     async def retrieve_notifications(self, search=b""):
         """`search`: nothing, or the A0{...} of RetrieveNotificationsList. -> view of the list's value."""
-        return self._list(await self._call(_RETRIEVE_NOTIFICATIONS, search), 0xA0)
+        return self._list(await self.call(_RETRIEVE_NOTIFICATIONS, search), 0xA0)
 
     async def retrieve_results(self):
         """-> view of all stored eUICC package results, one BF51 after the other."""
-        return self._list(await self._call(_RETRIEVE_NOTIFICATIONS, b"\xa0\x02\x82\x00"), 0xA2)
+        return self._list(await self.call(_RETRIEVE_NOTIFICATIONS, b"\xa0\x02\x82\x00"), 0xA2)
 
     async def _first(self, search, kind):
-        for _, _, raw in tlv.items(self._list(await self._call(_RETRIEVE_NOTIFICATIONS, search), kind)):
+        for _, _, raw in tlv.items(self._list(await self.call(_RETRIEVE_NOTIFICATIONS, search), kind)):
             return raw
         return None
 
@@ -150,7 +151,7 @@ class Es10:
 
     async def remove_notification(self, seq_number):
         """Notifications and results alike. Already gone is as good as removed."""
-        answer = await self._call(_REMOVE_NOTIFICATION, tlv.encode_integer(0x80, seq_number))
+        answer = await self.call(_REMOVE_NOTIFICATION, tlv.encode_integer(0x80, seq_number))
         code = _code(answer, _REMOVE_NOTIFICATION, 0x80)
         if code not in (0, _NOTHING_TO_DELETE):
             raise CardRefused("RemoveNotificationFromList", code)
@@ -159,15 +160,15 @@ class Es10:
 
     async def authenticate_server(self, *parts):
         """parts: serverSigned1, serverSignature1, euiccCiPKIdToBeUsed, serverCertificate, ctxParams1."""
-        return await self._call(_AUTHENTICATE_SERVER, *parts)
+        return await self.call(_AUTHENTICATE_SERVER, *parts)
 
     async def prepare_download(self, *parts):
         """parts: smdpSigned2, smdpSignature2, hashCc when there is one, smdpCertificate."""
-        return await self._call(_PREPARE_DOWNLOAD, *parts)
+        return await self.call(_PREPARE_DOWNLOAD, *parts)
 
     async def cancel_session(self, transaction_id, reason):
         reason = tlv.encode_integer(0x81, reason)
-        return await self._call(_CANCEL_SESSION, tlv.encode(0x80, transaction_id), reason)
+        return await self.call(_CANCEL_SESSION, tlv.encode(0x80, transaction_id), reason)
 
 
 def _checked(tag, answer):

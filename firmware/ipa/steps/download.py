@@ -98,7 +98,7 @@ async def run(session, body):
         await download.deliver(result)
     finally:
         download.close()
-    session.journal.set(download=None, attempts=None)
+    session.journal.set(download=None, attempts=None, eim=None)
 
 
 def _download(session, transaction, kind):
@@ -140,7 +140,7 @@ class Download:
         attempts = journal.get("attempts", 0) + 1 if journal.get("download") == name else 1
         if attempts > _MOST_ATTEMPTS:
             raise DownloadFailed("cut off {} times, given up".format(_MOST_ATTEMPTS))
-        journal.set(download=name, attempts=attempts)
+        journal.set(download=name, attempts=attempts, eim=str(self.session.eim_id, "utf-8"))
 
     async def default_address(self):
         address = tlv.find(await self.session.es10.get_euicc_configured_data(), 0xBF3C, 0x80)

@@ -1,8 +1,10 @@
 """What waits on the card, results and notifications, goes to the eIM and only then leaves the card (3.7)."""
 
 from ipa import tlv
-from ipa.compat import ERROR, INFO, log
+from ipa.compat import ERROR, INFO, const, log
 from ipa.net.esipa import EsipaRefused
+
+_PROFILE_INSTALLATION_RESULT = const(0xBF37)
 
 
 async def provide(session, *result):
@@ -23,7 +25,7 @@ async def _results(session):
     tried = set()
     while True:
         # After each removal the card is asked again: the view of its answer does not outlive a command.
-        result, seq_number = _untried(await session.es10.retrieve_results(), tried)
+        result, seq_number = _untried(await session.es10.retrieve_results(), session.eim_id, tried)
         if result is None:
             return not tried
         tried.add(seq_number)
@@ -38,19 +40,24 @@ async def _results(session):
             log(INFO, "notify: result", seq_number, "acknowledged, removed from the card")
 
 
-def _untried(results, tried):
+def _untried(results, eim_id, tried):
     for _, value, raw in tlv.items(results):
         seq_number = result_seq_number(value)
-        if seq_number not in tried:
+        # What another eIM ordered only that one can book: it waits for its turn.
+        if seq_number not in tried and tlv.find(_signed(value), 0x80) == eim_id:
             return raw, seq_number
     return None, None
 
 
 def result_seq_number(value):
     """The seqNumber in the value of an EuiccPackageResult, None in an error."""
-    signed = tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30)  # some cards leave the A0 out
-    seq_number = tlv.find(signed, 0x83) if signed else None
+    seq_number = tlv.find(_signed(value), 0x83)
     return None if seq_number is None else tlv.integer(seq_number)
+
+
+def _signed(value):
+    """What is signed in the value of an EuiccPackageResult; some cards leave the A0 out."""
+    return tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30) or b""
 
 
 async def _notifications(session):
@@ -60,7 +67,7 @@ async def _notifications(session):
         if pending is None:
             continue
         try:
-            if await _is_direct(session, pending):
+            if _is_anothers(session, pending) or await _is_direct(session, pending):
                 continue
             await session.esipa.handle_notification(pending)
         except EsipaRefused as error:
@@ -70,6 +77,13 @@ async def _notifications(session):
         await session.es10.remove_notification(seq_number)
         log(INFO, "notify: notification", seq_number, "delivered, removed from the card")
     return all_taken
+
+
+def _is_anothers(session, pending):
+    """Is it the result of a download that another eIM began? That one waits for it (5.7.4)."""
+    owner = session.journal.get("eim")
+    installed = tlv.header(pending)[0] == _PROFILE_INSTALLATION_RESULT
+    return installed and owner is not None and owner.encode() != session.eim_id
 
 
 async def _is_direct(session, pending):
