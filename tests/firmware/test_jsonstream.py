@@ -109,3 +109,33 @@ def test_random_bytes_are_read_or_refused_by_name(junk: bytes) -> None:
 def test_an_object_without_end_is_refused() -> None:
     with pytest.raises(JsonError, match="without end"):
         asyncio.run(names(Reader(Pieces(b'{"a":"' + b"x" * 9000, 100), 4096)))
+
+
+@settings(deadline=None)
+@given(st.lists(VALUES, max_size=5), PIECES, st.none() | st.integers(0, 3))
+def test_every_array_is_walked_through(values: list[Any], piece: int, indent: int | None) -> None:
+    async def count(reader: Reader) -> tuple[int, bytes | None]:
+        await reader.enter()
+        await reader.name()
+        await reader.enter_array()
+        found = 0
+        while await reader.item():
+            await reader.skip()
+            found += 1
+        return found, await reader.name()
+
+    body = json.dumps({"list": values, "after": 1}, indent=indent).encode()
+    assert asyncio.run(count(Reader(Pieces(body, piece), None))) == (len(values), b"after")
+
+
+@pytest.mark.parametrize("body", [b'{"a":{}}', b'{"a":[1 2]}', b'{"a":[1,', b'{"a":[1}'])
+def test_what_is_no_array_is_refused(body: bytes) -> None:
+    async def walk(reader: Reader) -> None:
+        await reader.enter()
+        await reader.name()
+        await reader.enter_array()
+        while await reader.item():
+            await reader.skip()
+
+    with pytest.raises(JsonError):
+        asyncio.run(walk(Reader(Pieces(body, 100), None)))

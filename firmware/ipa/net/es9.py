@@ -83,14 +83,17 @@ class Es9:
 
     async def authenticate_client(self, transaction_id, response):
         """`response` is the card's BF38. Returns the fields from profileMetadata to smdpCertificate."""
-        json = await self._call(
+        json = await self._request_authentication(response)
+        found = await self._fields("authenticateClient", json, _OFFER)
+        self._check_transaction(found)
+        return _joined(found, _OFFER)
+
+    async def _request_authentication(self, response):
+        return await self._call(
             "authenticateClient",
             (b"transactionId", self._transaction),
             (b"authenticateServerResponse", _Der(response)),
         )
-        found = await self._fields("authenticateClient", json, _OFFER)
-        self._check_transaction(found)
-        return _joined(found, _OFFER)
 
     async def get_bound_profile_package(self, transaction_id, response):
         """`response` is the card's BF21. Returns (reader behind the header of BF36, length of its value)."""

@@ -1,7 +1,7 @@
 """One JSON object from a stream, member by member, in whatever order and pieces it comes (RFC 8259).
 
 Nothing of it is whole in memory but what the caller asks for: after `name()` call exactly one of `text`,
-`enter`, `skip` or `base64`, then `name()` again.
+`enter`, `enter_array`, `skip` or `base64`, then `name()` again.
 """
 
 from binascii import a2b_base64
@@ -49,6 +49,25 @@ class Reader:
             raise JsonError("no JSON object where one was due")
         self._first += 1
         self._fresh = True
+
+    async def enter_array(self):
+        """Into the array that comes next: `item()` before each of its elements."""
+        if await self._visible() != 0x5B:
+            raise JsonError("no JSON array where one was due")
+        self._first += 1
+        self._fresh = True
+
+    async def item(self):
+        """Does an element come next? The array is left after its last."""
+        octet = await self._visible()
+        if octet == 0x5D:
+            self._first += 1
+        elif not self._fresh:
+            if octet != 0x2C:
+                raise JsonError("neither a comma nor the end of an array")
+            self._first += 1
+        self._fresh = False
+        return octet != 0x5D
 
     async def name(self):
         """The next member's name as bytes; None at the end of the object, which is left thereby."""

@@ -25,13 +25,40 @@ class DirectDownload(Download):
         self.server = None
         self._oid = ""
 
+    async def discover(self, address):
+        """SGP.22 3.6.2: ask an SM-DS which SM-DP+ has something for this card; the oldest event is taken."""
+        from ipa.net.es11 import Es11  # needs more heap, which others have for themselves
+
+        if address is None:
+            address = tlv.find(await self.session.es10.get_euicc_configured_data(), 0xBF3C, 0x81)
+        if not address:
+            raise DownloadFailed("neither the trigger nor the card names an SM-DS")
+        address = str(address, "utf-8")
+        log(INFO, "download: asking the SM-DS", address)
+        self.server = await _connect(self.session, address, Es11)
+        events = await self._trusting(self._events(address))
+        self.close()
+        self.server = self.transaction_id = None  # no download has begun
+        if not events:
+            raise DownloadFailed("the SM-DS {} has nothing for this card".format(address))
+        log(INFO, "download: the SM-DS has", len(events), "for this card, first from", events[0][0])
+        return events[0] + ("",)
+
+    async def _events(self, address):
+        response = await self._authenticate_server(address, "")
+        return await self.server.authenticate_client(self.transaction_id, response)
+
     async def steps(self, address, matching_id, oid):
         """Steps 2 to 11. Returns the ProfileInstallationResult, valid until the next card command."""
         self._oid = oid
-        self.server = await _connect(self.session, address)
+        self.server = await _connect(self.session, address, Es9)
+        return await self._trusting(super().steps(address, matching_id, oid))
+
+    async def _trusting(self, talk):
+        """A server that is not to be trusted, or refuses by HTTP, will do so again: the download has failed."""
         try:
-            return await super().steps(address, matching_id, oid)
-        except PeerNotTrusted as error:  # it will be no better next time
+            return await talk
+        except PeerNotTrusted as error:
             raise DownloadFailed(str(error)) from None
         except HttpsRefused as error:
             if error.status >= 500:
@@ -69,7 +96,7 @@ async def take_over(session, pending):
     result = bytes(pending)
     address = str(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x0C), "utf-8")
     try:
-        server = await _connect(session, address)
+        server = await _connect(session, address, Es9)
     except DownloadFailed as error:
         log(ERROR, "download:", error)
         return False
@@ -101,13 +128,13 @@ async def _settle(session, server, result):
     log(INFO, "download: result", seq_number, "delivered to both, removed from the card")
 
 
-async def _connect(session, address):
-    """ES9+ with the SM-DP+ of that address; the connection is made with the first request."""
+async def _connect(session, address, interface):
+    """Es9 or Es11 with the server of that address; the connection is made with the first request."""
     host, _, port = address.partition(":")
     if port and not port.isdigit():
         raise DownloadFailed("the port in {} is no number".format(address))
     anchors = await _anchors(session)
-    return Es9(Https(session.tcp, host, int(port or _HTTPS_PORT), ("ca",) + anchors, HEADERS))
+    return interface(Https(session.tcp, host, int(port or _HTTPS_PORT), ("ca",) + anchors, HEADERS))
 
 
 async def _anchors(session):

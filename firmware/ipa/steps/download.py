@@ -85,7 +85,7 @@ async def run(session, body):
     try:
         download.begin()
         if kind == _CONTACT_SMDS:
-            raise DownloadFailed("this assistant asks no SM-DS")
+            source = await download.discover(tlv.find(value, 0x80))
         if kind == _CONTACT_DEFAULT_SMDP:
             source = (await download.default_address(), None, "")
         log(INFO, "download: trigger for", source[0] or "the SM-DP+ that the eIM knows")
@@ -147,6 +147,10 @@ class Download:
         if not address:
             raise DownloadFailed("the card has no default SM-DP+ address")
         return str(address, "utf-8")
+
+    async def discover(self, address):
+        """What an SM-DS, the card's own where `address` is None, knows: as parse_activation_code returns it."""
+        raise DownloadFailed("an SM-DS is asked only where downloads are direct")
 
     async def steps(self, address, matching_id, oid):
         """Steps 2 to 9. Returns the ProfileInstallationResult, valid until the next card command.
