@@ -150,6 +150,8 @@ class Lab(LabFolder):
         self.network.route(self.pki.smdpp_address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
         eim_port = await self._running.enter_async_context(self.eim.serve())
         self.network.route(self.pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", eim_port))
+        eim_https_port = await self._running.enter_async_context(self.eim.serve_https())
+        self.network.route(self.pki.eim_fqdn, HTTPS_PORT, ("127.0.0.1", eim_https_port))
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(

@@ -20,6 +20,7 @@ from microipa.eim.devices import DeviceView
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.esipa import EsipaRefused, ResultRefused
 from microipa.eim.forwarder import Forwarder
+from microipa.eim.http import application
 from microipa.eim.notices import Notices
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
@@ -29,10 +30,11 @@ from microipa.eim.server import serve
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.errors import MicroipaError
 from microipa.rsp_client import RspClient
+from microipa.smdpp.server import serve_https
 from microipa.trace import Trace
 
 RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
-COAPS_RETRIEVAL = b"\x06\x40"  # eimSupportedProtocol: eimRetrieveCoaps
+RETRIEVAL = b"\x06\xc0"  # eimSupportedProtocol: eimRetrieveHttps, eimRetrieveCoaps
 
 
 class UnknownDevice(MicroipaError):
@@ -72,6 +74,7 @@ class Eim:
         ci_key = pki.ci.private_key.public_key()
         self._relay = Relay(self._store, es9, self._orders, pki.ci.certificate, ci_key, trace)
         self._forwarder = Forwarder(self._store, es9)
+        self._serving = 0
 
     def configuration(self, trust: str = "ca") -> bytes:
         """EimConfigurationData (SGP.32 2.11.1.1.1, DER) that makes a card belong to this eIM.
@@ -96,7 +99,7 @@ class Eim:
             integer(0x84, -1),  # the card allocates an association token
             tlv(0xA5, tlv(0xA0, parse(self._pki.eim_signing.spki).value)),
             tlv(0xA6, tlv(tag, parse(anchor).value)),
-            tlv(0x87, COAPS_RETRIEVAL),
+            tlv(0x87, RETRIEVAL),
             tlv(0x88, subject_key_identifier(self._pki.ci.certificate)),
             tlv(0x89),  # indirectProfileDownload
         )
@@ -256,11 +259,26 @@ class Eim:
     async def serve(self, port: int = 0) -> AsyncIterator[int]:
         """Serve ESipa over CoAP and DTLS on 127.0.0.1: ``async with eim.serve() as port``."""
         settings = DtlsSettings()
-        async with serve(self.handle, self._pki.eim_tls, port=port, settings=settings) as bound:
-            forwarding = asyncio.create_task(self._forwarder.run())
-            try:
-                yield bound
-            finally:
-                forwarding.cancel()
+        async with serve(self.handle, self._pki.eim_tls, port=port, settings=settings) as bound, self._forwarding():
+            yield bound
+
+    @contextlib.asynccontextmanager
+    async def serve_https(self, port: int = 0) -> AsyncIterator[int]:
+        """Serve the same over HTTPS, beside CoAP or alone."""
+        async with serve_https(application(self.handle), self._pki.eim_tls, port) as bound, self._forwarding():
+            yield bound
+
+    @contextlib.asynccontextmanager
+    async def _forwarding(self) -> AsyncIterator[None]:
+        """Notifications go to their SM-DP+ while any server runs."""
+        self._serving += 1
+        if self._serving == 1:
+            self._forward = asyncio.create_task(self._forwarder.run())
+        try:
+            yield
+        finally:
+            self._serving -= 1
+            if not self._serving:
+                self._forward.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await forwarding
+                    await self._forward

@@ -1,4 +1,4 @@
-"""ESipa over CoAP and DTLS (SGP.32 6.2): POST to /gsma/rsp2/asn1, blocks by RFC 7959.
+"""ESipa over CoAP and DTLS (SGP.32 6.2): POST to the paths that HTTPS has as well, blocks by RFC 7959.
 
 The only module that touches the inner parts of aiocoap; they are those of 0.4.17, which pyproject pins.
 """
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from aiocoap import Context, Message, error, interfaces, resource
@@ -21,18 +22,20 @@ from aiocoap.util.asyncio.timeoutdict import TimeoutDict
 from OpenSSL import SSL
 
 from microipa.crypto.pki import Credential
+from microipa.eim import json_binding
 from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
 from microipa.eim.esipa import EsipaRefused
+from microipa.eim.json_binding import Handle
 from microipa.eim.store import StoreBusy
 
 log = logging.getLogger(__name__)
 
-PATH = ("gsma", "rsp2", "asn1")
+ASN1_PATH = ("gsma", "rsp2", "asn1")
+JSON_PATH = ("gsma", "rsp2", "esipa")
 LARGEST_REQUEST = 1 << 16
 MOST_AT_ONCE = 256  # requests being answered; each may wait for an SM-DP+
 LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
 
-Handler = Callable[[bytes], Awaitable[bytes]]
 
 
 class SlowLink(TransportTuning):
@@ -143,9 +146,9 @@ def _forget(kept: TimeoutDict, remote: Remote) -> None:
 
 
 class EsipaResource(resource.Resource):
-    """The one resource of the eIM."""
+    """What the eIM answers at one path: all messages in ASN.1, or one function in JSON."""
 
-    def __init__(self, handle: Handler) -> None:
+    def __init__(self, handle: Handle) -> None:
         super().__init__()
         self._handle = handle
         self._running = 0
@@ -176,10 +179,12 @@ class EsipaResource(resource.Resource):
 
 
 @contextlib.asynccontextmanager
-async def serve(handle: Handler, credential: Credential, *, port: int, settings: DtlsSettings) -> AsyncIterator[int]:
+async def serve(handle: Handle, credential: Credential, *, port: int, settings: DtlsSettings) -> AsyncIterator[int]:
     """Answer ESipa on 127.0.0.1. Gives the UDP port, chosen by the system when ``port`` is 0."""
     site = resource.Site()
-    site.add_resource(PATH, EsipaResource(handle))
+    site.add_resource(ASN1_PATH, EsipaResource(handle))
+    for name in json_binding.FUNCTIONS:
+        site.add_resource((*JSON_PATH, name), EsipaResource(partial(json_binding.answer, handle, name)))
     context = Context(serversite=site, loggername="microipa.eim.coap")
     context.log.setLevel(logging.WARNING)  # aiocoap tells each 2.31 as an error, at INFO
     endpoints: list[DtlsServer] = []

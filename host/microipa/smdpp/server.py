@@ -40,9 +40,9 @@ class BodyRefused(MicroipaError):
         self.status = status
 
 
-def admin_protocol(request: Request) -> str:
+def admin_protocol(request: Request, default: str = ADMIN_PROTOCOL) -> str:
     """X-Admin-Protocol, any version, to be echoed: peers announce what they like. Raises MalformedRequest."""
-    protocol = request.headers.get("x-admin-protocol", ADMIN_PROTOCOL)
+    protocol = request.headers.get("x-admin-protocol", default)
     if not re.fullmatch(r"gsma/rsp/v[0-9.]{1,16}", protocol):
         raise MalformedRequest(f"X-Admin-Protocol {protocol[:64]!a} is not gsma/rsp/v…")
     return protocol
