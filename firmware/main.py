@@ -10,7 +10,7 @@ from board import Board
 from ipa import compat, config
 from ipa.agent import Agent
 from ipa.journal import Journal
-from ipa.modem.quectel import Bg95
+from ipa.modem import driver
 
 
 async def application(tick_ms):
@@ -30,7 +30,8 @@ async def main():
     settings = config.load("ipa.json")
     compat.log_level = settings["log_level"]
     board = Board()
-    modem = Bg95(board.uart(), board)
+    name = board.modem if settings["modem"] == "auto" else settings["modem"]
+    modem = driver(name)(board.uart(), board)
     agent = Agent(modem, settings, Journal(settings["journal_file"]), board)
     if settings["app_tick_ms"]:
         ticking = asyncio.create_task(application(settings["app_tick_ms"]))  # noqa: F841, RUF006

@@ -5,6 +5,8 @@ import os
 
 
 class Board:
+    modem = os.getenv("MICROIPA_MODEM") or "bg95"
+
     def uart(self):
         # The modem set VMIN=VTIME=0 on it: reading never waits, as with machine.UART(timeout=0).
         return open(os.getenv("MICROIPA_UART"), "r+b", 0)

@@ -3,6 +3,7 @@
 import json
 
 DEFAULTS = {
+    "modem": "auto",  # a name of ipa.modem.driver; auto: the one board.py names
     "apn": "iot",
     "attach_timeout_s": 180,
     "dtls_timeout_s": 120,  # a full handshake with every retransmission of mbedTLS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,17 +145,30 @@ async def stay_up(folder: Path, radio: str, console: Console) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out."""
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    meter = Meter(trace)
     async with Lab(folder, radio=radio, trace=trace, board_config={"poll_interval_s": POLL_S}) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
-        await lab.board.start()
-        watcher = asyncio.create_task(lab.watch_subscribers())
-        try:
-            status = await lab.board.wait()
-        finally:
-            watcher.cancel()
-        raise BoardFailed(f"the board stopped with status {status}; last: {meter.last_line}")
+        with console_link(lab) as link:
+            lab.step(f"the board's REPL is {link}: for microipa flash, microipa board check and mpremote")
+            await lab.board.start()
+            watcher = asyncio.create_task(lab.watch_subscribers())
+            try:
+                await lab.board.wait()
+            finally:
+                watcher.cancel()
+
+
+@contextmanager
+def console_link(lab: Lab) -> Iterator[Path]:
+    """Plug the board in: while the lab is up, ``board.tty`` in its folder leads to the pty of its REPL."""
+    link = lab.folder / "board.tty"
+    link.unlink(missing_ok=True)
+    link.symlink_to(lab.board.plug_in())
+    try:
+        yield link
+    finally:
+        link.unlink(missing_ok=True)  # the number of the pty may be another's terminal next
+        lab.board.pull_out()
 
 
 def summarise(outcome: Outcome, console: Console) -> None:

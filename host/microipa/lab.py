@@ -155,7 +155,8 @@ class Lab(LabFolder):
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
-            self.folder / "board", self.modem.path, heapsize=self._heap, trace=self.trace
+            self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
+            trace=self.trace
         )
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},

@@ -53,6 +53,8 @@ def in_words(event: Event) -> str | None:
             return str(fields["text"])
         case "log":
             return _LOG_PREFIX.sub("", str(fields["text"]))  # the timeline has a clock of its own
+        case "program":
+            return f"main.py has ended with status {fields['exit_code']}, the REPL has the board"
         case "network":
             return " ".join(str(fields[name]) for name in ("event", "imsi", "operator", "cause") if name in fields)
         case "esipa":

@@ -6,21 +6,21 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import termios
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from microipa import paths
 from microipa.board.bytecode import bytecode
+from microipa.board.console import Console
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
+from microipa.board.process import Process
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
 LINE_LIMIT = 4096
 """Bytes of a log line; the rest of a longer one is dropped."""
-_READ = 65536
 
 
 class BoardRunning(MicroipaError):
@@ -28,23 +28,32 @@ class BoardRunning(MicroipaError):
 
 
 class VirtualBoard:
-    """One board. Its folder outlives kill() and start(), as flash outlives a power cut."""
+    """One board. Its folder outlives kill() and start(), as flash outlives a power cut.
 
-    def __init__(self, folder: Path, uart: str, *, heapsize: str = DEFAULT_HEAP,
+    main.py runs after start(), boot.py before it where there is one. What happens when it ends depends on the
+    cable: a board on a console (plug_in) goes on with the REPL as boards do, one without loses its power.
+    """
+
+    def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
                  trace: Trace | None = None) -> None:
-        """``uart`` is the pty of a modem. ``heapsize`` is MicroPython's: "96wK" is 96 Ki words."""
+        """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` is
+        MicroPython's: "96wK" is 96 Ki words."""
         self.folder = folder
         self._uart = uart
         self._heapsize = heapsize
+        self._modem = modem
         self._trace = trace
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
+        self._console: Console | None = None
         self._line = bytearray()
         self._ended = asyncio.Event()
+        self._dies = False
         self.exit_code: int | None = None
 
     def install(self, config: Mapping[str, Any], files: Mapping[str, bytes] | None = None, *,
                 fresh: bool = False) -> None:
-        """Flash the firmware, this board's board.py, ``config`` as ipa.json, and ``files`` by name.
+        """Program the flash of a board without power: firmware, board.py, ``config`` as ipa.json, and
+        ``files`` by name.
 
         What the firmware itself has written (its journal) stays, unless ``fresh``. Raises BoardRunning.
         """
@@ -68,71 +77,111 @@ class VirtualBoard:
     def running(self) -> bool:
         return self._process is not None
 
+    def plug_in(self) -> str:
+        """Put the USB cable in: the path of the pty on which the board's REPL is, from its next start on."""
+        if self._console is None:
+            self._console = Console()
+        return self._console.path
+
+    def pull_out(self) -> None:
+        """Pull the USB cable. The board does not notice, and keeps its power until its program ends."""
+        if self._console:
+            self._console.close()
+            self._console = None
+
     async def start(self) -> None:
         """Give power: main.py runs. Raises BoardRunning and MicroPythonMissing."""
         if self.running:
             raise BoardRunning(f"the board in {self.folder} runs already")
-        command = [*find_micropython(), "-X", f"heapsize={self._heapsize}", "main.py"]
         self._flush_uart()
         self._ended.clear()
-        self._line.clear()
+        self._dies = False
         self.exit_code = None
-        # A group of its own keeps Ctrl-C for the lab. Not a session of its own: the UART would become the
-        # terminal of that session, and its hang-up would kill the board.
-        self._process = subprocess.Popen(  # noqa: ASYNC220 - so that kill() can reap it without the loop
-            command, cwd=self.folder, env=environment(extra={"MICROIPA_UART": self._uart}),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
-            process_group=0)
-        assert self._process.stdout
-        os.set_blocking(self._process.stdout.fileno(), False)
-        asyncio.get_running_loop().add_reader(self._process.stdout, self._readable)
+        self._run_program()
         self._record("power", on=True)
 
     def kill(self) -> None:
         """Cut the power: SIGKILL, with nothing said to the firmware. A board without power stays so."""
         if self._process:
+            self._dies = True
             self._process.kill()
-            self._process.wait()
-            self._drain()
-            self._bury()
 
     async def wait(self) -> int:
-        """Wait until the board's program has ended; its exit status, negative for a signal."""
+        """Wait until the board has no power; the exit status of its program, negative for a signal."""
         if self.running:
             await self._ended.wait()
         return self.exit_code if self.exit_code is not None else 0
 
+    def _run_program(self) -> None:
+        """What power and a soft reset begin with; a board that has no main.py goes to the REPL."""
+        if self._console and not (self.folder / "main.py").exists():
+            self._run_repl()
+            return
+        program = ["-c", "import boot\nimport main"] if self._boots else ["main.py"]
+        self._process = self._spawn(program, self._printed, self._program_ended)
+        if self._console:
+            self._console.run_program(self._process)
+
+    def _run_repl(self) -> None:
+        """A REPL in a fresh heap: it knows nothing of the program that ran before it."""
+        assert self._console
+        self._process = self._spawn(["-i", "-c", "import boot"] if self._boots else [], self._answered,
+                                    self._repl_ended)
+        self._console.run_repl(self._process)
+
+    def _spawn(self, program: list[str], on_output: Callable[[bytes], None],
+               on_end: Callable[[int], None]) -> Process:
+        command = [*find_micropython(), "-X", f"heapsize={self._heapsize}", *program]
+        surroundings = {"MICROIPA_UART": self._uart, "MICROIPA_MODEM": self._modem}
+        return Process(command, self.folder, environment([self.folder / "lib"], surroundings), on_output, on_end)
+
+    @property
+    def _boots(self) -> bool:
+        return (self.folder / "boot.py").exists()
+
     def _flush_uart(self) -> None:
         """What a modem said to a board without power is lost."""
+        if not self._uart:
+            return
         line = os.open(self._uart, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         try:
             termios.tcflush(line, termios.TCIFLUSH)
         finally:
             os.close(line)
 
-    def _readable(self) -> None:
-        if not self._drain():
-            assert self._process
-            self._process.wait()
-            self._bury()
+    def _printed(self, data: bytes) -> None:
+        self._take(data)
+        if self._console:
+            self._console.show_program(data)
 
-    def _drain(self) -> bool:
-        """Take what the board has printed; False at the end of its output."""
-        assert self._process
-        assert self._process.stdout
-        while data := self._process.stdout.read(_READ):
-            self._take(data)
-        return data is None  # None: nothing more now; empty: closed
+    def _answered(self, data: bytes) -> None:
+        if self._console:
+            self._console.show_repl(data)
 
-    def _bury(self) -> None:
-        process, self._process = self._process, None
-        assert process
-        assert process.stdout
-        asyncio.get_running_loop().remove_reader(process.stdout)
-        process.stdout.close()
+    def _program_ended(self, exit_code: int) -> None:
         if self._line:
             self._log()
-        self.exit_code = process.returncode
+        self.exit_code = exit_code
+        if self._console and not self._dies:
+            self._record("program", exit_code=exit_code)
+            self._run_repl()
+        else:
+            self._power_off()
+
+    def _repl_ended(self, _: int) -> None:
+        if not self._console or self._dies:
+            self._power_off()
+            return
+        self._console.soft_reboot()
+        if self._console.raw:
+            self._run_repl()
+        else:
+            self._run_program()
+
+    def _power_off(self) -> None:
+        self._process = None
+        if self._console:
+            self._console.run_program(None)
         self._record("power", on=False, exit_code=self.exit_code)
         self._ended.set()
 
