@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from microipa.console import hex_bytes as _hex
+from microipa.console import read as _read
 from microipa.errors import MicroipaError
+from microipa.saip.cli import profile_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An SGP.32 lab: eIM, SM-DP+, software eUICC, AT modem, radio and a MicroPython board.",
 )
-profile_app = typer.Typer(no_args_is_help=True, help="Build and look at profile packages (SAIP).")
 lab_app = typer.Typer(no_args_is_help=True, help="Run a lab.")
 order_app = typer.Typer(no_args_is_help=True, help="Tell the eIM what a device shall do at its next poll.")
 app.add_typer(profile_app, name="profile")
@@ -99,49 +100,6 @@ def pki(lab: Folder = LAB) -> None:
             str(len(credential.der)),
         )
     out.print(table)
-
-
-@profile_app.command("build")
-def profile_build(
-    output: Annotated[Path, typer.Argument(help="File to write the package to (DER).", dir_okay=False)],
-    iccid: Annotated[str | None, typer.Option(help="19 or 20 digits; a fresh one by default.")] = None,
-    imsi: Annotated[str | None, typer.Option(help="6 to 15 digits; a fresh one by default.")] = None,
-    k: Annotated[str | None, typer.Option(help="Subscriber key, 32 hex digits; random by default.")] = None,
-    opc: Annotated[str | None, typer.Option(help="OPc, 32 hex digits; random by default.")] = None,
-    name: Annotated[str, typer.Option(help="Profile name shown to the eIM.")] = "microipa",
-    filler: Annotated[int, typer.Option(min=0, max=500_000, help="Extra bytes of file content.")] = 0,
-) -> None:
-    """Build an IoT-sized profile package."""
-    from dataclasses import replace
-
-    from microipa.lab import new_profile
-    from microipa.saip import build
-
-    fresh = new_profile(name, filler=filler)
-    spec = replace(
-        fresh,
-        iccid=fresh.iccid if iccid is None else iccid,
-        imsi=fresh.imsi if imsi is None else imsi,
-        k=fresh.k if k is None else _hex("--k", k),
-        opc=fresh.opc if opc is None else _hex("--opc", opc),
-    )
-    package = build(spec)
-    _write(output, package)
-    out.print(f"{output}: {len(package)} bytes, ICCID {spec.iccid}, IMSI {spec.imsi}")
-
-
-@profile_app.command("show")
-def profile_show(
-    file: Annotated[Path, typer.Argument(help="Profile package (DER).", dir_okay=False)],
-) -> None:
-    """Show a profile package as a tree; keys stay hidden."""
-    from microipa.saip import ProfilePackage, SaipError
-
-    try:
-        package = ProfilePackage.parse(_read(file))
-    except SaipError as error:
-        raise BadInput(f"{file} is not a profile package in DER: {error}") from None
-    print(package.tree())
 
 
 @lab_app.command("up")
@@ -281,10 +239,6 @@ def decode(
         print(description.text())
 
 
-class BadInput(MicroipaError):
-    """Something on the command line that cannot be used as it is."""
-
-
 def _order_profile(lab: Path, eid: str | None, operation: str, iccid: str, body: dict[str, Any]) -> None:
     from microipa.lab import LabFolder
     from microipa.saip import iccid_to_bytes
@@ -301,29 +255,5 @@ def _ordered(number: object, what: str) -> None:
     )
 
 
-def _hex(name: str, text: str) -> bytes:
-    digits = "".join(text.split())
-    wrong = re.search("[^0-9A-Fa-f]", digits)
-    if wrong:
-        raise BadInput(f"{name} has {wrong[0]!r} after {wrong.start()} digits: give 0 to 9 and A to F only")
-    if len(digits) % 2:
-        raise BadInput(f"{name} has an odd number of digits, {len(digits)}: give two for each byte")
-    return bytes.fromhex(digits)
-
-
 def _stdin() -> str:
     return sys.stdin.buffer.read().decode("ascii", "replace")
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise BadInput(f"cannot read {file}: {error.strerror}") from None
-
-
-def _write(file: Path, content: bytes) -> None:
-    try:
-        file.write_bytes(content)
-    except OSError as error:
-        raise BadInput(f"cannot write {file}: {error.strerror}") from None

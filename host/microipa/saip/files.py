@@ -1,6 +1,6 @@
 """The file system a profile package makes: templates, what elements change in them, files made freely.
 
-Elements whose templates are not in ``templates`` (CSIM, phonebook below an ADF, EAP) leave no files.
+Elements whose templates have no table in ``templates`` (CSIM, phonebook below an ADF, EAP) leave no files.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from microipa.asn1.tlv import tlv
 from microipa.saip.templates import TEMPLATES, FileTemplate, Template
-from microipa.saip.values import SaipError
+from microipa.saip.values import SaipError, iccid_from_header, iccid_to_bytes
 
 MF = "3F00"
+USIM_RID = bytes.fromhex("A000000087")  # 3GPP: before the PIX of an IoT Minimal Profile
 MAX_FILE = 0xFFFF  # bytes: what offsets can reach
 MAX_TOTAL = 1 << 20  # bytes: a package must not make a card of gigabytes out of one size field
 STRUCTURES = {"T": "transparent", "L": "linear", "C": "cyclic", "B": "ber-tlv", "D1": "df", "D2": "df"}
@@ -26,6 +28,7 @@ class CardFile:
     ``path``: identifiers from the MF on, "3F00/7FD0/6F07", an ADF by the identifier it has in this package.
     ``structure``: df, transparent, linear, cyclic or ber-tlv. ``content``: the whole, records one after the
     other. ``aid``: of an ADF. ``sfi``: short file identifier or None. ``element``: index in the package.
+    ``pins``: the key references that a directory's pinStatusTemplateDO names.
     """
 
     path: str
@@ -36,6 +39,7 @@ class CardFile:
     sfi: int | None = None
     aid: bytes | None = None
     element: int = 0
+    pins: bytes = b""
 
     @property
     def fid(self) -> str:
@@ -54,6 +58,7 @@ class FileSystem:
     def __init__(self) -> None:
         self.files: dict[str, CardFile] = {MF: CardFile(MF, "MF", "df")}
         self._adf: dict[str, str] = {}
+        self._header: dict[str, Any] = {}
         self._element = ""
         self._index = 0
         self._offset = 0
@@ -62,11 +67,28 @@ class FileSystem:
     def apply(self, index: int, name: str, value: dict[str, Any], offset: int) -> None:
         """Make the files of one element. ``offset`` is where it begins in the package. Raises SaipError."""
         self._index, self._element, self._offset = index, name, offset
-        if name == "genericFileManagement":
+        if name == "header":
+            self._header = value
+        elif name == "genericFileManagement":
             for commands in value["fileManagementCMD"]:
                 self._manage(commands)
         elif name in TEMPLATES:
-            self._from_template(TEMPLATES[name], value)
+            self._from_template(TEMPLATES[name], self._completed(value) if name == "iot" else value)
+
+    def _completed(self, value: dict[str, Any]) -> dict[str, Any]:
+        """A PE-IoT with what the card takes from the header: EF.ICCID, and EF.DIR and the ADF by the PIX."""
+        files: dict[str, Any] = {}
+        if "iccid" in self._header:
+            content = iccid_to_bytes(iccid_from_header(self._header["iccid"]))
+            files["ef-iccid"] = [("fillFileContent", content)]
+        adf: Value = value.get("adf-usim") or [("fileDescriptor", {})]
+        if options := self._header.get("iotOptions"):
+            aid = USIM_RID + options["pix"]
+            entry = tlv(0x61, tlv(0x4F, aid))
+            record = {"fileDescriptor": b"\x42\x21" + len(entry).to_bytes(2, "big"), "efFileSize": bytes([len(entry)])}
+            files["ef-dir"] = [("fileDescriptor", record), ("fillFileContent", entry)]
+            adf = [(kind, {"dfName": aid, **item} if kind == "fileDescriptor" else item) for kind, item in adf]
+        return {**files, **value, "adf-usim": adf}
 
     def _from_template(self, template: Template, value: dict[str, Any]) -> None:
         level1 = directory = self._adf.get(template.application, MF)
@@ -123,11 +145,12 @@ class FileSystem:
         path = MF if fid == MF else f"{parent}/{fid}"
         made = CardFile(
             path=path,
-            name=_name(template.field, fid),
+            name=file_name(template.field, fid),
             structure=STRUCTURES[template.kind],
             sfi=_sfi(fcp, template),
             aid=fcp.get("dfName"),
             element=self._index,
+            pins=fcp.get("pinStatusTemplateDO", b""),
         )
         if fcp.get("linkPath"):
             return self._link(made, fcp["linkPath"])
@@ -151,12 +174,12 @@ class FileSystem:
         descriptor = fcp.get("fileDescriptor", b"")
         length = int.from_bytes(descriptor[2:4], "big") if len(descriptor) >= 4 else template.size
         if not length:
-            raise self._error(f"{_name(template.field, '')} has no record length")
+            raise self._error(f"{file_name(template.field, '')} has no record length")
         size = declared if declared is not None else length * (template.records or 0)
         size = size or -(-_extent(given) // length) * length
         if size % length:
             raise self._error(
-                f"{_name(template.field, '')} of {size} bytes does not divide into records of {length}"
+                f"{file_name(template.field, '')} of {size} bytes does not divide into records of {length}"
             )
         return length, size
 
@@ -230,7 +253,7 @@ def _sfi(fcp: dict[str, Any], template: FileTemplate) -> int | None:
     return fcp["fileID"][1] & 0x1F or None
 
 
-def _name(field_name: str, fid: str) -> str:
+def file_name(field_name: str, fid: str) -> str:
     """EF.IMSI from ef-imsi, DF.5GS from df-df-5gs; the identifier for files that have no name."""
     kind, _, rest = field_name.replace("df-df-", "df-", 1).upper().partition("-")
     return f"{kind}.{rest}" if rest else kind or fid

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from microipa.asn1.tlv import integer, tlv
-from microipa.saip.build import ProfileSpec
 from microipa.saip.package import ProfilePackage
+from microipa.saip.spec import ProfileSpec
 from microipa.saip.values import SaipError, iccid_to_bytes, text_from_bytes
 
 CLASSES = {"test": 0, "provisioning": 1, "operational": 2}

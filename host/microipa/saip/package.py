@@ -9,7 +9,7 @@ from microipa.asn1.tlv import TlvError, parse_all
 from microipa.saip import checks, tree
 from microipa.saip.elements import Aka, Element
 from microipa.saip.files import CardFile, FileSystem
-from microipa.saip.values import SaipError, imsi_from_bytes
+from microipa.saip.values import SaipError, iccid_from_header, imsi_from_bytes
 
 
 class ProfilePackage:
@@ -49,7 +49,7 @@ class ProfilePackage:
     @property
     def iccid(self) -> str:
         """18 to 20 digits. The header has them in reading order, unlike EF.ICCID. Raises SaipError."""
-        return str(self.header["iccid"].hex().upper().rstrip("F"))
+        return iccid_from_header(self.header["iccid"])
 
     @property
     def imsi(self) -> str:

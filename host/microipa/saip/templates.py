@@ -189,6 +189,23 @@ ef-ad       6FAD T 3 03 000000
 ef-arr      6F06 L ? 06
 """
 
+_OPT_ISIM = """
+ef-pcscf    6F09 L ?
+ef-sms      6F3C L 10x176 - 00FF*
+ef-smsp     6F42 L ?
+ef-smss     6F43 T 2
+ef-smsr     6F47 L 10x30 - 00FF*
+ef-gbabp    6FD5 T ?
+ef-gbanl    6FD7 L ?
+ef-nafkca   6FDD L ?
+ef-uicciari 6FE7 L ?
+ef-frompreferred 6FF7 T 1 - 00
+ef-imsconfigdata 6FF8 B ?
+ef-xcapconfigdata 6FFC B ?
+ef-webrtcuri 6FFA L ?
+ef-mudmidconfigdata 6FFE B ?
+"""
+
 _TELECOM = """
 df-telecom  7F10 D1
 ef-arr      6F06 L ?
@@ -231,8 +248,13 @@ ef-epsloci  6FE3 T 18 1E FFFFFFFFFFFFFFFFFFFFFFFFFFFFFF000001
 ef-epsnsc   6FE4 L 1x80 18
 """ + _5GS + _SAIP
 
+# What of annex A.10 is not public is ours: the temporary identifier of the ADF, and an EF.UST with service 33 only.
 _IOT = (
-    "mf 3F00 D1" + _MF + "adf-usim ? D1" + _USIM_CORE.replace("ef-arr ", "ef-arr-usim ") + _USIM_REST
+    "mf 3F00 D1"
+    + _MF
+    + "adf-usim 7FF0 D1"
+    + _USIM_CORE.replace("ef-arr ", "ef-arr-usim ").replace("T 14 04", "T 14 04 000000000100*")
+    + _USIM_REST
 )
 
 
@@ -257,32 +279,47 @@ class FileTemplate:
 class Template:
     """The files of one profile element.
 
-    ``application`` is the element whose ADF they belong to; ``complete``: files that the element leaves out
-    are created as well.
+    ``oid`` names the template (annex B), ``application`` is the element whose ADF the files belong to;
+    ``complete``: files that the element leaves out are created as well. A template without a table leaves no
+    files here.
     """
 
-    application: str
-    complete: bool
-    table: str
+    oid: str
+    versions: int  # of the template that annex B knows: oid itself, oid.2, …
+    application: str = ""
+    complete: bool = False
+    table: str = ""
 
     @property
     def files(self) -> dict[str, FileTemplate]:
         return _parse(self.table)
 
+    @property
+    def oids(self) -> frozenset[str]:
+        """Every version that is known."""
+        return frozenset([self.oid, *(f"{self.oid}.{number}" for number in range(2, self.versions + 1))])
 
+
+_OID = "2.23.143.1.2."
 TEMPLATES = {
-    "mf": Template("", True, "mf 3F00 D1" + _MF),
-    "cd": Template("", False, "df-cd 7F11 D1\nef-launchpad 6F01 T ?\nef-icon ? T ?"),
-    "telecom": Template("", False, _TELECOM),
-    "usim": Template("usim", True, _USIM),
-    "opt-usim": Template("usim", False, _OPT_USIM),
-    "gsm-access": Template("usim", False, _GSM_ACCESS),
-    "df-5gs": Template("usim", False, _5GS),
-    "df-saip": Template("usim", False, _SAIP),
-    "isim": Template("isim", True, _ISIM),
-    "csim": Template("csim", False, "adf-csim ? D1"),
-    "iot": Template("usim", True, _IOT),
-    "opt-iot": Template("usim", False, _OPT_IOT),
+    "mf": Template(_OID + "1", 1, "", True, "mf 3F00 D1" + _MF),
+    "cd": Template(_OID + "2", 1, table="df-cd 7F11 D1\nef-launchpad 6F01 T ?\nef-icon ? T ?"),
+    "telecom": Template(_OID + "3", 2, table=_TELECOM),
+    "usim": Template(_OID + "4", 2, "usim", True, _USIM),
+    "opt-usim": Template(_OID + "5", 3, "usim", table=_OPT_USIM),
+    "phonebook": Template(_OID + "6", 1),
+    "gsm-access": Template(_OID + "7", 1, "usim", table=_GSM_ACCESS),
+    "isim": Template(_OID + "8", 1, "isim", True, _ISIM),
+    "opt-isim": Template(_OID + "9", 2, "isim", table=_OPT_ISIM),
+    "csim": Template(_OID + "10", 2, "csim", table="adf-csim ? D1"),
+    "opt-csim": Template(_OID + "11", 2),
+    "eap": Template(_OID + "12", 1),
+    "df-5gs": Template(_OID + "13", 4, "usim", table=_5GS),
+    "df-saip": Template(_OID + "14", 1, "usim", table=_SAIP),
+    "df-snpn": Template(_OID + "15", 1),
+    "df-5gprose": Template(_OID + "16", 1),
+    "iot": Template(_OID + "17", 1, "usim", True, _IOT),
+    "opt-iot": Template(_OID + "18", 1, "usim", table=_OPT_IOT),
 }
 
 

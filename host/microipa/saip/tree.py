@@ -37,8 +37,8 @@ def tree(package: ProfilePackage, *, show_keys: bool = False) -> str:
         facts = _files(own, show_keys) if own else _facts(element, show_keys)
         lines += ["  " + fact for fact in facts]
     findings = checks(package)
-    lines.append(f"{len(findings)} findings" if findings else "no findings")
-    lines += [f"  {finding.name}: {finding.text}" for finding in findings]
+    lines.append(f"findings: {len(findings) or 'none'}")
+    lines += [f"  {finding.severity} {finding.name}: {finding.text}" for finding in findings]
     if problem:
         lines.append("  the files above are not shown, see files")
     return "\n".join(lines)

@@ -72,6 +72,11 @@ def iccid_from_bytes(data: bytes) -> str:
     return _swap(data.hex().upper()).rstrip("F")
 
 
+def iccid_from_header(field: bytes) -> str:
+    """The digits in a ProfileHeader, which has them in reading order."""
+    return field.hex().upper().rstrip("F")
+
+
 def check_imsi(imsi: str) -> str:
     """6 to 15 digits. Raises SaipError."""
     if not (imsi.isascii() and imsi.isdigit() and 6 <= len(imsi) <= 15):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurve, generate_private_key
 
 from microipa.asn1.tlv import integer, tlv
 from microipa.crypto.bsp import MAX_PLAIN, Bsp
 from microipa.crypto.ec import ecdh, point
 from microipa.crypto.pki import Credential
+from microipa.smdpp.sessions import TRANSACTION_ID_BYTES
 
 INSTALL_BOUND_PROFILE_PACKAGE = 1  # remoteOpId
 KEY_TYPE_AES = 0x88
 KEY_LENGTH = 0x10
+SIGNATURE_BYTES = 64
 HOST_ID = b"microipa"  # goes into the key derivation on both sides, 1 to 16 bytes of our choice
 
 
@@ -58,10 +60,19 @@ def protect(
 
 def bind(protected: Protected, transaction_id: bytes, signer: Credential) -> bytes:
     """The BoundProfilePackage BF36 for a session, DER. ``signer`` is CERT.DPpb."""
-    return tlv(0xBF36, _secure_channel(transaction_id, protected, signer), protected.parts)
+    return tlv(0xBF36, _secure_channel(transaction_id, protected, signer.sign), protected.parts)
 
 
-def _secure_channel(transaction_id: bytes, protected: Protected, signer: Credential) -> bytes:
+def bound_size(package: bytes, metadata: bytes) -> int:
+    """How many bytes a BoundProfilePackage with session keys has, whatever card and session it is for."""
+    curve = SECP256R1()
+    otpk = point(generate_private_key(curve).public_key())
+    protected = protect(package, metadata, eid="0" * 32, euicc_otpk=otpk, curve=curve, ppk=False)
+    channel = _secure_channel(bytes(TRANSACTION_ID_BYTES), protected, lambda _: bytes(SIGNATURE_BYTES))
+    return len(tlv(0xBF36, channel, protected.parts))
+
+
+def _secure_channel(transaction_id: bytes, protected: Protected, sign: Callable[[bytes], bytes]) -> bytes:
     """InitialiseSecureChannel BF23. The signature covers the card's key too, which is not sent back to it."""
     key_data = tlv(0xA6, tlv(0x80, bytes([KEY_TYPE_AES])), tlv(0x81, bytes([KEY_LENGTH])), tlv(0x84, HOST_ID))
     fields = (
@@ -70,7 +81,7 @@ def _secure_channel(transaction_id: bytes, protected: Protected, signer: Credent
         + key_data
         + tlv(0x5F49, protected.smdp_otpk)
     )
-    signature = signer.sign(fields + tlv(0x5F49, protected.euicc_otpk))
+    signature = sign(fields + tlv(0x5F49, protected.euicc_otpk))
     return tlv(0xBF23, fields, tlv(0x5F37, signature))
 
 
