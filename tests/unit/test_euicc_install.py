@@ -1,13 +1,11 @@
 """Loading a bound profile package: every check of SGP.22 clauses 2.5, 5.5 and 5.7.6, and what is left."""
 
-from pathlib import Path
-
 import pytest
 from euicc_peer import USIM, enable, failure, iccid, spec
 from microipa.asn1.tlv import integer, parse, tlv
 from microipa.saip import ProfilePackage, build, metadata
+from saip_packages import TS48_NAMES, ts48_package
 
-TS48 = Path(__file__).parents[3] / "shared" / "data" / "ts48"
 # Pieces of a package with profile protection keys.
 CHANNEL, ISDP, METADATA_HEAD, METADATA, KEYS, ELEMENTS_HEAD, ELEMENTS = range(7)
 NAMES = tlv(0x91, b"provider"), tlv(0x92, b"name")
@@ -50,12 +48,9 @@ def test_5_7_6_installs_disabled_and_answers_with_the_aid(dp, monkeypatch, ppk, 
     assert (profile.iccid, profile.state, profile.name) == (spec(2).iccid, "disabled", "Profile 2")
 
 
-@pytest.mark.parametrize("name", ["ts48-v7-bertlv-suci", "ts48-v7-nobertlv"])
+@pytest.mark.parametrize("name", TS48_NAMES)
 def test_5_7_6_installs_the_test_profiles_of_gsma_ts48(dp, name):
-    path = TS48 / f"{name}.der"
-    if not path.exists():
-        pytest.skip("GSMA TS.48 profiles are not beside this checkout")
-    assert 0xA0 in dp.download(path.read_bytes())[0xBF27][0xA2]
+    assert 0xA0 in dp.download(ts48_package(name))[0xBF27][0xA2]
     assert dp.terminal.card.profiles()[1].iccid == "89000123456789012341"
 
 

@@ -71,7 +71,7 @@ def _fulfil_one(bodies: list[Body], offered: tuple[str, ...], wish: str, content
     there = {name for name, _ in bodies}
     places = [place for place in _places(offered, there) if _means(wish, place)]
     present = [place for place in places if place.element in there]
-    places = present if len(present) == 1 else places
+    places = present or places
     if len(places) > 1:
         choice = " or ".join(f"{place.path} ({place.element})" for place in places)
         raise SaipError(wish, None, f"is more than one file: say {choice}")
@@ -115,9 +115,9 @@ def _means(wish: str, place: Place) -> bool:
 
 def _directories(place: Place) -> Iterator[str]:
     """The fields of the directories that the file is in."""
-    parents = place.path.rpartition("/")[0].split("/")[2:]
+    parents = place.path.split("/")[1:-1]
     for found in TEMPLATES[place.element].files.values():
-        if found.kind == "D2" and found.fid in parents:
+        if found.is_directory and found.fid in parents and not found.field.startswith("adf-"):
             yield found.field
 
 
