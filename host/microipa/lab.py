@@ -23,7 +23,7 @@ from microipa.modem import VirtualModem
 from microipa.radio import Link, LinkSettings, Network
 from microipa.saip import ProfilePackage, ProfileSpec, build
 from microipa.smdpp import Smdpp
-from microipa.trace import Trace
+from microipa.trace import SecondTrace, Trace
 
 EID = "89049032123451234512345678901235"
 BOOTSTRAP_OPERATOR = "00101"  # the test network of 3GPP
@@ -112,8 +112,9 @@ class LabFolder:
 class Lab(LabFolder):
     """A running lab: ``async with Lab(folder) as lab`` starts every part, leaving stops them.
 
-    Opened again on the same folder it goes on where it stopped. Raises MicroipaError subclasses of the parts
-    when one cannot start.
+    With ``two_eims`` there is a second one in ``eim2``, with name, keys and database (eim2/) of its own, whom
+    the card does not know yet. Opened again on the same folder it goes on where it stopped. Raises
+    MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -126,11 +127,16 @@ class Lab(LabFolder):
         quirks: frozenset[str] = frozenset(),
         board_config: dict[str, Any] | None = None,
         measure_heap: bool = False,
+        two_eims: bool = False,
         trace: Trace | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
         super().__init__(folder, create=True, trace=self.trace)
+        self.eim2: Eim
+        self._eims = [(self.pki, self.eim)]
+        if two_eims:
+            self._add_second_eim()
         self.network = Network(trace=self.trace)
         self.link = Link(radio, trace=self.trace)
         self.euicc = self.card(self.trace)
@@ -148,10 +154,11 @@ class Lab(LabFolder):
         smdpp_port = await self._running.enter_async_context(self.smdpp.serve())
         self.es9_routes[self.pki.smdpp_address] = ("127.0.0.1", smdpp_port)
         self.network.route(self.pki.smdpp_address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
-        eim_port = await self._running.enter_async_context(self.eim.serve())
-        self.network.route(self.pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", eim_port))
-        eim_https_port = await self._running.enter_async_context(self.eim.serve_https())
-        self.network.route(self.pki.eim_fqdn, HTTPS_PORT, ("127.0.0.1", eim_https_port))
+        for pki, eim in self._eims:
+            port = await self._running.enter_async_context(eim.serve())
+            self.network.route(pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", port))
+            port = await self._running.enter_async_context(eim.serve_https())
+            self.network.route(pki.eim_fqdn, HTTPS_PORT, ("127.0.0.1", port))
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
@@ -170,6 +177,13 @@ class Lab(LabFolder):
     ) -> None:
         await self._running.aclose()
         self.trace.close()
+
+    def _add_second_eim(self) -> None:
+        pki, folder = self.pki.second_eim(), self.folder / "eim2"
+        folder.mkdir(exist_ok=True)
+        self.eim2 = Eim(pki, folder, es9_routes=self.es9_routes, trace=SecondTrace(self.trace))
+        self.eim2.add_device(EID)
+        self._eims.append((pki, self.eim2))
 
     def _heap_meter(self) -> dict[str, bytes]:
         if not self._measure_heap:

@@ -19,9 +19,11 @@ COLOURS = {
     "radio": "blue",
     "card": "yellow",
     "eim": "magenta",
+    "eim2": "bright_magenta",
     "smdpp": "red",
 }
 
+EIMS = ("eim", "eim2")
 _LOG_PREFIX = re.compile(r"^[EID] \(\d+\) ")
 
 
@@ -61,9 +63,9 @@ def in_words(event: Event) -> str | None:
             return f"{'←' if fields['direction'] == 'in' else '→'} {summary(fields['message'])}"
         case "es9":
             # Both ends tell: the eIM that it asks, the SM-DP+ what it answers.
-            asks = "asks the SM-DP+: " if event.part == "eim" else ""
+            asks = "asks the SM-DP+: " if event.part in EIMS else ""
             return f"{asks}{fields['function']} {fields['outcome']}"
-        case "order" if event.part == "eim":
+        case "order" if event.part in EIMS:
             result = f": {fields['result']}" if fields.get("result") else ""
             return f"order {fields['order']} {fields['state']} ({fields['summary']}){result}"
         case "order":

@@ -17,7 +17,7 @@ class Event:
     """One thing that happened.
 
     ``seconds`` counts from the start of the trace, ``part`` says who saw it (board, modem, radio, card,
-    eim, smdpp, lab), ``kind`` what it is (apdu, at, datagram, esipa, es9, log, step, …). ``fields`` is
+    eim, eim2, smdpp, lab), ``kind`` what it is (apdu, at, datagram, esipa, es9, log, step, …). ``fields`` is
     JSON-able; binary values are lower-case hex.
     """
 
@@ -67,3 +67,14 @@ class Trace:
         if self._file:
             self._file.close()
             self._file = None
+
+
+class SecondTrace(Trace):
+    """The trace of a lab for the second of two equal parts: ``eim`` is recorded as ``eim2``."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def record(self, part: str, kind: str, **fields: Any) -> None:
+        self._trace.record(f"{part}2", kind, **fields)

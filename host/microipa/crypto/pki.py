@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,7 +105,7 @@ class Pki:
         self.smds_tls = self._credential("smds_tls", _rsp_profile(*smds, "ds_tls"))
         self.operator_tls = self._credential("operator_tls", _operator_profile())
         self.eim_signing = self._credential("eim_signing", _eim_signing_profile())
-        self.eim_tls = self._credential("eim_tls", _eim_tls_profile())
+        self.eim_tls = self._credential("eim_tls", _eim_tls_profile(Pki.eim_fqdn, Pki.eim_oid))
 
     @classmethod
     def open(cls, folder: Path) -> Pki:
@@ -116,6 +117,14 @@ class Pki:
         """The card's credential, made on first use. ``eid``: 32 digits. Raises PkiError."""
         check_eid(eid)
         return self._credential(f"euicc/{eid}", _euicc_profile(eid))
+
+    def second_eim(self) -> Pki:
+        """The same PKI as a second eIM sees it: ``eim_…`` are its own name, keys and certificates."""
+        other = copy(self)
+        other.eim_fqdn, other.eim_oid = "eim2.microipa.example", "2.999.21"
+        other.eim_signing = self._credential("eim2_signing", _eim_signing_profile())
+        other.eim_tls = self._credential("eim2_tls", _eim_tls_profile(other.eim_fqdn, other.eim_oid))
+        return other
 
     def _credential(self, name: str, profile: _Profile) -> Credential:
         """Read key and certificate; make whichever is missing or no longer fits its issuer."""
@@ -312,9 +321,9 @@ def _eim_signing_profile() -> _Profile:
     return _Profile(_name("microipa test eIM"), ((_usage(), True),))
 
 
-def _eim_tls_profile() -> _Profile:
+def _eim_tls_profile(fqdn: str, oid: str) -> _Profile:
     """Every byte travels over NB-IoT at each handshake, so the subject is one short name."""
-    names = x509.SubjectAlternativeName([x509.DNSName(Pki.eim_fqdn), _oid(Pki.eim_oid)])
+    names = x509.SubjectAlternativeName([x509.DNSName(fqdn), _oid(oid)])
     return _Profile(
         _name("eIM", organisation=None), ((_usage(), True), (TLS_BOTH_WAYS, False), (names, False))
     )
