@@ -79,6 +79,7 @@ class Agent:
             log(INFO, "boot: a profile switch was under way, its result goes out first")
         if self._journal.get("download") is not None:
             log(INFO, "boot: a download was cut off, the eIM will offer it again")
+        self._conversation.end()
         await self._modem.start()
         # Ends half an ES10 session, and commits a switch that still waits for its REFRESH.
         await self._modem.carrier.reset()

@@ -8,6 +8,7 @@ DEFAULTS = {
     "attach_timeout_s": 180,
     "dtls_timeout_s": 120,  # a full handshake with every retransmission of mbedTLS
     "poll_interval_s": 86400,
+    "keep_association_s": 0,  # so long DTLS stays open between two polls, where the eIM lets it; 0: never
     "backoff_s": 15,  # after the first failure; doubles up to
     "backoff_max_s": 3600,
     "packages_per_poll": 16,
@@ -25,6 +26,7 @@ _LARGEST = {
     "attach_timeout_s": 3600,
     "dtls_timeout_s": 600,
     "poll_interval_s": 31536000,
+    "keep_association_s": 86400,
     "backoff_s": 3600,
     "backoff_max_s": 86400,
     "packages_per_poll": 100,
@@ -32,7 +34,7 @@ _LARGEST = {
     "log_level": 3,
     "app_tick_ms": 1000,
 }
-_SMALLEST = {"segment": 32, "log_level": 0, "app_tick_ms": 0}  # every other number: 1
+_SMALLEST = {"keep_association_s": 0, "segment": 32, "log_level": 0, "app_tick_ms": 0}  # every other number: 1
 _CHOICES = {"download": ("indirect", "direct")}
 
 

@@ -6,6 +6,7 @@ counts what the NB-IoT preset would take without letting anyone wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from microipa.demo import Meter, run_board
+from microipa.demo import BOARD_TIMEOUT_S, Meter, run_board
 from microipa.errors import MicroipaError
 from microipa.lab import Lab, forget_all_but_keys, new_profile
 from microipa.radio import PRESETS, Counters
@@ -102,17 +103,25 @@ class Session:
     def total(self) -> Counters:
         return _count([*self._before, *self._after])
 
-    def until(self, function: str, occurrence: int = 1) -> tuple[Counters, int]:
+    def until(self, function: str) -> tuple[Counters, int]:
         """From the first application data to the answer to a message that begins so: cost and payload.
 
         Raises NothingToBill when there is none.
         """
+        part = self._after[: self._answered(function)]
+        return _count(part), sum(len(event.fields["message"]) // 2 for event in part if event.kind == "esipa")
+
+    def beyond(self, function: str) -> Session:
+        """What comes after that answer."""
+        return Session(self._after[self._answered(function) :])
+
+    def _answered(self, function: str) -> int:
+        asked = False
         for place, event in enumerate(self._after):
-            if event.kind == "esipa" and event.fields["message"].startswith(function) and _comes(event, "in"):
-                occurrence -= 1
-            elif not occurrence and event.kind == "datagram" and _comes(event, "down"):
-                part = self._after[: place + 1]
-                return _count(part), sum(len(event.fields["message"]) // 2 for event in part if event.kind == "esipa")
+            if event.kind == "esipa" and _comes(event, "in") and event.fields["message"].startswith(function):
+                asked = True
+            elif asked and event.kind == "datagram" and _comes(event, "down"):
+                return place + 1
         raise NothingToBill(f"the eIM never answered {function.upper()}")
 
 
@@ -142,13 +151,26 @@ class Till:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._events: list[Event] = []
-        lab.trace.listen(self._events.append)
+        self._polls = 0
+        self._polled_twice = asyncio.Event()
+        lab.trace.listen(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        self._events.append(event)
+        if event.kind == "esipa" and event.fields["message"].startswith(GET_EIM_PACKAGE) and _comes(event, "in"):
+            self._polls += 1
+        elif self._polls == 2 and event.kind == "datagram" and _comes(event, "down"):
+            self._polled_twice.set()
+
+    def _install(self, settings: dict[str, Any]) -> None:
+        self._lab.board.install({"apn": "iot.microipa.example", **settings})
+        self._events.clear()
+        self._polls = 0
 
     async def session(self, **settings: Any) -> Session:
         """Let the board do what waits for it. Raises BoardFailed, and NothingToBill when an order failed."""
         lab = self._lab
-        lab.board.install({"apn": "iot.microipa.example", "stop_when_idle": True, **settings})
-        self._events.clear()
+        self._install({"stop_when_idle": True, **settings})
         await run_board(lab, Meter(lab.trace))
         for order in lab.eim.orders(lab.eid):
             if order.state != "done":
@@ -162,9 +184,20 @@ class Till:
         return [
             Row("DNS, by the modem", session.lookup()),
             Row("DTLS handshake", handshake, target=Target(bytes=1600, datagrams=6)),
-            Row("poll, nothing to do", poll, payload, Target(bytes=200)),
+            Row("poll, nothing to do", poll, payload),
             Row("the three together", session.total(), target=Target(bytes=1800)),
         ]
+
+    async def second_poll(self) -> Row:
+        """The same on the association of the poll before."""
+        self._install({"poll_interval_s": 1, "keep_association_s": 60})
+        await self._lab.board.start()
+        try:
+            await asyncio.wait_for(self._polled_twice.wait(), BOARD_TIMEOUT_S)
+        finally:
+            self._lab.board.kill()
+        cost, payload = Session(self._events).beyond(GET_EIM_PACKAGE).until(GET_EIM_PACKAGE)
+        return Row("poll, living association", cost, payload, Target(bytes=200, datagrams=2))
 
     async def package(self) -> Row:
         self._lab.eim.order_package(self._lab.eid, [("listProfileInfo", {})])
@@ -189,6 +222,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
         await till.session()  # a new card: the eIM asks who it is
         return [
             *await till.poll(),
+            await till.second_poll(),
             await till.package(),
             await till.download("small profile", build(new_profile("Small")), Target(ratio=1.4)),
             await till.download("TS.48" if ts48 else "like TS.48", full, Target(ratio=1.25)),

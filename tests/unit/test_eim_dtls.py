@@ -97,6 +97,16 @@ async def test_forged_hello_does_not_cut_off_a_living_association(pki: Pki) -> N
         assert not running.lost
 
 
+async def test_forged_rubbish_does_not_cut_off_a_living_association(pki: Pki) -> None:
+    async with echo(pki) as (running, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+        for rubbish in (b"", b"\0", bytes(100), client.down[-1]):
+            running.server.datagram_received(rubbish, ("127.0.0.1", client.local_port))
+        client.send(b"still here")
+        assert await client.receive() == b"ereh llits"
+        assert not running.lost
+
+
 async def test_replayed_hello_with_its_cookie_begins_nothing(pki: Pki) -> None:
     async with echo(pki) as (running, port):
         client = await DtlsClient(port, pki.ci.certificate).connect()

@@ -14,6 +14,7 @@ _WAIT_MS = const(10000)  # for the first answer while nothing is known of the pa
 _WAIT_LEAST_MS = const(2000)
 _WAIT_IN_RTT = const(3)
 _TRANSMISSIONS = const(5)
+_TRANSMISSIONS_IN_DOUBT = const(2)
 _SEPARATE_MS = const(120000)  # after an empty ACK: the eIM may have to ask an SM-DP+ first
 
 _ROOM = const(1280)  # more than a datagram holds, as Dtls.recv wants it
@@ -64,6 +65,7 @@ class Coap:
 
     def __init__(self, dtls=None):
         self.dtls = dtls
+        self.doubtful = False  # dtls may have ended long ago: give up early, until the first answer
         self._in = memoryview(bytearray(_ROOM))
         self._out = memoryview(bytearray(_ROOM))
         self._message_id = _random()
@@ -150,15 +152,17 @@ class Coap:
         rtt = self.dtls.rtt_ms
         wait = _WAIT_MS if rtt is None else max(_WAIT_LEAST_MS, _WAIT_IN_RTT * rtt)
         wait += wait * os.urandom(1)[0] // 512  # not the whole fleet in one moment
-        for attempt in range(_TRANSMISSIONS):
+        transmissions = _TRANSMISSIONS_IN_DOUBT if self.doubtful else _TRANSMISSIONS
+        for attempt in range(transmissions):
             if attempt:
                 log(DEBUG, "coap: once more after", wait, "ms")
                 wait *= 2
             await self.dtls.send(self._out[:used])
             answer = await self._answer(wait)
             if answer is not None:
+                self.doubtful = False
                 return answer
-        raise CoapTimeout("no answer to {} transmissions".format(_TRANSMISSIONS))
+        raise CoapTimeout("no answer to {} transmissions".format(transmissions))
 
     async def _answer(self, wait):
         """The response to the request in the buffer: (code, options, payload), or None in time."""

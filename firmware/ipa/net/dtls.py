@@ -61,7 +61,7 @@ class Dtls:
     def __init__(self, datagram, host, trust, mtu=MTU):
         self._datagram = datagram
         self._stream = _Stream(datagram, mtu)
-        self._host = host
+        self.host = host
         self._trust = Trust(*trust)
         self._room = mtu - _OVERHEAD
         self._tls = None
@@ -77,7 +77,7 @@ class Dtls:
             context = self._context()
             gc.collect()  # mbedTLS wants 17 kB in one piece
             self._tls = context.wrap_socket(
-                self._stream, server_hostname=self._host, do_handshake_on_connect=False)
+                self._stream, server_hostname=self.host, do_handshake_on_connect=False)
         except (NetError, OSError, ValueError, MemoryError) as error:
             self.close()
             if isinstance(error, NetError):

@@ -15,6 +15,11 @@ async def provide(session, *result):
     return acknowledged
 
 
+async def waiting(es10):
+    """Is there anything on the card that has to go?"""
+    return len(await es10.retrieve_results()) > 0 or len(await es10.list_notifications()) > 0
+
+
 async def deliver(session):
     """Deliver everything that waits. Returns False when something stays that the eIM did not take."""
     taken = await _results(session)

@@ -44,7 +44,8 @@ class DtlsSettings:
     min_retransmit: float = 2.0
     """OpenSSL repeats a flight after 1 s; over NB-IoT the answer is still on its way then."""
     handshake_seconds: float = 150.0
-    idle_seconds: float = 900.0
+    idle_seconds: float = 3600.0
+    """Some devices keep an association from one poll to the next."""
     max_half_open: int = 64
     max_associations: int = 1024
 
@@ -286,12 +287,14 @@ class DtlsServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         address, datagram = (addr[0], addr[1]), data
+        if not datagram:  # OpenSSL takes it for the end of the stream
+            return
         hello = ClientHello.find(datagram)
         if hello and not self._admit(hello, address):
             return
         half_open = self._half_open.get(address)
         living = self._living.get(address)
-        speaks_handshake = hello or (datagram and datagram[0] in (CHANGE_CIPHER_SPEC, HANDSHAKE))
+        speaks_handshake = hello or datagram[0] in (CHANGE_CIPHER_SPEC, HANDSHAKE)
         association = half_open if half_open and (speaks_handshake or not living) else living
         if association:
             self._feed(association, datagram)

@@ -1,0 +1,99 @@
+"""ipa.conversation under MicroPython with the eIM's real server: one association a poll, or one for several."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Run
+from datagram import UDP
+from microipa.crypto.pki import Pki
+from microipa.eim.dtls import DtlsSettings
+from microipa.eim.server import serve
+from scenes import EID
+
+SCRIPT = UDP + """
+import sys
+from ipa import config
+from ipa.card.channel import Channel
+from ipa.card.es10 import Es10
+from ipa.conversation import IDLE, Conversation
+from ipa.eim import Eim
+from ipa.journal import Journal
+from rooms import Carrier
+
+class Modem:
+    "Opens sockets and keeps what it opened."
+    def __init__(self):
+        self.sockets = []
+    async def udp(self, host, port):
+        self.sockets.append(Udp(int(sys.argv[1])))
+        return self.sockets[-1]
+
+def card(command):
+    "Nothing waits on it."
+    said.append(len(modem.sockets))
+    return bytes.fromhex({"bf2b": "bf2b02a200", "bf28": "bf2802a000"}[command[:2].hex()])
+
+said = []
+modem = Modem()
+es10 = Es10(Channel(Carrier(card)))
+class Known:
+    host, port, eim_id, trust = "eim.microipa.example", 5684, b"eim", ("ca", TRUST)
+
+async def main(between, **settings):
+    talk = Conversation(modem, dict(config.DEFAULTS, **settings), Journal("ipa.journal"), es10)
+    for number in range(2):
+        if number:
+            between(talk)
+        assert await talk.hold(Known, EID, b"", None) == IDLE
+    print("asked the card with sockets", *said)
+    print("sent", *[socket.sent for socket in modem.sockets], "open", *[not socket.closed for socket in modem.sockets])
+    talk.end()
+    assert all(socket.closed for socket in modem.sockets)
+"""
+NONE_AVAILABLE = bytes.fromhex("bf4f03020101")
+HANDSHAKE_AND_REQUEST = 4
+
+
+async def polls(micropython: Run, pki: Pki, between: str, settings: str) -> tuple[list[str], list[str]]:
+    """Two polls; what the card and the network saw."""
+    async def handle(request: bytes) -> bytes:
+        assert request[:2] == bytes.fromhex("bf4f")
+        return NONE_AVAILABLE
+
+    async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
+        script = SCRIPT.replace("TRUST", repr(pki.ci.der)).replace("EID", repr(EID))
+        out = await micropython(script + f"\nasyncio.run(main({between}{settings}))", port, heapsize="192wK")
+    card, sent = [line for line in out.splitlines() if line.startswith(("asked", "sent"))]
+    return card.split()[5:], sent.split()
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.open(tmp_path_factory.mktemp("pki"))
+
+
+async def test_without_the_setting_each_poll_has_its_own_association(micropython: Run, pki: Pki) -> None:
+    _, sent = await polls(micropython, pki, "lambda talk: None", "")
+    assert sent == ["sent", "4", "4", "open", "False", "False"]
+
+
+async def test_an_association_that_is_kept_saves_the_handshake(micropython: Run, pki: Pki) -> None:
+    _, sent = await polls(micropython, pki, "lambda talk: None", ", keep_association_s=60")
+    assert sent == ["sent", str(HANDSHAKE_AND_REQUEST + 1), "open", "True"]
+
+
+async def test_the_card_is_asked_before_the_association_is_opened(micropython: Run, pki: Pki) -> None:
+    card, _ = await polls(micropython, pki, "lambda talk: None", "")
+    assert card == ["0", "0", "1", "1"]
+
+
+async def test_an_association_older_than_the_setting_is_not_used(micropython: Run, pki: Pki) -> None:
+    _, sent = await polls(micropython, pki, "lambda talk: time.sleep_ms(1100)", ", keep_association_s=1")
+    assert sent == ["sent", "4", "4", "open", "False", "True"]
+
+
+async def test_when_nobody_answers_on_it_a_new_one_is_made_soon(micropython: Run, pki: Pki) -> None:
+    """A NAT has forgotten the device, say."""
+    nat_forgot = "lambda talk: setattr(modem.sockets[0], 'lose_out', range(99))"
+    _, sent = await polls(micropython, pki, nat_forgot, ", keep_association_s=60")
+    assert sent == ["sent", str(HANDSHAKE_AND_REQUEST + 2), "4", "open", "False", "True"]
