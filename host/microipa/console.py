@@ -1,11 +1,21 @@
-"""What every part of the `microipa` command uses: input that cannot be used is named, files are read and written."""
+"""What every part of the `microipa` command uses: the lab's options, files and digits people give, where to print."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
 
 from microipa.errors import MicroipaError
+
+out = Console(highlight=False, soft_wrap=True)
+
+Folder = Annotated[Path, typer.Option("--lab", help="The lab's folder.", file_okay=False)]
+Eid = Annotated[str | None, typer.Option(help="The device's EID; the lab's own card by default.")]
+LAB = Path(".lab")
 
 
 class BadInput(MicroipaError):

@@ -8,7 +8,8 @@ from typing import Any
 
 from cryptography import x509
 
-from microipa.asn1.tlv import Tlv
+from microipa.asn1 import sgp32
+from microipa.asn1.tlv import Tlv, parse_all, tlv
 from microipa.crypto.certificates import verify_euicc_chain
 from microipa.eim import words
 from microipa.eim.packages import certificate
@@ -52,31 +53,56 @@ class DataAnswer:
     def notifications(self) -> Tlv | None:
         return self.fields.get(0xA0)
 
-    def teach(self, device: Device, ci: x509.Certificate) -> tuple[str, dict[str, Any]]:
+    def require_certificates(self, device: Device) -> None:
+        """Raises DeviceUnproven when this eIM would still not know whom the answer is from."""
+        if device.euicc_certificate is None and not (0xA5 in self.fields and 0xA6 in self.fields):
+            raise DeviceUnproven(f"{device.eid} sent no certificates")
+
+    def teach(self, device: Device, ci: x509.Certificate, question: bytes) -> tuple[str, dict[str, Any]]:
         """Verify the certificates, then keep everything in ``device``. Returns words and details.
 
-        Raises CertificateInvalid, DeviceUnproven, TlvError; ``device`` is untouched then.
+        ``question`` are the fields of the request. Raises CertificateInvalid, DeviceUnproven, TlvError;
+        ``device`` is untouched then.
         """
+        learnt = []
         if 0xA5 in self.fields and 0xA6 in self.fields:
             eum, euicc = certificate(self.fields[0xA5]), certificate(self.fields[0xA6])
             eid, _ = verify_euicc_chain(euicc, eum, ci)
             if eid != device.eid:
                 raise DeviceUnproven(f"the certificate of {eid} came in the name of {device.eid}")
             device.eum_certificate, device.euicc_certificate = eum, euicc
-        elif device.euicc_certificate is None:
-            raise DeviceUnproven(f"{device.eid} sent no certificates")
-        token = self.fields.get(0x84)
-        device.token = words.number(token) if token else 0
+            learnt.append("certificates verified")
+        details: dict[str, Any] = {}
+        if b"\x84" in tag_list(question):
+            token = self.fields.get(0x84)
+            device.token = words.number(token) if token else 0
+            learnt.append(f"association token {device.token}")
+            details["associationToken"] = device.token
         device.euicc_info2 = self._raw(0xBF22) or device.euicc_info2
         device.ipa_capabilities = self._raw(0xA8) or device.ipa_capabilities
         device.device_info = self._raw(0xA9) or device.device_info
         default = self.fields.get(0x81)
         device.default_smdp = default.value.decode(errors="replace") if default else device.default_smdp
-        details: dict[str, Any] = {"associationToken": device.token, **capabilities(self.fields.get(0xA8))}
-        return f"certificates verified, association token {device.token}", details
+        return ", ".join(learnt), details | capabilities(self.fields.get(0xA8))
+
+    def as_json(self) -> Any:
+        """All of it by the standard's names; IPAs differ in the order of the fields."""
+        place = {member.kind.tags[0]: number for number, member in enumerate(sgp32.kind("IpaEuiccData").members)}
+        fields = sorted(self.fields.values(), key=lambda field: place.get(field.tag, len(place)))
+        return words.as_json(tlv(0x30, *(field.raw for field in fields)), "IpaEuiccData")
 
     def _raw(self, tag: int) -> bytes | None:
         return self.fields[tag].raw if tag in self.fields else None
+
+
+def tag_list(question: bytes) -> list[bytes]:
+    """The tags that the fields of an IpaEuiccDataRequest ask for."""
+    octets, tags = parse_all(question)[0].value, []
+    while octets:
+        size = 2 if octets[0] & 0x1F == 0x1F else 1
+        tags.append(octets[:size])
+        octets = octets[size:]
+    return tags
 
 
 def capabilities(ipa_capabilities: Tlv | None) -> dict[str, list[str]]:

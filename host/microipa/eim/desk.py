@@ -132,6 +132,24 @@ class Eim:
         content = packages.encode_operations(operations)
         return self._order(eid, store.PACKAGE, content, packages.describe(operations), expires)
 
+    def order_data(
+        self,
+        eid: str,
+        names: Sequence[str] = (),
+        *,
+        ci_key_id: bytes | None = None,
+        notification: int | str | None = None,
+        result: int | None = None,
+        expires: datetime | None = None,
+    ) -> int:
+        """Queue a question to the IPA and its eUICC (SGP.32 2.11.1.2). Returns the order's number.
+
+        ``names`` are fields of IpaEuiccData, none means all; the searches are those of ``packages.question``.
+        Not delivered after ``expires``. Raises UnknownDevice and PackageInvalid.
+        """
+        question = packages.question(names, ci_key_id=ci_key_id, notification=notification, result=result)
+        return self._order(eid, store.QUERY, question, f"ask for {', '.join(names) or 'everything'}", expires)
+
     def orders(self, eid: str | None = None) -> list[OrderView]:
         """All orders, or those of one device, oldest first."""
         wanted = select(Order).order_by(Order.id)
@@ -162,7 +180,9 @@ class Eim:
         device = db.get(Device, eid)
         if device is None:
             known = ", ".join(db.scalars(select(Device.eid))) or "none"
-            raise UnknownDevice(f"this eIM does not manage {eid} but {known}: add it with Eim.add_device({eid!r})")
+            raise UnknownDevice(
+                f"this eIM does not manage {eid[:64]} but {known}: add it with Eim.add_device({eid[:64]!r})"
+            )
         return device
 
     def _order(self, eid: str, kind: str, content: bytes, summary: str, expires: datetime | None) -> int:

@@ -19,11 +19,11 @@ from microipa.eim.store import Device, Order
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
-ABOUT_EUICC = bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9")
-"""tagList before the first package of a device: token, certificates, what card, IPA and device can."""
-ABOUT_EUICC_LEAST = bytes.fromhex("84 A5 A6")
-STORED_RESULTS = bytes.fromhex("84 A2")
-"""tagList after a replayError: the result of that package may still be on the card."""
+ABOUT_EUICC = tlv(0x5C, bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9"))
+"""Asked before the first package of a device: token, certificates, what card, IPA and device can."""
+ABOUT_EUICC_LEAST = tlv(0x5C, bytes.fromhex("84 A5 A6"))
+STORED_RESULTS = tlv(0x5C, bytes.fromhex("84 A2"))
+"""Asked after a replayError: the result of that package may still be on the card."""
 QUESTIONS = {
     ABOUT_EUICC: "ask the eUICC who it is",
     ABOUT_EUICC_LEAST: "ask the eUICC who it is, in short",
@@ -63,9 +63,9 @@ class Orders:
             return esipa.package_error(esipa.NO_EIM_PACKAGE)
         return tlv(esipa.GET_EIM_PACKAGE, self._deliver(order))
 
-    def ask(self, db: Session, device: Device, tags: bytes) -> Order:
+    def ask(self, db: Session, device: Device, question: bytes) -> Order:
         """An IpaEuiccDataRequest that goes before whatever waits."""
-        order = Order(device=device, kind=store.DATA, content=tags, summary=QUESTIONS[tags])
+        order = Order(device=device, kind=store.DATA, content=question, summary=QUESTIONS[question])
         db.add(order)
         db.flush()
         self.tell(order)
@@ -141,7 +141,7 @@ class Orders:
         return order.message
 
     def _package(self, order: Order, transaction_id: bytes) -> bytes:
-        if order.kind == store.DATA:
+        if order.kind in (store.DATA, store.QUERY):
             return packages.data_request(order.content, transaction_id)
         if order.kind == store.DOWNLOAD:
             return packages.download_trigger(order.content.decode(), transaction_id)

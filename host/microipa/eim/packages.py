@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from cryptography import x509
@@ -35,6 +36,7 @@ PSMOS = frozenset(
     ]
 )
 ECOS = frozenset(("addEim", "deleteEim", "updateEim", "listEim"))
+EVENTS = ("install", "enable", "disable", "delete")  # the bits of NotificationEvent
 SIGNATURE = 0x5F37
 REPLAY_ERROR = 4
 
@@ -113,9 +115,53 @@ def download_trigger(activation_code: str, transaction_id: bytes) -> bytes:
     return tlv(0xBF54, tlv(0xA0, tlv(0x80, activation_code.encode())), tlv(0x82, transaction_id))
 
 
-def data_request(tags: bytes, transaction_id: bytes) -> bytes:
-    """IpaEuiccDataRequest BF52; ``tags`` is the value of tagList."""
-    return tlv(0xBF52, tlv(0x5C, tags), tlv(0x83, transaction_id))
+def data_request(fields: bytes, transaction_id: bytes) -> bytes:
+    """IpaEuiccDataRequest BF52; ``fields`` are its tagList and what follows, up to eimTransactionId."""
+    return tlv(0xBF52, fields, tlv(0x83, transaction_id))
+
+
+def question(
+    names: Sequence[str],
+    *,
+    ci_key_id: bytes | None = None,
+    notification: int | str | None = None,
+    result: int | None = None,
+) -> bytes:
+    """The fields of an IpaEuiccDataRequest for these parts of IpaEuiccData, by name; none means all.
+
+    ``ci_key_id`` chooses the certificates, ``notification`` (a seqNumber, or install, enable, disable, delete)
+    the notifications, ``result`` (a seqNumber) the stored result. Raises PackageInvalid.
+    """
+    known = {name.lower(): tag for name, tag in data_fields().items()}
+    wrong = next((name for name in names if name.lower() not in known), None)
+    if wrong is not None:
+        raise PackageInvalid(f"{wrong[:64]!r} is nothing an IPA tells: ask for {', '.join(data_fields())}")
+    tags = b"".join(tag for name, tag in known.items() if not names or name in [one.lower() for one in names])
+    fields = [tlv(0x5C, tags)]
+    if ci_key_id is not None:
+        fields.append(tlv(0x04, ci_key_id))
+    if notification is not None:
+        fields.append(tlv(0xA1, _notification_search(notification)))
+    if result is not None:
+        fields.append(tlv(0xA2, integer(0x80, result)))
+    return b"".join(fields)
+
+
+def _notification_search(wanted: int | str) -> bytes:
+    if isinstance(wanted, int):
+        return integer(0x80, wanted)
+    if wanted not in EVENTS:
+        raise PackageInvalid(f"{wanted[:64]!r} is neither a seqNumber nor an event: {', '.join(EVENTS)}")
+    bit = EVENTS.index(wanted)
+    return tlv(0x81, bytes((7 - bit, 0x80 >> bit)))
+
+
+@cache
+def data_fields() -> dict[str, bytes]:
+    """What can be asked of an IPA: the tags of IpaEuiccData by name (SGP.32 2.11.2.2)."""
+    members = sgp32.kind("IpaEuiccData").members
+    tags = {member.name: member.kind.tags[0] for member in members if member.name != "eimTransactionId"}
+    return {name: tag.to_bytes(2 if tag > 0xFF else 1, "big") for name, tag in tags.items()}
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Results:
 
     def _take_package_result(self, db: Session, device: Device, message: Tlv) -> list[int]:
         result = packages.PackageResult.read(message)
-        order = store.find_order(db, device.eid, store.PACKAGE, result.transaction_id)
+        order = store.find_order(db, device.eid, (store.PACKAGE,), result.transaction_id)
         if result.data is None:
             if order and order.state == store.DELIVERED:
                 self._refused_unsigned(db, device, order)
@@ -153,7 +153,7 @@ class Results:
 
     def _take_data(self, db: Session, device: Device, message: Tlv) -> list[int]:
         answer = DataAnswer.read(message)
-        order = store.find_order(db, device.eid, store.DATA, answer.transaction_id)
+        order = store.find_order(db, device.eid, (store.DATA, store.QUERY), answer.transaction_id)
         if order is None:
             raise ResultRefused(device.eid, f"{device.eid} answers a question this eIM did not ask")
         acknowledged = self._take_kept(db, device, answer.results)
@@ -183,18 +183,23 @@ class Results:
         elif answer.error is not None:
             reason = words.name("IpaEuiccDataErrorCode", answer.error)
             self._orders.settle(db, order, store.FAILED, f"the IPA does not answer: {reason}")
-        elif order.content == STORED_RESULTS:
+        elif order.kind == store.DATA and order.content == STORED_RESULTS:
             self._orders.settle(db, order, store.DONE, f"{len(answer.results)} results kept")
-            replayed = store.find_order(db, device.eid, store.PACKAGE, None)
+            replayed = store.find_order(db, device.eid, (store.PACKAGE,), None)
             if replayed:
                 self._replayed_without_result(db, replayed)
         else:
             try:
-                text, details = answer.teach(device, self._ci)
+                if order.kind == store.DATA:
+                    answer.require_certificates(device)
+                text, details = answer.teach(device, self._ci, order.content)
             except (CertificateInvalid, DeviceUnproven) as unproven:
                 self._orders.alarm(db, device.eid, str(unproven), message.raw)
                 self._orders.settle(db, order, store.FAILED, str(unproven))
             else:
+                if order.kind == store.QUERY:
+                    text = text or f"{len(answer.fields)} fields"
+                    details["ipaEuiccData"] = answer.as_json()
                 self._orders.settle(db, order, store.DONE, text, details)
 
     # Downloads ----------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ MAX_SESSIONS = 8  # kept for each download order
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
 OPEN = (QUEUED, DELIVERED)
-DATA, PACKAGE, DOWNLOAD = "data", "package", "download"
+DATA, PACKAGE, DOWNLOAD, QUERY = "data", "package", "download", "query"
 
 
 class StoreBusy(MicroipaError):
@@ -87,7 +87,7 @@ class Order(Base):
     state: Mapped[str] = mapped_column(default=QUEUED, index=True)
     summary: Mapped[str]
     content: Mapped[bytes]
-    """package: DER of EuiccPackage; download: the activation code; data: the tagList."""
+    """package: DER of EuiccPackage; download: the activation code; data and query: fields of the request."""
     transaction_id: Mapped[bytes | None] = mapped_column(index=True)
     counter: Mapped[int | None]
     message: Mapped[bytes | None]
@@ -156,7 +156,8 @@ class Alarm(Base):
 class OrderView:
     """An order as people and programs see it.
 
-    ``kind``: package, download, or data (asked automatically before the first package). ``state``: queued,
+    ``kind``: package, download, query, or data (asked automatically, before the first package and to find a
+    lost result). ``state``: queued,
     delivered, done, failed, expired, cancelled. ``result`` is words, ``details`` the same JSON-able.
     """
 
@@ -172,6 +173,7 @@ class OrderView:
     created: datetime
     delivered: datetime | None
     settled: datetime | None
+    expires: datetime | None
 
     @classmethod
     def of(cls, order: Order) -> OrderView:
@@ -188,6 +190,7 @@ class OrderView:
             datetime.fromtimestamp(order.created, UTC),
             moment(order.delivered),
             moment(order.settled),
+            moment(order.expires),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -254,9 +257,9 @@ def late_orders(db: Session) -> list[Order]:
     return list(db.scalars(select(Order).where(Order.state == QUEUED, Order.expires <= time.time())))
 
 
-def find_order(db: Session, eid: str, kind: str, transaction_id: bytes | None) -> Order | None:
+def find_order(db: Session, eid: str, kinds: tuple[str, ...], transaction_id: bytes | None) -> Order | None:
     """The order a result belongs to. A result without eimTransactionId belongs to the one delivered now."""
-    orders = select(Order).where(Order.eid == eid, Order.kind == kind).order_by(Order.id.desc()).limit(1)
+    orders = select(Order).where(Order.eid == eid, Order.kind.in_(kinds)).order_by(Order.id.desc()).limit(1)
     if transaction_id is None:
         return db.scalars(orders.where(Order.state == DELIVERED)).first()
     return db.scalars(orders.where(Order.transaction_id == transaction_id)).first()

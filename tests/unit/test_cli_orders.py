@@ -1,0 +1,332 @@
+"""`microipa order …`, `orders`, `devices`: each verb orders what its name says, bad input is one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cli_runner import Microipa
+from eim_ipa import OTHER_EID, Ipa
+from euicc_peer import Terminal
+from microipa.asn1.tlv import integer, tlv
+from microipa.eim.packages import operations
+from microipa.eim.store import Order, Store
+from microipa.lab import EID, LabFolder
+
+ICCID = "8999970000000000001"
+PACKED = bytes.fromhex("989979000000000000F1")
+CODE = "LPA:1$smdpp.example$A"
+
+
+@pytest.fixture(scope="module")
+def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("orders") / "lab"
+    LabFolder(folder, create=True)
+    return folder
+
+
+@pytest.fixture
+def lab(new_lab: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(new_lab, tmp_path / "lab")
+
+
+@pytest.fixture
+def configuration(lab: Path, microipa: Microipa) -> Path:
+    """The EimConfigurationData of the lab's own eIM, in a file."""
+    file = lab / "eim.der"
+    assert microipa("order", "eim", "configuration", file, "--lab", lab).status == 0
+    return file
+
+
+def ordered(lab: Path) -> list[Order]:
+    with Store(lab / "eim.sqlite").work() as db:
+        return list(db.query(Order).order_by(Order.id))
+
+
+def refused(microipa: Microipa, *words: object) -> str:
+    """The one sentence of a command that fails."""
+    status, out, err = microipa(*words)
+    assert (status, out) == (1, ""), out + err
+    assert err.startswith("microipa: ")
+    assert len(err.splitlines()) == 1
+    return err.removeprefix("microipa: ").rstrip("\n")
+
+
+# Every operation --------------------------------------------------------------------------------------------
+
+LIST = ("listProfileInfo", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        (["enable", ICCID], [LIST, ("enable", {"iccid": PACKED, "rollbackFlag": None})]),
+        (["enable", ICCID, "--no-rollback"], [LIST, ("enable", {"iccid": PACKED})]),
+        (["disable", ICCID], [LIST, ("disable", {"iccid": PACKED})]),
+        (["delete", ICCID], [LIST, ("delete", {"iccid": PACKED})]),
+        (["list"], [LIST]),
+        (["list", "--iccid", ICCID], [("listProfileInfo", {"searchCriteria": ("iccid", PACKED)})]),
+        (
+            ["list", "--class", "operational", "--tags", "5A9F70"],
+            [("listProfileInfo", {"searchCriteria": ("profileClass", 2), "tagList": b"\x5a\x9f\x70"})],
+        ),
+        (["rat"], [("getRAT", {})]),
+        (["immediate-enable", "off"], [("configureImmediateEnable", {})]),
+        (
+            ["immediate-enable", "on", "--smdp-oid", "2.999.10", "--smdp-address", "dp.example"],
+            [
+                (
+                    "configureImmediateEnable",
+                    {
+                        "immediateEnableFlag": None,
+                        "defaultSmdpOid": "2.999.10",
+                        "defaultSmdpAddress": "dp.example",
+                    },
+                )
+            ],
+        ),
+        (["fallback", "set", ICCID], [("setFallbackAttribute", {"iccid": PACKED})]),
+        (["fallback", "unset"], [("unsetFallbackAttribute", {})]),
+        (["default-dp", "dp.example"], [("setDefaultDpAddress", {"defaultDpAddress": "dp.example"})]),
+        (["default-dp"], [("setDefaultDpAddress", {"defaultDpAddress": ""})]),
+        (["eim", "delete", "eim.other.example"], [("deleteEim", {"eimId": "eim.other.example"})]),
+        (
+            ["eim", "update", "eim.other.example", "--fqdn", "new.example:5685", "--counter", "7"],
+            [("updateEim", {"eimId": "eim.other.example", "eimFqdn": "new.example:5685", "counterValue": 7})],
+        ),
+        (["eim", "list"], [("listEim", {})]),
+        (
+            ["package", "listprofileinfo", f"enable {ICCID} rollback"],
+            [LIST, ("enable", {"iccid": PACKED, "rollbackFlag": None})],
+        ),
+        (
+            ["package", "listProfileInfo aid=A0000005591010FFFFFFFF8900001000", "getRAT"],
+            [
+                ("listProfileInfo", {"searchCriteria": ("isdpAid", bytes.fromhex("A0000005591010FFFFFFFF8900001000"))}),
+                ("getRAT", {}),
+            ],
+        ),
+        (["package", "deleteEim 'a name with spaces'"], [("deleteEim", {"eimId": "a name with spaces"})]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value[0], str) else "",
+)
+def test_2_11_1_1_each_verb_orders_the_operation_of_its_name(microipa, lab, words, content) -> None:
+    status, out, err = microipa("order", *words, "--lab", lab)
+    assert (status, err) == (0, "")
+    assert out.startswith("order 1 queued: ")
+    (order,) = ordered(lab)
+    assert (order.eid, order.kind) == (EID, "package")
+    assert operations(order.content) == content
+
+
+def test_2_11_1_1_an_eim_is_added_or_updated_from_the_file_another_eim_wrote(microipa, lab, configuration) -> None:
+    assert microipa("order", "eim", "add", configuration, "--lab", lab).status == 0
+    assert microipa("order", "eim", "update", "x", "--from", configuration, "--lab", lab).status == 0
+    ((added,), (updated,)) = (operations(order.content) for order in ordered(lab))
+    assert (added[0], updated[0]) == ("addEim", "updateEim")
+    assert added[1]["eimId"] == "eim.microipa.example"
+    assert (added[1]["counterValue"], added[1]["associationToken"]) == (0, -1)
+    left = {"counterValue", "associationToken"}
+    assert updated[1] == {name: v for name, v in added[1].items() if name not in left} | {"eimId": "x"}
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        ([], "5c0da081a2bf20bf228384a5a6a8a9"),
+        (["associationToken", "eumcertificate", "euiccCertificate"], "5c0384a5a6"),
+        (["euiccCertificate", "--ci", "F5 41"], "5c01a6" "0402f541"),
+        (["notificationsList", "--notifications", "7"], "5c01a0" "a103800107"),
+        (["notificationsList", "--notifications", "delete"], "5c01a0" "a10481020410"),
+        (["euiccPackageResultList", "--result", "200"], "5c01a2" "a204800200c8"),
+    ],
+)
+def test_2_11_1_2_a_data_request_asks_by_name_and_search(microipa, lab, words, fields) -> None:
+    assert microipa("order", "data", *words, "--lab", lab).status == 0
+    (order,) = ordered(lab)
+    assert (order.kind, order.content.hex()) == ("query", fields)
+
+
+def test_a_download_may_name_the_code_of_another_smdp(microipa, lab) -> None:
+    assert microipa("order", "download", "--activation-code", CODE, "--lab", lab).status == 0
+    (order,) = ordered(lab)
+    assert (order.kind, order.content.decode()) == ("download", CODE)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("30m", timedelta(minutes=30)), ("12h", timedelta(hours=12)), ("7d", timedelta(days=7))],
+)
+def test_an_order_may_expire(microipa, lab, text, end) -> None:
+    assert microipa("order", "list", "--expires", text, "--lab", lab).status == 0
+    moment = (datetime.now(UTC) + timedelta(hours=5)).isoformat()
+    assert microipa("order", "data", "--expires", moment, "--lab", lab).status == 0
+    soon, later = ordered(lab)
+    assert abs(soon.expires - (datetime.now(UTC) + end).timestamp()) < 60
+    assert later.expires == datetime.fromisoformat(moment).timestamp()
+
+
+def test_an_order_is_cancelled_once(microipa, lab) -> None:
+    microipa("order", "rat", "--lab", lab)
+    assert microipa("order", "cancel", 1, "--lab", lab) == (0, "order 1 cancelled\n", "")
+    assert refused(microipa, "order", "cancel", 1, "--lab", lab) == "order 1 is cancelled already"
+    assert refused(microipa, "order", "cancel", 2, "--lab", lab) == "there is no order 2"
+    assert ordered(lab)[0].state == "cancelled"
+
+
+# What became of it ------------------------------------------------------------------------------------------
+
+
+async def test_results_and_the_device_are_shown_in_words(microipa, lab) -> None:
+    for words in (["list"], ["eim", "list"], ["default-dp", "dp.example"], ["data", "euiccInfo2", "deviceInfo"]):
+        assert microipa("order", *words, "--lab", lab).status == 0
+    desk = LabFolder(lab)
+    terminal = Terminal(desk.card()).start()
+    terminal.es10(tlv(0xBF57, tlv(0xA0, desk.eim.configuration())))
+    ipa = Ipa(desk.eim.handle, terminal)
+    await ipa.work()
+    views = [json.loads(line) for line in microipa("orders", "--json", "--lab", lab, "--eid", EID).out.splitlines()]
+    assert {view["state"] for view in views} == {"done"}
+    results = {view["summary"]: view for view in views}
+    assert results["listEim"]["result"] == "listEim: eim.microipa.example"
+    data = results["ask for euiccInfo2, deviceInfo"]["details"]["ipaEuiccData"]
+    assert "euiccInfo2" in str(data)
+    assert "deviceInfo" in str(data)
+    shown = "".join(microipa("devices", EID, "--lab", lab).out.replace("│", " ").split())
+    for words in ("Bootstrap", "eim.microipa.example", "dp.example", "ipaRetrieveCoaps", "CN=microipatesteUICC"):
+        assert words in shown
+    (told,) = [json.loads(line) for line in microipa("devices", "--json", "--lab", lab).out.splitlines()]
+    assert (told["eid"], told["association_token"], told["counter"]) == (EID, 1, 3)
+    assert EID in microipa("devices", "--lab", lab).out
+
+
+async def test_alarms_and_state_changes_are_shown(microipa, lab) -> None:
+    desk = LabFolder(lab)
+    await desk.eim.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)), tlv(0x80), integer(0x81, 1)))
+    signed = tlv(0x30, tlv(0x80, b"other.example"), integer(0x81, 1), integer(0x83, 1), tlv(0x30))
+    foreign = tlv(0xBF51, tlv(0xA0, signed, tlv(0x5F37, bytes(64))))
+    await desk.eim.handle(tlv(0xBF50, tlv(0x5A, bytes.fromhex(EID)), foreign))
+    shown = microipa("devices", EID, "--lab", lab).out
+    assert "fallback, 20" in shown
+    assert "other.example" in shown
+
+
+# Bad input --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["enable", "disable", "delete", "fallback set"])
+@pytest.mark.parametrize(
+    ("iccid", "sentence"),
+    [
+        ("123", "iccid: '123' has 3 digits, an ICCID has 18 to 20"),
+        ("89x9970000000000001", "iccid: '89x9970000000000001' has characters that are no digits"),
+        ("", "iccid: '' has characters that are no digits"),
+    ],
+)
+def test_an_iccid_that_is_none_is_refused(microipa, lab, verb, iccid, sentence) -> None:
+    assert refused(microipa, "order", *verb.split(), iccid, "--lab", lab) == sentence
+    assert ordered(lab) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["list", "--class", "x"], "listProfileInfo: 'x' is no profile class: test, provisioning, operational"),
+        (["list", "--tags", "5"], "listProfileInfo: tags=5 is not 1 to 64 bytes in hex"),
+        (
+            ["list", "--class", "test", "--iccid", ICCID],
+            "listProfileInfo: search by iccid, aid or class, only one of them",
+        ),
+        (["immediate-enable", "maybe"], "configureImmediateEnable: 'maybe' is neither on nor off"),
+        (
+            ["immediate-enable", "on", "--smdp-oid", "2..999"],
+            "configureImmediateEnable: '2..999' is no object identifier such as 2.999.10",
+        ),
+        (
+            ["immediate-enable", "on", "--smdp-address", "dp example"],
+            "configureImmediateEnable: 'dp example' is no host name",
+        ),
+        (["default-dp", "https://dp"], "setDefaultDpAddress: 'https://dp' is no host name"),
+        (["default-dp", "x" * 254], f"setDefaultDpAddress: '{'x' * 64}' is no host name"),
+        (["default-dp", "dp.example:"], "setDefaultDpAddress: 'dp.example:' is no host name"),
+        (["eim", "delete", ""], "deleteEim: the eimId has 0 characters, 1 to 128 are allowed"),
+        (["eim", "delete", "x" * 129], "deleteEim: the eimId has 129 characters, 1 to 128 are allowed"),
+        (["eim", "update", "x"], "updateEim: say what changes: from=FILE, fqdn=NAME or counter=NUMBER"),
+        (["eim", "update", "x", "--counter", "-1"], "updateEim: '-1' is no counter: it is a number from 0 on"),
+        (["eim", "update", "x", "--fqdn", "a b"], "updateEim: 'a b' is no host name"),
+        (["data", "iccid"], "'iccid' is nothing an IPA tells: ask for notificationsList, "),
+        (["data", "--ci", "xy"], "--ci has 'x' after 0 digits: give 0 to 9 and A to F only"),
+        (
+            ["data", "--notifications", "never"],
+            "'never' is neither a seqNumber nor an event: install, enable, disable, delete",
+        ),
+        (["rat", "--expires", "soon"], "--expires 'soon' is no time: give 30m, 12h, 7d or 2027-01-31T12:00"),
+        (["rat", "--expires", "2020-01-01"], "--expires 2020-01-01 is past"),
+        (["rat", "--expires", "9999999d"], "--expires 9999999d is more than ten years away"),
+        (["rat", "--expires", "0m"], "--expires 0m is past"),
+        (["rat", "--eid", "8904"], f"this eIM does not manage 8904 but {EID}: "),
+        (["eim", "list", "--eid", OTHER_EID], f"this eIM does not manage {OTHER_EID} but {EID}: "),
+        (["fallback", "unset", "--eid", ""], f"this eIM does not manage  but {EID}: "),
+        (["download", "--activation-code", "x"], "'x' is no activation code: "),
+        (["download", "--activation-code", ""], "'' is no activation code: "),
+        (["download", "/nowhere/p.der"], "cannot read /nowhere/p.der: No such file or directory"),
+        (["download", "p.der", "--activation-code", CODE], "give a profile file or an activation code, not both"),
+        (["download", "--eid", OTHER_EID], f"this eIM does not manage {OTHER_EID} but {EID}: "),
+        (["package", ""], "'' is no operation: they are addEim, "),
+        (["package", "format"], "'format' is no operation: they are addEim, "),
+        (["package", "enable"], "enable: the ICCID is missing"),
+        (["package", f"enable {ICCID} rolback"], "enable: 'rolback' means nothing here"),
+        (["package", "getRAT now"], "getRAT: 'now' means nothing here"),
+        (["package", "getRAT", "listEim"], "getRAT, listEim: a package holds PSMOs or eCOs, never both; "),
+        (["package", "listProfileInfo tags=5A tags=4F"], "listProfileInfo: tags= is given 2 times"),
+        (["package", "deleteEim 'x"], "\"deleteEim 'x\" is no operation: No closing quotation"),
+        (["package", "addEim /nowhere/e.der"], "/nowhere/e.der: No such file or directory"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_ordered_is_one_sentence_and_leaves_no_order(microipa, lab, words, sentence) -> None:
+    told = refused(microipa, "order", *words, "--lab", lab)
+    assert told == sentence or (sentence.endswith(" ") and told.startswith(sentence))
+    assert ordered(lab) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", tlv(0x30, tlv(0x81, b"x"))], ids=["empty", "text", "no eimId"])
+def test_a_file_that_is_no_eim_configuration_is_named(microipa, lab, content) -> None:
+    file = lab / "other.der"
+    file.write_bytes(content)
+    told = refused(microipa, "order", "eim", "add", file, "--lab", lab)
+    assert told.startswith(f"{file} is no EimConfigurationData in DER: ")
+    assert refused(microipa, "order", "eim", "update", "x", "--from", file, "--lab", lab) == told
+
+
+def test_an_eim_without_key_or_counter_cannot_be_added(microipa, lab) -> None:
+    file = lab / "other.der"
+    file.write_bytes(tlv(0x30, tlv(0x80, b"x"), integer(0x83, 0)))
+    sentence = "addEim: the configuration of x has no eimPublicKeyData"
+    assert refused(microipa, "order", "eim", "add", file, "--lab", lab) == sentence
+
+
+@pytest.mark.parametrize("trust", ["", "none", "CA"])
+def test_a_trust_that_is_none_is_refused(microipa, lab, trust) -> None:
+    file = lab / "eim.der"
+    told = refused(microipa, "order", "eim", "configuration", file, "--trust", trust, "--lab", lab)
+    assert told == f"{trust!r} is no way to trust a TLS server: ca, certificate, pin"
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("words", [["devices", OTHER_EID], ["devices", "8904"], ["orders", "--eid", "x" * 100]])
+def test_a_device_that_is_none_of_this_eim_is_refused(microipa, lab, words) -> None:
+    assert refused(microipa, *words, "--lab", lab).startswith("this eIM does not manage ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["order rat", "order data", "order cancel 1", "order package getRAT", "order fallback unset", "order eim list",
+     "order default-dp", "order immediate-enable on", "devices"],
+)
+def test_without_a_lab_every_verb_says_how_to_start_one(microipa, tmp_path, words) -> None:
+    told = refused(microipa, *words.split(), "--lab", tmp_path)
+    assert told == f"no lab in {tmp_path}: start one with `microipa lab up --lab {tmp_path}`"
