@@ -87,7 +87,7 @@ class Agent:
         self._eid = await self._es10.get_eid()
         log(INFO, "card: EID", "".join("{:02x}".format(octet) for octet in self._eid))
         await self._log_profiles()
-        self._device_info = device_info(await self._modem.imei())
+        self._device_info = device_info(await self._modem.imei(), self._modem.device_capabilities)
         await self._attach()
         seconds = await self._modem.clock()
         if seconds is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import Run
-from microipa.asn1 import sgp32
+from microipa.asn1 import rsp, sgp32
 from microipa.asn1.tlv import tlv
 from scenes import DEVICE_INFO, SIGNATURE, TX, acknowledge, epe, epr, play, provide, remove
 
@@ -137,6 +137,70 @@ async def test_2_11_1_2_searches_go_to_the_card_and_absent_fields_are_left_out(m
             (STORED, stored(epr(6), epr(7)))]
     scene = await play(micropython, f"package('{request.hex()}')", card, [EMPTY])
     assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, tlv(0xA0), tlv(0xA2, epr(7)))))]
+
+
+ADDRESSES = tlv(0xBF3C, tlv(0x80, b"dp.example"), tlv(0x81, b"ds.example"))
+CERTIFICATES = tlv(0xBF56, tlv(0xA0, EUM, EUICC))
+ALONE = {  # tag: what the card is asked and answers, the field
+    "a0": ([(tlv(0xBF2B), tlv(0xBF2B, tlv(0xA0)))], "a000"),
+    "81": ([(tlv(0xBF3C), ADDRESSES)], tlv(0x81, b"dp.example").hex()),
+    "a2": ([(STORED, stored())], "a200"),
+    "bf20": ([(tlv(0xBF20), bytes.fromhex("bf20028200"))], "bf20028200"),
+    "bf22": ([(tlv(0xBF22), INFO_2)], INFO_2.hex()),
+    "83": ([(tlv(0xBF3C), ADDRESSES)], tlv(0x83, b"ds.example").hex()),
+    "84": ([(tlv(0xBF55), CONFIGURATION)], TOKEN.hex()),
+    "a5": ([(tlv(0xBF56), CERTIFICATES)], EUM.hex()),
+    "a6": ([(tlv(0xBF56), CERTIFICATES)], EUICC.hex()),
+    "a8": ([], "a8088002064081020640"),
+    "a9": ([], tlv(0xA9, DEVICE_INFO).hex()),
+}
+
+
+@pytest.mark.parametrize("tag", ALONE)
+async def test_2_11_1_2_each_tag_is_answered_alone(micropython: Run, tag: str) -> None:
+    card, field = ALONE[tag]
+    request = tlv(0xBF52, tlv(0x5C, bytes.fromhex(tag)))
+    scene = await play(micropython, f"package('{request.hex()}')", card, [EMPTY])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, bytes.fromhex(field))))]
+
+
+async def test_2_11_1_2_notifications_can_be_searched_by_event(micropython: Run) -> None:
+    request = tlv(0xBF52, tlv(0x5C, b"\xa0"), tlv(0xA1, bytes.fromhex("81020640")))  # notificationEnable
+    card = [(bytes.fromhex("bf2b06a00481020640"), tlv(0xBF2B, tlv(0xA0, pending(5))))]
+    scene = await play(micropython, f"package('{request.hex()}')", card, [EMPTY])
+    assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, tlv(0xA0, pending(5)))))]
+
+
+@pytest.mark.parametrize(("setting", "capabilities"), [
+    ("pass", {"ipaFeatures": (b"\x40", 2), "ipaSupportedProtocols": (b"\x40", 2)}),
+    ("session.tcp = print", {"ipaFeatures": (b"\xc0", 2), "ipaSupportedProtocols": (b"\x40", 2)}),
+    ("session.features |= 4; session.protocols = 0xc0",
+     {"ipaFeatures": (b"\x44", 6), "ipaSupportedProtocols": (b"\xc0", 2)}),
+])
+async def test_2_11_1_2_capabilities_are_what_the_device_is_set_up_for(
+        micropython: Run, setting: str, capabilities: object) -> None:
+    out = await micropython(
+        "from ipa.steps import Session, ipa_capabilities\nsession = Session(b'', b'', None, None, b'', None)\n"
+        f"{setting}\nprint(ipa_capabilities(session).hex())")
+    assert tlv(0x30, bytes.fromhex(out)) == sgp32.encode("IpaCapabilities", capabilities)
+
+
+@pytest.mark.parametrize(("modem", "capabilities"), [
+    ("bg95", {"gsmSupportedRelease": b"\x0e\0\0", "eutranEpcSupportedRelease": b"\x0e\0\0"}),
+    ("bg77", {"eutranEpcSupportedRelease": b"\x0e\0\0"}),
+    ("sim7000", {"gsmSupportedRelease": b"\x0d\0\0", "eutranEpcSupportedRelease": b"\x0d\0\0"}),
+    ("sim7080g", {"eutranEpcSupportedRelease": b"\x0e\0\0"}),
+    ("gm02s", {"eutranEpcSupportedRelease": b"\x0e\0\0"}),
+    ("sara-r5", {"eutranEpcSupportedRelease": b"\x0e\0\0"}),
+    ("sara-r422", {"gsmSupportedRelease": b"\x0e\0\0", "eutranEpcSupportedRelease": b"\x0e\0\0"}),
+    ("nrf91", {"eutranEpcSupportedRelease": b"\x0d\0\0"}),
+])
+async def test_sgp_22_4_2_device_capabilities_are_those_of_the_modem_family(
+        micropython: Run, modem: str, capabilities: object) -> None:
+    out = await micropython(
+        f"from ipa.modem import driver\nprint(driver('{modem}').device_capabilities.hex())", heapsize="128wK")
+    assert tlv(0x30, bytes.fromhex(out)) == rsp.encode("DeviceCapabilities", capabilities)
 
 
 @pytest.mark.covers(

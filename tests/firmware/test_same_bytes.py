@@ -488,5 +488,8 @@ async def test_3_2_3_1_a_download_that_the_card_refuses_quotes_the_card(micropyt
 
 
 async def test_sgp_22_4_2_device_info_tells_tac_release_and_imei(micropython: Run) -> None:
-    made = await micropython(f"from ipa.steps import device_info\nprint(device_info('{IMEI}').hex())")
+    made = await micropython(
+        "from ipa.steps import device_info\n"
+        f"print(device_info('{IMEI}', bytes.fromhex('85030e0000')).hex())"
+    )
     assert tlv(0x30, bytes.fromhex(made)) == rsp.encode("DeviceInfo", DEVICE_INFO)

@@ -36,6 +36,8 @@ class Modem:
     imei_command = b"AT+CGSN"
     reset_command = b"AT+CFUN=1,1"
     ready = b"RDY"  # the line that ends a boot
+    # DeviceCapabilities (SGP.22 4.2): the highest 3GPP release for each access. Here EPC over E-UTRAN, release 14.
+    device_capabilities = b"\x85\x03\x0e\x00\x00"
     edrx_command = b'AT+CEDRXS=2,%d,"%s"'
 
     def __init__(self, uart, board=None):

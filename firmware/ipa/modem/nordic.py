@@ -23,6 +23,7 @@ _NO_SIGNAL = const(255)
 
 
 class Nrf91(SocketModem):
+    device_capabilities = b"\x85\x03\x0d\x00\x00"  # release 13
     setup = (b"AT#XAPOLL=,1,1",)  # tell of data, once until they were read
     context = 0
     largest = 1400

@@ -79,6 +79,8 @@ class Sim7080(_Simcom):
 
 
 class Sim7000(_Simcom):
+    device_capabilities = b"\x80\x03\x0d\x00\x00\x85\x03\x0d\x00\x00"  # release 13, and GSM
+
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
         self.at.on(b"+CIPRXGET: 1,", lambda rest: self._on_data(int(rest)))

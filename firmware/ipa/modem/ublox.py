@@ -13,6 +13,7 @@ _SEND_MS = const(15000)
 
 
 class SaraR4(SocketModem):
+    device_capabilities = b"\x80\x03\x0e\x00\x00\x85\x03\x0e\x00\x00"  # R422: and GSM
     # The greeting tells when a restart is over, and stays for the next.
     setup = (b"AT+CTZU=1", b'AT+CSGT=1,"RDY"')
     context = 1
@@ -72,6 +73,7 @@ class SaraR4(SocketModem):
 
 
 class SaraR5(SaraR4):
+    device_capabilities = b"\x85\x03\x0e\x00\x00"
     reset_command = b"AT+CFUN=16"
 
     def __init__(self, uart, board=None):

@@ -2,13 +2,13 @@
 
 from ipa import tlv
 
-# What a BG95-class modem can do, as the SM-DP+ wants to know it: EPC over E-UTRAN of release 14 (SGP.22 4.2).
-_DEVICE_CAPABILITIES = b"\x85\x03\x0e\x00\x00"
-
 
 class Session:
     """One conversation with one eIM: the card on one side, the wire on the other."""
 
+    # What this device can do, as IpaCapabilities counts it (2.11.1.2): bit 0 of the standard is 0x80.
+    features = 0x40  # indirectRspServerCommunication
+    protocols = 0x40  # ipaRetrieveCoaps
     # For downloads without the eIM, where this device does them:
     tcp = None  # `async (host, port) -> stream`
     roots_file = ""  # certificates under which SM-DP+ servers are trusted, DER, one behind the other
@@ -31,14 +31,31 @@ class InvalidPackage(Exception):
         self.transaction = transaction  # its eimTransactionId, when it has one
 
 
-def device_info(imei):
-    """The value of a DeviceInfo (SGP.22 4.2): tac, deviceCapabilities, imei. `imei`: 15 digits as text."""
+def ipa_capabilities(session):
+    """The value of an IpaCapabilities (2.11.1.2). Direct download is the one feature that a session shows itself."""
+    features = session.features | (0x80 if session.tcp is not None else 0)
+    return bits(0x80, features) + bits(0x81, session.protocols)
+
+
+def bits(tag, octet):
+    """A named BIT STRING of at most 8 bits without its trailing zeros (X.690 11.2.2)."""
+    unused = 0
+    while octet and not octet >> unused & 1:
+        unused += 1
+    return bytes((tag, 2, unused, octet) if octet else (tag, 1, 0))
+
+
+def device_info(imei, capabilities):
+    """The value of a DeviceInfo (SGP.22 4.2): tac, deviceCapabilities, imei.
+
+    `imei`: 15 digits as text; `capabilities`: the value of a DeviceCapabilities, as modems have it.
+    """
     packed = bytearray(8)
     for i in range(7):  # telephony BCD: the first digit of a pair in the low nibble
         packed[i] = int(imei[2 * i]) | int(imei[2 * i + 1]) << 4
     packed[7] = int(imei[14]) << 4 | 0x0F  # the check digit alone sits high, above a filler
     out = bytearray(tlv.encode(0x80, packed[:4]))
-    out.extend(tlv.encode(0xA1, _DEVICE_CAPABILITIES))
+    out.extend(tlv.encode(0xA1, capabilities))
     out.extend(tlv.encode(0x82, packed))
     return bytes(out)
 

@@ -5,7 +5,7 @@ from ipa.card.channel import CardError
 from ipa.card.es10 import CardRefused
 from ipa.compat import ERROR, INFO, const, log
 from ipa.net.esipa import EUICC_PACKAGE, IPA_EUICC_DATA, PROFILE_DOWNLOAD_TRIGGER
-from ipa.steps import InvalidPackage, download, notify
+from ipa.steps import InvalidPackage, download, ipa_capabilities, notify
 
 NAMES = {
     EUICC_PACKAGE: "an eUICC package",
@@ -63,10 +63,6 @@ _FIELDS = (
     _IPA_CAPABILITIES,
     _DEVICE_INFO,
 )
-
-# indirectRspServerCommunication; ipaRetrieveCoaps (BIT STRINGs of two bits)
-_CAPABILITIES = b"\x80\x02\x06\x40\x81\x02\x06\x40"
-_CAPABILITIES_DIRECT = b"\x80\x02\x06\xc0\x81\x02\x06\x40"  # and directRspServerCommunication
 
 
 async def execute(session, package):
@@ -246,7 +242,7 @@ class _Data:
         if tag == _EIM_TRANSACTION_ID:
             return _field_as(tag, self._request, 0x83)
         if tag == _IPA_CAPABILITIES:
-            return tlv.encode(tag, _CAPABILITIES if self._session.tcp is None else _CAPABILITIES_DIRECT)
+            return tlv.encode(tag, ipa_capabilities(self._session))
         return tlv.encode(tag, self._session.device_info)
 
     def _results(self, results):
