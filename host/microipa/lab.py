@@ -23,6 +23,7 @@ from microipa.modem import VirtualModem
 from microipa.radio import Link, LinkSettings, Network
 from microipa.saip import ProfilePackage, ProfileSpec, build
 from microipa.smdpp import Smdpp
+from microipa.smds import Smds
 from microipa.trace import SecondTrace, Trace
 
 EID = "89049032123451234512345678901235"
@@ -49,7 +50,7 @@ class NoLab(MicroipaError):
 class LabFolder:
     """A lab at rest: keys, databases and subscribers in one folder, for whoever queues work from outside.
 
-    The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, subscribers.json (mode 0600: it holds K and
+    The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, smds.sqlite, subscribers.json (mode 0600: it holds K and
     OPc), board/ (the board's flash) and trace.jsonl. Raises NoLab when ``folder`` is none and ``create`` is
     false.
     """
@@ -62,7 +63,10 @@ class LabFolder:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.pki = Pki.open(folder / "pki")
-        self.smdpp = Smdpp(self.pki, folder, trace=trace)
+        self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see
+        self.smdpp = Smdpp(self.pki, folder, routes=self.smds_routes, trace=trace)
+        self.smdpp.add_operator(self.pki.operator_oid)
+        self.smds = Smds(self.pki, folder, trace=trace)
         self.es9_routes: dict[str, tuple[str, int]] = {}
         self.eim = Eim(self.pki, folder, es9_routes=self.es9_routes, trace=trace)
         self.eim.add_device(EID)
@@ -105,6 +109,7 @@ class LabFolder:
             eum_der=self.pki.eum.der,
             ci=self.pki.ci.certificate,
             bootstrap=bootstrap,
+            root_ds=self.pki.smds_address,
             trace=trace,
         )
 
@@ -154,6 +159,11 @@ class Lab(LabFolder):
         smdpp_port = await self._running.enter_async_context(self.smdpp.serve())
         self.es9_routes[self.pki.smdpp_address] = ("127.0.0.1", smdpp_port)
         self.network.route(self.pki.smdpp_address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
+        smds_port = await self._running.enter_async_context(self.smds.serve())
+        self.network.route(self.pki.smds_address, HTTPS_PORT, ("127.0.0.1", smds_port))
+        es12_port = await self._running.enter_async_context(self.smds.serve_servers())
+        self.smds_routes[self.pki.smds_address] = ("127.0.0.1", es12_port)
+        self.es2_port = await self._running.enter_async_context(self.smdpp.serve_operators())
         for pki, eim in self._eims:
             port = await self._running.enter_async_context(eim.serve())
             self.network.route(pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", port))

@@ -21,6 +21,7 @@ COLOURS = {
     "eim": "magenta",
     "eim2": "bright_magenta",
     "smdpp": "red",
+    "smds": "red",
 }
 
 EIMS = ("eim", "eim2")
@@ -61,9 +62,9 @@ def in_words(event: Event) -> str | None:
             return " ".join(str(fields[name]) for name in ("event", "imsi", "operator", "cause") if name in fields)
         case "esipa":
             return f"{'←' if fields['direction'] == 'in' else '→'} {summary(fields['message'])}"
-        case "es9":
-            # Both ends tell: the eIM that it asks, the SM-DP+ what it answers.
-            asks = "asks the SM-DP+: " if event.part in EIMS else ""
+        case "es9" | "es2plus" | "es12":
+            # Both ends tell: who calls whom, and what is answered.
+            asks = f"asks {fields['address']}: " if "address" in fields else ""
             return f"{asks}{fields['function']} {fields['outcome']}"
         case "order" if event.part in EIMS:
             result = f": {fields['result']}" if fields.get("result") else ""

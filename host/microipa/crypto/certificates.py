@@ -68,10 +68,10 @@ def verify_euicc_chain(
     moment = now or datetime.now(UTC)
     _check_dates("ci", ci_certificate, moment)
     _check_link("eum", eum, ci_certificate)
-    _check_common("eum", eum, "eum", moment)
+    _check_common("eum", eum, ("eum",), moment)
     _check_ca("eum", eum)
     _check_link("euicc", euicc, eum)
-    _check_common("euicc", euicc, "euicc", moment)
+    _check_common("euicc", euicc, ("euicc",), moment)
     _check_signing("euicc", euicc)
     return _check_eid(euicc, eum), _public_key("euicc", euicc)
 
@@ -81,11 +81,14 @@ def verify_smdpp_certificate(
 ) -> tuple[ec.EllipticCurvePublicKey, str]:
     """Check a CERT.DPauth, CERT.DPpb or CERT.DPtls (``role`` auth, pb, tls) issued by the CI itself.
 
-    Returns its public key and the SM-DP+ OID of its subject alternative name. Raises CertificateInvalid.
+    An SM-DS has CERT.DSauth and CERT.DStls (ds_auth, ds_tls); "server" is whichever of the two may authenticate
+    itself to a card. Returns its public key and the OID of its subject alternative name. Raises
+    CertificateInvalid.
     """
     certificate = _load("smdpp", der)
     _check_signature("smdpp", certificate, ci_public_key)
-    _check_common("smdpp", certificate, role, now or datetime.now(UTC))
+    roles = ("auth", "ds_auth") if role == "server" else (role,)
+    _check_common("smdpp", certificate, roles, now or datetime.now(UTC))
     _check_signing("smdpp", certificate)
     names = _extension(certificate, x509.SubjectAlternativeName)
     oids = names.get_values_for_type(x509.RegisteredID) if names else []
@@ -163,13 +166,14 @@ def _check_signature(subject: str, certificate: x509.Certificate, key: ec.Ellipt
         raise CertificateInvalid(subject, "signature", "bears a signature its issuer did not make") from None
 
 
-def _check_common(subject: str, certificate: x509.Certificate, role: str, moment: datetime) -> None:
+def _check_common(
+    subject: str, certificate: x509.Certificate, roles: tuple[str, ...], moment: datetime
+) -> None:
     _check_dates(subject, certificate, moment)
     policies = _extension(certificate, x509.CertificatePolicies) or ()
-    if POLICY[role] not in [policy.policy_identifier for policy in policies]:
-        raise CertificateInvalid(
-            subject, "policy", f"lacks the policy {POLICY[role].dotted_string} of the role {role}"
-        )
+    if not {POLICY[role] for role in roles} & {policy.policy_identifier for policy in policies}:
+        wanted = " or ".join(f"{POLICY[role].dotted_string} of the role {role}" for role in roles)
+        raise CertificateInvalid(subject, "policy", f"lacks the policy {wanted}")
 
 
 def _check_dates(subject: str, certificate: x509.Certificate, moment: datetime) -> None:

@@ -20,6 +20,7 @@ from microipa.euicc.uicc import Uicc
 from microipa.saip import ProfilePackage, iccid_from_bytes, metadata
 from microipa.trace import Trace
 
+GSMA_ROOT_DS = "lpa.ds.gsma.com"
 # T=0, clock stop, 3 V and 1.8 V; card capabilities: selection, 19 logical channels assigned by both sides
 _HISTORICAL = bytes.fromhex("8031E073FE211F57") + b"mcroIPA"
 _INTERFACE = bytes.fromhex("9F96801FC7")
@@ -73,12 +74,14 @@ class Euicc:
         bootstrap: bytes,
         kind: Literal["iot", "consumer", "m2m"] = "iot",
         ipae: bool = False,
+        root_ds: str = GSMA_ROOT_DS,
         trace: Trace | None = None,
     ) -> Euicc:
         """Make a card with one enabled profile, as it leaves the factory.
 
         ``bootstrap`` is a profile package, ``kind`` the world it is made for: SGP.32, SGP.22 or SGP.02. An
-        IoT card with ``ipae`` has an IPA of its own, in charge until the device announces one.
+        IoT card with ``ipae`` has an IPA of its own, in charge until the device announces one. ``root_ds`` is the
+        SM-DS it names to those who look for its profiles.
 
         Raises NvmError when the file is there, SaipError, CertificateInvalid, EidMismatch.
         """
@@ -101,6 +104,7 @@ class Euicc:
                 certificate=credential.der,
                 eum_certificate=eum_der,
                 ci_certificate=ci.public_bytes(Encoding.DER),
+                root_ds=root_ds,
                 profiles=[profile],
                 last_isdp=1,
             ),

@@ -132,7 +132,7 @@ class State:
     certificate: bytes
     eum_certificate: bytes
     ci_certificate: bytes
-    root_ds: str = "lpa.ds.gsma.com"
+    root_ds: str
     default_dp: str | None = None
     profiles: list[Profile] = field(default_factory=list)
     eims: list[Eim] = field(default_factory=list)

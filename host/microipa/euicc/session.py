@@ -75,7 +75,7 @@ def _authenticate(chip: Chip, signed: Tlv, signature: Tlv, ci_key_id: Tlv, certi
         raise Refused(NO_SESSION_CONTEXT)
     if ci_key_id.value != chip.ci_key_id:
         raise Refused(CI_KEY_UNKNOWN)
-    key, oid = _certificate(chip, certificate, "auth")
+    key, oid = _certificate(chip, certificate, "server")
     _verify(key, signature, signed.raw)
     if not secrets.compare_digest(signed[0x81].value, session.challenge):
         raise Refused(CHALLENGE_MISMATCH)
@@ -147,7 +147,7 @@ def _certificate(chip: Chip, certificate: Tlv, role: str) -> tuple[EllipticCurve
     try:
         key, oid = verify_smdpp_certificate(certificate.raw, role, chip.ci_key)
     except CertificateInvalid as error:
-        nameless = role == "auth" and error.check == "oid"
+        nameless = role == "server" and error.check == "oid"
         raise Refused(INVALID_OID if nameless else INVALID_CERTIFICATE) from None
     if not isinstance(key.curve, SECP256R1):
         raise Refused(UNSUPPORTED_CURVE)

@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec as curves
@@ -27,11 +28,14 @@ from microipa.smdpp.authentication import (
     check_transaction,
     verify_signature,
 )
+from microipa.smdpp.database import utc_now
 from microipa.smdpp.eligibility import check_eligible
 from microipa.smdpp.identity import Identity
+from microipa.smdpp.json_binding import failed
+from microipa.smdpp.progress import EXECUTED, Point, report, reported
 from microipa.smdpp.refusal import Refused
 from microipa.smdpp.sessions import Authenticated, RspSession, Sessions
-from microipa.smdpp.store import Download, Notification, Order, OrderState, Store, utc_now
+from microipa.smdpp.store import Download, Notification, Order, OrderState, Store
 from microipa.trace import Trace
 
 MAX_ATTEMPTS = 10  # downloads begun for one order
@@ -101,8 +105,11 @@ class Es9:
     def _authenticate_client(self, session: RspSession, proof: AuthenticateServerOk) -> AuthenticateClientOk:
         eid, public_key = self._authentication.verify(session, proof)
         with self._store.transaction() as database:
-            order = _startable(self._store.find(database, proof.matching_id, eid), proof.matching_id, eid)
-            check_eligible(proof.euicc_info2, order.package, order.profile_metadata)
+            order = _for(self._store.find(database, proof.matching_id, eid), proof.matching_id, eid)
+            with reported(database, order, Point.ELIGIBILITY, eid):
+                _check_startable(order)
+                check_eligible(proof.euicc_info2, order.package, order.profile_metadata)
+            report(database, order, Point.ELIGIBILITY, eid)
             order.attempts += 1
             kept = self._kept(database, order, eid)
             if order.state is OrderState.DOWNLOADED:
@@ -148,7 +155,8 @@ class Es9:
             order = database.get_one(Order, peer.order_id)
             if order.state is not OrderState.RELEASED:
                 raise Refused("8.2", "1.2", f"order {order.name} is {order.state}")
-            _check_confirmation_code(order, session.transaction_id, ready.hash_cc)
+            with reported(database, order, Point.CONFIRMATION, peer.eid):
+                _check_confirmation_code(order, session.transaction_id, ready.hash_cc)
             protected = self._protected(database, order, session, ready.euicc_otpk)
             order.move(OrderState.DOWNLOADED)
             order.bound_to, order.transaction_id = peer.eid, session.name
@@ -163,6 +171,7 @@ class Es9:
                     parts=protected.parts,
                 )
             )
+            report(database, order, Point.BPP_DOWNLOAD, peer.eid)
             name = order.name
         package = bpp.bind(protected, session.transaction_id, self._identities[session.identity.ci_pk_id].pb)
         self._record(name, f"bound for eUICC {peer.eid}, {len(package)} bytes")
@@ -211,6 +220,7 @@ class Es9:
             if download.result is not None:
                 return
             _conclude(download, result)
+            report(database, download.order, Point.BPP_INSTALLATION, download.eid, _status(result), result.raw)
             name, state = download.order.name, download.order.state
         self._sessions.end(result.transaction_id)
         self._record(name, f"{result.words}, the order is {state}")
@@ -250,6 +260,8 @@ class Es9:
         with self._store.transaction() as database:
             order = database.get_one(Order, peer.order_id)
             _give_up(order, cancelled)
+            refusal = Refused("8.10", "4.2", f"the eUICC cancelled the session: {cancelled.words}")
+            report(database, order, Point.BPP_DOWNLOAD, peer.eid, failed(refusal))
             name, state = order.name, order.state
         session.authenticated = None  # nothing more can be asked, but a lost answer can be had again
         self._record(name, f"cancelled by the eUICC, {cancelled.words}: the order is {state}")
@@ -279,15 +291,23 @@ def _authenticated(session: RspSession) -> Authenticated:
     return session.authenticated
 
 
-def _startable(order: Order | None, matching_id: str | None, eid: str) -> Order:
-    """The order, if this eUICC may begin to download it now. Raises Refused."""
+def _for(order: Order | None, matching_id: str | None, eid: str) -> Order:
+    """The order, if it is for this eUICC. Raises Refused."""
     if order is None:
         asked = f"matchingId {matching_id[:128]!a}" if matching_id else f"EID {eid}"
         raise Refused("8.2.6", "3.8", f"there is no order for {asked}")
     owner = order.eid or order.bound_to
     if owner not in (None, eid):
         raise Refused("8.1.1", "3.8", f"order {order.name} is for another eUICC than {eid}")
+    return order
+
+
+def _check_startable(order: Order) -> None:
+    """Whether a download may begin now. Raises Refused, and an order that is past its time or attempts ends."""
     if order.expires and order.expires < utc_now():
+        if order.state is OrderState.RELEASED:
+            order.result = f"expired {order.expires:%Y-%m-%d %H:%M}"
+            order.move(OrderState.ERROR)
         raise Refused("8.8.5", "4.10", f"order {order.name} expired {order.expires:%Y-%m-%d %H:%M}")
     if order.state not in (OrderState.RELEASED, OrderState.DOWNLOADED):
         raise Refused("8.2", "1.2", f"order {order.name} is {order.state}, not released")
@@ -295,7 +315,6 @@ def _startable(order: Order | None, matching_id: str | None, eid: str) -> Order:
         order.result = f"given up after {order.attempts} attempts"
         order.move(OrderState.ERROR)
         raise Refused("8.8.5", "6.4", order.result)
-    return order
 
 
 def _check_confirmation_code(order: Order, transaction_id: bytes, hash_cc: bytes | None) -> None:
@@ -325,6 +344,11 @@ def _give_up(order: Order, cancelled: CancelSessionOk) -> None:
         order.move(OrderState.ERROR)
     elif order.state is OrderState.DOWNLOADED:
         order.move(OrderState.RELEASED)
+
+
+def _status(result: results.InstallationResult) -> dict[str, Any]:
+    """As an operator is told."""
+    return EXECUTED if result.error_reason is None else failed(Refused("8.2.10", "4.2", result.words))
 
 
 def _conclude(download: Download, result: results.InstallationResult) -> None:

@@ -109,6 +109,11 @@ def failed(refusal: Refused) -> dict[str, Any]:
     }
 
 
+def header(requester: str, call: str) -> dict[str, str]:
+    """Of a request between servers (clause 6.5.1.3)."""
+    return {"functionRequesterIdentifier": requester, "functionCallIdentifier": call}
+
+
 def _camel(name: str) -> str:
     """euicc_ci_pk_id_to_be_used → euiccCiPKIdToBeUsed, as the standard spells it."""
     first, *rest = name.split("_")

@@ -76,6 +76,7 @@ class NotificationMetadata:
 class InstallationResult:
     """BF37: how the installation of one bound profile package ended."""
 
+    raw: bytes
     data: bytes  # raw BF27, what is signed
     signature: bytes
     transaction_id: bytes
@@ -92,6 +93,7 @@ class InstallationResult:
             raise TlvError("finalResult is neither successResult nor errorResult", data[0xA2].offset)
         failed = outcome[0].tag == 0xA1
         return cls(
+            message.raw,
             data.raw,
             signature_value(message[0x5F37]),
             data[0x80].value,

@@ -1,28 +1,37 @@
-"""The SM-DP+ as the lab sees it: take download orders, serve ES9+."""
+"""The SM-DP+ as the lab sees it: take download orders, serve ES9+ and ES2+."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import select
+from cryptography import x509
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 
 from microipa import saip
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
+from microipa.rsp_client import RspClient
+from microipa.smdpp import es2
+from microipa.smdpp.es2 import Es2
+from microipa.smdpp.es2_http import es2_routes
 from microipa.smdpp.es9 import Es9
 from microipa.smdpp.es9_http import es9_routes
+from microipa.smdpp.events import Events, event
 from microipa.smdpp.identity import Identity
+from microipa.smdpp.outbox import Outbox
 from microipa.smdpp.server import serve_https
 from microipa.smdpp.sessions import Sessions
-from microipa.smdpp.store import Order, OrderInvalid, OrderState, Store
+from microipa.smdpp.store import Operator, Order, OrderInvalid, OrderState, Outgoing, Store
 from microipa.trace import Trace
 
 MAX_PACKAGE = 1_000_000  # bytes
@@ -32,24 +41,48 @@ _MATCHING_ID_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that a person 
 
 @dataclass(frozen=True)
 class OrderView:
-    """One download order as it stands."""
+    """One profile as it stands, in stock or ordered."""
 
-    matching_id: str
+    matching_id: str  # empty: none yet, or of a card that asks its default SM-DP+
     iccid: str
     eid: str | None  # the eUICC it is for, or that has it
     state: OrderState
+    profile_type: str | None
+    owner: str | None  # OID of the operator that ordered it by ES2+
+    confirmation_code: bool  # one is wanted
+    smds_address: str | None  # where it is an event
+    expires: datetime | None
     attempts: int
     result: str | None  # last outcome in words
     created: datetime
     changed: datetime
+
+    @classmethod
+    def of(cls, order: Order) -> OrderView:
+        return cls(
+            order.matching_id or "",
+            order.iccid,
+            order.bound_to or order.eid,
+            order.state,
+            order.profile_type,
+            order.owner,
+            order.confirmation_hash is not None,
+            order.smds_address,
+            order.expires,
+            order.attempts,
+            order.result,
+            order.created,
+            order.changed,
+        )
 
 
 class Smdpp:
     """An SM-DP+ whose orders live in ``folder``/smdpp.sqlite.
 
     Several processes may open the same folder: one serves, others add orders. ``keys``: our own PKI, or an
-    Identity for each CI, the preferred one first. ``ppk``: protect profiles with keys of their own instead of
-    the session keys.
+    Identity for each CI, the preferred one first. ``peers``: the issuers under which operators and an SM-DS have
+    their TLS certificates, by default our CIs. ``ppk``: protect profiles with keys of their own instead of the
+    session keys. ``routes`` gives names of SM-DS and operators a loopback address, when they are called.
     """
 
     def __init__(
@@ -59,14 +92,47 @@ class Smdpp:
         *,
         address: str = "smdpp.microipa.example",
         ppk: bool = False,
+        peers: Sequence[x509.Certificate] = (),
+        routes: Mapping[str, tuple[str, int]] | None = None,
         trace: Trace | None = None,
     ) -> None:
         identities = [Identity.of(keys)] if isinstance(keys, Pki) else list(keys)
         self._tls = identities[0].tls
         self._address = address
         self._store = Store(folder / "smdpp.sqlite")
-        self.es9 = Es9(identities, self._store, Sessions(), address=address, ppk=ppk, trace=trace)
+        self._peers = list(peers) or [identity.ci for identity in identities]
+        self.routes = {} if routes is None else routes
+        client = RspClient("smdpp", self._peers, self.routes, trace, self._tls)
+        oid = identities[0].oid
+        self._outbox = Outbox(self._store, client, oid)
+        sessions = Sessions()
+        self.es9 = Es9(identities, self._store, sessions, address=address, ppk=ppk, trace=trace)
         self.app = Starlette(routes=es9_routes(self.es9, trace))
+        es2_ = Es2(
+            self._store,
+            sessions,
+            Events(client, oid, address),
+            address=address,
+            new_matching_id=self._matching_id,
+            trace=trace,
+        )
+        self.operators_app = Starlette(routes=es2_routes(es2_, trace))
+
+    # Orders
+
+    def stock(self, package: bytes, *, profile_type: str = "iot", metadata: bytes | None = None) -> str:
+        """Put a profile into stock, for an operator to order by its type or its ICCID, which is returned.
+
+        ``package`` is an unprotected profile package (DER), ``metadata`` a StoreMetadataRequest to send instead of
+        one made from it. Raises OrderInvalid, SaipError and TlvError.
+        """
+        order = self._profile(package, metadata)
+        order.profile_type = profile_type
+        with self._store.transaction() as database:
+            if database.scalars(select(Order).where(Order.iccid == order.iccid)).first():
+                raise OrderInvalid(f"profile {order.iccid} is in stock or ordered already")
+            database.add(order)
+            return order.iccid
 
     def add_profile(
         self,
@@ -77,40 +143,40 @@ class Smdpp:
         confirmation_code: str | None = None,
         metadata: bytes | None = None,
         expires: datetime | None = None,
+        smds_address: str | None = None,
     ) -> str:
-        """Order the download of ``package`` (unprotected profile package, DER); returns its matchingId.
+        """Order the download of ``package``, ready at once, without an operator; returns its matchingId.
 
-        ``eid`` (32 digits) reserves it for one eUICC, which then needs no matchingId. ``metadata`` is a
-        StoreMetadataRequest to send instead of one made from the package. Raises OrderInvalid, SaipError and
-        TlvError.
+        ``eid`` (32 digits) reserves it for one eUICC, which then needs no matchingId; an empty ``matching_id``
+        is for an eUICC whose default SM-DP+ this is. With ``smds_address`` the SM-DS there is told while the
+        server runs. ``metadata`` as with ``stock``. Raises OrderInvalid, SaipError and TlvError.
         """
-        if len(package) > MAX_PACKAGE:
-            raise OrderInvalid(f"the profile package has {len(package)} bytes, {MAX_PACKAGE} is the limit")
         if eid is not None and not re.fullmatch("[0-9]{32}", eid):
             raise OrderInvalid(f"an EID has 32 digits, {eid!r} has not")
-        profile = saip.ProfilePackage.parse(package)
-        if profile.elements[0].name != "header":
-            raise OrderInvalid(f"the profile package begins with {profile.elements[0].name}, not its header")
-        if metadata is not None and parse(metadata).tag != 0xBF25:
-            raise OrderInvalid(f"metadata is {metadata[:2].hex()}…, not a StoreMetadataRequest bf25…")
-        order = Order(
-            matching_id=self._checked(matching_id or _new_matching_id()),
-            iccid=profile.iccid,
-            package=package,
-            profile_metadata=metadata or saip.metadata(profile, notification_address=self._address),
-            eid=eid,
-            confirmation_hash=sha256(confirmation_code.encode()).digest() if confirmation_code else None,
-            expires=expires,
-            state=OrderState.AVAILABLE,
-        )
+        if eid is None and (matching_id == "" or smds_address):
+            raise OrderInvalid("an eUICC that is to find its order by itself needs an EID")
+        if matching_id == "" and smds_address:
+            raise OrderInvalid("an order of a default SM-DP+ is no event of an SM-DS: give it a matchingId")
+        order = self._profile(package, metadata)
+        order.matching_id = None if matching_id == "" else self._matching_id(matching_id)
+        order.eid, order.expires, order.smds_address = eid, expires, smds_address
+        order.confirmation_hash = sha256(confirmation_code.encode()).digest() if confirmation_code else None
         order.move(OrderState.LINKED if eid else OrderState.ALLOCATED)
         order.move(OrderState.CONFIRMED)
         order.move(OrderState.RELEASED)
         with self._store.transaction() as database:
-            if database.scalars(select(Order).where(Order.matching_id == order.matching_id)).first():
+            if order.matching_id and self._find(database, order.matching_id):
                 raise OrderInvalid(f"matchingId {order.matching_id} is taken, choose another or leave it out")
             database.add(order)
-            return order.name
+            if smds_address:
+                database.add(Outgoing.of(smds_address, "es12", "registerEvent", event(order, self._address)))
+            return order.matching_id or ""
+
+    def cancel(self, name: str) -> None:
+        """End an order for good. ``name``: its matchingId or ICCID. Raises OrderInvalid, and Refused when it is
+        downloaded or over."""
+        with self._store.transaction() as database:
+            es2.cancel(self._known(database, name), OrderState.UNAVAILABLE)
 
     def activation_code(self, matching_id: str) -> str:
         """What a device is given to download the order: LPA:1$address$matchingId (SGP.22 clause 4.1).
@@ -118,34 +184,64 @@ class Smdpp:
         Raises OrderInvalid when there is no such order.
         """
         with self._store.transaction() as database:
-            order = database.scalars(select(Order).where(Order.matching_id == matching_id)).first()
-            if order is None:
-                raise OrderInvalid(f"there is no order with matchingId {matching_id!r}")
-            code = f"LPA:1${self._address}${matching_id}"
+            order = self._known(database, matching_id)
+            code = f"LPA:1${self._address}${order.matching_id or ''}"
             return f"{code}$$1" if order.confirmation_hash else code
 
     def orders(self) -> list[OrderView]:
-        """All download orders, oldest first."""
+        """All profiles, oldest first."""
         with self._store.transaction() as database:
-            return [
-                OrderView(
-                    order.matching_id or "",
-                    order.iccid,
-                    order.bound_to or order.eid,
-                    order.state,
-                    order.attempts,
-                    order.result,
-                    order.created,
-                    order.changed,
-                )
-                for order in database.scalars(select(Order).order_by(Order.created, Order.id))
-            ]
+            return [OrderView.of(order) for order in database.scalars(select(Order).order_by(Order.created, Order.id))]
 
-    def serve(self, port: int = 0) -> AbstractAsyncContextManager[int]:
-        """Serve ES9+ by HTTPS on 127.0.0.1: ``async with smdpp.serve() as port``. Raises PortTaken."""
-        return serve_https(self.app, self._tls, port)
+    def add_operator(self, oid: str, address: str | None = None) -> None:
+        """Let the operator with this OID order by ES2+; with ``address``, a host, it hears of its downloads."""
+        with self._store.transaction() as database:
+            database.merge(Operator(oid=oid, address=address))
 
-    def _checked(self, matching_id: str) -> str:
+    # Servers
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncIterator[int]:
+        """Serve ES9+ by HTTPS on 127.0.0.1, ``async with smdpp.serve() as port``, and tell operators and SM-DS what
+        they are to know. Raises PortTaken."""
+        async with serve_https(self.app, self._tls, port) as bound:
+            telling = asyncio.create_task(self._outbox.run())
+            try:
+                yield bound
+            finally:
+                telling.cancel()
+                with suppress(asyncio.CancelledError):
+                    await telling
+
+    async def deliver(self) -> None:
+        """Tell now what operators and SM-DS are to know."""
+        await self._outbox.deliver_due()
+
+    def serve_operators(self, port: int = 0) -> AbstractAsyncContextManager[int]:
+        """Serve ES2+ by HTTPS with mutual authentication on 127.0.0.1: devices have no business there, so it has
+        a port of its own. Raises PortTaken."""
+        return serve_https(self.operators_app, self._tls, port, clients=self._peers)
+
+    # What orders are made of
+
+    def _profile(self, package: bytes, metadata: bytes | None) -> Order:
+        if len(package) > MAX_PACKAGE:
+            raise OrderInvalid(f"the profile package has {len(package)} bytes, {MAX_PACKAGE} is the limit")
+        profile = saip.ProfilePackage.parse(package)
+        if profile.elements[0].name != "header":
+            raise OrderInvalid(f"the profile package begins with {profile.elements[0].name}, not its header")
+        if metadata is not None and parse(metadata).tag != 0xBF25:
+            raise OrderInvalid(f"metadata is {metadata[:2].hex()}…, not a StoreMetadataRequest bf25…")
+        return Order(
+            iccid=profile.iccid,
+            package=package,
+            profile_metadata=metadata or saip.metadata(profile, notification_address=self._address),
+            state=OrderState.AVAILABLE,
+        )
+
+    def _matching_id(self, wanted: str | None) -> str:
+        """``wanted`` when an activation code can carry it, a fresh one without. Raises OrderInvalid."""
+        matching_id = wanted or _new_matching_id()
         if not re.fullmatch("[0-9A-Z-]+", matching_id):
             raise OrderInvalid(
                 f"matchingId {matching_id!r} has more than capital letters, digits and hyphens"
@@ -153,6 +249,18 @@ class Smdpp:
         if len(f"LPA:1${self._address}${matching_id}$$1") > MAX_ACTIVATION_CODE:
             raise OrderInvalid(f"matchingId {matching_id} makes an activation code that is too long")
         return matching_id
+
+    @staticmethod
+    def _find(database: Session, name: str) -> Order | None:
+        """The newest order with this matchingId or ICCID."""
+        named = or_(Order.matching_id == name, Order.iccid == name)
+        return database.scalars(select(Order).where(named).order_by(Order.id.desc())).first()
+
+    def _known(self, database: Session, name: str) -> Order:
+        order = self._find(database, name)
+        if order is None:
+            raise OrderInvalid(f"there is no order with matchingId or ICCID {name!r}")
+        return order
 
 
 def _new_matching_id() -> str:

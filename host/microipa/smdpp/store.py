@@ -1,31 +1,24 @@
-"""Download orders and what became of them: SQLAlchemy over one SQLite file.
+"""Download orders and what became of them.
 
-Other processes add orders while a server runs, so nothing is cached: each function of ES9+ opens a
-transaction, reads, decides and writes.
+Other processes add orders while a server runs: each function of ES9+ opens a transaction, reads, decides and
+writes.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+import json
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, UniqueConstraint, create_engine, event, inspect, select
-from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
-from sqlalchemy.pool import NullPool
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, object_session, relationship
 
 from microipa.errors import MicroipaError
-from microipa.smdpp.refusal import Refused, ServerBusy
+from microipa.smdpp.database import Database, UtcDateTime, utc_now
 
-SCHEMA = 2  # grows with every change of the tables
-BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
+SCHEMA = 3  # grows with every change of the tables
 
 
 class OrderInvalid(MicroipaError):
@@ -34,10 +27,6 @@ class OrderInvalid(MicroipaError):
 
 class OrderStateError(MicroipaError):
     """A step that the state of a download order does not allow."""
-
-
-class StoreOutdated(MicroipaError):
-    """The database was made by another version of this program."""
 
 
 class OrderState(StrEnum):
@@ -55,6 +44,7 @@ class OrderState(StrEnum):
 
 
 _ENDED = frozenset({OrderState.AVAILABLE, OrderState.UNAVAILABLE})  # by cancelOrder
+_OVER = _ENDED | {OrderState.INSTALLED, OrderState.ERROR}  # nobody is to come for it
 _NEXT: dict[OrderState, frozenset[OrderState]] = {
     OrderState.AVAILABLE: frozenset({OrderState.ALLOCATED, OrderState.LINKED, OrderState.UNAVAILABLE}),
     OrderState.ALLOCATED: _ENDED | {OrderState.LINKED, OrderState.CONFIRMED},
@@ -67,23 +57,6 @@ _NEXT: dict[OrderState, frozenset[OrderState]] = {
     OrderState.INSTALLED: frozenset(),
     OrderState.UNAVAILABLE: frozenset(),
 }
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An instant. SQLite forgets the time zone, this remembers that it was UTC."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.astimezone(UTC).replace(tzinfo=None) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value else None
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Base(DeclarativeBase):
@@ -102,11 +75,11 @@ class Order(Base):
     profile_metadata: Mapped[bytes] = mapped_column(deferred=True)  # StoreMetadataRequest, DER
     state: Mapped[OrderState] = mapped_column(default=OrderState.AVAILABLE)
     owner: Mapped[str | None]  # functionRequesterIdentifier of the operator that ordered it by ES2+
-    matching_id: Mapped[str | None] = mapped_column(unique=True)
+    matching_id: Mapped[str | None] = mapped_column(unique=True)  # None: of a card that asks its default SM-DP+
     eid: Mapped[str | None]  # 32 digits: the only eUICC that may have it
     confirmation_hash: Mapped[bytes | None]  # SHA-256 of the confirmation code
     expires: Mapped[datetime | None]
-    smds_address: Mapped[str | None]  # where the order is registered as an event
+    smds_address: Mapped[str | None]  # where the order is, or is to be, an event
     attempts: Mapped[int] = mapped_column(default=0)  # downloads begun
     confirmation_failures: Mapped[int] = mapped_column(default=0)
     transaction_id: Mapped[str | None]  # of the last bound profile package handed out
@@ -125,6 +98,39 @@ class Order(Base):
         if state not in _NEXT[self.state]:
             raise OrderStateError(f"order {self.name} is {self.state} and cannot become {state}")
         self.state = state
+        database = object_session(self)
+        if database and self.smds_address and state in _OVER:
+            gone = {"eid": self.eid, "eventId": self.matching_id}
+            database.add(Outgoing.of(self.smds_address, "es12", "deleteEvent", gone))
+            self.smds_address = None
+
+
+class Operator(Base):
+    """Who may order profiles by ES2+, and the host that hears how its downloads go on."""
+
+    __tablename__ = "operators"
+
+    oid: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str | None]
+
+
+class Outgoing(Base):
+    """A request to another server that waits until it is taken, see ``outbox``."""
+
+    __tablename__ = "outgoing"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    address: Mapped[str]
+    interface: Mapped[str]
+    function: Mapped[str]
+    body: Mapped[str]  # JSON, without the header
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[datetime] = mapped_column(default=utc_now)
+    created: Mapped[datetime] = mapped_column(default=utc_now)
+
+    @classmethod
+    def of(cls, address: str, interface: str, function: str, fields: dict[str, Any]) -> Outgoing:
+        return cls(address=address, interface=interface, function=function, body=json.dumps(fields))
 
 
 class Download(Base):
@@ -158,38 +164,11 @@ class Notification(Base):
     received: Mapped[datetime] = mapped_column(default=utc_now)
 
 
-class Store:
-    """The database of one SM-DP+."""
+class Store(Database):
+    """The database of one SM-DP+. Profile packages in it contain subscriber keys."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``, created readable by its owner alone: profile packages contain subscriber keys."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-        event.listen(self._engine, "connect", _prepare)
-        event.listen(self._engine, "begin", _begin)
-        with self._busy_is_named(), self._engine.begin() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version != SCHEMA and inspect(connection).get_table_names():
-                raise StoreOutdated(f"{path} is of another version of microipa: remove it")
-            Base.metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
-
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Read, decide and write as one. Undone by an exception, except Refused: a refusal is a decision too,
-        and what it changed (a counter, an order that ends) is kept.
-
-        Raises ServerBusy when another process holds the database for longer than BUSY_TIMEOUT_MS.
-        """
-        refusal: Refused | None = None
-        with self._busy_is_named(), Session(self._engine) as session, session.begin():
-            try:
-                yield session
-            except Refused as error:
-                refusal = error
-        if refusal:
-            raise refusal
+        super().__init__(path, Base, SCHEMA)
 
     def find(self, session: Session, matching_id: str | None, eid: str) -> Order | None:
         """The order a card asks for: by matchingId, or without one the oldest linked to its EID."""
@@ -199,22 +178,3 @@ class Store:
         return session.scalars(
             select(Order).where(Order.eid == eid, Order.state.in_(waiting)).order_by(Order.created).limit(1)
         ).first()
-
-    @contextmanager
-    def _busy_is_named(self) -> Iterator[None]:
-        try:
-            yield
-        except OperationalError as error:
-            raise ServerBusy(f"the order database cannot be used now: {error.orig}") from error
-
-
-def _prepare(connection: Any, record: object) -> None:
-    """Let SQLAlchemy, not the driver, begin transactions; readers and one writer side by side (WAL)."""
-    connection.isolation_level = None
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that read first could not become a writer after another process wrote.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
