@@ -238,8 +238,8 @@ def elements(number: int = 2) -> list[bytes]:
         (lambda e: [*e, e[-1]], 3),
         (lambda e: e[1:], 3),  # without its header
         (lambda e: [e[0], e[0], *e[1:]], 3),
-        (lambda e: [*e[:-1], e[-1][:-1]], 3),
-        (lambda e: [b"\x30\x80"], 3),
+        (lambda e: [*e[:-1], e[-1][:-1]], 5),  # cut short
+        (lambda e: [b"\x30\x80"], 5),  # no DER
         (lambda e: [e[0], e[-1]], 3),  # no files at all
     ],
 )

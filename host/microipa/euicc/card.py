@@ -75,6 +75,8 @@ class Euicc:
         kind: Literal["iot", "consumer", "m2m"] = "iot",
         ipae: bool = False,
         root_ds: str = GSMA_ROOT_DS,
+        iot_minimal: bool | None = None,
+        profile_version: tuple[int, int, int] = (3, 3, 1),
         trace: Trace | None = None,
     ) -> Euicc:
         """Make a card with one enabled profile, as it leaves the factory.
@@ -83,11 +85,16 @@ class Euicc:
         IoT card with ``ipae`` has an IPA of its own, in charge until the device announces one. ``root_ds`` is the
         SM-DS it names to those who look for its profiles.
 
+        ``profile_version`` of profile packages is the newest that the card reads; ``iot_minimal``: it takes the
+        IoT Minimal Profile (by default an IoT card from 3.3 on does). EUICCInfo2 tells both.
+
         Raises NvmError when the file is there, SaipError, CertificateInvalid, EidMismatch.
         """
         certified, _ = verify_euicc_chain(credential.der, eum_der, ci)
         if certified != eid:
             raise EidMismatch(f"the card is to be {eid}, its certificate is for {certified}")
+        if iot_minimal is None:
+            iot_minimal = kind == "iot" and profile_version >= (3, 3)
         package = ProfilePackage.parse(bootstrap)
         seq = check(package)
         about = parse(metadata(package))
@@ -98,6 +105,8 @@ class Euicc:
                 eid=eid,
                 kind=kind,
                 ipae=ipae,
+                iot_minimal=iot_minimal,
+                profile_version=bytes(profile_version),
                 private_key=credential.private_key.private_bytes(
                     Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
                 ),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from microipa.asn1.tlv import Tlv, integer, parse, parse_all, tlv
 from microipa.euicc.chip import Chip, Handler, text
+from microipa.euicc.profile_elements import services
+from microipa.saip.services import capability
 
 SVN = bytes([2, 5, 0])  # SGP.22
 SGP32_VERSION = bytes([1, 2, 0])
-PROFILE_VERSION = bytes([3, 3, 1])  # SAIP
 FIRMWARE_VERSION = bytes([0, 1, 0])
 PP_VERSION = bytes([1, 0, 0])
-UICC_CAPABILITY = bytes([0, 0x48, 0x80, 0x00, 0x01])  # USIM, Milenage, test algorithm, IoT
 RSP_CAPABILITY = bytes([4, 0x90])  # additionalProfile, testProfileSupport
 SAS_NUMBER = "microipa-lab"
 FREE_RAM = 65_536
@@ -51,11 +51,11 @@ def info_2(chip: Chip, command: Tlv | None = None) -> bytes:
     )
     return tlv(
         0xBF22,
-        tlv(0x81, PROFILE_VERSION),
+        tlv(0x81, chip.state.profile_version),
         tlv(0x82, SVN),
         tlv(0x83, FIRMWARE_VERSION),
         tlv(0x84, resource),
-        tlv(0x85, UICC_CAPABILITY),
+        tlv(0x85, capability(services(chip.state))),
         tlv(0x88, RSP_CAPABILITY),
         tlv(0xA9, keys),
         tlv(0xAA, keys),

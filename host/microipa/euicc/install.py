@@ -14,8 +14,10 @@ from microipa.euicc import identity, notifications
 from microipa.euicc.chip import SIGNATURE, Chip, Installed, Session, number, oid_value
 from microipa.euicc.nvm import Profile, Stored
 from microipa.euicc.personalisation import check
+from microipa.euicc.profile_elements import HEADER, ElementRefused, Interpreter, PeStatus, Status, response
 from microipa.euicc.status import CONDITIONS, StatusWord
-from microipa.saip import ProfilePackage, SaipError, iccid_from_bytes
+from microipa.saip import SaipError, iccid_from_bytes
+from microipa.saip.values import iccid_from_header
 
 # errorReason
 INCORRECT_INPUT, INVALID_SIGNATURE, INVALID_TRANSACTION_ID, UNSUPPORTED_CRT = 1, 2, 3, 4
@@ -39,18 +41,14 @@ PIECES = (PACKAGE, ISDP, METADATA, KEYS, ELEMENTS, 0x86, 0x87, 0x88)  # what a c
 
 INSTALL_OPERATION = 1
 KEY_TYPE, KEY_LENGTH = 0x88, 0x10
-HEADER_ELEMENT, END_ELEMENT = 0xA0, 0xAA
 ISDP_AID = bytes.fromhex("A0000005591010FFFFFFFF890000")
 FIRST_ISDP = 0x1000
-
-# PEStatus of the SAIP specification
-PE_OK, PE_NOT_SUPPORTED, PE_BAD_VALUES = 0, 1, 3
 
 
 class LoadError(MicroipaError):
     """Ends the installation with ``reason``; ``pe_status`` goes into the simaResponse."""
 
-    def __init__(self, reason: int, pe_status: int | None = None) -> None:
+    def __init__(self, reason: int, pe_status: Status | None = None) -> None:
         super().__init__(f"installation failed with reason {reason}")
         self.reason = reason
         self.pe_status = pe_status
@@ -72,8 +70,9 @@ class Loader:
         self._plain = b""  # of the part, as far as it is deciphered
         self._metadata = b""
         self._iccid: bytes | None = None
-        self._elements: list[bytes] = []
-        self._identification = 0  # of the element taken last
+        self._interpreter = Interpreter(chip.state)
+        self._loaded = 0  # bytes of the elements taken
+        self._package = b""  # when all are there
         self._seq: list[int] = []
 
     def feed(self, data: bytes) -> bytes:
@@ -187,12 +186,17 @@ class Loader:
 
     def _check_package(self, rest: bytes) -> None:
         """All elements are there: they must make a card."""
-        if rest or not self._elements or self._elements[-1][0] != END_ELEMENT:
-            raise LoadError(PE_ERROR, PE_BAD_VALUES)
+        if rest:
+            status = Status(PeStatus.INVALID_REQUEST_FORMAT, self._interpreter.identification, 0)
+            raise LoadError(PE_ERROR, status)
         try:
-            self._seq = check(ProfilePackage.parse(b"".join(self._elements)))
+            package = self._interpreter.finish()
+            self._seq = check(package)
+        except ElementRefused as refused:
+            raise LoadError(PE_ERROR, refused.status) from None
         except SaipError:
-            raise LoadError(PE_ERROR, PE_BAD_VALUES) from None
+            raise LoadError(PE_ERROR, Status(PeStatus.BAD_VALUES, offset=0)) from None
+        self._package = package.der
 
     def _store_metadata(self, metadata: Tlv) -> None:
         """StoreMetadata, clause 5.5.3."""
@@ -210,30 +214,26 @@ class Loader:
         self._metadata, self._iccid = metadata.value, iccid
 
     def _take_elements(self) -> None:
-        """Cut whole profile elements off the plain stream and look at each."""
+        """Cut whole profile elements off the plain stream and have each interpreted."""
         try:
             while (head := _head(self._plain)) and len(self._plain) >= head[1] + head[2]:
                 size = head[1] + head[2]
                 element, self._plain = self._plain[:size], self._plain[size:]
-                self._take_element(head[0], element)
+                self._interpreter.take(element)
+                self._loaded += size
+                if head[0] == HEADER:
+                    self._check_iccid(parse(element))
+        except ElementRefused as refused:
+            raise LoadError(PE_ERROR, refused.status) from None
         except TlvError:
-            raise LoadError(PE_ERROR, PE_BAD_VALUES) from None
-        loaded = sum(map(len, self._elements)) + len(self._plain)
-        if loaded + len(self._metadata) > self._chip.state.free():
-            raise LoadError(NO_MEMORY)
+            raise LoadError(PE_ERROR, Status(PeStatus.INVALID_REQUEST_FORMAT, offset=0)) from None
+        if self._loaded + len(self._plain) + len(self._metadata) > self._chip.state.free():
+            status = Status(PeStatus.NOT_ENOUGH_MEMORY, self._interpreter.identification, 0)
+            raise LoadError(NO_MEMORY, status)
 
-    def _take_element(self, tag: int, element: bytes) -> None:
-        first = not self._elements
-        ended = not first and self._elements[-1][0] == END_ELEMENT
-        self._elements.append(element)
-        if ended or first != (tag == HEADER_ELEMENT):
-            raise LoadError(PE_ERROR, PE_BAD_VALUES)
-        try:
-            package = ProfilePackage.parse(element)
-        except SaipError:
-            raise LoadError(PE_ERROR, PE_NOT_SUPPORTED) from None
-        self._identification = package.elements[0].header.get("identification", 0)
-        if first and package.iccid != iccid_from_bytes(self._iccid or b""):
+    def _check_iccid(self, header: Tlv) -> None:
+        """The ProfileHeader names the profile as the metadata did."""
+        if iccid_from_header(header[0x83].value) != iccid_from_bytes(self._iccid or b""):
             raise LoadError(DATA_MISMATCH)
 
     def _result(self, error: LoadError | None) -> bytes:
@@ -262,32 +262,28 @@ class Loader:
         state = self._chip.state
         assert self._iccid is not None
         aid = isdp_aid(state.last_isdp)
-        profile = Profile(self._iccid, aid, self._metadata, b"".join(self._elements), seq=self._seq)
+        profile = Profile(self._iccid, aid, self._metadata, self._package, seq=self._seq)
         state.last_isdp += 1
         state.profiles.append(profile)
         state.one_time_key = None
         return profile
 
     def _success(self, profile: Profile) -> bytes:
-        return tlv(0xA0, tlv(0x4F, profile.aid), tlv(0x04, _sima_response(PE_OK)))
+        statuses = [*self._interpreter.warnings, Status(PeStatus.OK)]
+        return tlv(0xA0, tlv(0x4F, profile.aid), tlv(0x04, response(statuses, aborted=False)))
 
     def _failure(self, error: LoadError | None) -> bytes:
         assert error is not None
         sima = b""
         if error.pe_status is not None:
-            sima = tlv(0x82, _sima_response(error.pe_status, self._identification, aborted=True))
+            statuses = [*self._interpreter.warnings, error.pe_status]
+            sima = tlv(0x82, response(statuses, aborted=True))
         return tlv(0xA1, integer(0x80, COMMAND_ID.get(self._part, 0)), integer(0x81, error.reason), sima)
 
 
 def isdp_aid(number: int) -> bytes:
     """The AID of the ISD-P made ``number``th on this card, from 0."""
     return ISDP_AID + (FIRST_ISDP + number).to_bytes(2, "big")
-
-
-def _sima_response(status: int, identification: int = 0, *, aborted: bool = False) -> bytes:
-    """EUICCResponse of the SAIP specification: 30{A0{30{80 status, 81 identification?}}, 81 aborted?}."""
-    where = integer(0x81, identification) if identification else b""
-    return tlv(0x30, tlv(0xA0, tlv(0x30, integer(0x80, status), where)), tlv(0x81) if aborted else b"")
 
 
 def _head(data: bytes) -> tuple[int, int, int] | None:

@@ -144,6 +144,8 @@ class State:
     rollback: Rollback | None = None
     fallback_from: bytes | None = None  # ICCID that ReturnFromFallback enables again
     ipae: bool = False  # an IPA of its own is in the card
+    iot_minimal: bool = True  # takes the IoT Minimal Profile
+    profile_version: bytes = bytes([3, 3, 1])  # the newest version of profile packages it reads
     emergency: bool = False
     emergency_from: bytes | None = None  # ICCID that DisableEmergencyProfile enables again
     one_time_key: OneTimeKey | None = None

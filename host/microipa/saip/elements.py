@@ -15,6 +15,10 @@ CONSTANTS = b"".join(value.to_bytes(16, "big") for value in (0, 1, 2, 4, 8))  # 
 WINDOW = bytes.fromhex("000010000000")  # default of sqnDelta and sqnAgeLimit
 
 
+class NotSupported(SaipError):
+    """A profile that may be right but that the lab cannot compute."""
+
+
 @dataclass(frozen=True)
 class Element:
     """One profile element: name as in the standard, value in asn1tools notation, bytes, byte offset."""
@@ -63,19 +67,20 @@ class Aka:
 
     @classmethod
     def of(cls, element: Element) -> Aka:
-        """From a PE-AKAParameter with keys. Raises SaipError for what the lab cannot compute."""
+        """From a PE-AKAParameter with keys. Raises SaipError, NotSupported for what the lab cannot compute."""
         value = element.value["algoConfiguration"][1]
         algorithm = ALGORITHMS.get(value["algorithmID"])
         if algorithm is None:
-            raise _error(element, f"algorithm {value['algorithmID']} is unknown")
+            raise NotSupported(element.name, element.offset, f"algorithm {value['algorithmID']} is unknown")
         if algorithm == "milenage":
             if value.get("rotationConstants", ROTATIONS) != ROTATIONS:
-                raise _error(element, "rotation constants other than those of TS 35.206")
+                raise NotSupported(element.name, element.offset, "rotation constants other than those of TS 35.206")
             if value.get("xoringConstants", CONSTANTS) != CONSTANTS:
-                raise _error(element, "XOR constants other than those of TS 35.206")
-            for name, key in (("K", value["key"]), ("OPc", value["opc"])):
-                if len(key) != 16:
-                    raise _error(element, f"{name} of {len(key)} bytes, Milenage wants 16")
+                raise NotSupported(element.name, element.offset, "XOR constants other than those of TS 35.206")
+            if len(value["opc"]) != 16:
+                raise _error(element, f"OPc of {len(value['opc'])} bytes, Milenage wants 16")
+        if algorithm != "tuak" and len(value["key"]) != 16:
+            raise _error(element, f"K of {len(value['key'])} bytes, {algorithm} wants 16")
         return cls(
             algorithm=algorithm,
             k=value["key"],
