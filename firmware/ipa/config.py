@@ -11,6 +11,7 @@ DEFAULTS = {
     "keep_association_s": 0,  # so long DTLS stays open between two polls, where the eIM lets it; 0: never
     "backoff_s": 15,  # after the first failure; doubles up to
     "backoff_max_s": 3600,
+    "q_block": False,  # profiles in bursts of blocks (RFC 9177) from an eIM that can
     "packages_per_poll": 16,
     "stop_when_idle": False,  # end once the eIM has nothing more and nothing waits on the card (lab)
     "segment": 255,  # bytes in a STORE DATA block; learnt downwards when the modem refuses

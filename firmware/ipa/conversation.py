@@ -23,6 +23,7 @@ class Conversation:
         self._journal = journal
         self._es10 = es10
         self._coap = Coap()
+        self._coap.q_block = settings["q_block"]
         self._kept = None  # the association of the last conversation
         self._since = 0
 

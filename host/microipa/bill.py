@@ -22,7 +22,7 @@ from microipa.errors import MicroipaError
 from microipa.lab import Lab, forget_all_but_keys, new_profile
 from microipa.radio import PRESETS, Counters
 from microipa.radio.link import IP_UDP_HEADERS
-from microipa.saip import build
+from microipa.saip import ProfilePackage, build
 from microipa.trace import Event, Trace
 
 AIR = replace(PRESETS["nbiot"], speedup=math.inf)
@@ -207,6 +207,8 @@ class Till:
     async def download(self, what: str, package: bytes, target: Target, **settings: Any) -> Row:
         self._lab.eim.order_download(self._lab.eid, self._lab.offer(package))
         cost, payload = (await self.session(**settings)).until(HANDLE_NOTIFICATION)
+        self._lab.eim.order_package(self._lab.eid, [("delete", {"iccid": ProfilePackage.parse(package).iccid})])
+        await self.session()
         return Row(f"{what}, {len(package):,} bytes", cost, payload, target)
 
 
@@ -220,13 +222,17 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
     async with Lab(folder, radio=AIR, trace=Trace(folder / "trace.jsonl")) as lab:
         till = Till(lab)
         await till.session()  # a new card: the eIM asks who it is
-        return [
+        rows = [
             *await till.poll(),
             await till.second_poll(),
             await till.package(),
             await till.download("small profile", build(new_profile("Small")), Target(ratio=1.4)),
-            await till.download("TS.48" if ts48 else "like TS.48", full, Target(ratio=1.25)),
         ]
+        name = "TS.48" if ts48 else "like TS.48"
+        plain = await till.download(name, full, Target(ratio=1.25))
+        half = Target(round_trips=plain.cost.round_trips // 2)
+        bursts = await till.download(f"{name}, Q-Block2", full, half, q_block=True)
+        return [*rows, plain, bursts]
 
 
 async def run(folder: Path, ts48: bytes | None, console: Console) -> int:

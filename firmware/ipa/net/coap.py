@@ -1,6 +1,7 @@
 """CoAP as a device needs it: POST to the one resource of an eIM, bodies of any size block by block.
 
-RFC 7252 messages, RFC 7959 blocks in both directions, RFC 9175 Request-Tag; SGP.32 6.2 for the path. One
+RFC 7252 messages, RFC 7959 blocks in both directions, RFC 9175 Request-Tag; SGP.32 6.2 for the path. Answers
+in bursts (RFC 9177) where the eIM gives them and `q_block` is set. One
 request is on its way at a time (NSTART = 1), so is one body: the next exchange ends it.
 """
 
@@ -28,12 +29,14 @@ _RST = const(3)
 _POST = const(0x02)
 _CONTINUE = const(0x5F)
 _TOO_LARGE = const(0x8D)
+_BAD_OPTION = const(0x82)
 
 # Options
 _ETAG = const(4)
 _BLOCK2 = const(23)
 _BLOCK1 = const(27)
-_CRITICAL_KNOWN = (_BLOCK2, _BLOCK1)
+Q_BLOCK2 = const(31)
+_CRITICAL_KNOWN = (_BLOCK2, _BLOCK1, Q_BLOCK2)
 
 
 class CoapError(NetError):
@@ -65,6 +68,7 @@ class Coap:
 
     def __init__(self, dtls=None):
         self.dtls = dtls
+        self.q_block = False  # ask for answers in bursts, until an eIM does not know what that is
         self.doubtful = False  # dtls may have ended long ago: give up early, until the first answer
         self._in = memoryview(bytearray(_ROOM))
         self._out = memoryview(bytearray(_ROOM))
@@ -90,9 +94,11 @@ class Coap:
             used = self._request()
             if tag is not None:
                 used = self._put_block1(used, offset, more, szx, tag)
+            elif self.q_block:
+                used = _put_option(self._out, used, Q_BLOCK2 - 11, block_value(0, True, szx))
             answer = await self._ask(self._put_payload(used, parts, offset, min(size, total - offset)))
             code, options, payload = answer
-            theirs = _block(options, _BLOCK1)
+            theirs = block_option(options, _BLOCK1)
             if code == _CONTINUE and more:
                 offset += size
                 if theirs is not None:
@@ -101,17 +107,39 @@ class Coap:
                 szx = theirs[2]
                 offset = 0
                 tag = os.urandom(2)
+            elif code == _BAD_OPTION and self.q_block and tag is None:
+                log(DEBUG, "coap: the eIM knows no Q-Block2")
+                self.q_block = False
             else:
-                _check(code, payload)
+                check(code, payload)
                 if more:
                     raise CoapMalformed("answered before the request was complete")
-                self._body = Body(self, options, payload)
+                self._body = self._kind(options)(self, options, payload)
                 return self._body
+
+    def _kind(self, options):
+        """The class for an answer's body."""
+        if Q_BLOCK2 not in options:
+            return Body
+        if not self.q_block:
+            raise CoapMalformed("a burst that nobody asked for")
+        from ipa.net.qblock import Blocks  # only some need it
+
+        return Blocks
+
+    async def more(self, values):
+        """Ask for blocks by the values of their Q-Block2 options; the first of them, as block() gets it."""
+        used = self._request()
+        delta = Q_BLOCK2 - 11
+        for value in values:
+            used = _put_option(self._out, used, delta, value)
+            delta = 0
+        return await self._ask(used)
 
     async def block(self, number, szx):
         """Ask for one more block of the answer: (code, options, payload) as exchange gets them."""
         used = self._request()
-        used = _put_option(self._out, used, _BLOCK2 - 11, _block_value(number, False, szx))
+        used = _put_option(self._out, used, _BLOCK2 - 11, block_value(number, False, szx))
         return await self._ask(used)
 
     def _request(self):
@@ -125,7 +153,7 @@ class Coap:
         return end
 
     def _put_block1(self, used, offset, more, szx, tag):
-        used = _put_option(self._out, used, _BLOCK1 - 11, _block_value(offset >> szx + 4, more, szx))
+        used = _put_option(self._out, used, _BLOCK1 - 11, block_value(offset >> szx + 4, more, szx))
         return _put_option(self._out, used, 292 - _BLOCK1, tag)
 
     def _put_payload(self, used, parts, offset, size):
@@ -158,13 +186,13 @@ class Coap:
                 log(DEBUG, "coap: once more after", wait, "ms")
                 wait *= 2
             await self.dtls.send(self._out[:used])
-            answer = await self._answer(wait)
+            answer = await self.answer(wait)
             if answer is not None:
                 self.doubtful = False
                 return answer
         raise CoapTimeout("no answer to {} transmissions".format(transmissions))
 
-    async def _answer(self, wait):
+    async def answer(self, wait):
         """The response to the request in the buffer: (code, options, payload), or None in time."""
         deadline = ticks_add(ticks_ms(), wait)
         separate = False
@@ -213,7 +241,7 @@ class Body:
 
     def _note(self, options, size):
         """Check that a block is the one that was due, and note which is the next."""
-        block = _block(options, _BLOCK2)
+        block = block_option(options, _BLOCK2)
         number, more, szx = block if block is not None else (0, False, 0)
         if number << szx + 4 != self._position or options.get(_ETAG) != self._etag:
             raise CoapMalformed("block {} of {} bytes at byte {}".format(number, 16 << szx, self._position))
@@ -228,7 +256,7 @@ class Body:
             if self._next is None:
                 return 0
             code, options, payload = await self._coap.block(*self._next)
-            _check(code, payload)
+            check(code, payload)
             self._note(options, len(payload))
             self._left = payload
         n = min(len(buf), len(self._left))
@@ -247,7 +275,7 @@ def _random():
     return octets[0] << 8 | octets[1]
 
 
-def _check(code, payload):
+def check(code, payload):
     if code >> 5 != 2:
         raise CoapRefused(code, payload)
 
@@ -272,14 +300,14 @@ def _put_option(buf, used, delta, value):
     return used + len(value)
 
 
-def _block_value(number, more, szx):
+def block_value(number, more, szx):
     value = number << 4 | (8 if more else 0) | szx
     if not value:
         return b""
     return value.to_bytes(1 if value < 0x100 else 2 if value < 0x10000 else 3, "big")
 
 
-def _block(options, which):
+def block_option(options, which):
     """(number, more, szx) of a block option, None without it."""
     value = options.get(which)
     if value is None:

@@ -1,4 +1,4 @@
-"""ESipa over CoAP and DTLS (SGP.32 6.2): POST to the paths that HTTPS has as well, blocks by RFC 7959.
+"""ESipa over CoAP and DTLS (SGP.32 6.2): POST to the paths that HTTPS has as well, blocks by RFC 7959 or 9177.
 
 The only module that touches the inner parts of aiocoap; they are those of 0.4.17, which pyproject pins.
 """
@@ -26,6 +26,7 @@ from microipa.eim import json_binding
 from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.json_binding import Handle
+from microipa.eim.qblock import Bursts, Wanted
 from microipa.eim.store import StoreBusy
 
 log = logging.getLogger(__name__)
@@ -154,8 +155,24 @@ class EsipaResource(resource.Resource):
         self._running = 0
         self._requests = Assemblies()
         self._answers = Answers()
+        self._bursts = Bursts(SlowLink().MAX_TRANSMIT_WAIT)
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
+        if wanted := Wanted.all_of(pipe.request):
+            await self._render_bursts(wanted, pipe)
+        else:
+            await self._render_blocks(pipe)
+
+    async def _render_bursts(self, wanted: list[Wanted], pipe: Pipe) -> None:
+        request = pipe.request
+        if request.payload:
+            messages = self._bursts.begin(wanted, request, await self.render(request))
+        else:
+            messages = self._bursts.more(wanted, request)
+        for left, message in zip(reversed(range(len(messages))), messages, strict=True):
+            pipe.add_response(message, is_last=not left)
+
+    async def _render_blocks(self, pipe: Pipe) -> None:
         request = self._requests.feed_and_take(pipe.request)
         # Request-Tag tells assemblies apart (RFC 9175 3); the blocks of the answer need not repeat it.
         request.opt.delete_option(OptionNumber.REQUEST_TAG)

@@ -1,0 +1,33 @@
+"""A download over a radio link that loses datagrams, sends some twice and lets some overtake others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from microipa.demo import Meter, run_board
+from microipa.lab import Lab, new_profile
+from microipa.radio import LinkSettings
+from microipa.saip import build
+from microipa.trace import Event
+from scene import QUICK
+
+AIR = LinkSettings(loss=0.04, reorder=0.15, duplicate=0.05, seed=3, speedup=100)
+
+
+@pytest.mark.parametrize("q_block", [False, True], ids=["RFC 7959", "RFC 9177"])
+async def test_a_profile_comes_whole_in_blocks_and_in_bursts(tmp_path: Path, q_block: bool) -> None:
+    events: list[Event] = []
+    async with Lab(tmp_path, radio=AIR, board_config={**QUICK, "q_block": q_block}) as lab:
+        lab.trace.listen(events.append)
+        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Lossy", filler=15_000))))
+        await run_board(lab, Meter(lab.trace))
+        counters = lab.link.counters
+        assert [view.state for view in lab.eim.orders(lab.eid)] == ["done", "done"]
+        assert [profile.name for profile in lab.euicc.profiles()] == ["Bootstrap", "Lossy"]
+    lost = counters.up.lost + counters.down.lost
+    assert lost > 1
+    if q_block:
+        assert counters.round_trips < 18 < counters.down.datagrams - lost  # of 16 blocks and all the rest
+    installs = [event for event in events if event.part == "smdpp" and event.kind == "es9"]
+    assert [event.fields["function"] for event in installs].count("getBoundProfilePackage") == 1
