@@ -35,7 +35,12 @@ _LONGEST = timedelta(days=3653)  # nobody orders for later than in ten years
 
 @order_app.command("download")
 def download(
-    profile: Annotated[Path | None, typer.Argument(help="Profile package (DER); a fresh one by default.")] = None,
+    profile: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Package (DER); a fresh one by default. Of several of one profile the card gets what fits."
+        ),
+    ] = None,
     activation_code: Annotated[str | None, typer.Option(help="LPA:1$… of an order some SM-DP+ holds.")] = None,
     lab: Folder = LAB,
     eid: Eid = None,
@@ -53,7 +58,7 @@ def download(
     desk = LabFolder(lab)
     device = desk.eid if eid is None else eid
     desk.eim.device(device)  # before a profile is offered to it in vain
-    code = activation_code or desk.offer(read(profile) if profile else None)
+    code = activation_code or desk.offer(*(read(file) for file in profile or ()))
     _queued(desk.eim.order_download(device, code, expires=end), f"download {code}")
 
 

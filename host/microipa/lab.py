@@ -71,14 +71,14 @@ class LabFolder:
         self.eim = Eim(self.pki, folder, es9_routes=self.es9_routes, trace=trace)
         self.eim.add_device(EID)
 
-    def offer(self, package: bytes | None = None, operator: str = OPERATOR) -> str:
+    def offer(self, package: bytes | None = None, *variants: bytes, operator: str = OPERATOR) -> str:
         """Give the SM-DP+ a profile package (a fresh one without) and its operator the subscriber.
 
-        Returns the activation code.
+        ``variants``: other packages of the same profile. Returns the activation code.
         """
         package = package or build(new_profile("microipa", operator))
         self.enrol(package, operator)
-        return self.smdpp.activation_code(self.smdpp.add_profile(package))
+        return self.smdpp.activation_code(self.smdpp.add_profile(package, variants=variants))
 
     def enrol(self, package: bytes, operator: str) -> None:
         """Note the subscriber of a profile package."""
@@ -220,8 +220,8 @@ class Lab(LabFolder):
             self.admit_subscribers()
             await asyncio.sleep(1)
 
-    def offer(self, package: bytes | None = None, operator: str = OPERATOR) -> str:
-        code = super().offer(package, operator)
+    def offer(self, package: bytes | None = None, *variants: bytes, operator: str = OPERATOR) -> str:
+        code = super().offer(package, *variants, operator=operator)
         self.admit_subscribers()
         return code
 

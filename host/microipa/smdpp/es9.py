@@ -29,7 +29,7 @@ from microipa.smdpp.authentication import (
     verify_signature,
 )
 from microipa.smdpp.database import utc_now
-from microipa.smdpp.eligibility import check_eligible
+from microipa.smdpp.eligibility import choose
 from microipa.smdpp.identity import Identity
 from microipa.smdpp.json_binding import failed
 from microipa.smdpp.progress import EXECUTED, Point, report, reported
@@ -108,12 +108,13 @@ class Es9:
             order = _for(self._store.find(database, proof.matching_id, eid), proof.matching_id, eid)
             with reported(database, order, Point.ELIGIBILITY, eid):
                 _check_startable(order)
-                check_eligible(proof.euicc_info2, order.package, order.profile_metadata)
+                chosen = choose(proof.euicc_info2, order.packages, order.profile_metadata)
             report(database, order, Point.ELIGIBILITY, eid)
             order.attempts += 1
             kept = self._kept(database, order, eid)
             if order.state is OrderState.DOWNLOADED:
                 order.move(OrderState.RELEASED)  # the attempt before this one was interrupted
+            which = f", package {chosen + 1} of {len(order.packages)}" if order.variants else ""
             order_id, name, metadata = order.id, order.name, order.profile_metadata
             with_code = order.confirmation_hash is not None
             otpk = tlv(0x5F49, kept.euicc_otpk) if kept else b""
@@ -122,8 +123,8 @@ class Es9:
         signed = tlv(0x30, tlv(0x80, session.transaction_id), code_flag, otpk)
         signer = self._identities[session.identity.ci_pk_id].pb
         signature = signer.sign(signed + signature_tlv(proof.euicc_signature1))
-        session.authenticated = Authenticated(eid, public_key, proof.euicc_certificate, order_id, signature)
-        self._record(name, f"eUICC {eid} is offered the profile")
+        session.authenticated = Authenticated(eid, public_key, proof.euicc_certificate, order_id, signature, chosen)
+        self._record(name, f"eUICC {eid} is offered the profile{which}")
         return AuthenticateClientOk(
             session.transaction_id, metadata, signed, signature_tlv(signature), signer.der
         )
@@ -187,7 +188,7 @@ class Es9:
             return bpp.Protected(kept.euicc_otpk, kept.smdp_otpk, kept.parts)
         try:
             return bpp.protect(
-                order.package,
+                order.packages[peer.package],
                 order.profile_metadata,
                 eid=peer.eid,
                 euicc_otpk=euicc_otpk,

@@ -31,7 +31,7 @@ from microipa.smdpp.identity import Identity
 from microipa.smdpp.outbox import Outbox
 from microipa.smdpp.server import serve_https
 from microipa.smdpp.sessions import Sessions
-from microipa.smdpp.store import Operator, Order, OrderInvalid, OrderState, Outgoing, Store
+from microipa.smdpp.store import Operator, Order, OrderInvalid, OrderState, Outgoing, Store, Variant
 from microipa.trace import Trace
 
 MAX_PACKAGE = 1_000_000  # bytes
@@ -120,13 +120,21 @@ class Smdpp:
 
     # Orders
 
-    def stock(self, package: bytes, *, profile_type: str = "iot", metadata: bytes | None = None) -> str:
+    def stock(
+        self,
+        package: bytes,
+        *,
+        profile_type: str = "iot",
+        metadata: bytes | None = None,
+        variants: Sequence[bytes] = (),
+    ) -> str:
         """Put a profile into stock, for an operator to order by its type or its ICCID, which is returned.
 
         ``package`` is an unprotected profile package (DER), ``metadata`` a StoreMetadataRequest to send instead of
-        one made from it. Raises OrderInvalid, SaipError and TlvError.
+        one made from it, ``variants`` other packages of the same profile: each eUICC is given the one that fits it.
+        Raises OrderInvalid, SaipError and TlvError.
         """
-        order = self._profile(package, metadata)
+        order = self._profile(package, metadata, variants)
         order.profile_type = profile_type
         with self._store.transaction() as database:
             if database.scalars(select(Order).where(Order.iccid == order.iccid)).first():
@@ -142,6 +150,7 @@ class Smdpp:
         eid: str | None = None,
         confirmation_code: str | None = None,
         metadata: bytes | None = None,
+        variants: Sequence[bytes] = (),
         expires: datetime | None = None,
         smds_address: str | None = None,
     ) -> str:
@@ -149,7 +158,7 @@ class Smdpp:
 
         ``eid`` (32 digits) reserves it for one eUICC, which then needs no matchingId; an empty ``matching_id``
         is for an eUICC whose default SM-DP+ this is. With ``smds_address`` the SM-DS there is told while the
-        server runs. ``metadata`` as with ``stock``. Raises OrderInvalid, SaipError and TlvError.
+        server runs. ``metadata`` and ``variants`` as with ``stock``. Raises OrderInvalid, SaipError and TlvError.
         """
         if eid is not None and not re.fullmatch("[0-9]{32}", eid):
             raise OrderInvalid(f"an EID has 32 digits, {eid!r} has not")
@@ -157,7 +166,7 @@ class Smdpp:
             raise OrderInvalid("an eUICC that is to find its order by itself needs an EID")
         if matching_id == "" and smds_address:
             raise OrderInvalid("an order of a default SM-DP+ is no event of an SM-DS: give it a matchingId")
-        order = self._profile(package, metadata)
+        order = self._profile(package, metadata, variants)
         order.matching_id = None if matching_id == "" else self._matching_id(matching_id)
         order.eid, order.expires, order.smds_address = eid, expires, smds_address
         order.confirmation_hash = sha256(confirmation_code.encode()).digest() if confirmation_code else None
@@ -224,17 +233,17 @@ class Smdpp:
 
     # What orders are made of
 
-    def _profile(self, package: bytes, metadata: bytes | None) -> Order:
-        if len(package) > MAX_PACKAGE:
-            raise OrderInvalid(f"the profile package has {len(package)} bytes, {MAX_PACKAGE} is the limit")
-        profile = saip.ProfilePackage.parse(package)
-        if profile.elements[0].name != "header":
-            raise OrderInvalid(f"the profile package begins with {profile.elements[0].name}, not its header")
+    def _profile(self, package: bytes, metadata: bytes | None, variants: Sequence[bytes]) -> Order:
+        profile, *others = (_parsed(one) for one in (package, *variants))
+        for other in others:
+            if other.iccid != profile.iccid:
+                raise OrderInvalid(f"packages of one order are of one profile, not {profile.iccid} and {other.iccid}")
         if metadata is not None and parse(metadata).tag != 0xBF25:
             raise OrderInvalid(f"metadata is {metadata[:2].hex()}…, not a StoreMetadataRequest bf25…")
         return Order(
             iccid=profile.iccid,
             package=package,
+            variants=[Variant(package=variant) for variant in variants],
             profile_metadata=metadata or saip.metadata(profile, notification_address=self._address),
             state=OrderState.AVAILABLE,
         )
@@ -261,6 +270,16 @@ class Smdpp:
         if order is None:
             raise OrderInvalid(f"there is no order with matchingId or ICCID {name!r}")
         return order
+
+
+def _parsed(package: bytes) -> saip.ProfilePackage:
+    """Raises OrderInvalid and SaipError."""
+    if len(package) > MAX_PACKAGE:
+        raise OrderInvalid(f"the profile package has {len(package)} bytes, {MAX_PACKAGE} is the limit")
+    profile = saip.ProfilePackage.parse(package)
+    if profile.elements[0].name != "header":
+        raise OrderInvalid(f"the profile package begins with {profile.elements[0].name}, not its header")
+    return profile
 
 
 def _new_matching_id() -> str:

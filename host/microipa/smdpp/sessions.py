@@ -34,6 +34,7 @@ class Authenticated:
     euicc_certificate: bytes
     order_id: int
     smdp_signature2: bytes  # 64 bytes
+    package: int = 0  # which of the order's
 
 
 @dataclass

@@ -18,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, obje
 from microipa.errors import MicroipaError
 from microipa.smdpp.database import Database, UtcDateTime, utc_now
 
-SCHEMA = 3  # grows with every change of the tables
+SCHEMA = 4  # grows with every change of the tables
 
 
 class OrderInvalid(MicroipaError):
@@ -64,7 +64,7 @@ class Base(DeclarativeBase):
 
 
 class Order(Base):
-    """One profile package: in stock, waiting for an eUICC, or gone to it."""
+    """One profile: in stock, waiting for an eUICC, or gone to it."""
 
     __tablename__ = "orders"
 
@@ -87,11 +87,17 @@ class Order(Base):
     result: Mapped[str | None]  # the last outcome in words
     created: Mapped[datetime] = mapped_column(default=utc_now)
     changed: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+    variants: Mapped[list[Variant]] = relationship(order_by="Variant.id")
 
     @property
     def name(self) -> str:
         """How a message calls it."""
         return self.matching_id or f"of profile {self.iccid}"
+
+    @property
+    def packages(self) -> list[bytes]:
+        """Every package of the profile, the one it was ordered with first."""
+        return [self.package, *(variant.package for variant in self.variants)]
 
     def move(self, state: OrderState) -> None:
         """Go to ``state``. Raises OrderStateError when SGP.22 knows no such step."""
@@ -103,6 +109,16 @@ class Order(Base):
             gone = {"eid": self.eid, "eventId": self.matching_id}
             database.add(Outgoing.of(self.smds_address, "es12", "deleteEvent", gone))
             self.smds_address = None
+
+
+class Variant(Base):
+    """Another package of the same profile, smaller or for other eUICCs."""
+
+    __tablename__ = "variants"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey(Order.id))
+    package: Mapped[bytes]  # unprotected profile package, DER
 
 
 class Operator(Base):
