@@ -129,6 +129,7 @@ class Lab(LabFolder):
         radio: str | LinkSettings = "short",
         heap: str = "96wK",
         trust: str = "ca",
+        family: str = "bg95",
         quirks: frozenset[str] = frozenset(),
         board_config: dict[str, Any] | None = None,
         measure_heap: bool = False,
@@ -145,7 +146,8 @@ class Lab(LabFolder):
         self.network = Network(trace=self.trace)
         self.link = Link(radio, trace=self.trace)
         self.euicc = self.card(self.trace)
-        self.modem = VirtualModem(self.euicc, self.network, self.link, quirks=quirks, trace=self.trace)
+        self.modem = VirtualModem(
+            self.euicc, self.network, self.link, family=family, quirks=quirks, trace=self.trace)
         self.board: VirtualBoard
         self._heap = heap
         self._trust = trust

@@ -6,6 +6,7 @@ from conftest import Run
 
 START = """
 from ipa.card.channel import Channel
+from ipa.modem.at import AtError
 from rooms import Carrier, Stream, failing, run
 """
 
@@ -61,10 +62,28 @@ async def test_a_modem_that_refuses_long_apdus_teaches_a_smaller_segment_without
     count = len(carrier.apdus)
     await channel.store(command[:100])
     print(carrier.longest, count, len(carrier.apdus) - count)
-    carrier._most = 10
-    print(await failing(channel.store(command[:100])))
 """))
-    assert out.splitlines() == ["63 16 2", "AtError b'AT+CGLA': ERROR"]
+    assert out.splitlines() == ["63 16 2"]
+
+
+async def test_an_error_that_is_not_for_length_leaves_the_card_alone_with_what_it_may_have_got(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    carrier = Carrier(lambda whole: b"")
+    channel = Channel(carrier)
+    await channel.store(bytes(100))
+    carrier._most = 10
+    print(await failing(channel.store(bytes(100))), len(carrier.apdus))
+    carrier = Carrier(lambda whole: b"")
+    through = carrier.transmit
+    async def transmit(apdu):
+        if apdu[3] == 1:
+            raise AtError(b"AT+CGLA", "ERROR")
+        return await through(apdu)
+    carrier.transmit = transmit
+    print(await failing(Channel(carrier).store(bytes(1000))), len(carrier.apdus))
+"""))
+    assert out.splitlines() == ["AtError b'AT+CGLA': ERROR 1", "AtError b'AT+CGLA': ERROR 1"]
 
 
 async def test_status_words_other_than_9000_end_in_an_error_that_names_the_command(micropython: Run) -> None:

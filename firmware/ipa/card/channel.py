@@ -52,6 +52,7 @@ class Channel:
     def __init__(self, carrier, segment=_LARGEST_SEGMENT):
         self._carrier = carrier
         self._segment = segment
+        self._proven = 0  # a segment as long as this has gone through
         self._apdu = bytearray(_HEADER + _LARGEST_SEGMENT + 1)  # one more for the Le of a repeated command
         self._get_response = bytearray(b"\x00\xc0\x00\x00\x00")
         self._response = bytearray(_RESPONSE)
@@ -94,20 +95,21 @@ class Channel:
             try:
                 sw = await self._block(block, size, last)
             except AtError:
-                # Some modems refuse long APDUs with a bare ERROR: 60 to 120 bytes are common limits.
-                if segment <= _SMALLEST_SEGMENT:
+                # Some modems refuse long APDUs with a bare ERROR: 60 to 120 bytes are common limits. Any other
+                # error leaves it open what the card has got: then the whole procedure begins again.
+                if block or size <= self._proven or segment <= _SMALLEST_SEGMENT:
                     raise
-                segment //= 2
+                self._segment = segment = segment // 2
                 continue
             if sw != 0x9000:
                 raise StatusError(sw, name)
+            self._proven = max(self._proven, size)
             sent += size
             have -= size
             data[:have] = data[size : size + have]
             block += 1
             if block == _MOST_BLOCKS and sent < total:
                 raise CommandTooLong("{} in segments of {}".format(name, segment))
-        self._segment = segment  # what went through once is the rule from now on
         return memoryview(self._response)[: self._length]
 
     async def _block(self, number, size, last):

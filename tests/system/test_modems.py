@@ -1,0 +1,21 @@
+"""First light through modems that fail in the middle: the assistant begins again and ends where it should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scene import record
+
+
+@pytest.mark.parametrize("quirk", ["error-in-load", "error-in-load-after-card", "endless-line"])
+async def test_a_modem_that_fails_once_changes_nothing_of_the_end(quirk: str, tmp_path: Path) -> None:
+    light = await record(tmp_path, quirks=frozenset({quirk}), measure_heap=False)
+    assert light.outcome.succeeded, light.outcome.orders
+    assert any("agent: At" in event.fields["text"] for event in light.of("board", "log"))  # and it did fail
+
+
+@pytest.mark.parametrize("family", ["sim7080g", "gm02s", "nrf91"])
+async def test_first_light_on_every_family(family: str, tmp_path: Path) -> None:
+    light = await record(tmp_path, family=family)
+    assert light.outcome.succeeded, light.outcome.orders
