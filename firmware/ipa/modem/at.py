@@ -94,7 +94,7 @@ class At:
 
         prefix: lines of the answer begin with it; b"" takes every line that is no URC.
         apdu: goes behind text in hexadecimal, with the closing quote (+CGLA).
-        payload: sent as it is once the modem prompts.
+        payload: sent as it is once the modem prompts, or says CONNECT.
         into: a line of prefix has a number in this field, and so many raw bytes land in this buffer: those
         behind the line or, with inline, those behind the `inline` characters after the number (`,` or `,"`).
         Raises AtError, AtTimeout, AtOverflow.
@@ -270,6 +270,10 @@ class At:
             self._wake.set()
 
     def _dispatch(self, line):
+        if self._prompt and line == b"CONNECT":  # which asks for data in a line of its own
+            self._prompt = False
+            self._wake.set()
+            return
         if self._pending and self._result is None and self._answer(line):
             return
         for prefix, handler in self._urcs.items():

@@ -44,16 +44,23 @@ class Nrf91(SocketModem):
     async def _activate(self):
         await activate(self)
 
+    async def dtls(self, host, port, certificate):
+        from ipa.modem.nordic_dtls import connect  # only boards without DTLS need it
+
+        return await connect(self, host, port, certificate)
+
     async def _open(self, service, host, port):
         kind = _DATAGRAM if service == "UDP" else _STREAM
         return await self._dial(b"AT#XSOCKET=1,%d,0" % kind, b"#XSOCKET:", host, port)
 
-    async def _dial(self, text, prefix, host, port):
+    async def _dial(self, text, prefix, host, port, option=None):
         handle = int((await self._line(text, prefix)).split(b",")[0])
         if handle < 0:
             raise SocketError("no more sockets", handle)
         text = 'AT#XCONNECT=%d,"%s",%d' % (handle, host, port)
         try:
+            if option is not None:
+                await self.at.command(option % handle)
             await self.at.command(text.encode(), timeout_ms=_CONNECT_MS)
         except AtError:
             await self.try_command(b"AT#XCLOSE=%d" % handle)

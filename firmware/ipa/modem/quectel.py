@@ -37,6 +37,11 @@ class Bg95(SocketModem):
             await self.at.command(b"AT+QIDEACT=%d" % _CONTEXT, timeout_ms=_ACTIVATE_MS)
             await self.at.command(activate, timeout_ms=_ACTIVATE_MS)
 
+    async def dtls(self, host, port, certificate):
+        from ipa.modem.quectel_dtls import connect  # only boards without DTLS need it
+
+        return await connect(self, host, port, certificate)
+
     async def _open(self, service, host, port):
         number = self._free(_CONNECTIONS)
         text = 'AT+QIOPEN=%d,%d,"%s","%s",%d,0,0' % (_CONTEXT, number, service, host, port)

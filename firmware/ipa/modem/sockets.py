@@ -45,6 +45,10 @@ class SocketModem(Modem):
 
         return await self._connect("TCP", host, port, Stream)
 
+    async def dtls(self, host, port, certificate):
+        """As udp, secured by the modem itself under a CA (DER) that is written into it."""
+        raise SocketError("this driver knows no DTLS of the modem's own")
+
     async def refresh(self, *args):
         """As Modem.refresh."""
         self._fail_all()

@@ -15,7 +15,7 @@ LINE_LIMIT = 4096
 INPUT_LIMIT = 16 * 1024
 """Bytes that may wait while a command runs; the rest is lost, as in a UART that overruns."""
 _URC_LIMIT = 64
-_CR, _LF, _BACKSPACE = b"\r", b"\n", b"\x08"
+_CR, _LF, _BACKSPACE, _QUOTE = b"\r", b"\n", b"\x08", b'"'
 _BABBLE = b"\xffx" * 512
 _BABBLES = 64
 
@@ -68,14 +68,17 @@ class Interpreter:
         else:
             self._send(text, data)
 
-    async def prompt(self, size: int) -> bytes:
-        """Ask for exactly ``size`` bytes. What came before the prompt is not part of them.
+    async def prompt(self, size: int, invitation: str = "") -> bytes:
+        """Ask for exactly ``size`` bytes, by the prompt or by a line. What came before is not part of them.
 
         Raises CommandFailed when they do not come in time.
         """
         self._input.clear()
-        self._write(self._line_end + self._prompt.encode())
-        self._record("out", text=self._prompt)
+        if invitation:
+            self._send(invitation)
+        else:
+            self._write(self._line_end + self._prompt.encode())
+            self._record("out", text=self._prompt)
         try:
             async with asyncio.timeout(self._data_timeout_s):
                 while len(self._input) < size:
@@ -137,8 +140,8 @@ class Interpreter:
             self._record("in", text=f"(a line of more than {LINE_LIMIT} characters)")
             return None
         if self.echo:
-            self._write(raw.replace(_LF, b"") + _CR)
-        text = _erase(raw.replace(_LF, b"")).decode("latin-1")
+            self._write(_without_line_feeds(raw) + _CR)
+        text = _erase(_without_line_feeds(raw)).decode("latin-1")
         if text:
             self._record("in", text=text)
         return text
@@ -161,6 +164,12 @@ class Interpreter:
     def _record(self, direction: str, **fields: object) -> None:
         if self._trace:
             self._trace.record("modem", "at", direction=direction, **fields)
+
+
+def _without_line_feeds(line: bytes) -> bytes:
+    """Line feeds mean nothing but inside quotes, where a certificate has them."""
+    parts = line.split(_QUOTE)
+    return _QUOTE.join(part if place % 2 else part.replace(_LF, b"") for place, part in enumerate(parts))
 
 
 def _erase(line: bytes) -> bytes:

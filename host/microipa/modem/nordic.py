@@ -5,10 +5,12 @@ The modem inside is TS 27.007; names that begin with # are the application's.
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
 
 from microipa.modem.commands import CommandFailed, CommandTable, Form, Request
 from microipa.modem.dialect import Dialect
+from microipa.modem.dtls import HandshakeFailed
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 NRF91_COMMANDS = CommandTable(STANDARD)
 on = NRF91_COMMANDS.on
 
-_HANDLES = range(8)
+HANDLES = range(8)
 _MOST_HEX = 1400
 _MOST_READ = 2048
 _BEARER = 0
@@ -58,9 +60,14 @@ async def create(modem: VirtualModem, request: Request) -> None:
     modem.respond(f"#XSOCKET: {handle},{request.text(1)},{_PROTOCOLS[service]}")
 
 
+def credential(modem: VirtualModem, tag: str | int) -> bytes:
+    """The root certificate under a security tag, b"" without one."""
+    return base64.b64decode(modem.nonvolatile.get(f"credential {tag}", ""))
+
+
 def reserve(modem: VirtualModem, service: str) -> int:
-    """A handle for a socket that leads nowhere yet. Raises CommandFailed."""
-    free = [n for n in _HANDLES if n not in modem.packet_data.connections and n not in modem.reserved]
+    """A handle for a socket that leads nowhere yet: "UDP", "TCP", "DTLS <tag>". Raises CommandFailed."""
+    free = [n for n in HANDLES if n not in modem.packet_data.connections and n not in modem.reserved]
     if not free:
         raise CommandFailed
     modem.reserved[free[0]] = service
@@ -74,10 +81,14 @@ async def connect(modem: VirtualModem, request: Request) -> None:
     if handle not in modem.reserved or not 0 < len(host) <= 128:
         raise CommandFailed
     await modem.open_bearer()
-    service: Service = "TCP" if modem.reserved[handle] == "TCP" else "UDP"
+    reserved = modem.reserved[handle]
+    service: Service = "TCP" if reserved == "TCP" else "UDP"
     try:
         await modem.packet_data.open(_BEARER, handle, host, port, False, service)
-    except OPEN_FAILURES as failure:
+        if reserved.startswith("DTLS"):
+            name = modem.settings.get(f"#XSSOCKETOPT {handle}", host)
+            await modem.packet_data.secure(handle, credential(modem, reserved.removeprefix("DTLS ")), name)
+    except (*OPEN_FAILURES, NotConnected, HandshakeFailed) as failure:
         raise CommandFailed from failure
     del modem.reserved[handle]
     modem.respond(f"#XCONNECT: {handle},1")
@@ -131,7 +142,7 @@ async def close(modem: VirtualModem, request: Request) -> None:
 
 
 def _handle(request: Request) -> int:
-    return request.number(0, _HANDLES.start, _HANDLES.stop - 1)
+    return request.number(0, HANDLES.start, HANDLES.stop - 1)
 
 
 def _connection(modem: VirtualModem, request: Request) -> Connection:

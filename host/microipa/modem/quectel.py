@@ -40,6 +40,8 @@ on = BG95_COMMANDS.on
 _CONTEXTS = range(1, 17)
 _CONNECTIONS = range(12)
 _SERVICES: dict[str, Service] = {"UDP": "UDP", "TCP": "TCP"}
+SECURE = 100
+"""Connections of the SSL stack have numbers of their own; inside they lie this far above those of sockets."""
 _MAX_SEND = 1460
 _MAX_HEX_SEND = 512
 _MAX_READ = 1500
@@ -47,7 +49,7 @@ _MAX_READ = 1500
 # Chapter "Summary of Result Codes" of the TCP/IP application note
 _NO_ERROR, _UNSUPPORTED, _CONTEXT_FAILED, _ID_IN_USE, _DNS_FAILED = 0, 555, 561, 563, 565
 _CONNECT_FAILED, _NOT_CONNECTED = 566, 567
-_OPEN_RESULTS = {ConnectionInUse: _ID_IN_USE, NoNetwork: _CONTEXT_FAILED, NameUnknown: _DNS_FAILED,
+OPEN_RESULTS = {ConnectionInUse: _ID_IN_USE, NoNetwork: _CONTEXT_FAILED, NameUnknown: _DNS_FAILED,
                  ConnectFailed: _CONNECT_FAILED}
 _ERROR_TEXT = {
     _NO_ERROR: "operate successfully",
@@ -168,7 +170,7 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
                 await modem.packet_data.open(cid, connection, host, port, push, _SERVICES[service])
                 result = _NO_ERROR
             except OPEN_FAILURES as failure:
-                result = _OPEN_RESULTS[type(failure)]
+                result = OPEN_RESULTS[type(failure)]
         modem.last_error = result
         modem.urc(f"+QIOPEN: {connection},{result}")
 
@@ -261,12 +263,19 @@ def _announce(modem: VirtualModem, connection: Connection) -> None:
         modem.urc(f'+QIURC: "recv",{connection.id},{len(data)}', data)
     elif not connection.announced:
         connection.announced = True
-        modem.urc(f'+QIURC: "recv",{connection.id}')
+        _event(modem, "recv", connection)
 
 
 def _closed(modem: VirtualModem, connection: Connection) -> None:
     """The peer closed a stream. What came before can still be read."""
-    modem.urc(f'+QIURC: "closed",{connection.id}')
+    _event(modem, "closed", connection)
+
+
+def _event(modem: VirtualModem, what: str, connection: Connection) -> None:
+    if connection.id < SECURE:
+        modem.urc(f'+QIURC: "{what}",{connection.id}')
+    else:
+        modem.urc(f'+QSSLURC: "{what}",{connection.id - SECURE}')
 
 
 def _context_lost(modem: VirtualModem, cid: int) -> None:

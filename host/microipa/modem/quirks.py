@@ -44,7 +44,7 @@ class Behaviour:
     wants_upper_hex: bool = False
     """Digits in lower case are refused with ERROR."""
     gets_response: bool = False
-    """The modem fetches what 61xx announces and gives it as the answer."""
+    """The modem fetches what a bare 61xx announces and gives it as the answer; more than that is left to the board."""
     lost_data_urcs: bool = False
     """The line that tells of received data never comes."""
     outcome_before_ok: bool = False

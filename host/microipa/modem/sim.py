@@ -237,7 +237,7 @@ class Sim:
     async def _whole(self, apdu: bytes) -> bytes:
         """An APDU of the board: as it is, or with the answer that 61xx announces (quirk)."""
         response = await self._apdu(apdu)
-        if self._behaviour.gets_response and response[-2] == 0x61:
+        if self._behaviour.gets_response and len(response) == 2 and response[0] == 0x61:
             return await self._apdu(bytes([apdu[0], 0xC0, 0, 0, response[-1]]))
         return response
 

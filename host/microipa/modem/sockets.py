@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from microipa.errors import MicroipaError
+from microipa.modem.dtls import DtlsClient, HandshakeFailed
 from microipa.modem.registration import Registration
 from microipa.modem.tcp import ConnectFailed, Stream
 from microipa.radio.link import Link
@@ -61,7 +62,7 @@ class Context:
 @dataclass
 class Connection:
     """An open socket of the modem. ``announced`` says that the reader knows of what waits, ``ended`` that the
-    peer of a stream has closed it."""
+    peer of a stream has closed it. ``dtls`` secures datagrams in the modem itself."""
 
     id: int
     context: int
@@ -70,6 +71,7 @@ class Connection:
     routed: bool
     service: Service = "UDP"
     transport: asyncio.DatagramTransport | Stream | None = None
+    dtls: DtlsClient | None = None
     waiting: deque[bytes] = field(default_factory=deque)
     announced: bool = False
     ended: bool = False
@@ -178,6 +180,19 @@ class PacketData:
             raise NoNetwork(f"context {cid} went away")
         self.connections[connection_id] = connection
 
+    async def secure(self, connection_id: int, ca_pem: bytes, host: str) -> None:
+        """Do a DTLS handshake on an open connection; on failure it is closed.
+
+        Raises NotConnected and HandshakeFailed.
+        """
+        connection = self.connection(connection_id)
+        try:
+            connection.dtls = DtlsClient(lambda data: self._leave(connection, data), ca_pem, host)
+            await connection.dtls.handshake()
+        except HandshakeFailed:
+            self.close(connection_id)
+            raise
+
     async def _transport(self, connection: Connection, target: Address | None
                          ) -> asyncio.DatagramTransport | Stream:
         """The real socket of a connection. Raises ConnectFailed."""
@@ -197,17 +212,23 @@ class PacketData:
     def send(self, connection_id: int, payload: bytes) -> None:
         """Send one datagram, or bytes of a stream, over the air. Raises NotConnected."""
         connection = self.connection(connection_id)
-        transport = connection.transport
-        if transport is None:
+        if connection.transport is None:
             raise NotConnected(f"the context of connection {connection_id} is gone")
         connection.sent += len(payload)
+        if connection.dtls:
+            connection.dtls.send(payload)
+        else:
+            self._leave(connection, payload)
+
+    def _leave(self, connection: Connection, payload: bytes) -> None:
+        transport = connection.transport
         if isinstance(transport, Stream):
             transport.send(payload)
             return
 
         def leave(data: bytes) -> None:
             # To an address nobody has, datagrams go without an answer.
-            if connection.routed and not transport.is_closing():
+            if transport and connection.routed and not transport.is_closing():
                 transport.sendto(data)
 
         self._link.send("up", payload, leave)
@@ -221,6 +242,8 @@ class PacketData:
     def close(self, connection_id: int) -> None:
         """Close a connection; none of that number is all right."""
         connection = self.connections.pop(connection_id, None)
+        if connection and connection.dtls:
+            connection.dtls.stop()
         if connection and connection.transport:
             connection.transport.close()
 
@@ -234,7 +257,11 @@ class PacketData:
         self.contexts.clear()
 
     def _arrive(self, connection: Connection, data: bytes) -> None:
-        self._link.send("down", data, lambda arrived: self._keep(connection, arrived))
+        self._link.send("down", data, lambda arrived: self._open_up(connection, arrived))
+
+    def _open_up(self, connection: Connection, data: bytes) -> None:
+        for message in [data] if connection.dtls is None else connection.dtls.receive(data):
+            self._keep(connection, message)
 
     def _keep(self, connection: Connection, data: bytes) -> None:
         if self.connections.get(connection.id) is not connection or connection.transport is None:
@@ -252,6 +279,8 @@ class PacketData:
 
 def _cut(connection: Connection) -> None:
     """The radio is gone: nobody is told."""
+    if connection.dtls:
+        connection.dtls.stop()
     transport, connection.transport = connection.transport, None
     if transport:
         transport.abort()

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Coroutine, Iterable
 
 from microipa.errors import MicroipaError
+from microipa.modem import nordic_secure, quectel_ssl  # noqa: F401 (they add commands to their families)
 from microipa.modem.commands import Request
 from microipa.modem.dialect import Dialect
 from microipa.modem.interpreter import Interpreter

@@ -1,0 +1,262 @@
+"""Each driver, in the real MicroPython, on the lab's modem of its family with a real card in it (TS 27.007 and the
+makers' manuals). The modem's side of the same words is held to the manuals in tests/unit/test_modem_*."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
+from microipa.lab import LabFolder
+from microipa.modem import FAMILIES, QUIRKS, VirtualModem
+from microipa.radio import Link, Network
+
+Run = Callable[..., Awaitable[str]]
+EIM = "eim.microipa.example"
+COMMON = """
+import asyncio, sys
+from ipa import compat
+from ipa.modem import driver, ModemError, power
+from ipa.card.channel import ISD_R, Channel
+from ipa.card.es10 import Es10
+compat.log_sink = lambda line: None
+uart = open(sys.argv[2], "r+b", 0)
+
+async def receive(socket, buf):
+    for _ in range(200):
+        n = socket.readinto(buf)
+        if n is not None:
+            return bytes(buf[:n]) if n >= 0 else n
+        await socket.wait(5000)
+
+async def main():
+    modem = driver(sys.argv[1])(uart)
+    await modem.start()
+{body}
+
+asyncio.run(main())
+"""
+
+
+class Echo(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.transport.sendto(data, addr)  # type: ignore[attr-defined]
+
+
+class Bench:
+    """A modem of a family in a folder that keeps its card."""
+
+    def __init__(self, folder: Path, family: str, quirks: tuple[str, ...] = ()) -> None:
+        self.folder = LabFolder(folder, create=True)
+        self.family = family
+        self.network = Network()
+        card = self.folder.card()
+        self.network.add_subscriber(
+            (one := self.folder.subscribers()[0]).imsi, bytes.fromhex(one.k), bytes.fromhex(one.opc), one.operator)
+        self.modem = VirtualModem(card, self.network, Link("none"), family=family, quirks=quirks)
+
+    @asynccontextmanager
+    async def on(self) -> AsyncIterator[Bench]:
+        await self.modem.start()
+        try:
+            yield self
+        finally:
+            await self.modem.stop()
+
+    async def run(self, micropython: Run, body: str) -> list[str]:
+        indented = "\n".join("    " + line for line in body.strip("\n").splitlines())
+        return (await micropython(COMMON.replace("{body}", indented), self.family, self.modem.path)).splitlines()
+
+
+@asynccontextmanager
+async def echo(network: Network) -> AsyncIterator[None]:
+    """UDP and TCP at eim.microipa.example, port 5684, give back what they get."""
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            writer.write(data)
+        writer.close()
+
+    loop = asyncio.get_running_loop()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", port))
+    network.route(EIM, 5684, ("127.0.0.1", port))
+    try:
+        yield
+    finally:
+        transport.close()
+        server.close()
+
+
+EVERYTHING = """
+await modem.attach("iot")
+print("plmn", (await modem.plmn()).hex(), "imei", await modem.imei(), "clock", await modem.clock() > 1735689600)
+print("signal", await modem.signal() < 0)
+es10 = Es10(Channel(modem.carrier))
+await es10.channel.open()
+print("eid", (await es10.get_eid()).hex())
+await es10.channel.close()
+
+big = bytes(range(256)) * 4 + b"OK\\r\\n> @\\r\\nERROR\\r\\n"
+buf = bytearray(1500)
+udp = await modem.udp("eim.microipa.example", 5684)
+for data in (b"one", big[:modem.largest], b"OK\\r\\n"):
+    udp.write(data)
+    await udp.flush()
+    assert await receive(udp, buf) == data, data
+udp.close()
+
+tcp = await modem.tcp("eim.microipa.example", 5684)
+left = got = big * 3
+sent = 0
+back = bytearray()
+while len(back) < len(got):
+    if sent < len(got):
+        sent += tcp.write(got[sent:]) or 0
+    n = tcp.readinto(buf)
+    if n:
+        back.extend(buf[:n])
+    else:
+        assert n is None, n
+        await tcp.wait(1000)
+print("tcp", back == got)
+tcp.close()
+
+print("psm", *await power.psm(modem, 3600, 20))
+print("edrx", await power.edrx(modem, 20))
+await power.reset(modem)
+await modem.attach("iot")
+print("again", modem.registered())
+await power.power_down(modem)
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_driver_does_everything_the_assistant_asks_of_a_modem(
+        family: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family).on() as bench, echo(bench.network):
+        out = await bench.run(micropython, EVERYTHING)
+    assert out == [
+        "plmn 00f110 imei 490154203237518 clock True",
+        "signal True",
+        f"eid {bench.folder.eid}",
+        "tcp True",
+        "psm 3600 20",
+        "edrx 20.5",
+        "again True",
+    ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_refresh_brings_the_modem_back_on_the_profile_that_was_enabled(
+        family: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family).on() as bench:
+        out = await bench.run(micropython, """
+await modem.attach("iot")
+es10 = Es10(Channel(modem.carrier))
+await es10.channel.open()
+print(modem.registered())
+await modem.power_cycle_card()
+await modem.refresh(20000)
+await es10.channel.open()
+print("eid", (await es10.get_eid()).hex(), modem.registered())
+""")
+    assert out == ["True", f"eid {bench.folder.eid} True"]
+
+
+# Whatever family it is on, a quirk is survived: registration, an APDU of any length, a datagram each way.
+SURVIVE = """
+await modem.attach("iot")
+es10 = Es10(Channel(modem.carrier))
+await es10.channel.open()
+for _ in range(3):
+    assert len(await es10.get_euicc_info_2()) > 100
+certificates = await es10.get_certs()
+print("certificates", len(certificates) > 1000)
+buf = bytearray(1500)
+udp = await modem.udp("eim.microipa.example", 5684)
+udp.write(bytes(1000))
+await udp.flush()
+print("udp", await receive(udp, buf) == bytes(1000))
+"""
+# Errors in the middle, after which the assistant begins again: tests/system/test_modems.py
+FAULTS = {"error-in-load", "error-in-load-after-card", "endless-line"}
+
+
+@pytest.mark.parametrize("family", ["bg95", "sim7080g", "gm02s", "sara-r5", "nrf91"])
+@pytest.mark.parametrize("quirk", sorted(set(QUIRKS) - FAULTS))
+async def test_a_driver_survives_every_quirk(family: str, quirk: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family, (quirk,)).on() as bench, echo(bench.network):
+        out = await bench.run(micropython, SURVIVE)
+    assert out == ["certificates True", "udp True"]
+
+
+# DTLS that the modem speaks itself
+
+
+@asynccontextmanager
+async def secured(bench: Bench) -> AsyncIterator[None]:
+    """An eIM's DTLS at eim.microipa.example that gives back what it gets."""
+    def give_back(association: Association, message: bytes) -> None:
+        association.send(message)
+
+    server = DtlsServer(bench.folder.pki.eim_tls, give_back, lambda _: None, DtlsSettings())
+    bench.network.route(EIM, 5684, ("127.0.0.1", await server.start("127.0.0.1", 0)))
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+DTLS = """
+from ipa.net import NetError
+from ipa.net.modem_dtls import ModemDtls
+await modem.attach("iot")
+certificate = open("ca.der", "rb").read()
+dtls = ModemDtls(modem, "eim.microipa.example", 5684, ("ca", certificate))
+try:
+    await dtls.connect(20000)
+    buf = bytearray(1280)
+    for data in (b"one", bytes(1100)):
+        await dtls.send(data)
+        assert buf[: await dtls.recv(buf, 5000)] == data
+    print("echoed", await dtls.recv(buf, 50))
+    dtls.close()
+    await dtls.recv(buf, 50)
+except NetError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("family", ["bg95", "nrf91"])
+async def test_a_modem_speaks_dtls_under_the_certificate_it_was_given(
+        family: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family).on() as bench, secured(bench):
+        (tmp_path / "ca.der").write_bytes(bench.folder.pki.ci.der)
+        assert await bench.run(micropython, DTLS) == ["echoed 0", "DtlsClosed no association"]
+        stored = dict(bench.modem.nonvolatile)
+        assert await bench.run(micropython, DTLS) == ["echoed 0", "DtlsClosed no association"]
+        assert bench.modem.nonvolatile == stored  # a second time nothing is written
+
+
+@pytest.mark.parametrize("family", ["bg95", "nrf91"])
+async def test_a_modem_refuses_a_server_under_another_ca(family: str, micropython: Run, tmp_path: Path) -> None:
+    other = LabFolder(tmp_path / "other", create=True).pki
+    async with Bench(tmp_path, family).on() as bench, secured(bench):
+        (tmp_path / "ca.der").write_bytes(other.ci.der)
+        [line] = await bench.run(micropython, DTLS)
+    assert line.startswith("DtlsError no DTLS with eim.microipa.example port 5684: ")
+
+
+async def test_a_modem_pins_no_bare_key_and_a_family_without_dtls_says_so(micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, "gm02s").on() as bench:
+        (tmp_path / "ca.der").write_bytes(bench.folder.pki.ci.der)
+        assert await bench.run(micropython, DTLS) == ["DtlsError this driver knows no DTLS of the modem's own"]
+        assert await bench.run(micropython, DTLS.replace('("ca", ', '("pin", ')) == [
+            "DtlsError the modem's DTLS pins no bare key: give the card a certificate to trust the eIM under"]
