@@ -120,6 +120,49 @@ async def test_3_2_3_1_the_card_knows_its_default_smdp(
         assert eim_order(lab)[0] == "done"
 
 
+def smds_trigger(monkeypatch: pytest.MonkeyPatch, address: bytes | None = None) -> None:
+    named = tlv(0x80, address) if address else b""
+    monkeypatch.setattr(packages, "download_trigger",
+                        lambda code, transaction: tlv(0xBF54, tlv(0xA0, tlv(0xA2, named)), tlv(0x82, transaction)))
+
+
+@pytest.mark.parametrize("address", [None, b"smds.microipa.example"])
+async def test_sgp22_3_6_2_an_sm_ds_knows_what_waits_for_the_card(
+        address: bytes | None, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    smds_trigger(monkeypatch, address)
+    async with scene.lab() as lab:
+        lab.smdpp.add_profile(profile(), eid=EID, smds_address=lab.pki.smds_address)
+        await lab.smdpp.deliver()
+        assert len(lab.smds.events(EID)) == 1
+        lab.eim.order_download(EID, "LPA:1$smdpp.microipa.example$")
+        await run(lab)
+        assert installed(lab) == 1
+        assert eim_order(lab)[0] == "done"
+        await lab.smdpp.deliver()
+        assert not lab.smds.events(EID)
+    assert scene.asked() == DOWNLOAD
+    assert nothing_waits(scene.folder)
+
+
+async def test_sgp22_3_6_2_an_sm_ds_without_an_event_ends_the_download(
+        scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    smds_trigger(monkeypatch)
+    async with scene.lab() as lab:
+        lab.eim.order_download(EID, "LPA:1$smdpp.microipa.example$")
+        await run(lab)
+        assert eim_order(lab)[0] == "failed"
+    assert "the SM-DS smds.microipa.example has nothing for this card" in scene.log()
+
+
+async def test_an_sm_ds_that_is_not_there_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    smds_trigger(monkeypatch, b"smds.elsewhere.example")
+    async with scene.lab() as lab:
+        lab.eim.order_download(EID, "LPA:1$smdpp.microipa.example$")
+        await run(lab)
+        assert eim_order(lab)[0] == "failed"
+    assert "cut off 5 times, given up" in scene.log()
+
+
 async def test_without_the_setting_the_eim_does_it(scene: Scene) -> None:
     async with scene.lab(download="indirect") as lab:
         lab.eim.order_download(EID, lab.offer())
