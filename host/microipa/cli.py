@@ -100,11 +100,20 @@ def pki(lab: Folder = LAB) -> None:
 def lab_up(
     lab: Folder = LAB,
     radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "short",
+    smdpp_keys: Annotated[
+        list[Path] | None, typer.Option(help="Folder with ci, auth, pb and tls; once for each CI, the preferred first.")
+    ] = None,
+    eim_keys: Annotated[Path | None, typer.Option(help="Folder with signing, tls and its issuer, ci.")] = None,
+    card_keys: Annotated[Path | None, typer.Option(help="Folder with euicc, eum and ci.")] = None,
 ) -> None:
-    """Start servers, modem and board, and stay up until Ctrl-C."""
-    from microipa.demo import stay_up
+    """Start servers, modem and board, and stay up until Ctrl-C.
 
-    asyncio.run(stay_up(lab, radio, out))
+    Keys of other makers: certificates as .pem, .der or .crt, private keys as .key beside them.
+    """
+    from microipa.demo import stay_up
+    from microipa.lab_keys import LabKeys
+
+    asyncio.run(stay_up(lab, radio, out, LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys)))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from microipa.eim import OrderView
 from microipa.errors import MicroipaError
 from microipa.euicc import ProfileState
 from microipa.lab import Lab, forget_all_but_keys, new_profile
+from microipa.lab_keys import LabKeys
 from microipa.radio import Counters, preset
 from microipa.saip import build, iccid_to_bytes
 from microipa.timeline import Timeline
@@ -141,11 +142,15 @@ async def run(folder: Path, radio: str, console: Console) -> int:
     return 0 if outcome.succeeded else 1
 
 
-async def stay_up(folder: Path, radio: str, console: Console) -> None:
-    """``microipa lab up``: everything runs, and orders queued by other processes are carried out."""
+async def stay_up(folder: Path, radio: str, console: Console, keys: LabKeys) -> None:
+    """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
+
+    ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing.
+    """
+    keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=radio, trace=trace, board_config={"poll_interval_s": POLL_S}) as lab:
+    async with Lab(folder, radio=radio, trace=trace, board_config={"poll_interval_s": POLL_S}, keys=keys) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
         with console_link(lab) as link:

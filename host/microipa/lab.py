@@ -8,21 +8,26 @@ import os
 import secrets
 import shutil
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from microipa import paths
 from microipa.board import VirtualBoard
+from microipa.crypto.key_folder import KeysInvalid
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim
+from microipa.eim.identity import EimIdentity
 from microipa.errors import MicroipaError
 from microipa.euicc import Euicc
+from microipa.euicc.keys import CardKeys
+from microipa.lab_keys import LabKeys
 from microipa.modem import VirtualModem
 from microipa.radio import Link, LinkSettings, Network
 from microipa.saip import ProfilePackage, ProfileSpec, build
 from microipa.smdpp import Smdpp
+from microipa.smdpp.identity import Identity
 from microipa.smds import Smds
 from microipa.trace import SecondTrace, Trace
 
@@ -51,25 +56,35 @@ class LabFolder:
     """A lab at rest: keys, databases and subscribers in one folder, for whoever queues work from outside.
 
     The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, smds.sqlite, subscribers.json (mode 0600: it holds K and
-    OPc), board/ (the board's flash) and trace.jsonl. Raises NoLab when ``folder`` is none and ``create`` is
-    false.
+    OPc), keys.json, board/ (the board's flash) and trace.jsonl. ``keys`` of other makers are noted there; without,
+    those noted before are used. Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
     """
 
-    eid = EID
-
-    def __init__(self, folder: Path, *, create: bool = False, trace: Trace | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, create: bool = False, keys: LabKeys | None = None, trace: Trace | None = None
+    ) -> None:
         if not create and not (folder / "pki").is_dir():
             raise NoLab(f"no lab in {folder}: start one with `microipa lab up --lab {folder}`")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.pki = Pki.open(folder / "pki")
+        noted = LabKeys.of(folder) if keys is None else keys
+        self._foreign_card, self._foreign_eim = noted.card is not None, noted.eim is not None
+        self._card_keys = CardKeys.read(noted.card) if noted.card else CardKeys.of(self.pki, EID)
+        self.eid = self._card_keys.eid
+        own, ci = self.pki.ci.certificate, self._card_keys.ci
+        smdpp = [Identity.read(path) for path in noted.smdpp] or [Identity.of(self.pki)]
+        eim = EimIdentity.read(noted.eim, ci) if noted.eim else replace(EimIdentity.of(self.pki), ci=ci)
+        if keys is not None:
+            keys.note(folder)
         self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see
-        self.smdpp = Smdpp(self.pki, folder, routes=self.smds_routes, trace=trace)
+        self.smdpp = Smdpp(smdpp, folder, peers=[own], routes=self.smds_routes, trace=trace)
         self.smdpp.add_operator(self.pki.operator_oid)
         self.smds = Smds(self.pki, folder, trace=trace)
         self.es9_routes: dict[str, tuple[str, int]] = {}
-        self.eim = Eim(self.pki, folder, es9_routes=self.es9_routes, trace=trace)
-        self.eim.add_device(EID)
+        trusted = [own, *(identity.tls.certificate for identity in smdpp)]
+        self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=trusted, trace=trace)
+        self.eim.add_device(self.eid)
 
     def offer(self, package: bytes | None = None, *variants: bytes, operator: str = OPERATOR) -> str:
         """Give the SM-DP+ a profile package (a fresh one without) and its operator the subscriber.
@@ -98,16 +113,20 @@ class LabFolder:
     def card(self, trace: Trace | None = None) -> Euicc:
         """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile."""
         nvm = self.folder / "card.nvm"
+        keys = self._card_keys
         if nvm.exists():
-            return Euicc.open(nvm, trace=trace)
+            card = Euicc.open(nvm, trace=trace)
+            if self._foreign_card and card.certificate != keys.euicc.der:
+                raise KeysInvalid(f"{nvm} was made with other keys than the card is to have now: remove it")
+            return card
         bootstrap = build(new_profile("Bootstrap", BOOTSTRAP_OPERATOR))
         self.enrol(bootstrap, BOOTSTRAP_OPERATOR)
         return Euicc.create(
             nvm,
-            eid=EID,
-            credential=self.pki.euicc(EID),
-            eum_der=self.pki.eum.der,
-            ci=self.pki.ci.certificate,
+            eid=keys.eid,
+            credential=keys.euicc,
+            eum_der=keys.eum_der,
+            ci=keys.ci,
             bootstrap=bootstrap,
             root_ds=self.pki.smds_address,
             trace=trace,
@@ -118,8 +137,9 @@ class Lab(LabFolder):
     """A running lab: ``async with Lab(folder) as lab`` starts every part, leaving stops them.
 
     With ``two_eims`` there is a second one in ``eim2``, with name, keys and database (eim2/) of its own, whom
-    the card does not know yet. Opened again on the same folder it goes on where it stopped. Raises
-    MicroipaError subclasses of the parts when one cannot start.
+    the card does not know yet. ``trust`` is how the card is told to trust the eIM's server, see
+    ``Eim.configuration``; an eIM with keys of another maker is pinned by default. Opened again on the same
+    folder it goes on where it stopped. Raises MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -128,19 +148,20 @@ class Lab(LabFolder):
         *,
         radio: str | LinkSettings = "short",
         heap: str = "96wK",
-        trust: str = "ca",
+        trust: str | None = None,
         family: str = "bg95",
         quirks: frozenset[str] = frozenset(),
         board_config: dict[str, Any] | None = None,
         measure_heap: bool = False,
         two_eims: bool = False,
+        keys: LabKeys | None = None,
         trace: Trace | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
-        super().__init__(folder, create=True, trace=self.trace)
+        super().__init__(folder, create=True, keys=keys, trace=self.trace)
         self.eim2: Eim
-        self._eims = [(self.pki, self.eim)]
+        self._eims = [self.eim]
         if two_eims:
             self._add_second_eim()
         self.network = Network(trace=self.trace)
@@ -150,7 +171,8 @@ class Lab(LabFolder):
             self.euicc, self.network, self.link, family=family, quirks=quirks, trace=self.trace)
         self.board: VirtualBoard
         self._heap = heap
-        self._trust = trust
+        # Certificates of real CIs are not for mbedTLS: they have a critical policy it does not know.
+        self._trust = trust or ("pin" if self._foreign_eim else "ca")
         self._board_config = board_config or {}
         self._measure_heap = measure_heap
         self._admitted: set[str] = set()
@@ -159,18 +181,18 @@ class Lab(LabFolder):
     async def __aenter__(self) -> Self:
         self.admit_subscribers()
         smdpp_port = await self._running.enter_async_context(self.smdpp.serve())
-        self.es9_routes[self.pki.smdpp_address] = ("127.0.0.1", smdpp_port)
-        self.network.route(self.pki.smdpp_address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
+        self.es9_routes[self.smdpp.address] = ("127.0.0.1", smdpp_port)
+        self.network.route(self.smdpp.address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
         smds_port = await self._running.enter_async_context(self.smds.serve())
         self.network.route(self.pki.smds_address, HTTPS_PORT, ("127.0.0.1", smds_port))
         es12_port = await self._running.enter_async_context(self.smds.serve_servers())
         self.smds_routes[self.pki.smds_address] = ("127.0.0.1", es12_port)
         self.es2_port = await self._running.enter_async_context(self.smdpp.serve_operators())
-        for pki, eim in self._eims:
+        for eim in self._eims:
             port = await self._running.enter_async_context(eim.serve())
-            self.network.route(pki.eim_fqdn, COAPS_PORT, ("127.0.0.1", port))
+            self.network.route(eim.fqdn, COAPS_PORT, ("127.0.0.1", port))
             port = await self._running.enter_async_context(eim.serve_https())
-            self.network.route(pki.eim_fqdn, HTTPS_PORT, ("127.0.0.1", port))
+            self.network.route(eim.fqdn, HTTPS_PORT, ("127.0.0.1", port))
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
@@ -193,9 +215,10 @@ class Lab(LabFolder):
     def _add_second_eim(self) -> None:
         pki, folder = self.pki.second_eim(), self.folder / "eim2"
         folder.mkdir(exist_ok=True)
-        self.eim2 = Eim(pki, folder, es9_routes=self.es9_routes, trace=SecondTrace(self.trace))
-        self.eim2.add_device(EID)
-        self._eims.append((pki, self.eim2))
+        identity = replace(EimIdentity.of(pki), ci=self._card_keys.ci)
+        self.eim2 = Eim(identity, folder, es9_routes=self.es9_routes, trace=SecondTrace(self.trace))
+        self.eim2.add_device(self.eid)
+        self._eims.append(self.eim2)
 
     def _heap_meter(self) -> dict[str, bytes]:
         if not self._measure_heap:

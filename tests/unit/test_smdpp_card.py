@@ -44,13 +44,15 @@ def store_data_chains(package: bytes) -> Iterator[bytes]:
             yield from (segment.raw for segment in part)
 
 
-async def bound_package(es9: Es9, card: Terminal, matching_id: str) -> tuple[str, bytes]:
+async def bound_package(
+    es9: Es9, card: Terminal, matching_id: str, address: str = ADDRESS
+) -> tuple[str, bytes]:
     """Mutual authentication and preparation; the transaction id and BF36."""
     answer = await es9.call(
         "initiateAuthentication",
         euiccChallenge=parse(card.es10("BF2E00"))[0x80].value,
         euiccInfo1=card.es10("BF2000"),
-        smdpAddress=ADDRESS,
+        smdpAddress=address,
     )
     transaction_id: str = answer["transactionId"]
     device = tlv(0xA1, tlv(0x80, b"\x35\x29\x06\x11"), tlv(0xA1))

@@ -22,9 +22,9 @@ class PointInvalid(MicroipaError):
     """Bytes that are not a point of the curve in uncompressed form."""
 
 
-def generate_key() -> ec.EllipticCurvePrivateKey:
-    """A new P-256 key pair."""
-    return ec.generate_private_key(P256)
+def generate_key(curve: ec.EllipticCurve = P256) -> ec.EllipticCurvePrivateKey:
+    """A new key pair."""
+    return ec.generate_private_key(curve)
 
 
 def sign(private_key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:

@@ -71,3 +71,12 @@ def _curve(path: Path, key: object) -> None:
     curve = getattr(getattr(key, "curve", None), "name", "no elliptic curve")
     if curve not in CURVES:
         raise KeysInvalid(f"{path} has a key on {curve}, not on {' or '.join(CURVES)}")
+
+
+def host_name(path: Path, tls: Credential) -> str:
+    """The first DNS name of a TLS certificate, that the folder ``path`` holds. Raises KeysInvalid."""
+    try:
+        names = tls.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return names.get_values_for_type(x509.DNSName)[0]
+    except (*UNREADABLE, x509.ExtensionNotFound, IndexError) as error:
+        raise KeysInvalid(f"tls in {path} names no host: a server has a DNS name") from error

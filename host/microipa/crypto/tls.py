@@ -23,13 +23,17 @@ def server_context(credential: Credential, clients: Sequence[x509.Certificate] =
 
 
 def client_context(trust: Sequence[x509.Certificate], credential: Credential | None = None) -> ssl.SSLContext:
-    """Believes servers under ``trust`` that prove the name they were called by; ``credential`` is for those who ask."""
+    """Believes servers under ``trust``, or in it, that prove the name they were called by.
+
+    ``credential`` is shown to those who ask for one.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _trust(context, trust)
     return _prepared(context, credential)
 
 
 def _trust(context: ssl.SSLContext, anchors: Sequence[x509.Certificate]) -> None:
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an anchor may be the server's own certificate
     context.load_verify_locations(cadata="".join(one.public_bytes(Encoding.PEM).decode() for one in anchors))
 
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -21,6 +23,7 @@ from microipa.eim.dtls import DtlsSettings
 from microipa.eim.esipa import EsipaRefused, ResultRefused
 from microipa.eim.forwarder import Forwarder
 from microipa.eim.http import application
+from microipa.eim.identity import EimIdentity
 from microipa.eim.notices import Notices
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
@@ -53,26 +56,29 @@ class Eim:
     """An eIM whose devices and orders live in ``folder``/eim.sqlite.
 
     Several processes may open the same folder: one serves, others queue orders. ``es9_routes`` gives SM-DP+
-    names a loopback address; it is looked at when a name is called, so it may be filled later.
+    names a loopback address; it is looked at when a name is called, so it may be filled later. SM-DP+ prove
+    their names under the CI of the cards or by a certificate of ``es9_trust``.
     """
 
     def __init__(
         self,
-        pki: Pki,
+        keys: Pki | EimIdentity,
         folder: Path,
         *,
         es9_routes: Mapping[str, tuple[str, int]],
+        es9_trust: Sequence[x509.Certificate] = (),
         trace: Trace | None = None,
     ) -> None:
-        self._pki = pki
+        identity = EimIdentity.of(keys) if isinstance(keys, Pki) else keys
+        self._identity = identity
+        self.fqdn = identity.fqdn
         self._trace = trace
         self._store = Store(folder / "eim.sqlite")
-        es9 = RspClient("eim", [pki.ci.certificate], es9_routes, trace)
-        self._orders = Orders(pki.eim_signing, pki.eim_fqdn, trace)
-        self._notices = Notices(self._orders, pki.ci.certificate)
-        self._results = Results(self._orders, self._notices, pki.ci.certificate, pki.eim_fqdn)
-        ci_key = pki.ci.private_key.public_key()
-        self._relay = Relay(self._store, es9, self._orders, pki.ci.certificate, ci_key, trace)
+        es9 = RspClient("eim", [identity.ci, *es9_trust], es9_routes, trace)
+        self._orders = Orders(identity.signing, identity.fqdn, trace)
+        self._notices = Notices(self._orders, identity.ci)
+        self._results = Results(self._orders, self._notices, identity.ci, identity.fqdn)
+        self._relay = Relay(self._store, es9, self._orders, identity.ci, trace)
         self._forwarder = Forwarder(self._store, es9)
         self._serving = 0
 
@@ -83,24 +89,24 @@ class Eim:
         server's own, "pin" its bare public key. Raises BadTrust.
         """
         anchors = {
-            "ca": (0xA1, self._pki.ci.der),
-            "certificate": (0xA1, self._pki.eim_tls.der),
-            "pin": (0xA0, self._pki.eim_tls.spki),
+            "ca": (0xA1, self._identity.tls_issuer.public_bytes(Encoding.DER)),
+            "certificate": (0xA1, self._identity.tls.der),
+            "pin": (0xA0, self._identity.tls.spki),
         }
         if trust not in anchors:
             raise BadTrust(f"{trust!r} is no way to trust a TLS server: {', '.join(anchors)}")
         tag, anchor = anchors[trust]
         return tlv(
             0x30,
-            tlv(0x80, self._pki.eim_fqdn.encode()),
-            tlv(0x81, self._pki.eim_fqdn.encode()),
+            tlv(0x80, self.fqdn.encode()),
+            tlv(0x81, self.fqdn.encode()),
             integer(0x82, 2),  # eimIdTypeFqdn
             integer(0x83, 0),
             integer(0x84, -1),  # the card allocates an association token
-            tlv(0xA5, tlv(0xA0, parse(self._pki.eim_signing.spki).value)),
+            tlv(0xA5, tlv(0xA0, parse(self._identity.signing.spki).value)),
             tlv(0xA6, tlv(tag, parse(anchor).value)),
             tlv(0x87, RETRIEVAL),
-            tlv(0x88, subject_key_identifier(self._pki.ci.certificate)),
+            tlv(0x88, subject_key_identifier(self._identity.ci)),
             tlv(0x89),  # indirectProfileDownload
         )
 
@@ -279,13 +285,13 @@ class Eim:
     async def serve(self, port: int = 0) -> AsyncIterator[int]:
         """Serve ESipa over CoAP and DTLS on 127.0.0.1: ``async with eim.serve() as port``."""
         settings = DtlsSettings()
-        async with serve(self.handle, self._pki.eim_tls, port=port, settings=settings) as bound, self._forwarding():
+        async with serve(self.handle, self._identity.tls, port=port, settings=settings) as bound, self._forwarding():
             yield bound
 
     @contextlib.asynccontextmanager
     async def serve_https(self, port: int = 0) -> AsyncIterator[int]:
         """Serve the same over HTTPS, beside CoAP or alone."""
-        async with serve_https(application(self.handle), self._pki.eim_tls, port) as bound, self._forwarding():
+        async with serve_https(application(self.handle), self._identity.tls, port) as bound, self._forwarding():
             yield bound
 
     @contextlib.asynccontextmanager

@@ -96,13 +96,14 @@ class Relay:
         es9: RspClient,
         orders: Orders,
         ci: x509.Certificate,
-        ci_key: EllipticCurvePublicKey,
         trace: Trace | None,
     ) -> None:
         self._store = store_
         self._es9 = es9
         self._orders = orders
         self._ci = ci
+        ci_key = ci.public_key()
+        assert isinstance(ci_key, EllipticCurvePublicKey)
         self._ci_key = ci_key
         self._trace = trace
 

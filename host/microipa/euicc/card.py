@@ -125,6 +125,11 @@ class Euicc:
         """Take up a card made before. Raises NvmError."""
         return cls(nvm, trace)
 
+    @property
+    def certificate(self) -> bytes:
+        """CERT.EUICC, DER, as GetCerts gives it too."""
+        return Nvm.open(self._path).state.certificate
+
     def power_on(self) -> bytes:
         """Returns the ATR. Everything volatile is gone, what was committed is there."""
         self._nvm = Nvm.open(self._path)

@@ -6,11 +6,11 @@ The configuration is kept as the TLVs it came in; only counter and token are the
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, parse_all, tlv
-from microipa.crypto.certificates import UNREADABLE
+from microipa.crypto.certificates import CURVES, UNREADABLE
 from microipa.errors import MicroipaError
 from microipa.euicc.chip import Chip, Handler, number, text
 from microipa.euicc.nvm import MAX_EIMS, Eim
@@ -167,8 +167,8 @@ def _check(chip: Chip, fields: dict[int, Tlv]) -> None:
 def _signing_key(data: Tlv) -> EllipticCurvePublicKey:
     """eimPublicKeyData. Raises TlvError or one of UNREADABLE."""
     key = _key(data)
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise ValueError("an eIM signs with a P-256 key")
+    if not isinstance(key, EllipticCurvePublicKey) or key.curve.name not in CURVES:
+        raise ValueError(f"an eIM signs with a key on {' or '.join(CURVES)}")
     return key
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -149,7 +145,7 @@ def _certificate(chip: Chip, certificate: Tlv, role: str) -> tuple[EllipticCurve
     except CertificateInvalid as error:
         nameless = role == "server" and error.check == "oid"
         raise Refused(INVALID_OID if nameless else INVALID_CERTIFICATE) from None
-    if not isinstance(key.curve, SECP256R1):
+    if key.curve.name != chip.ci_key.curve.name:
         raise Refused(UNSUPPORTED_CURVE)
     return key, oid
 
@@ -169,7 +165,7 @@ def _one_time_key(chip: Chip, smdp_oid: str, bound_to: Tlv | None) -> EllipticCu
         assert isinstance(key, EllipticCurvePrivateKey)
         if ec.point(key.public_key()) == bound_to.value:
             return key
-    key = ec.generate_key()
+    key = ec.generate_key(chip.ci_key.curve)
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     chip.state.one_time_key = OneTimeKey(smdp_oid, der)
     return key

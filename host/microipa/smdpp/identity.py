@@ -13,7 +13,7 @@ from microipa.crypto.certificates import (
     subject_key_identifier,
     verify_smdpp_certificate,
 )
-from microipa.crypto.key_folder import KeyFolder, KeysInvalid
+from microipa.crypto.key_folder import KeyFolder, KeysInvalid, host_name
 from microipa.crypto.pki import Credential, Pki
 
 
@@ -34,14 +34,15 @@ class ServerIdentity:
 
 @dataclass(frozen=True)
 class Identity(ServerIdentity):
-    """An SM-DP+'s, which has CERT.DPpb besides."""
+    """An SM-DP+'s, which has CERT.DPpb and, in its TLS certificate, a host name besides."""
 
     pb: Credential
+    address: str
 
     @classmethod
     def of(cls, pki: Pki) -> Identity:
         """The SM-DP+ of our own PKI."""
-        return cls(pki.ci.certificate, pki.smdpp_auth, pki.smdpp_tls, pki.smdpp_oid, pki.smdpp_pb)
+        return cls(pki.ci.certificate, pki.smdpp_auth, pki.smdpp_tls, pki.smdpp_oid, pki.smdpp_pb, pki.smdpp_address)
 
     @classmethod
     def read(cls, path: Path) -> Identity:
@@ -56,7 +57,8 @@ class Identity(ServerIdentity):
         oids = [_oid(path, role, credential, ci) for role, credential in (("auth", auth), ("pb", pb))]
         if len(set(oids)) != 1:
             raise KeysInvalid(f"auth and pb in {path} name different SM-DP+: {' and '.join(oids)}")
-        return cls(ci, auth, folder.credential("tls"), oids[0], pb)
+        tls = folder.credential("tls")
+        return cls(ci, auth, tls, oids[0], pb, host_name(path, tls))
 
 
 def _oid(path: Path, role: str, credential: Credential, ci: x509.Certificate) -> str:

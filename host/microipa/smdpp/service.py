@@ -90,7 +90,6 @@ class Smdpp:
         keys: Pki | Sequence[Identity],
         folder: Path,
         *,
-        address: str = "smdpp.microipa.example",
         ppk: bool = False,
         peers: Sequence[x509.Certificate] = (),
         routes: Mapping[str, tuple[str, int]] | None = None,
@@ -98,7 +97,7 @@ class Smdpp:
     ) -> None:
         identities = [Identity.of(keys)] if isinstance(keys, Pki) else list(keys)
         self._tls = identities[0].tls
-        self._address = address
+        self.address = address = identities[0].address
         self._store = Store(folder / "smdpp.sqlite")
         self._peers = list(peers) or [identity.ci for identity in identities]
         self.routes = {} if routes is None else routes
@@ -178,7 +177,7 @@ class Smdpp:
                 raise OrderInvalid(f"matchingId {order.matching_id} is taken, choose another or leave it out")
             database.add(order)
             if smds_address:
-                database.add(Outgoing.of(smds_address, "es12", "registerEvent", event(order, self._address)))
+                database.add(Outgoing.of(smds_address, "es12", "registerEvent", event(order, self.address)))
             return order.matching_id or ""
 
     def cancel(self, name: str) -> None:
@@ -194,7 +193,7 @@ class Smdpp:
         """
         with self._store.transaction() as database:
             order = self._known(database, matching_id)
-            code = f"LPA:1${self._address}${order.matching_id or ''}"
+            code = f"LPA:1${self.address}${order.matching_id or ''}"
             return f"{code}$$1" if order.confirmation_hash else code
 
     def orders(self) -> list[OrderView]:
@@ -244,7 +243,7 @@ class Smdpp:
             iccid=profile.iccid,
             package=package,
             variants=[Variant(package=variant) for variant in variants],
-            profile_metadata=metadata or saip.metadata(profile, notification_address=self._address),
+            profile_metadata=metadata or saip.metadata(profile, notification_address=self.address),
             state=OrderState.AVAILABLE,
         )
 
@@ -255,7 +254,7 @@ class Smdpp:
             raise OrderInvalid(
                 f"matchingId {matching_id!r} has more than capital letters, digits and hyphens"
             )
-        if len(f"LPA:1${self._address}${matching_id}$$1") > MAX_ACTIVATION_CODE:
+        if len(f"LPA:1${self.address}${matching_id}$$1") > MAX_ACTIVATION_CODE:
             raise OrderInvalid(f"matchingId {matching_id} makes an activation code that is too long")
         return matching_id
 

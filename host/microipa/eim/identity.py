@@ -1,0 +1,43 @@
+"""Who an eIM is: its keys and certificates, from our own PKI or from files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from microipa.crypto.key_folder import KeyFolder, KeysInvalid, host_name
+from microipa.crypto.pki import Credential, Pki
+
+
+@dataclass(frozen=True)
+class EimIdentity:
+    """``signing`` signs eUICC packages, ``tls`` is the server's under ``tls_issuer``, ``ci`` that of its cards."""
+
+    fqdn: str
+    signing: Credential
+    tls: Credential
+    tls_issuer: x509.Certificate
+    ci: x509.Certificate
+
+    @classmethod
+    def of(cls, pki: Pki) -> EimIdentity:
+        """The eIM of our own PKI."""
+        ci = pki.ci.certificate
+        return cls(pki.eim_fqdn, pki.eim_signing, pki.eim_tls, ci, ci)
+
+    @classmethod
+    def read(cls, path: Path, ci: x509.Certificate) -> EimIdentity:
+        """From a folder with signing, tls, and in ci the issuer of tls. ``ci`` is that of the cards.
+
+        Raises KeysInvalid.
+        """
+        folder = KeyFolder(path)
+        signing, tls, issuer = folder.credential("signing"), folder.credential("tls"), folder.certificate("ci")
+        try:
+            tls.certificate.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise KeysInvalid(f"tls in {path} was not issued by the ci beside it") from error
+        return cls(host_name(path, tls), signing, tls, issuer, ci)
