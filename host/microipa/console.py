@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -41,9 +43,13 @@ def read(file: Path) -> bytes:
         raise BadInput(f"cannot read {file}: {error.strerror}") from None
 
 
-def write(file: Path, content: bytes) -> None:
-    """Raises BadInput."""
+def write(file: Path, content: bytes, *, private: bool = False) -> None:
+    """``private``: nobody but its owner may read the file. Raises BadInput."""
     try:
-        file.write_bytes(content)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "wb") as opened:
+            if private and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, 0o600)  # it may have been there before
+            opened.write(content)
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror}") from None

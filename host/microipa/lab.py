@@ -262,7 +262,7 @@ def forget_all_but_keys(folder: Path) -> None:
             entry.unlink()
 
 
-def new_profile(name: str, operator: str = OPERATOR, *, filler: int = 0) -> ProfileSpec:
+def new_profile(name: str, operator: str = OPERATOR, *, filler: int = 0, template: str = "iot") -> ProfileSpec:
     """A profile with fresh ICCID, IMSI, K and OPc at ``operator`` (MCC and MNC digits)."""
     number = f"{secrets.randbelow(10**9):09}"
     iccid = f"89{operator}0000{number[:7]}"
@@ -274,6 +274,7 @@ def new_profile(name: str, operator: str = OPERATOR, *, filler: int = 0) -> Prof
         name=name,
         notification_address="smdpp.microipa.example",
         filler=filler,
+        template=template,
     )
 
 

@@ -32,6 +32,11 @@ def test_each_template_is_built_and_stands_a_check(microipa: Microipa, tmp_path:
     assert ("opt-iot" in shown, "iot #1" in shown) == (False, template == "iot-minimal")
 
 
+def test_a_package_holds_keys_so_only_its_owner_can_read_it(microipa: Microipa, tmp_path: Path) -> None:
+    (tmp_path / "profile.der").write_bytes(b"")  # one that was there before
+    assert make(microipa, tmp_path).stat().st_mode & 0o777 == 0o600
+
+
 def test_files_are_given_by_name_or_path(microipa: Microipa, tmp_path: Path) -> None:
     file = make(microipa, tmp_path, "--template", "iot-minimal", "--file", "EF.SPN=0147", "--file", "7FF0/6FE3=")
     shown = microipa("profile", "show", file).out

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 from euicc_peer import USIM, Dp, Eim, Terminal, enable, failure, make_card, spec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from microipa.asn1 import saip
 from microipa.asn1.tlv import Tlv, parse, tlv
 from microipa.crypto.milenage import Milenage
-from microipa.euicc.profile_elements import PeStatus
+from microipa.euicc.nvm import Profile, State
+from microipa.euicc.personalisation import personality
+from microipa.euicc.profile_elements import ElementRefused, Interpreter, PeStatus
 from microipa.saip import ProfilePackage, build, iccid_to_bytes, metadata
 from microipa.saip.services import has
-from saip_packages import TS48_NAMES, edited, elements, ts48_package
+from saip_packages import TS48_NAMES, built, edited, elements, ts48_package
 
 RAND, SQN, AMF = bytes(range(16)), bytes.fromhex("000000000020"), b"\x80\x00"
 
@@ -259,3 +263,28 @@ def test_saip_8_10_an_installation_given_up_says_where_in_the_element(dp: Dp):
     result = dp.download(REFUSED["invalid-request-format"](), metadata(spec(2)))
     [status] = saip.decode("EUICCResponse", result[0xBF27][0xA2][0xA1][0x82].value)["peStatus"]
     assert status["offset"] == 2
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(["iot", "iot-minimal"]),
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 20), max_size=3),
+)
+def test_any_package_is_taken_or_refused_with_a_status(template, bytes_changed, elements_moved):
+    raws = [one.raw for one in ProfilePackage.parse(built(template)).elements]
+    for number in elements_moved:
+        raws.append(raws.pop(number % len(raws)))
+    for place, value in bytes_changed:
+        spoilt = bytearray(raws[place % len(raws)])
+        spoilt[place % len(spoilt)] = value
+        raws[place % len(raws)] = bytes(spoilt)
+    interpreter = Interpreter(State("", "iot", b"", b"", b"", b"", root_ds=""))
+    try:
+        for raw in raws:
+            interpreter.take(raw)
+        package = interpreter.finish()
+    except ElementRefused as refused:
+        assert refused.status.code in PeStatus
+        return
+    personality(Profile(b"", b"", b"", package.der))  # what was taken makes a card

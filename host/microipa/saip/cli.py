@@ -40,10 +40,9 @@ def build(
     from microipa import saip
     from microipa.lab import new_profile
 
-    fresh = new_profile(name, filler=filler)
+    fresh = new_profile(name, filler=filler, template=template)
     spec = replace(
         fresh,
-        template=template,
         iccid=fresh.iccid if iccid is None else iccid,
         imsi=fresh.imsi if imsi is None else imsi,
         k=fresh.k if k is None else hex_bytes("--k", k),
@@ -51,7 +50,7 @@ def build(
         files=_wishes(file or []),
     )
     package = saip.build(spec)
-    write(output, package)
+    write(output, package, private=True)  # it holds K and OPc
     print(f"{output}: {len(package)} bytes, ICCID {spec.iccid}, IMSI {spec.imsi}")
 
 
