@@ -19,6 +19,7 @@ from ipa.modem import ModemError, SocketError
 from ipa.net import NetError, ServerError
 from ipa.steps import device_info, digits
 
+_IPAD = const(0)  # ipaMode
 _MOST_EIMS = const(16)  # an eIM that adds one after the other does not keep a poll going for ever
 _MOST_DOUBLINGS = const(12)
 _LONGEST_SLEEP_S = const(3600)  # ticks of 32-bit ports wrap after days
@@ -41,6 +42,7 @@ class Agent:
         self._es10 = Es10(self._channel)
         self._conversation = Conversation(modem, settings, journal, self._es10)
         self._ready = False
+        self._silent = False  # because of an IPA inside the card
         self._eid = self._device_info = self._plmn = None
 
     async def run(self):
@@ -81,9 +83,12 @@ class Agent:
             log(INFO, "boot: a download was cut off, the eIM will offer it again")
         self._conversation.end()
         await self._modem.start()
-        # Ends half an ES10 session, and commits a switch that still waits for its REFRESH.
-        await self._modem.carrier.reset()
-        await self._channel.open()
+        if not self._silent:
+            # Ends half an ES10 session, and commits a switch that still waits for its REFRESH.
+            await self._modem.carrier.reset()
+        await self._open_card()
+        if self._silent:
+            return
         self._eid = await self._es10.get_eid()
         log(INFO, "card: EID", "".join("{:02x}".format(octet) for octet in self._eid))
         await self._log_profiles()
@@ -97,6 +102,25 @@ class Agent:
             log(INFO, "boot: clock set from the network")
         self._ready = True
 
+    async def _open_card(self):
+        """Open the channel and find out whose card it is. Raises CardUnfit where it cannot be ours."""
+        self._channel.announces = self._settings["ipae"] == "take-over"
+        await self._channel.open()
+        es10 = Es10(self._channel)
+        mode = await es10.ipa_mode()
+        if mode != _IPAD:
+            from ipa.card import kind  # few need it
+
+            es10 = await kind.adapt(self._channel, es10, mode, self._settings)
+        self._silent = es10 is None
+        if self._silent:
+            await self._channel.close()
+        else:
+            self._es10 = self._conversation.es10 = es10
+            if not self._channel.announces:
+                self._channel.announces = True
+                await self._channel.open()
+
     async def _attach(self):
         await self._modem.attach(self._settings["apn"], self._settings["attach_timeout_s"] * 1000)
         self._plmn = await self._modem.plmn()
@@ -106,6 +130,8 @@ class Agent:
 
         Raises EimFailed when only some could be served, what the last one raised when none could.
         """
+        if self._silent:
+            return True
         idle = True
         served = []
         failed = 0

@@ -14,6 +14,8 @@ DEFAULTS = {
     "q_block": False,  # profiles in bursts of blocks (RFC 9177) from an eIM that can
     "packages_per_poll": 16,
     "stop_when_idle": False,  # end once the eIM has nothing more and nothing waits on the card (lab)
+    "ipae": "take-over",  # from the IPA inside the card, where there is one; "stay-silent": leave the card to it
+    "emulation": False,  # obey an eIM in place of a consumer card, and sign with a key of this device
     "segment": 255,  # bytes in a STORE DATA block; learnt downwards when the modem refuses
     "eim_file": "eim.der",  # EimConfigurationData for AddInitialEim, used while the card knows no eIM
     "download": "indirect",  # through the eIM; "direct": from the SM-DP+ itself where a trigger names one
@@ -36,7 +38,7 @@ _LARGEST = {
     "app_tick_ms": 1000,
 }
 _SMALLEST = {"keep_association_s": 0, "segment": 32, "log_level": 0, "app_tick_ms": 0}  # every other number: 1
-_CHOICES = {"download": ("indirect", "direct")}
+_CHOICES = {"download": ("indirect", "direct"), "ipae": ("take-over", "stay-silent")}
 
 
 class ConfigError(Exception):

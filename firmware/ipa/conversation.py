@@ -21,7 +21,7 @@ class Conversation:
         self._modem = modem
         self._settings = settings
         self._journal = journal
-        self._es10 = es10
+        self.es10 = es10
         self._coap = Coap()
         self._coap.q_block = settings["q_block"]
         self._kept = None  # the association of the last conversation
@@ -35,13 +35,13 @@ class Conversation:
 
     async def hold(self, eim, eid, device_info, plmn):
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
-        session = Session(eid, eim.eim_id, self._es10, Esipa(self._coap), device_info, self._journal)
+        session = Session(eid, eim.eim_id, self.es10, Esipa(self._coap), device_info, self._journal)
         if self._settings["download"] == "direct":
             session.tcp = self._modem.tcp
             session.roots_file = self._settings["roots_file"]
             session.trust = eim.trust
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
-        waiting = await notify.waiting(self._es10)
+        waiting = await notify.waiting(self.es10)
         kept = self._kept
         self._kept = None
         if kept is not None:

@@ -10,7 +10,7 @@ from binascii import crc32
 
 from ipa.compat import ERROR, const, log
 
-_LARGEST = const(1024)
+_LARGEST = const(4096)
 
 
 class Journal:
@@ -51,8 +51,9 @@ class Journal:
 def _read(path):
     """The values in a file, None when there is no file or not a whole one."""
     try:
+        size = min(os.stat(path)[6], _LARGEST)
         with open(path) as file:
-            crc, text = file.read(_LARGEST).split("\n")[:2]
+            crc, text = file.read(size).split("\n")[:2]
         if int(crc, 16) == crc32(text.encode()):
             return json.loads(text)
         log(ERROR, "journal:", path, "is damaged and not believed")

@@ -1,15 +1,16 @@
-"""``microipa orders`` and ``devices``: what an eIM knows."""
+"""``microipa orders``, ``devices`` and ``enrol``: what an eIM knows, and whose word it takes."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
 
-from microipa.console import LAB, Folder, out
+from microipa.console import LAB, Folder, out, read
 
 if TYPE_CHECKING:
     from microipa.eim import DeviceView
@@ -79,6 +80,22 @@ def devices(
         out.print(table)
 
 
+@eim_app.command()
+def enrol(
+    eid: Annotated[str, typer.Argument(help="The eUICC, 32 digits.")],
+    device_key: Annotated[
+        Path | None, typer.Option(help="Public key (DER) of a device that signs in place of a consumer card.")
+    ] = None,
+    lab: Folder = LAB,
+) -> None:
+    """Let the eIM manage a device; with its key, take that for the word of a card that obeys no eIM."""
+    from microipa.lab import LabFolder
+
+    LabFolder(lab).eim.add_device(eid, device_key=read(device_key) if device_key else None)
+    whose = "a key of the device" if device_key else "its eUICC"
+    out.print(f"{eid} is enrolled; its results are to be signed by {whose}")
+
+
 def _in_full(view: DeviceView) -> Table:
     table = Table("", Column(view.eid, overflow="fold"), title="device")
     listed = [" ".join(str(word) for word in one.values()) for one in view.profiles or ()]
@@ -98,6 +115,8 @@ def _in_full(view: DeviceView) -> Table:
     }
     for name, bits in view.ipa_capabilities.items():
         rows[name] = ", ".join(bits) or "none"
+    if view.device_key:
+        rows["results"] = f"signed by a key of the device, not by a card; SHA-256 of the key {view.device_key}"
     for name, one in view.certificates.items():
         rows[f"{name} certificate"] = f"{one['subject']}, valid until {one['valid_until']}"
     if isinstance(view.euicc_info2, dict):

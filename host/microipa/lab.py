@@ -110,8 +110,11 @@ class LabFolder:
         path = self.folder / "subscribers.json"
         return [Subscriber(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
 
-    def card(self, trace: Trace | None = None) -> Euicc:
-        """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile."""
+    def card(self, trace: Trace | None = None, **variant: Any) -> Euicc:
+        """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile.
+
+        ``variant``: ``kind`` and ``ipae`` of Euicc.create.
+        """
         nvm = self.folder / "card.nvm"
         keys = self._card_keys
         if nvm.exists():
@@ -130,6 +133,7 @@ class LabFolder:
             bootstrap=bootstrap,
             root_ds=self.pki.smds_address,
             trace=trace,
+            **variant,
         )
 
 
@@ -137,9 +141,10 @@ class Lab(LabFolder):
     """A running lab: ``async with Lab(folder) as lab`` starts every part, leaving stops them.
 
     With ``two_eims`` there is a second one in ``eim2``, with name, keys and database (eim2/) of its own, whom
-    the card does not know yet. ``trust`` is how the card is told to trust the eIM's server, see
-    ``Eim.configuration``; an eIM with keys of another maker is pinned by default. Opened again on the same
-    folder it goes on where it stopped. Raises MicroipaError subclasses of the parts when one cannot start.
+    the card does not know yet. ``card`` says what kind of card a new one is, in words of Euicc.create.
+    ``trust`` is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of
+    another maker is pinned by default. Opened again on the same folder it goes on where it stopped. Raises
+    MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -155,6 +160,7 @@ class Lab(LabFolder):
         measure_heap: bool = False,
         two_eims: bool = False,
         keys: LabKeys | None = None,
+        card: dict[str, Any] | None = None,
         trace: Trace | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +172,7 @@ class Lab(LabFolder):
             self._add_second_eim()
         self.network = Network(trace=self.trace)
         self.link = Link(radio, trace=self.trace)
-        self.euicc = self.card(self.trace)
+        self.euicc = self.card(self.trace, **(card or {}))
         self.modem = VirtualModem(
             self.euicc, self.network, self.link, family=family, quirks=quirks, trace=self.trace)
         self.board: VirtualBoard

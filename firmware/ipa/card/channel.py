@@ -12,6 +12,8 @@ ISD_R = b"\xa0\x00\x00\x05\x59\x10\x10\xff\xff\xff\xff\x89\x00\x00\x01\x00"  # S
 # IoT capabilities, IPAd active (SGP.32 3.8.2): without it a card that has an IPAe may start that one.
 _TERMINAL_CAPABILITY = b"\x80\xaa\x00\x00\x05\xa9\x03\x84\x01\x01"
 
+_SELECT = b"\x00\xa4\x04\x00\x10"
+
 _HEADER = const(5)
 _MORE_BLOCKS = const(0x11)
 _LAST_BLOCK = const(0x91)
@@ -58,16 +60,26 @@ class Channel:
         self._response = bytearray(_RESPONSE)
         self._length = 0
         self.is_open = False
+        self.announces = True  # this IPA; without it one in the card stays in charge (SGP.32 3.8.2)
 
     async def open(self):
         """Raises what the carrier raises when the card has no ISD-R."""
         self.is_open = False
         await self._carrier.open(ISD_R)
-        sw = await self._command(_TERMINAL_CAPABILITY)
-        if sw != 0x9000:
-            # Many modems send it themselves at power-on and let it through no more.
-            log(DEBUG, "card: {:04X} to TERMINAL CAPABILITY".format(sw))
+        if self.announces:
+            sw = await self._command(_TERMINAL_CAPABILITY)
+            if sw != 0x9000:
+                # Many modems send it themselves at power-on and let it through no more.
+                log(DEBUG, "card: {:04X} to TERMINAL CAPABILITY".format(sw))
         self.is_open = True
+
+    async def select(self):
+        """Select the ISD-R once more: a view of its FCI, which opening a channel did not give."""
+        self._length = 0
+        sw = await self._command(_SELECT + ISD_R)
+        if sw != 0x9000:
+            raise StatusError(sw, "SELECT")
+        return memoryview(self._response)[: self._length]
 
     async def close(self):
         self.is_open = False

@@ -5,7 +5,7 @@ until the next command. Where the answer is one small value, the value itself is
 """
 
 from ipa import tlv
-from ipa.card.channel import CardError
+from ipa.card.channel import CardError, StatusError
 from ipa.compat import const
 
 _LOAD_EUICC_PACKAGE = const(0xBF51)
@@ -63,6 +63,17 @@ class Es10:
 
     async def get_euicc_info_2(self):
         return await self.call(_EUICC_INFO_2)
+
+    async def ipa_mode(self):
+        """Who is in charge by EUICCInfo2: 0 an IPA in the device, 1 one in the card; None on no card of SGP.32."""
+        try:
+            info = await self.get_euicc_info_2()
+        except StatusError:
+            return None
+        mode = tlv.find(info, _EUICC_INFO_2, 0x90)
+        if mode is None:
+            return None if tlv.find(info, _EUICC_INFO_2, 0xB4) is None else 0
+        return tlv.integer(mode)
 
     async def get_euicc_challenge(self):  # -> 16 bytes
         challenge = tlv.find(await self.call(_GET_EUICC_CHALLENGE), _GET_EUICC_CHALLENGE, 0x80)

@@ -113,7 +113,7 @@ async def _refuse(session, code, transaction=None):
 
 async def _euicc_package(session, package):
     log(INFO, "package: an eUICC package of", package.length, "bytes goes to the card")
-    result = await session.es10.load_euicc_package(package.reader, package.length)  # steps 3 to 8
+    result = await session.es10.load_euicc_package(stream=package.reader, length=package.length)  # steps 3 to 8
     if profile_changes(result):
         log(INFO, "package: executed, the profile changes and the card waits for REFRESH")
         return True

@@ -55,7 +55,7 @@ class DataAnswer:
 
     def require_certificates(self, device: Device) -> None:
         """Raises DeviceUnproven when this eIM would still not know whom the answer is from."""
-        if device.euicc_certificate is None and not (0xA5 in self.fields and 0xA6 in self.fields):
+        if not device.is_proven and not (0xA5 in self.fields and 0xA6 in self.fields):
             raise DeviceUnproven(f"{device.eid} sent no certificates")
 
     def teach(self, device: Device, ci: x509.Certificate, question: bytes) -> tuple[str, dict[str, Any]]:

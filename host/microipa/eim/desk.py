@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
-from microipa.eim import esipa, packages, store
+from microipa.eim import devices, esipa, packages, store
 from microipa.eim.activation_code import ActivationCode
 from microipa.eim.devices import DeviceView
 from microipa.eim.dtls import DtlsSettings
@@ -112,13 +112,21 @@ class Eim:
 
     # Orders -------------------------------------------------------------------------------------------------
 
-    def add_device(self, eid: str) -> None:
-        """Manage this eUICC (EID of 32 digits) from now on; again changes nothing. Raises UnknownDevice."""
+    def add_device(self, eid: str, *, device_key: bytes | None = None) -> None:
+        """Manage this eUICC (EID of 32 digits) from now on; again changes nothing but the key.
+
+        ``device_key`` (SubjectPublicKeyInfo DER) signs results where the device obeys in place of a consumer
+        card: the operator vouches for it. Raises UnknownDevice, BadDeviceKey.
+        """
         if not re.fullmatch("[0-9]{32}", eid):
             raise UnknownDevice(f"{eid[:64]!r} is no EID: it has 32 digits")
         with self._store.work() as db:
-            if db.get(Device, eid) is None:
-                db.add(Device(eid=eid))
+            device = db.get(Device, eid)
+            if device is None:
+                device = Device(eid=eid)
+                db.add(device)
+            if device_key is not None:
+                devices.enrol(device, device_key)
 
     def order_download(self, eid: str, activation_code: str, *, expires: datetime | None = None) -> int:
         """Queue a profile download, the eIM in the middle (SGP.32 3.2.3.2). Returns the order's number.

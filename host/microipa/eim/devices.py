@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,17 +10,25 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import parse
+from microipa.crypto.certificates import UNREADABLE
 from microipa.eim import answers, store, words
-from microipa.eim.packages import Operation
-from microipa.eim.store import Alarm, Device, Order
+from microipa.eim.packages import Operation, public_key_of
+from microipa.eim.store import Alarm, Device, DeviceKey, Order
 from microipa.eim.words import Outcome
+from microipa.errors import MicroipaError
 from microipa.saip import iccid_from_bytes
 
 Profile = dict[str, Any]
+
+
+class BadDeviceKey(MicroipaError):
+    """A key that no device signs results with."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +38,9 @@ class DeviceView:
     ``profiles`` have iccid and state (enabled, disabled), with a whole list also name, class and more;
     ``profiles_known`` says when the card last sent one. ``eims`` are eimIds. ``counter`` is the newest
     package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``euicc_info2`` is hex when it
-    cannot be read. ``certificates`` (euicc, eum) have subject and valid_until. ``state_change`` is the cause
-    of the newest change the IPA notified.
+    cannot be read. ``certificates`` (euicc, eum) have subject and valid_until. ``device_key`` is the key (hex
+    of its SHA-256) that signs results where no eUICC does. ``state_change`` is the cause of the newest change
+    the IPA notified.
     """
 
     eid: str
@@ -44,6 +54,7 @@ class DeviceView:
     ipa_capabilities: dict[str, list[str]]
     euicc_info2: dict[str, Any] | str | None
     certificates: dict[str, dict[str, str]]
+    device_key: str | None
     state_change: str | None
     state_changed: datetime | None
     last_poll: datetime | None
@@ -68,6 +79,7 @@ class DeviceView:
             ipa_capabilities=answers.capabilities(capabilities),
             euicc_info2=words.as_json(info, "EUICCInfo2") if info else None,
             certificates=_certificates(device),
+            device_key=hashlib.sha256(device.enrolled.spki).hexdigest() if device.enrolled else None,
             state_change=device.state_change,
             state_changed=store.moment(device.state_changed),
             last_poll=store.moment(device.last_poll),
@@ -90,6 +102,27 @@ def _certificates(device: Device) -> dict[str, dict[str, str]]:
                 "valid_until": certificate.not_valid_after_utc.isoformat(),
             }
     return found
+
+
+def enrol(device: Device, spki: bytes) -> None:
+    """Let a device sign results with this key (SubjectPublicKeyInfo DER) in place of its card. Raises BadDeviceKey."""
+    try:
+        key = load_der_public_key(spki)
+    except UNREADABLE as error:
+        raise BadDeviceKey(f"the device key is no SubjectPublicKeyInfo in DER: {error}") from error
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise BadDeviceKey("the device key is not on P-256: enrol the .pub file that the device has written")
+    device.enrolled = DeviceKey(eid=device.eid, spki=spki)
+
+
+def result_key(device: Device) -> EllipticCurvePublicKey:
+    """The key that an eUICC package result must be signed with, of a device that is proven."""
+    if device.enrolled:
+        key = load_der_public_key(device.enrolled.spki)
+        assert isinstance(key, EllipticCurvePublicKey)
+        return key
+    assert device.euicc_certificate
+    return public_key_of(device.euicc_certificate)
 
 
 def apply(device: Device, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:

@@ -85,10 +85,10 @@ class Results:
     def _verify(self, device: Device, result: packages.PackageResult) -> None:
         if result.eim_id != self._eim_id:
             raise ResultRefused(device.eid, f"a result for the eIM {result.eim_id[:128]}, not for this one")
-        if device.euicc_certificate is None:
+        if not device.is_proven:
             raise ResultRefused(device.eid, f"a result of {device.eid}, whose certificate this eIM does not have")
         try:
-            result.verify(packages.public_key_of(device.euicc_certificate), device.token or 0)
+            result.verify(devices.result_key(device), device.token or 0)
         except SignatureInvalid as invalid:
             raise ResultRefused(device.eid, f"an eUICC package result of {device.eid}: {invalid}") from invalid
 

@@ -70,10 +70,28 @@ class Device(Base):
     state_changed: Mapped[float | None]
     last_poll: Mapped[float | None]
 
+    enrolled: Mapped[DeviceKey | None] = relationship(lazy="joined")
+    """Who signs results in place of the card; None where the card does."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a result can be verified."""
+        return self.enrolled is not None or self.euicc_certificate is not None
+
     @property
     def is_unknown(self) -> bool:
         """Whether a package cannot be signed for this card, or its result not be verified."""
-        return self.token is None or self.euicc_certificate is None
+        return self.token is None or not self.is_proven
+
+
+class DeviceKey(Base):
+    """The key of a device that obeys an eIM in place of its consumer card, as an operator enrolled it."""
+
+    __tablename__ = "device_keys"
+
+    eid: Mapped[str] = mapped_column(ForeignKey("devices.eid"), primary_key=True)
+    spki: Mapped[bytes]
+    """SubjectPublicKeyInfo DER, P-256."""
 
 
 class Order(Base):
