@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from microipa.card_commands import card_app
 from microipa.console import LAB, Folder, hex_bytes, out, read
 from microipa.eim_commands import order_app
 from microipa.eim_views import eim_app
@@ -28,6 +29,7 @@ app.add_typer(profile_app, name="profile")
 app.add_typer(lab_app, name="lab")
 app.add_typer(order_app, name="order")
 app.add_typer(eim_app)
+app.add_typer(card_app, name="card")
 
 
 def main() -> None:

@@ -130,17 +130,22 @@ class Euicc:
         """CERT.EUICC, DER, as GetCerts gives it too."""
         return Nvm.open(self._path).state.certificate
 
+    @property
+    def atr(self) -> bytes:
+        """What the card answers to a reset."""
+        atr = _INTERFACE + _HISTORICAL
+        check = 0
+        for byte in atr:
+            check ^= byte
+        return b"\x3b" + atr + bytes([check])
+
     def power_on(self) -> bytes:
         """Returns the ATR. Everything volatile is gone, what was committed is there."""
         self._nvm = Nvm.open(self._path)
         self._nvm.writes_left = self._writes_left
         self._chip = Chip(self._nvm)
         self._uicc = Uicc(self._chip)
-        atr = _INTERFACE + _HISTORICAL
-        check = 0
-        for byte in atr:
-            check ^= byte
-        return b"\x3b" + atr + bytes([check])
+        return self.atr
 
     def power_off(self) -> None:
         if self._nvm is not None:
@@ -153,7 +158,12 @@ class Euicc:
         return self.power_on()
 
     def transmit(self, apdu: bytes) -> bytes:
-        """One command APDU; returns data and status word. Raises CardOff, and PowerCut when switched on."""
+        """One command APDU (ISO 7816-4, short); returns data and status word.
+
+        The contacts for any terminal in Python, no socket and no modem between: ``power_on()`` first. As with T=0,
+        data that waits is announced by 61xx and fetched by GET RESPONSE. Raises CardOff, and PowerCut when a test
+        asked for one.
+        """
         if self._uicc is None:
             raise CardOff("the card has no power: power_on() first")
         try:

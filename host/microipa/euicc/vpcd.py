@@ -1,0 +1,77 @@
+"""The card in a virtual PC/SC reader: the TCP protocol of vsmartcard's vpcd, whose side of the card this is.
+
+Two bytes of length, big-endian, then the message. From the reader: one byte is a control code, more are a command
+APDU. From the card: the ATR when asked for it, and the response APDU. Nothing answers the other control codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from microipa.errors import MicroipaError
+from microipa.euicc.card import CardOff, Euicc
+
+PORT = 35963  # where vpcd listens for its card
+OFF, ON, RESET, ATR = 0, 1, 2, 4
+NO_DIAGNOSIS = b"\x6f\x00"
+CONNECT_TIMEOUT_S = 10.0
+
+
+class NoReader(MicroipaError):
+    """Nobody plays vpcd where the card should be put in, or not by its rules."""
+
+
+async def serve(card: Euicc, host: str = "127.0.0.1", port: int = PORT) -> None:
+    """Put ``card`` into the reader that listens there, until it is pulled out: the reader goes away.
+
+    Raises NoReader.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError) as error:
+        raise NoReader(f"no vpcd at {host}:{port}: start pcscd with vpcd, then try again") from error
+    try:
+        while message := await _receive(reader):
+            answer = _answer(card, message)
+            if answer is not None:
+                writer.write(len(answer).to_bytes(2, "big") + answer)
+                await writer.drain()
+    except ConnectionError:
+        pass  # pulled out in the middle of an answer
+    finally:
+        card.power_off()
+        writer.close()
+
+
+async def _receive(reader: asyncio.StreamReader) -> bytes:
+    """One message; empty when the reader went away. Raises NoReader for one that is cut off or empty."""
+    try:
+        length = int.from_bytes(await reader.readexactly(2), "big")
+    except asyncio.IncompleteReadError:
+        return b""
+    try:
+        message = await reader.readexactly(length)
+    except asyncio.IncompleteReadError as error:
+        raise NoReader(f"the reader went away after {len(error.partial)} bytes of {length}") from error
+    if not message:
+        raise NoReader("the reader sent an empty message, as vpcd does not")
+    return message
+
+
+def _answer(card: Euicc, message: bytes) -> bytes | None:
+    if len(message) > 1:
+        try:
+            return card.transmit(message)
+        except CardOff:
+            return NO_DIAGNOSIS
+    code = message[0]
+    if code == OFF:
+        card.power_off()
+    elif code == ON:
+        card.power_on()
+    elif code == RESET:
+        card.reset()
+    elif code == ATR:
+        return card.atr
+    return None
