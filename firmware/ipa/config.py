@@ -13,6 +13,7 @@ DEFAULTS = {
     "backoff_max_s": 3600,
     "q_block": False,  # profiles in bursts of blocks (RFC 9177) from an eIM that can
     "packages_per_poll": 16,
+    "inject_wait_s": 0,  # so long, at the end of a poll, the eIM may send packages unasked; 0: not at all
     "stop_when_idle": False,  # end once the eIM has nothing more and nothing waits on the card (lab)
     "ipae": "take-over",  # from the IPA inside the card, where there is one; "stay-silent": leave the card to it
     "emulation": False,  # obey an eIM in place of a consumer card, and sign with a key of this device
@@ -33,11 +34,14 @@ _LARGEST = {
     "backoff_s": 3600,
     "backoff_max_s": 86400,
     "packages_per_poll": 100,
+    "inject_wait_s": 86400,
     "segment": 255,
     "log_level": 3,
     "app_tick_ms": 1000,
 }
-_SMALLEST = {"keep_association_s": 0, "segment": 32, "log_level": 0, "app_tick_ms": 0}  # every other number: 1
+_SMALLEST = {  # every other number: 1
+    "keep_association_s": 0, "inject_wait_s": 0, "segment": 32, "log_level": 0, "app_tick_ms": 0,
+}  # fmt: skip
 _CHOICES = {"download": ("indirect", "direct"), "ipae": ("take-over", "stay-silent")}
 
 

@@ -40,6 +40,8 @@ class Conversation:
             session.tcp = self._modem.tcp
             session.roots_file = self._settings["roots_file"]
             session.trust = eim.trust
+        if self._settings["inject_wait_s"]:
+            session.protocols |= 0x10  # ipaInjectCoaps
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
         waiting = await notify.waiting(self.es10)
         kept = self._kept
@@ -84,8 +86,17 @@ class Conversation:
                 log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")
                 if number:
                     clean = await notify.deliver(session)
+                if self._settings["inject_wait_s"] and await self._listen(session):
+                    return SWITCH
                 return IDLE if clean else UNFINISHED
             log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
             if await packages.execute(session, package):
                 return SWITCH
         return UNFINISHED
+
+    async def _listen(self, session):
+        """Take what the eIM sends unasked, as long as it sends. Returns whether the enabled profile changes."""
+        from ipa.steps import inject  # few eIMs do
+
+        wait = self._settings["inject_wait_s"] * 1000
+        return await inject.listen(session, self._coap, wait, self._settings["packages_per_poll"])

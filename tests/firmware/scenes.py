@@ -56,6 +56,16 @@ async def execute(whole):
     tag, length = await reader.header()
     return await packages.execute(session, Package(tag, length, reader))
 
+async def transfer(text):
+    from ipa.steps import inject
+
+    one = inject.Transfer(session)
+    parts = await one.answer(Stream(bytes.fromhex(text), 50))
+    said.append("answer " + b"".join([bytes(part) for part in parts]).hex())
+    if one.trigger is not None:
+        await packages.execute(session, one.trigger)
+    return one.profile_changes
+
 async def main():
     print("outcome", await failing({call}))
     for line in said:
@@ -75,7 +85,7 @@ class Scene:
         lines = output.splitlines()
         self.outcome = next(line[8:] for line in lines if line.startswith("outcome "))
         self.said = [(line.split()[0], bytes.fromhex(line.split()[1])) for line in lines
-                     if line.startswith(("card ", "eim "))]
+                     if line.startswith(("card ", "eim ", "answer "))]
         self.left = [line for line in lines if "never told" in line]
         self.log = [line.split(") ", 1)[1] for line in lines if line[:3] in ("E (", "I (")]
 

@@ -212,13 +212,13 @@ def test_arbitrary_datagrams_end_in_coap_malformed_or_a_message(tmp_path: Path) 
     from microipa.paths import firmware
     sys.path.insert(0, str(firmware()))
     try:
-        from ipa.net.coap import CoapMalformed, _parse
+        from ipa.net import coap
     finally:
         sys.path.remove(str(firmware()))
 
     @given(st.binary(max_size=80))
     def parse(data: bytes) -> None:
-        with contextlib.suppress(CoapMalformed):
-            _parse(memoryview(data))
+        with contextlib.suppress(coap.CoapMalformed):
+            coap.parse(memoryview(data))
 
     parse()

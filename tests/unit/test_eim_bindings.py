@@ -56,8 +56,8 @@ async def test_6_refusals_have_the_same_meaning_by_any_way(transport, binding, p
         assert refusal.value.code == 52  # invalidEimTransactionId
 
 
-def test_2_11_1_1_the_configuration_names_both_protocols(desk):
-    assert parse(desk.configuration())[0x87].value == bytes.fromhex("06C0")
+def test_2_11_1_1_the_configuration_names_retrieval_by_both_protocols_and_injection_by_coap(desk):
+    assert parse(desk.configuration())[0x87].value == bytes.fromhex("04D0")
 
 
 # What HTTP adds ---------------------------------------------------------------------------------------------

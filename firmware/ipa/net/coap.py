@@ -70,8 +70,8 @@ class Coap:
         self.dtls = dtls
         self.q_block = False  # ask for answers in bursts, until an eIM does not know what that is
         self.doubtful = False  # dtls may have ended long ago: give up early, until the first answer
-        self._in = memoryview(bytearray(_ROOM))
-        self._out = memoryview(bytearray(_ROOM))
+        self.incoming = memoryview(bytearray(_ROOM))
+        self.outgoing = memoryview(bytearray(_ROOM))
         self._message_id = _random()
         self._token = _random()
         self._confirmed = None  # message id of the last separate response, which may come again
@@ -95,8 +95,8 @@ class Coap:
             if tag is not None:
                 used = self._put_block1(used, offset, more, szx, tag)
             elif self.q_block:
-                used = _put_option(self._out, used, Q_BLOCK2 - 11, block_value(0, True, szx))
-            answer = await self._ask(self._put_payload(used, parts, offset, min(size, total - offset)))
+                used = put_option(self.outgoing, used, Q_BLOCK2 - 11, block_value(0, True, szx))
+            answer = await self._ask(self.put_payload(used, parts, offset, min(size, total - offset)))
             code, options, payload = answer
             theirs = block_option(options, _BLOCK1)
             if code == _CONTINUE and more:
@@ -132,42 +132,42 @@ class Coap:
         used = self._request()
         delta = Q_BLOCK2 - 11
         for value in values:
-            used = _put_option(self._out, used, delta, value)
+            used = put_option(self.outgoing, used, delta, value)
             delta = 0
         return await self._ask(used)
 
     async def block(self, number, szx):
         """Ask for one more block of the answer: (code, options, payload) as exchange gets them."""
         used = self._request()
-        used = _put_option(self._out, used, _BLOCK2 - 11, block_value(number, False, szx))
+        used = put_option(self.outgoing, used, _BLOCK2 - 11, block_value(number, False, szx))
         return await self._ask(used)
 
     def _request(self):
         """Header, token and path of a new request in the buffer; where they end."""
         self._message_id = (self._message_id + 1) & 0xFFFF
         self._token = (self._token + 1) & 0xFF
-        _put_header(self._out, _CON, _POST, self._message_id, _TOKEN)
-        self._out[4] = self._token
+        put_header(self.outgoing, _CON, _POST, self._message_id, _TOKEN)
+        self.outgoing[4] = self._token
         end = 5 + len(_PATH)
-        self._out[5:end] = _PATH
+        self.outgoing[5:end] = _PATH
         return end
 
     def _put_block1(self, used, offset, more, szx, tag):
-        used = _put_option(self._out, used, _BLOCK1 - 11, block_value(offset >> szx + 4, more, szx))
-        return _put_option(self._out, used, 292 - _BLOCK1, tag)
+        used = put_option(self.outgoing, used, _BLOCK1 - 11, block_value(offset >> szx + 4, more, szx))
+        return put_option(self.outgoing, used, 292 - _BLOCK1, tag)
 
-    def _put_payload(self, used, parts, offset, size):
+    def put_payload(self, used, parts, offset, size):
         """`size` bytes from `offset` of all parts together."""
         if size <= 0:
             return used
-        self._out[used] = 0xFF
+        self.outgoing[used] = 0xFF
         used += 1
         for part in parts:
             if offset >= len(part):
                 offset -= len(part)
                 continue
             taken = min(size, len(part) - offset)
-            self._out[used : used + taken] = memoryview(part)[offset : offset + taken]
+            self.outgoing[used : used + taken] = memoryview(part)[offset : offset + taken]
             used += taken
             size -= taken
             offset = 0
@@ -185,7 +185,7 @@ class Coap:
             if attempt:
                 log(DEBUG, "coap: once more after", wait, "ms")
                 wait *= 2
-            await self.dtls.send(self._out[:used])
+            await self.dtls.send(self.outgoing[:used])
             answer = await self.answer(wait)
             if answer is not None:
                 self.doubtful = False
@@ -198,12 +198,12 @@ class Coap:
         separate = False
         while True:
             left = ticks_diff(deadline, ticks_ms())
-            n = await self.dtls.recv(self._in, left) if left > 0 else 0
+            n = await self.dtls.recv(self.incoming, left) if left > 0 else 0
             if not n:
                 if separate:
                     raise CoapTimeout("acknowledged, and then no answer")
                 return None
-            kind, code, message_id, token, options, payload = _parse(self._in[:n])
+            kind, code, message_id, token, options, payload = parse(self.incoming[:n])
             ours = message_id == self._message_id
             if code == 0:
                 if kind == _ACK and ours and not separate:
@@ -213,7 +213,7 @@ class Coap:
                     raise CoapMalformed("the eIM reset the exchange")
                 elif kind == _CON:  # a ping
                     await self._send_empty(_RST, message_id)
-            elif code >> 5 >= 2 and token == self._out[4:5] and (kind != _ACK or ours):
+            elif code >> 5 >= 2 and token == self.outgoing[4:5] and (kind != _ACK or ours):
                 if kind == _CON:
                     self._confirmed = message_id
                     await self._send_empty(_ACK, message_id)
@@ -224,7 +224,7 @@ class Coap:
 
     async def _send_empty(self, kind, message_id):
         empty = bytearray(4)
-        _put_header(empty, kind, 0, message_id, 0)
+        put_header(empty, kind, 0, message_id, 0)
         await self.dtls.send(empty)
 
 
@@ -280,14 +280,14 @@ def check(code, payload):
         raise CoapRefused(code, payload)
 
 
-def _put_header(buf, kind, code, message_id, token_length):
+def put_header(buf, kind, code, message_id, token_length):
     buf[0] = 0x40 | kind << 4 | token_length
     buf[1] = code
     buf[2] = message_id >> 8
     buf[3] = message_id & 0xFF
 
 
-def _put_option(buf, used, delta, value):
+def put_option(buf, used, delta, value):
     """Options here are shorter than 13 bytes, and never more than 268 after another."""
     if delta < 13:
         buf[used] = delta << 4 | len(value)
@@ -320,8 +320,11 @@ def block_option(options, which):
     return number >> 4, bool(number & 8), number & 7
 
 
-def _parse(view):
-    """(type, code, message id, token, options, payload) of one message (RFC 7252 3). Raises CoapMalformed."""
+def parse(view, critical=_CRITICAL_KNOWN):
+    """(type, code, message id, token, options, payload) of one message (RFC 7252 3). Raises CoapMalformed.
+
+    `critical` are the critical options the caller understands.
+    """
     n = len(view)
     if n < 4 or view[0] >> 6 != 1:
         raise CoapMalformed("no CoAP message")
@@ -343,7 +346,7 @@ def _parse(view):
         if pos + length > n:
             raise CoapMalformed("option longer than the message")
         number += delta
-        if number & 1 and number not in _CRITICAL_KNOWN:
+        if number & 1 and number not in critical:
             raise CoapMalformed("critical option {} is unknown".format(number))
         options[number] = bytes(view[pos : pos + length])
         pos += length

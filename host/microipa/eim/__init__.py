@@ -5,6 +5,7 @@ from microipa.eim.desk import BadTrust, Eim, UnknownDevice, UnknownOrder
 from microipa.eim.devices import DeviceView
 from microipa.eim.orders import OrderSettled
 from microipa.eim.packages import PackageInvalid
+from microipa.eim.server import Unreachable
 from microipa.eim.store import OrderView
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "PackageInvalid",
     "UnknownDevice",
     "UnknownOrder",
+    "Unreachable",
 ]

@@ -24,12 +24,13 @@ from microipa.eim.esipa import EsipaRefused, ResultRefused
 from microipa.eim.forwarder import Forwarder
 from microipa.eim.http import application
 from microipa.eim.identity import EimIdentity
+from microipa.eim.injector import Injector
 from microipa.eim.notices import Notices
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
 from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Relay
 from microipa.eim.results import Results
-from microipa.eim.server import serve
+from microipa.eim.server import Listeners, serve
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.errors import MicroipaError
 from microipa.rsp_client import RspClient
@@ -37,7 +38,7 @@ from microipa.smdpp.server import serve_https
 from microipa.trace import Trace
 
 RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
-RETRIEVAL = b"\x06\xc0"  # eimSupportedProtocol: eimRetrieveHttps, eimRetrieveCoaps
+PROTOCOLS = b"\x04\xd0"  # eimSupportedProtocol: eimRetrieveHttps, eimRetrieveCoaps, eimInjectCoaps
 
 
 class UnknownDevice(MicroipaError):
@@ -80,6 +81,8 @@ class Eim:
         self._results = Results(self._orders, self._notices, identity.ci, identity.fqdn)
         self._relay = Relay(self._store, es9, self._orders, identity.ci, trace)
         self._forwarder = Forwarder(self._store, es9)
+        self._listeners = Listeners()
+        self._injector = Injector(self._store, self._orders, self._listeners, self._provide_result, self._note)
         self._serving = 0
 
     def configuration(self, trust: str = "ca") -> bytes:
@@ -105,7 +108,7 @@ class Eim:
             integer(0x84, -1),  # the card allocates an association token
             tlv(0xA5, tlv(0xA0, parse(self._identity.signing.spki).value)),
             tlv(0xA6, tlv(tag, parse(anchor).value)),
-            tlv(0x87, RETRIEVAL),
+            tlv(0x87, PROTOCOLS),
             tlv(0x88, subject_key_identifier(self._identity.ci)),
             tlv(0x89),  # indirectProfileDownload
         )
@@ -179,6 +182,16 @@ class Eim:
             if order is None:
                 raise UnknownOrder(f"there is no order {order_id}")
             self._orders.cancel(db, order)
+
+    async def inject(self, eid: str) -> bool:
+        """Hand over what waits for this device now, over the association it keeps open (SGP.32 3.1.1.2).
+
+        A serving eIM does so by itself within a second. True when nothing waits any more; False when a result
+        is still to come. Raises UnknownDevice, and Unreachable when it has to wait for the device's next poll.
+        """
+        with self._store.work() as db:
+            self._device(db, eid)
+        return await self._injector.push(eid)
 
     def devices(self) -> list[DeviceView]:
         """What is known of all devices."""
@@ -293,8 +306,15 @@ class Eim:
     async def serve(self, port: int = 0) -> AsyncIterator[int]:
         """Serve ESipa over CoAP and DTLS on 127.0.0.1: ``async with eim.serve() as port``."""
         settings = DtlsSettings()
-        async with serve(self.handle, self._identity.tls, port=port, settings=settings) as bound, self._forwarding():
-            yield bound
+        serving = serve(self.handle, self._identity.tls, port=port, settings=settings, listeners=self._listeners)
+        async with serving as bound, self._forwarding():
+            injecting = asyncio.create_task(self._injector.run())
+            try:
+                yield bound
+            finally:
+                injecting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await injecting
 
     @contextlib.asynccontextmanager
     async def serve_https(self, port: int = 0) -> AsyncIterator[int]:

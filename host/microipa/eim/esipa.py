@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from microipa.asn1.tlv import Tlv, integer, tlv
+from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.errors import MicroipaError
 
 INITIATE_AUTHENTICATION, AUTHENTICATE_CLIENT, GET_BOUND_PROFILE_PACKAGE = 0xBF39, 0xBF3B, 0xBF3A
 CANCEL_SESSION, HANDLE_NOTIFICATION = 0xBF41, 0xBF3D
-GET_EIM_PACKAGE, PROVIDE_EIM_PACKAGE_RESULT = 0xBF4F, 0xBF50
+GET_EIM_PACKAGE, PROVIDE_EIM_PACKAGE_RESULT, TRANSFER_EIM_PACKAGE = 0xBF4F, 0xBF50, 0xBF4E
 EUICC_PACKAGE, IPA_EUICC_DATA, ACKNOWLEDGEMENTS, DOWNLOAD_TRIGGER = 0xBF51, 0xBF52, 0xBF53, 0xBF54
 PROFILE_INSTALLATION_RESULT, NOTIFICATION_METADATA = 0xBF37, 0xBF2F
 EID = 0x5A
@@ -50,6 +50,13 @@ def eid_of(field: Tlv | None) -> str:
 
 def package_error(code: int) -> bytes:
     return tlv(GET_EIM_PACKAGE, integer(0x02, code))
+
+
+def polled_in_vain(request: bytes, answer: bytes) -> str | None:
+    """The EID of a GetEimPackage that was answered with noEimPackageAvailable; None of any other exchange."""
+    if answer != package_error(NO_EIM_PACKAGE):
+        return None
+    return eid_of(parse(request).get(EID))
 
 
 def result_error(code: int) -> bytes:

@@ -55,13 +55,18 @@ class Orders:
             device.state_changed = device.last_poll
             if self._trace:
                 self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)
+        package = self.next_package(db, device)
+        if package is None:
+            return esipa.package_error(esipa.NO_EIM_PACKAGE)
+        return tlv(esipa.GET_EIM_PACKAGE, package)
+
+    def next_package(self, db: Session, device: Device) -> bytes | None:
+        """The eIM package this device is to get now, however it gets it; None when nothing waits."""
         self.expire(db)
         order = store.next_order(db, device.eid)
         if order and order.kind != store.DATA and device.is_unknown:
             order = self.ask(db, device, ABOUT_EUICC)
-        if order is None:
-            return esipa.package_error(esipa.NO_EIM_PACKAGE)
-        return tlv(esipa.GET_EIM_PACKAGE, self._deliver(order))
+        return self._deliver(order) if order else None
 
     def ask(self, db: Session, device: Device, question: bytes) -> Order:
         """An IpaEuiccDataRequest that goes before whatever waits."""

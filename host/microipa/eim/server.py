@@ -22,12 +22,13 @@ from aiocoap.util.asyncio.timeoutdict import TimeoutDict
 from OpenSSL import SSL
 
 from microipa.crypto.pki import Credential
-from microipa.eim import json_binding
+from microipa.eim import esipa, json_binding
 from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.json_binding import Handle
 from microipa.eim.qblock import Bursts, Wanted
 from microipa.eim.store import StoreBusy
+from microipa.errors import MicroipaError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ ASN1_PATH = ("gsma", "rsp2", "asn1")
 JSON_PATH = ("gsma", "rsp2", "esipa")
 LARGEST_REQUEST = 1 << 16
 MOST_AT_ONCE = 256  # requests being answered; each may wait for an SM-DP+
+ANSWER_SECONDS = 120.0  # for a device to carry out what it was sent, and every retransmission
 LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
 
 
@@ -89,7 +91,7 @@ class CoapsInterface(GenericMessageInterface):
         return isinstance(remote, Remote)
 
     async def determine_remote(self, message: Message) -> None:
-        return None  # this end only answers
+        return None  # associations are the devices' to open
 
     def _on_message(self, association: Association, datagram: bytes) -> None:
         remote = self._remotes.setdefault(association, Remote(association))
@@ -146,12 +148,75 @@ def _forget(kept: TimeoutDict, remote: Remote) -> None:
         del kept._items[key]
 
 
+class Unreachable(MicroipaError):
+    """A device that does not listen, or did not answer."""
+
+
+class Listeners:
+    """Devices that may still have their association open: each EID's newest that got no package more (3.1.1.2)."""
+
+    def __init__(self) -> None:
+        self._remotes: dict[str, Remote] = {}
+        self._asking: dict[str, asyncio.Timeout] = {}
+        self._context: Context | None = None
+        self.some = asyncio.Event()
+        """Somebody listens."""
+
+    def open(self, context: Context | None) -> None:
+        """Ask through this server from now on; None when it stops."""
+        self._context = context
+        self._remotes.clear()
+        self.some.clear()
+
+    def note(self, remote: Remote, request: bytes, answer: bytes) -> None:
+        """An ESipa exchange over an association."""
+        if (eid := esipa.polled_in_vain(request, answer)) is None:
+            return
+        asking, moved = self._asking.get(eid), self._remotes.get(eid) is not remote
+        if asking and moved and not asking.expired():
+            asking.reschedule(asyncio.get_running_loop().time())  # the association it came from is no more
+        self._remotes[eid] = remote
+        self.some.set()
+
+    def forget(self, eid: str, remote: Remote | None = None) -> None:
+        """The device does not listen any more, or not at ``remote``."""
+        if remote is None or self._remotes.get(eid) is remote:
+            self._remotes.pop(eid, None)
+        if not self._remotes:
+            self.some.clear()
+
+    def eids(self) -> list[str]:
+        return list(self._remotes)
+
+    async def ask(self, eid: str, message: bytes) -> bytes:
+        """POST one message to a device and wait for its answer. Raises Unreachable; the device is forgotten then."""
+        remote = self._remotes.get(eid)
+        if remote is None or self._context is None:
+            raise Unreachable(f"{eid} has no association with this eIM now: it gets its orders at its next poll")
+        request = Message(code=codes.POST, uri_path=ASN1_PATH, payload=message, transport_tuning=SlowLink())
+        request.remote = remote
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS) as asking:
+                self._asking[eid] = asking
+                response = await self._context.request(request).response
+        except (error.Error, OSError, TimeoutError) as silent:
+            self.forget(eid, remote)
+            raise Unreachable(f"{eid} does not answer any more: {type(silent).__name__}") from silent
+        finally:
+            self._asking.pop(eid, None)
+        if not response.code.is_successful():
+            self.forget(eid, remote)
+            raise Unreachable(f"{eid} takes no packages: {response.code}")
+        return bytes(response.payload)
+
+
 class EsipaResource(resource.Resource):
     """What the eIM answers at one path: all messages in ASN.1, or one function in JSON."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, listeners: Listeners | None = None) -> None:
         super().__init__()
         self._handle = handle
+        self._listeners = listeners
         self._running = 0
         self._requests = Assemblies()
         self._answers = Answers()
@@ -186,6 +251,8 @@ class EsipaResource(resource.Resource):
         self._running += 1
         try:
             code, payload = codes.CHANGED, await self._handle(request.payload)
+            if self._listeners:
+                self._listeners.note(request.remote, request.payload, payload)
         except EsipaRefused as refusal:
             code, payload = codes.BAD_REQUEST, str(refusal).encode()[:LARGEST_PAYLOAD]
         except StoreBusy as busy:
@@ -196,10 +263,15 @@ class EsipaResource(resource.Resource):
 
 
 @contextlib.asynccontextmanager
-async def serve(handle: Handle, credential: Credential, *, port: int, settings: DtlsSettings) -> AsyncIterator[int]:
-    """Answer ESipa on 127.0.0.1. Gives the UDP port, chosen by the system when ``port`` is 0."""
+async def serve(
+    handle: Handle, credential: Credential, *, port: int, settings: DtlsSettings, listeners: Listeners | None = None
+) -> AsyncIterator[int]:
+    """Answer ESipa on 127.0.0.1. Gives the UDP port, chosen by the system when ``port`` is 0.
+
+    ``listeners`` learns which devices can be asked the other way.
+    """
     site = resource.Site()
-    site.add_resource(ASN1_PATH, EsipaResource(handle))
+    site.add_resource(ASN1_PATH, EsipaResource(handle, listeners))
     for name in json_binding.FUNCTIONS:
         site.add_resource((*JSON_PATH, name), EsipaResource(partial(json_binding.answer, handle, name)))
     context = Context(serversite=site, loggername="microipa.eim.coap")
@@ -212,7 +284,11 @@ async def serve(handle: Handle, credential: Credential, *, port: int, settings: 
         return made
 
     await context._append_tokenmanaged_messagemanaged_transport(interface)
+    if listeners:
+        listeners.open(context)
     try:
         yield await endpoints[0].start("127.0.0.1", port)
     finally:
+        if listeners:
+            listeners.open(None)
         await context.shutdown()

@@ -1,0 +1,137 @@
+"""TransferEimPackage: packages that are handed over without having been asked for (SGP.32 3.1.1.2, 5.14).
+
+By the eIM over the association that the assistant keeps open for a while, or by somebody on the device who got
+one by other ways (Annex B: LwM2M, MQTT). What takes longer than an answer may, a download or a switch of
+profiles, is answered with eimPackageReceived; its result goes to the eIM as after a poll.
+"""
+
+from ipa import tlv
+from ipa.card.channel import CardError
+from ipa.compat import ERROR, INFO, const, log
+from ipa.net import NetError
+from ipa.net.coap_server import Server
+from ipa.net.esipa import EIM_ACKNOWLEDGEMENTS, PROFILE_DOWNLOAD_TRIGGER, Package
+from ipa.steps import packages
+
+_TRANSFER_EIM_PACKAGE = const(0xBF4E)
+_INTEGER = const(0x02)
+_ERROR = const(0xA0)  # eimPackageResultResponseError
+_RECEIVED = (b"\xbf\x4e\x02\x05\x00",)
+
+# eimPackageError
+_INVALID_PACKAGE_FORMAT = const(1)
+_UNDEFINED_ERROR = const(127)
+
+
+class Transfer:
+    """One TransferEimPackageRequest and what it comes to."""
+
+    def __init__(self, session):
+        self._session = session
+        self._result = None
+        self.trigger = None  # a Package that is still to be carried out, when the answer is on its way
+        self.profile_changes = False
+
+    async def answer(self, stream):
+        """Read the request from `stream` and carry it out. Returns the parts of the TransferEimPackageResponse.
+
+        They are views which the next card command may overwrite. Raises what the stream raises, and CardError,
+        after which _UNDEFINED_ERROR is the answer.
+        """
+        try:
+            package = await _package(stream)
+            if package.tag == EIM_ACKNOWLEDGEMENTS:
+                return await self._acknowledge(await package.read())
+            if package.tag == PROFILE_DOWNLOAD_TRIGGER:
+                self.trigger = Package(package.tag, package.length, tlv.Reader(Bytes(await package.read())))
+                return _RECEIVED
+            return await self._carry_out(package)
+        except tlv.TlvError as error:
+            log(ERROR, "inject:", error)
+            return refusal(_INVALID_PACKAGE_FORMAT)
+
+    async def _acknowledge(self, body):
+        for tag, value, _ in tlv.items(body):
+            if tag == 0x80:
+                await self._session.es10.remove_notification(tlv.integer(value))
+                log(INFO, "inject: result", tlv.integer(value), "acknowledged, removed from the card")
+        return _RECEIVED
+
+    async def _carry_out(self, package):
+        esipa = self._session.esipa
+        self._session.esipa = self  # who provides a result provides the answer
+        try:
+            self.profile_changes = await packages.execute(self._session, package)
+        finally:
+            self._session.esipa = esipa
+        if self.profile_changes:
+            return _RECEIVED
+        if self._result[0][0] == _ERROR:
+            return refusal(tlv.integer(tlv.find(self._result[0], _ERROR, _INTEGER)))
+        return (tlv.head(_TRANSFER_EIM_PACKAGE, sum([len(part) for part in self._result])),) + self._result
+
+    async def provide_eim_package_result(self, _eid, *result):
+        self._result = result
+        return ()
+
+
+async def listen(session, coap, ms, most):
+    """Carry out what the eIM sends within `ms` after the last thing it sent, `most` packages at most.
+
+    Returns whether the enabled profile changes.
+    """
+    server = Server(coap)
+    log(INFO, "inject: listening for", ms // 1000, "s")
+    for _ in range(most):
+        request = await server.request(ms)
+        if request is None:
+            return False
+        transfer = Transfer(session)
+        try:
+            parts = await transfer.answer(request)
+        except CardError:
+            await server.answer(*refusal(_UNDEFINED_ERROR))
+            raise
+        if transfer.profile_changes:
+            try:
+                await server.answer(*parts)
+            except NetError as error:
+                log(INFO, "inject: the REFRESH came before the answer went:", error)
+            return True
+        await server.answer(*parts)
+        if transfer.trigger is not None:
+            server.lend()
+            if await packages.execute(session, transfer.trigger):
+                return True
+    log(INFO, "inject:", most, "packages are enough for one poll")
+    return False
+
+
+async def _package(stream):
+    """The one eIM package of a request, which is nothing else to its last byte. Raises TlvError."""
+    reader = tlv.Reader(stream)
+    tag, room = await reader.header()
+    if tag != _TRANSFER_EIM_PACKAGE:
+        raise tlv.TlvError("{:X} is no TransferEimPackageRequest".format(tag), 0)
+    tag, length = await reader.header()
+    if len(reader.head) + length != room:
+        raise tlv.TlvError("{:X} does not fill its request".format(tag), reader.position)
+    return Package(tag, length, reader)
+
+
+def refusal(code):
+    """The parts of a TransferEimPackageResponse with an eimPackageError."""
+    return (tlv.encode(_TRANSFER_EIM_PACKAGE, tlv.encode_integer(_INTEGER, code)),)
+
+
+class Bytes:
+    """Bytes as a stream."""
+
+    def __init__(self, content):
+        self._left = memoryview(content)
+
+    async def readinto(self, buf):
+        n = min(len(buf), len(self._left))
+        buf[:n] = self._left[:n]
+        self._left = self._left[n:]
+        return n
