@@ -17,6 +17,7 @@ from microipa.eim_commands import order_app
 from microipa.eim_views import eim_app
 from microipa.errors import MicroipaError
 from microipa.saip.cli import profile_app
+from microipa.smdpp_commands import smdpp_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +31,7 @@ app.add_typer(lab_app, name="lab")
 app.add_typer(order_app, name="order")
 app.add_typer(eim_app)
 app.add_typer(card_app, name="card")
+app.add_typer(smdpp_app, name="smdpp")
 
 
 def main() -> None:

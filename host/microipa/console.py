@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,13 @@ out = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[Path, typer.Option("--lab", help="The lab's folder.", file_okay=False)]
 Eid = Annotated[str | None, typer.Option(help="The device's EID; the lab's own card by default.")]
+Expires = Annotated[
+    str | None, typer.Option(help="Do not deliver it later than in 30m, 12h, 7d, or at 2027-01-31T12:00.")
+]
 LAB = Path(".lab")
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_LONGEST = timedelta(days=3653)  # nobody orders for later than in ten years
 
 
 class BadInput(MicroipaError):
@@ -53,3 +60,20 @@ def write(file: Path, content: bytes, *, private: bool = False) -> None:
             opened.write(content)
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror}") from None
+
+
+def moment(text: str | None) -> datetime | None:
+    """When an order expires: from now on (30m, 12h, 7d) or at a time, local without a zone. Raises BadInput."""
+    if text is None:
+        return None
+    now = datetime.now(UTC)
+    if span := re.fullmatch("([0-9]{1,7})([mhd])", text, re.ASCII):
+        end = now + min(timedelta(**{_UNITS[span[2]]: int(span[1])}), 2 * _LONGEST)
+    else:
+        try:
+            end = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise BadInput(f"--expires {text[:64]!r} is no time: give 30m, 12h, 7d or 2027-01-31T12:00") from None
+    if not now < end < now + _LONGEST:
+        raise BadInput(f"--expires {text} is {'past' if end <= now else 'more than ten years away'}")
+    return end

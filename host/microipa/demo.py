@@ -153,6 +153,7 @@ async def stay_up(folder: Path, radio: str, console: Console, keys: LabKeys) -> 
     async with Lab(folder, radio=radio, trace=trace, board_config={"poll_interval_s": POLL_S}, keys=keys) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
+        lab.step(f"operators order by ES2+ at https://127.0.0.1:{lab.es2_port}, with {folder / 'pki'}/operator_tls.pem")
         with console_link(lab) as link:
             lab.step(f"the board's REPL is {link}: for microipa flash, microipa board check and mpremote")
             await lab.board.start()

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from microipa.console import LAB, BadInput, Eid, Folder, hex_bytes, out, read, write
+from microipa.console import LAB, BadInput, Eid, Expires, Folder, hex_bytes, moment, out, read, write
 
 order_app = typer.Typer(no_args_is_help=True, help="Tell the eIM what a device shall do at its next poll.")
 fallback_app = typer.Typer(no_args_is_help=True, help="Which profile the device falls back to.")
@@ -21,13 +20,7 @@ eims_app = typer.Typer(no_args_is_help=True, help="Which eIMs the card obeys (eC
 order_app.add_typer(fallback_app, name="fallback")
 order_app.add_typer(eims_app, name="eim")
 
-Expires = Annotated[
-    str | None, typer.Option(help="Do not deliver it later than in 30m, 12h, 7d, or at 2027-01-31T12:00.")
-]
 Iccid = Annotated[str, typer.Argument(help="ICCID of the profile, as digits.")]
-
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-_LONGEST = timedelta(days=3653)  # nobody orders for later than in ten years
 
 
 # Profiles
@@ -52,7 +45,7 @@ def download(
 
     if profile and activation_code:
         raise BadInput("give a profile file or an activation code, not both")
-    end = _moment(expires)
+    end = moment(expires)
     if activation_code is not None:
         ActivationCode.parse(activation_code)
     desk = LabFolder(lab)
@@ -247,7 +240,7 @@ def data(
     """Ask IPA and card about themselves (IpaEuiccDataRequest)."""
     from microipa.lab import LabFolder
 
-    end = _moment(expires)
+    end = moment(expires)
     desk = LabFolder(lab)
     search = int(notifications) if notifications and re.fullmatch("[0-9]{1,9}", notifications) else notifications
     number = desk.eim.order_data(
@@ -298,7 +291,7 @@ def _order_package(lab: Path, eid: str | None, expires: str | None, operations: 
     from microipa.eim.packages import describe
     from microipa.lab import LabFolder
 
-    end = _moment(expires)
+    end = moment(expires)
     desk = LabFolder(lab)
     wanted = operations()
     _queued(desk.eim.order_package(desk.eid if eid is None else eid, wanted, expires=end), describe(wanted))
@@ -306,20 +299,3 @@ def _order_package(lab: Path, eid: str | None, expires: str | None, operations: 
 
 def _queued(number: object, what: str) -> None:
     out.print(f"order {number} queued: {what}. The device fetches it at its next poll; `microipa orders` tells.")
-
-
-def _moment(text: str | None) -> datetime | None:
-    """When an order expires: from now on (30m, 12h, 7d) or at a time, local without a zone. Raises BadInput."""
-    if text is None:
-        return None
-    now = datetime.now(UTC)
-    if span := re.fullmatch("([0-9]{1,7})([mhd])", text, re.ASCII):
-        end = now + min(timedelta(**{_UNITS[span[2]]: int(span[1])}), 2 * _LONGEST)
-    else:
-        try:
-            end = datetime.fromisoformat(text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise BadInput(f"--expires {text[:64]!r} is no time: give 30m, 12h, 7d or 2027-01-31T12:00") from None
-    if not now < end < now + _LONGEST:
-        raise BadInput(f"--expires {text} is {'past' if end <= now else 'more than ten years away'}")
-    return end

@@ -91,9 +91,14 @@ class LabFolder:
 
         ``variants``: other packages of the same profile. Returns the activation code.
         """
+        package = self.profile(package, operator)
+        return self.smdpp.activation_code(self.smdpp.add_profile(package, variants=variants))
+
+    def profile(self, package: bytes | None = None, operator: str = OPERATOR) -> bytes:
+        """A profile package, a fresh one without, whose subscriber its operator knows."""
         package = package or build(new_profile("microipa", operator))
         self.enrol(package, operator)
-        return self.smdpp.activation_code(self.smdpp.add_profile(package, variants=variants))
+        return package
 
     def enrol(self, package: bytes, operator: str) -> None:
         """Note the subscriber of a profile package."""
