@@ -112,7 +112,7 @@ async def test_sgp22_an_emulated_consumer_card_enables_and_lists_and_the_result_
         lab.eim.add_device(lab.eid, device_key=(tmp_path / "board/ipa.journal.card.pub").read_bytes())
         [bootstrap] = lab.euicc.profiles()
         package = build(new_profile("Second", BOOTSTRAP_OPERATOR))
-        code = lab.offer(package, BOOTSTRAP_OPERATOR)
+        code = lab.offer(package, operator=BOOTSTRAP_OPERATOR)
         lab.eim.order_download(lab.eid, code)
         await it.run()
         second = lab.euicc.profiles()[1]
