@@ -8,7 +8,7 @@ import pytest
 from microipa.asn1 import saip, sgp32
 from microipa.asn1.describe import PROFILE_PACKAGE, describe, identify
 from microipa.asn1.tlv import tlv
-from microipa.saip import ProfileSpec, build
+from microipa.saip import ProfilePackage, ProfileSpec, build
 
 EID = bytes.fromhex("89049032123451234512345678901235")
 ICCID = bytes.fromhex("98100000000000000010")
@@ -226,3 +226,21 @@ def test_what_a_card_says_of_an_installation_is_read_inside_its_octets() -> None
     assert "errorReason: installFailedDueToInsufficientMemoryForProfile (10)" in text
     assert "status: not-enough-memory (4)" in text
     assert "identification: 3" in text
+
+
+def test_data_that_personalise_a_security_domain_or_an_applet_are_hidden() -> None:
+    instance = {
+        "applicationLoadPackageAID": bytes(5),
+        "classAID": bytes(5),
+        "instanceAID": bytes(5),
+        "applicationPrivileges": b"\x00",
+        "applicationSpecificParametersC9": b"",
+        "processData": [b"\x80\xe2\x90\x00" + K],
+    }
+    body = {"sd-Header": {"identification": 1}, "instance": instance, "sdPersoData": [b"\x81\x13" + K]}
+    description = describe(saip.encode("ProfileElement", ("securityDomain", body)))
+    said = description.text() + json.dumps(description.json())
+    assert K.hex() not in said
+    assert said.count("20 octets (hidden)") == said.count("18 octets (hidden)") == 2
+    body |= {"sd-Header": {"identification": 1, "mandated": None}}
+    assert K.hex() not in ProfilePackage.parse(saip.encode("ProfileElement", ("securityDomain", body))).tree()

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from microipa.asn1 import saip
 from microipa.saip import ProfilePackage, SaipError, build, iccid_to_bytes
+from microipa.saip.files import file_name
+from microipa.saip.templates import TEMPLATES
 from saip_packages import SPEC, built, elements
 
 MINIMAL = replace(SPEC, template="iot-minimal")
@@ -180,3 +182,43 @@ class TestFilesByNameOrPath:
         for wish, content in files.items():
             file = by_path[f"3F00/{wish}"] if "/" in wish else package.file(wish)
             assert file.content.startswith(content)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_files_of_a_template_are_fields_of_its_element(name):
+    kind = next(member.kind for member in saip.kind("ProfileElement").members if member.name == name)
+    assert set(TEMPLATES[name].files) <= {member.name for member in kind.members}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(TEMPLATES["opt-iot"].files)), st.binary(max_size=200), max_size=8))
+def test_pe_opt_iot_survives_encode_and_decode_with_any_of_its_files(files):
+    """TCA 3.3.1: every field is optional, each has its own tag."""
+    value = {name: [("fillFileContent", content)] for name, content in files.items()}
+    value |= {"optiot-header": {"identification": 2}, "templateID": "2.23.143.1.2.18"}
+    der = saip.encode("ProfileElement", ("opt-iot", value))
+    assert der.startswith(b"\xbf\x21")
+    assert saip.decode("ProfileElement", der) == ("opt-iot", value)
+    assert ProfilePackage.parse(der).encode() == der
+
+
+ANY_FILE = sorted({file_name(field, "") for template in TEMPLATES.values() for field in template.files})
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(["iot", "iot-minimal", "ts48-like"]),
+    st.dictionaries(
+        st.one_of(st.sampled_from(ANY_FILE), st.from_regex("(3F00/|7FF0/)?[0-9A-F]{4}", fullmatch=True)),
+        st.binary(max_size=60),
+        max_size=3,
+    ),
+)
+def test_no_wish_ends_in_anything_but_a_package_or_a_sentence(template, files):
+    try:
+        package = ProfilePackage.parse(build(replace(SPEC, template=template, files=files)))
+    except SaipError as error:
+        assert error.reason
+        return
+    assert package.encode() == package.der
+    package.files()

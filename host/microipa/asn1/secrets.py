@@ -10,6 +10,7 @@ from microipa.asn1.reader import Node
 SECRET_FIELDS = {
     "key", "opc", "keyData", "pinValue", "pukValue", "authenticationKey", "ssd", "ppkEnc", "ppkCmac",
     "hrpdAccessAuthenticationData", "simpleIPAuthenticationData", "mobileIPAuthenticationData",
+    "sdPersoData", "processData",  # lists of STORE DATA, in which keys may be
 }  # fmt: skip
 SECRET_FILES = {
     "EF.KEYS", "EF.KEYSPS", "EF.EPSNSC", "EF.5GAUTHKEYS", "EF.5GS3GPPNSC", "EF.5GSN3GPPNSC",
@@ -20,14 +21,16 @@ HIDDEN = Kind("HIDDEN", "", (), None)
 
 def veiled(node: Node) -> Node:
     """The same reading with HIDDEN in place of the kind of every secret."""
-    return _veiled(node, False)
+    return _veiled(node, False, False)
 
 
-def _veiled(node: Node, in_secret_file: bool) -> Node:
+def _veiled(node: Node, in_secret_field: bool, in_secret_file: bool) -> Node:
+    in_secret_field = in_secret_field or node.name in SECRET_FIELDS
     in_secret_file = in_secret_file or _file_name(node.name) in SECRET_FILES
     if node.children:
-        return replace(node, children=tuple(_veiled(child, in_secret_file) for child in node.children))
-    if node.name in SECRET_FIELDS or in_secret_file and node.name == "fillFileContent":
+        veils = in_secret_field, in_secret_file
+        return replace(node, children=tuple(_veiled(child, *veils) for child in node.children))
+    if in_secret_field or (in_secret_file and node.name == "fillFileContent"):
         return replace(node, kind=HIDDEN)
     return node
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from typing import NoReturn
 
 from microipa.asn1 import saip
@@ -33,7 +34,6 @@ SERVICES = (
 RUNTIMES = ("javacard", "multos")
 IOT_ELEMENTS = ("iot", "opt-iot")
 _NO_FILES = ("phonebook", "eap", "df-snpn", "df-5gprose")  # no table of their template
-_TAGS = {tag: member.name for member in saip.kind("ProfileElement").members for tag in member.kind.accepts or ()}
 
 
 class PeStatus(IntEnum):
@@ -74,6 +74,12 @@ class ElementRefused(MicroipaError):
 
 class _LeftOut(MicroipaError):
     """The element is skipped, the installation goes on."""
+
+
+@cache
+def _names() -> dict[int, str]:
+    """Tag to name of every profile element."""
+    return {tag: member.name for member in saip.kind("ProfileElement").members for tag in member.kind.accepts or ()}
 
 
 def services(state: State) -> tuple[str, ...]:
@@ -148,7 +154,7 @@ class Interpreter:
         return found
 
     def _decoded(self, found: Tlv) -> Element:
-        name = _TAGS.get(found.tag, "rfu")
+        name = _names().get(found.tag, "rfu")
         if name.startswith("rfu") or name == "nonStandard" or (name in IOT_ELEMENTS and not self._minimal):
             self._object(PeStatus.PE_NOT_SUPPORTED)
         try:

@@ -14,7 +14,7 @@ Body = tuple[str, Value]  # a profile element without its header: name, fields
 File = list[tuple[str, Any]]
 
 USIM_AID = bytes.fromhex("A0000000871002FFFFFFFF89")  # TS 101 220: 3GPP, USIM, no country, no provider
-ADF_FID = bytes.fromhex("7FF0")  # temporary: names the ADF of the USIM inside a package only
+ADF_FID, ISIM_FID = b"\x7f\xf0", b"\x7f\xf1"  # temporary: they name the ADFs inside a package only
 SECURITY_DOMAIN = {  # GlobalPlatform's load file and module for issuer security domains; MNO-SD of SGP.02
     "applicationLoadPackageAID": bytes.fromhex("A0000001515350"),
     "classAID": bytes.fromhex("A000000151535041"),
@@ -66,7 +66,7 @@ def file(
         fcp["fileDescriptor"] = b"\x42\x21" + record.to_bytes(2, "big")
         size = size if content is None else max(size or 0, len(content))
     if size is not None:
-        fcp["efFileSize"] = minimal(size)
+        fcp["efFileSize"] = octets(size)
     fill = [("fillFileContent", content)] if content is not None else []
     return [("fileDescriptor", fcp), *fill]
 
@@ -86,7 +86,7 @@ def access(rule: str, arr: str) -> dict[str, Any]:
     return {"securityAttributesReferenced": bytes.fromhex(arr) + bytes([RULE_NUMBER[rule]])}
 
 
-def minimal(number: int) -> bytes:
+def octets(number: int) -> bytes:
     """An unsigned number without leading zero octets."""
     return number.to_bytes((number.bit_length() + 7) // 8 or 1, "big")
 
@@ -175,5 +175,5 @@ def filler(spec: ProfileSpec) -> list[Body]:
 
 def created(fid: bytes, content: bytes, rule: dict[str, Any]) -> list[tuple[str, Any]]:
     """Commands that make a transparent EF in the current directory."""
-    fcp = {"fileDescriptor": b"\x41\x21", "fileID": fid, **rule, "efFileSize": minimal(len(content)), "shortEFID": b""}
+    fcp = {"fileDescriptor": b"\x41\x21", "fileID": fid, **rule, "efFileSize": octets(len(content)), "shortEFID": b""}
     return [("createFCP", fcp), ("fillFileContent", content)]

@@ -150,7 +150,7 @@ ef-cpbcch   4F63 T 10
 ef-invscan  4F64 T 1 - 00
 """
 
-_5GS = """
+_5GS_OF_IOT = """
 df-df-5gs   5FC0 D2
 ef-5gs3gpploci  4F01 T 20 01 FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000001
 ef-5gsn3gpploci 4F02 T 20 02 FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF00000001
@@ -160,11 +160,13 @@ ef-5gauthkeys   4F05 T 110 05
 ef-uac-aic      4F06 T 4 06
 ef-suci-calc-info 4F07 T ? 07
 ef-opl5g        4F08 L ? 08
-ef-supinai      4F09 T ? 09
 ef-supi-nai     4F09 T ? 09
 ef-routing-indicator 4F0A T 4 0A F0FFFFFF
 ef-ursp         4F0B B ?
 ef-tn3gppsnn    4F0C T 1 0C 00
+"""
+
+_5GS = _5GS_OF_IOT.replace("ef-supi-nai", "ef-supinai") + """
 ef-cag          4F0D T ? 0D
 ef-sor-cmci     4F0E T ? 0E
 ef-dri          4F0F T 7 0F
@@ -246,7 +248,7 @@ ef-hplmnwact 6F62 T 5 13 FFFFFF0000
 ef-ehplmn   6FD9 T 15 1D
 ef-epsloci  6FE3 T 18 1E FFFFFFFFFFFFFFFFFFFFFFFFFFFFFF000001
 ef-epsnsc   6FE4 L 1x80 18
-""" + _5GS + _SAIP
+""" + _5GS_OF_IOT + _SAIP
 
 # What of annex A.10 is not public is ours: the temporary identifier of the ADF, and an EF.UST with service 33 only.
 _IOT = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from microipa.asn1.tlv import tlv
 from microipa.saip import blocks
-from microipa.saip.blocks import ACT_EUTRAN, USIM_AID, Body, File, access, directory, file
+from microipa.saip.blocks import ACT_EUTRAN, ISIM_FID, USIM_AID, Body, File, access, directory, file
 from microipa.saip.full import VERSION, master_file, usim_core
 from microipa.saip.spec import ProfileSpec
 from microipa.saip.values import plmn_to_bytes
@@ -20,7 +20,6 @@ __all__ = ["SERVICES", "VERSION", "bodies"]
 
 SERVICES = ("usim", "isim", "milenage")
 ISIM_AID = bytes.fromhex("A0000000871004FFFFFFFF89")
-ISIM_FID = bytes.fromhex("7FF1")
 PIN, ADM, LOCAL_PIN = 1, 10, 0x81
 RFM_AID = bytes.fromhex("A000000559101000")  # ours: last byte and TAR tell the instances apart
 CONTACTS, LOGO = 100, 5200  # entries in the phone book; bytes of the operator's logo
@@ -91,7 +90,7 @@ def _phone_book() -> list[tuple[str, Any]]:
         "fileDescriptor": b"\x42\x21" + length.to_bytes(2, "big"),
         "fileID": b"\x4f\x3a",
         **access("subscriber", "6F06"),
-        "efFileSize": blocks.minimal(len(entries)),
+        "efFileSize": blocks.octets(len(entries)),
         "shortEFID": b"",
     }
     return [("filePath", b"\x7f\x10\x5f\x3a"), ("createFCP", fcp), ("fillFileContent", entries)]

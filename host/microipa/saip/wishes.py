@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from microipa.saip.blocks import ADF_FID, Body, File, access, created, minimal
+from microipa.saip.blocks import ADF_FID, ISIM_FID, Body, File, access, created, octets
 from microipa.saip.files import MAX_FILE, MF, file_name
 from microipa.saip.templates import TEMPLATES, FileTemplate
 from microipa.saip.values import SaipError
 
 ADF = f"{MF}/{ADF_FID.hex().upper()}"
+ADFS = {"usim": ADF, "isim": f"{MF}/{ISIM_FID.hex().upper()}"}
 # The elements in which a file is looked for, in the order in which they must come.
 FULL = ("mf", "telecom", "usim", "opt-usim", "gsm-access", "df-5gs", "df-saip", "isim", "opt-isim")
 MINIMAL = ("iot", "opt-iot")
@@ -63,7 +64,7 @@ def filled(template: FileTemplate, existing: File, content: bytes) -> File:
         size = None
     fcp.pop("efFileSize", None)
     if size is None or length > size:
-        fcp["efFileSize"] = minimal(length)
+        fcp["efFileSize"] = octets(length)
     return [*([("fileDescriptor", fcp)] if fcp else []), ("fillFileContent", content)]
 
 
@@ -94,13 +95,15 @@ def _places(offered: tuple[str, ...], there: set[str]) -> Iterator[Place]:
         if element in NEEDS_ADF and element not in there:
             continue
         template = TEMPLATES[element]
-        level1 = folder = {"usim": ADF, "isim": f"{MF}/7FF1"}.get(template.application, MF)
+        adf = ADFS.get(template.application, MF)
+        level1 = folder = adf
         for found in template.files.values():
-            if found.is_directory and not found.field.startswith("adf-"):
-                folder = MF if found.fid == MF else f"{level1 if found.kind == 'D2' else MF}/{found.fid}"
-                level1 = folder if found.kind == "D1" else level1
-            elif found.is_directory:
-                level1 = folder = {"isim": f"{MF}/7FF1"}.get(template.application, ADF)
+            if found.field.startswith("adf-"):
+                level1 = folder = adf
+            elif found.kind == "D1":
+                level1 = folder = MF if found.fid == MF else f"{MF}/{found.fid}"
+            elif found.kind == "D2":
+                folder = f"{level1}/{found.fid}"
             elif found.fid is not None:
                 yield Place(element, found, f"{folder}/{found.fid}")
 
