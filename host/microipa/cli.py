@@ -16,6 +16,7 @@ from microipa.console import LAB, Folder, hex_bytes, out, read
 from microipa.eim_commands import order_app
 from microipa.eim_views import eim_app
 from microipa.errors import MicroipaError
+from microipa.modem.cli import app as modem_app
 from microipa.saip.cli import profile_app
 from microipa.smdpp_commands import smdpp_app
 
@@ -32,6 +33,7 @@ app.add_typer(order_app, name="order")
 app.add_typer(eim_app)
 app.add_typer(card_app, name="card")
 app.add_typer(smdpp_app, name="smdpp")
+app.add_typer(modem_app, name="modem")
 
 
 def main() -> None:
