@@ -26,13 +26,13 @@ async def application(tick_ms):
 
 
 async def main():
-    gc.threshold(16384)
     settings = config.load("ipa.json")
     compat.log_level = settings["log_level"]
     board = Board()
     name = board.modem if settings["modem"] == "auto" else settings["modem"]
     modem = driver(name)(board.uart(), board)
     agent = Agent(modem, settings, Journal(settings["journal_file"]), board)
+    gc.threshold(16384)  # everything that the settings ask for has been loaded
     if settings["app_tick_ms"]:
         ticking = asyncio.create_task(application(settings["app_tick_ms"]))  # noqa: F841, RUF006
     await agent.run()

@@ -15,7 +15,6 @@ import sys
 
 from ipa import compat
 from ipa.card.channel import Channel
-from ipa.net.dtls import Dtls
 
 peak = 0
 loaded = 0
@@ -26,6 +25,7 @@ def sample():
     gc.collect()
     if not loaded:  # the first command to the card: everything is imported, nothing has begun
         loaded = gc.mem_alloc()
+        watch_network()
     peak = max(peak, gc.mem_alloc())
 
 
@@ -42,13 +42,22 @@ def watch(owner, name):
     setattr(owner, name, watched)
 
 
+def watch_network():
+    """The channel that the settings chose; the other is not loaded."""
+    for module, owner, names in (
+        ("ipa.net.dtls", "Dtls", ("send", "recv")),
+        ("ipa.net.https", "_Channel", ("flush", "_receive")),
+    ):
+        if module in sys.modules:
+            for name in names:
+                watch(getattr(sys.modules[module], owner), name)
+
+
 def report():
     total = gc.mem_alloc() + gc.mem_free()
     compat.log(compat.INFO, "heap: peak", peak, "of", total, "bytes,", loaded, "of them the loaded code")
 
 
 watch(Channel, "_command")
-watch(Dtls, "send")
-watch(Dtls, "recv")
 if hasattr(sys, "atexit"):
     sys.atexit(report)

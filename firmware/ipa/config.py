@@ -19,6 +19,8 @@ DEFAULTS = {
     "emulation": False,  # obey an eIM in place of a consumer card, and sign with a key of this device
     "segment": 255,  # bytes in a STORE DATA block; learnt downwards when the modem refuses
     "eim_file": "eim.der",  # EimConfigurationData for AddInitialEim, used while the card knows no eIM
+    "transport": "coap",  # to the eIM, with DTLS; or "https"
+    "binding": "asn1",  # of what is said to it; or "json"
     "download": "indirect",  # through the eIM; "direct": from the SM-DP+ itself where a trigger names one
     "roots_file": "roots.der",  # trusted for SM-DP+ servers besides the card's CI: DER, one behind the other
     "journal_file": "ipa.journal",
@@ -42,7 +44,12 @@ _LARGEST = {
 _SMALLEST = {  # every other number: 1
     "keep_association_s": 0, "inject_wait_s": 0, "segment": 32, "log_level": 0, "app_tick_ms": 0,
 }  # fmt: skip
-_CHOICES = {"download": ("indirect", "direct"), "ipae": ("take-over", "stay-silent")}
+_CHOICES = {
+    "ipae": ("take-over", "stay-silent"),
+    "transport": ("coap", "https"),
+    "binding": ("asn1", "json"),
+    "download": ("indirect", "direct"),
+}
 
 
 class ConfigError(Exception):

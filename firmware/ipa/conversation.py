@@ -1,17 +1,17 @@
 """One association with one eIM: what waits on the card goes out first, then comes package after package (3.1.1.1)."""
 
-from ipa.compat import INFO, const, log, ticks_diff, ticks_ms
+from ipa.compat import INFO, const, log
 from ipa.modem import ModemError
 from ipa.net import NetError
-from ipa.net.coap import Coap
-from ipa.net.dtls import Dtls
-from ipa.net.esipa import Esipa
+from ipa.net.link import binding, link
 from ipa.steps import Session, notify, packages
 
 # What a conversation turned out to be
 IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
 UNFINISHED = const(1)
 SWITCH = const(2)  # the enabled profile changes
+
+_IPA_RETRIEVE_HTTPS = const(0x80)
 
 
 class Conversation:
@@ -22,20 +22,18 @@ class Conversation:
         self._settings = settings
         self._journal = journal
         self.es10 = es10
-        self._coap = Coap()
-        self._coap.q_block = settings["q_block"]
-        self._kept = None  # the association of the last conversation
-        self._since = 0
+        self._link = link(modem, settings)
+        self._esipa = binding(settings)
 
     def end(self):
         """Close the association that was kept, if any: its socket is dead, or somebody else is next."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        self._link.end()
 
     async def hold(self, eim, eid, device_info, plmn):
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
-        session = Session(eid, eim.eim_id, self.es10, Esipa(self._coap), device_info, self._journal)
+        session = Session(eid, eim.eim_id, self.es10, self._esipa(self._link), device_info, self._journal)
+        if self._settings["transport"] == "https":
+            session.protocols = _IPA_RETRIEVE_HTTPS
         if self._settings["download"] == "direct":
             session.tcp = self._modem.tcp
             session.roots_file = self._settings["roots_file"]
@@ -44,38 +42,23 @@ class Conversation:
             session.protocols |= 0x10  # ipaInjectCoaps
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
         waiting = await notify.waiting(self.es10)
-        kept = self._kept
-        self._kept = None
-        if kept is not None:
-            age = ticks_diff(ticks_ms(), self._since)
-            if kept.host == eim.host and 0 <= age < self._settings["keep_association_s"] * 1000:
-                self._coap.doubtful = True
-                try:
-                    return await self._over(kept, session, waiting, plmn)
-                except (NetError, ModemError) as error:
-                    if not self._coap.doubtful:
-                        raise
-                    log(INFO, "poll: the association of the last poll has ended:", error)
-            else:
-                kept.close()
-        dtls = Dtls(await self._modem.udp(eim.host, eim.port), eim.host, eim.trust)
-        await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
-        log(INFO, "poll: DTLS with", eim.host)
-        self._coap.doubtful = False
-        return await self._over(dtls, session, waiting, plmn)
+        await self._link.open(eim)
+        try:
+            return await self._over(session, waiting, plmn)
+        except (NetError, ModemError) as error:
+            if not self._link.doubtful:
+                raise
+            log(INFO, "poll: the association of the last poll has ended:", error)
+        await self._link.open(eim)
+        return await self._over(session, waiting, plmn)
 
-    async def _over(self, dtls, session, waiting, plmn):
-        self._coap.dtls = dtls
+    async def _over(self, session, waiting, plmn):
         outcome = SWITCH
         try:
             outcome = await self._talk(session, waiting, plmn)
             return outcome
         finally:
-            if outcome == SWITCH or not self._settings["keep_association_s"]:
-                dtls.close()
-            else:
-                self._kept = dtls
-                self._since = ticks_ms()
+            self._link.close(outcome != SWITCH)
 
     async def _talk(self, session, waiting, plmn):
         clean = not waiting or await notify.deliver(session)

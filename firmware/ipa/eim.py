@@ -5,7 +5,6 @@ import os
 from ipa import tlv
 from ipa.compat import INFO, const, log
 
-_COAPS_PORT = const(5684)
 _LARGEST_CONFIGURATION = const(4096)
 
 
@@ -58,7 +57,7 @@ class Eim:
         self.host, _, port = str(name, "utf-8").partition(":")
         if port and not port.isdigit():
             raise EimUnknown("the port in eimFqdn is {}".format(port))
-        self.port = int(port) if port else _COAPS_PORT
+        self.port = int(port) if port else None  # that of the transport
         key = tlv.find(configuration, 0xA6, 0xA0)
         certificate = tlv.find(configuration, 0xA6, 0xA1)
         if key is not None:

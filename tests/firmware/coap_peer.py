@@ -16,7 +16,8 @@ from datagram import UDP
 SCRIPT = UDP + """
 import asyncio, hashlib, sys
 from ipa.net import coap
-from ipa.net.coap import Coap, CoapError
+from ipa.net import NetError
+from ipa.net.coap import Coap
 from ipa.net.dtls import Dtls
 
 class Plain:
@@ -51,7 +52,7 @@ async def posts(link, *sizes):
     for size in sizes:
         try:
             print(*await post(link, (bytes(size // 3), b"x" * (size - size // 3))))
-        except CoapError as error:
+        except NetError as error:
             print(type(error).__name__, error)
 """
 

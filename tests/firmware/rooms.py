@@ -18,6 +18,11 @@ async def failing(awaitable):
     return f"no error but {value}"
 
 
+def octets(parts):
+    """What a link sends; a part has a length and can be sliced."""
+    return b"".join([bytes(part[0 : len(part)]) for part in parts])
+
+
 class Stream:
     """Bytes that come in pieces of at most `piece`, or until an exception among them."""
 
@@ -117,9 +122,9 @@ class Link:
         self.requests = []
         self.streams = []
 
-    async def exchange(self, parts):
-        request = b"".join([bytes(part) for part in parts])
-        self.requests.append(request)
+    async def exchange(self, parts, function=None):
+        request = octets(parts)
+        self.requests.append(request if function is None else (function, request))
         if not self._script:
             raise AssertionError("nothing expected after " + request.hex())
         expected, answer = self._script.pop(0)

@@ -37,7 +37,7 @@ def card(command):
     return 0x6A88
 
 class Eim(Link):
-    async def exchange(self, parts):
+    async def exchange(self, parts, function=None):
         said.append("eim " + b"".join([bytes(part) for part in parts]).hex())
         return await super().exchange(parts)
 

@@ -259,8 +259,8 @@ async def test_5_6_4_every_empty_answer_to_a_notification_is_success(micropython
     (b'{"header":[]}', "JsonError no JSON object where one was due"),
     (b'{"transactionId":5}', "JsonError no string where one was due"),
     (b"{}", "Es9Malformed initiateAuthentication: no serverSigned1"),
-    (answer(SERVER), "Es9Malformed transactionId is not hexadecimal"),
-    (answer(SERVER, transactionId="xy"), "Es9Malformed transactionId is not hexadecimal"),
+    (answer(SERVER), "Es9Malformed initiateAuthentication: transactionId is not hexadecimal"),
+    (answer(SERVER, transactionId="xy"), "Es9Malformed initiateAuthentication: transactionId is not hexadecimal"),
     (answer({**SERVER, "serverSigned1": b"0\x05"}),
      "Es9Malformed initiateAuthentication: serverSigned1 is no 30"),
     (answer({**SERVER, "serverSigned1": tlv(0x31)}),
@@ -270,8 +270,9 @@ async def test_5_6_4_every_empty_answer_to_a_notification_is_success(micropython
     (answer({**SERVER, "serverSigned1": "!!!!"}), "JsonError letters that base64 does not have"),
     (answer({**SERVER, "serverSigned1": "MAA"}), "JsonError base64 of 3 characters"),
     (answer({**SERVER, "serverSigned1": "M===" + "MA" * 160}), "JsonError letters that base64 does not have"),
-    (answer({**SERVER, "serverSigned1": "A" * 254 + "==" + "MAAA"}), "JsonError base64 of 4 characters"),
-    (answer({**SERVER, "serverCertificate": bytes(4200)}), "Es9Malformed a field of more than 4096 bytes"),
+    (answer({**SERVER, "serverSigned1": "MIHA" + "A" * 250 + "==" + "MAAA"}), "JsonError base64 of 4 characters"),
+    (answer({**SERVER, "serverCertificate": tlv(0x30, bytes(4200))}),
+     "Es9Malformed initiateAuthentication: a field of more than 4096 bytes"),
 ], ids=range(27))
 async def test_6_5_what_is_no_answer_has_a_name(micropython: Run, body: bytes, reason: str) -> None:
     assert (await call(micropython, INITIATE, body))[-1] == reason
@@ -281,7 +282,8 @@ async def test_6_5_what_is_no_answer_has_a_name(micropython: Run, body: bytes, r
 async def test_an_answer_to_another_transaction_is_refused(micropython: Run, expression: str) -> None:
     body = answer({"transactionId": "A1B2C3D5", **OFFER, "boundProfilePackage": PACKAGE})
     assert (await call(micropython, expression, body))[-1] == (
-        "Es9Malformed the SM-DP+ answers another transaction")
+        f"Es9Malformed {'getBoundProfilePackage' if 'package' in expression else 'authenticateClient'}: "
+        "answers another transaction")
 
 
 async def test_what_is_no_package_is_not_given_to_the_card(micropython: Run) -> None:

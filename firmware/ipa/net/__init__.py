@@ -1,8 +1,22 @@
 """Between the assistant and its servers: channels (DTLS and CoAP, HTTPS) and the messages they carry."""
 
+from ipa.compat import const
+
+# What an eIM may have for a device (SGP.32 6.3.2.5), and what it says of a result
+EUICC_PACKAGE = const(0xBF51)
+IPA_EUICC_DATA = const(0xBF52)
+EIM_ACKNOWLEDGEMENTS = const(0xBF53)
+PROFILE_DOWNLOAD_TRIGGER = const(0xBF54)
+
+_LARGEST_PACKAGE = const(512)  # of those that are read as a whole
+
 
 class NetError(Exception):
     """A channel to a server could not be had or broke; the next try may go better."""
+
+
+class ChannelRefused(NetError):
+    """CoAP or HTTP themselves answered with an error."""
 
 
 class ServerError(Exception):
@@ -11,3 +25,31 @@ class ServerError(Exception):
 
 class Refused(ServerError):
     """It said no."""
+
+
+class EsipaRefused(Refused):
+    """The eIM answered with an error: `code` is that of the function, a number or the subject and reason of the
+    JSON binding, or the ChannelRefused."""
+
+    def __init__(self, function, code):
+        super().__init__("{}: the eIM refused with {}".format(function, code))
+        self.code = code
+
+
+class EsipaMalformed(ServerError):
+    """The answer is not what the function may answer."""
+
+    def __init__(self, function, reason):
+        super().__init__("{}: {}".format(function, reason))
+
+
+class Package:
+    """One eIM package: `reader` stands behind its header, `length` bytes of value follow."""
+
+    def __init__(self, tag, length, reader):
+        self.tag = tag
+        self.length = length
+        self.reader = reader
+
+    async def read(self):
+        return await self.reader.read(self.length, _LARGEST_PACKAGE)

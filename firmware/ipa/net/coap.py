@@ -1,4 +1,4 @@
-"""CoAP as a device needs it: POST to the one resource of an eIM, bodies of any size block by block.
+"""CoAP as a device needs it: POST to the resources of an eIM, bodies of any size block by block.
 
 RFC 7252 messages, RFC 7959 blocks in both directions, RFC 9175 Request-Tag; SGP.32 6.2 for the path. Answers
 in bursts (RFC 9177) where the eIM gives them and `q_block` is set. One
@@ -8,7 +8,7 @@ request is on its way at a time (NSTART = 1), so is one body: the next exchange 
 import os
 
 from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
-from ipa.net import NetError
+from ipa.net import ChannelRefused, NetError
 
 # Times for NB-IoT, where a round trip may take ten seconds and a retransmission costs battery.
 _WAIT_MS = const(10000)  # for the first answer while nothing is known of the path
@@ -20,8 +20,11 @@ _SEPARATE_MS = const(120000)  # after an empty ACK: the eIM may have to ask an S
 
 _ROOM = const(1280)  # more than a datagram holds, as Dtls.recv wants it
 _SZX = const(6)  # 1024 bytes a block, the largest there is
+_PIECE = const(256)  # of a part that makes its slices when asked for them
 _TOKEN = const(1)  # as much as one exchange at a time needs within one association
-_PATH = b"\xb4gsma\x04rsp2\x04asn1"
+_PATH = b"\xb4gsma\x04rsp2"
+_ASN1 = b"\x04asn1"
+_JSON = b"\x05esipa"
 
 _CON = const(0)
 _ACK = const(2)
@@ -51,7 +54,7 @@ class CoapMalformed(CoapError):
     """What came is not what RFC 7252 or 7959 let come."""
 
 
-class CoapRefused(CoapError):
+class CoapRefused(ChannelRefused):
     """A response of class 4 or 5; `code` is its octet, 0x80 for 4.00."""
 
     def __init__(self, code, why=b""):
@@ -76,14 +79,17 @@ class Coap:
         self._token = _random()
         self._confirmed = None  # message id of the last separate response, which may come again
         self._body = None
+        self._path = b""
 
-    async def exchange(self, parts):
-        """POST the bytes of parts, one after the other. Returns the Body of the answer.
+    async def exchange(self, parts, function=None):
+        """POST the bytes of parts, one after the other, to the path of all messages in ASN.1, or to that of one
+        function in JSON. A part has a length and can be sliced. Returns the Body of the answer.
 
         Raises CoapRefused, CoapTimeout, CoapMalformed, and what dtls raises.
         """
         if self._body is not None:
             self._body.close()
+        self._path = _PATH + (_ASN1 if function is None else _JSON + _segment(function.encode()))
         total = sum([len(part) for part in parts])
         szx = _SZX
         tag = os.urandom(2) if total > 16 << szx else None
@@ -148,8 +154,8 @@ class Coap:
         self._token = (self._token + 1) & 0xFF
         put_header(self.outgoing, _CON, _POST, self._message_id, _TOKEN)
         self.outgoing[4] = self._token
-        end = 5 + len(_PATH)
-        self.outgoing[5:end] = _PATH
+        end = 5 + len(self._path)
+        self.outgoing[5:end] = self._path
         return end
 
     def _put_block1(self, used, offset, more, szx, tag):
@@ -163,16 +169,17 @@ class Coap:
         self.outgoing[used] = 0xFF
         used += 1
         for part in parts:
-            if offset >= len(part):
-                offset -= len(part)
-                continue
-            taken = min(size, len(part) - offset)
-            self.outgoing[used : used + taken] = memoryview(part)[offset : offset + taken]
-            used += taken
-            size -= taken
-            offset = 0
+            if isinstance(part, bytes):
+                part = memoryview(part)
+            while size and offset < len(part):
+                taken = min(size, len(part) - offset, _PIECE)
+                self.outgoing[used : used + taken] = part[offset : offset + taken]
+                used += taken
+                size -= taken
+                offset += taken
             if not size:
                 break
+            offset -= len(part)
         return used
 
     async def _ask(self, used):
@@ -268,6 +275,11 @@ class Body:
         """Forget what was not read."""
         self._left = b""
         self._next = None
+
+
+def _segment(name):
+    """One more Uri-Path option; function names have 13 letters or more."""
+    return bytes((0x0D, len(name) - 13)) + name
 
 
 def _random():

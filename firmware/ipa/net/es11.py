@@ -26,11 +26,11 @@ class Es11(Es9):
             elif name == b"eventEntries":
                 events = await _events(json)
             elif name == b"transactionId":
-                self._check_transaction({name: await json.text(2 * len(transaction_id))})
+                self._check_transaction(function, {name: await json.text(2 * len(transaction_id))})
             else:
                 await json.skip()
         if events is None:
-            raise Es9Malformed("{}: no eventEntries".format(function))
+            raise Es9Malformed(function, "no eventEntries")
         return events
 
 
@@ -52,5 +52,5 @@ async def _events(json):
             try:
                 events.append((str(event[b"rspServerAddress"], "utf-8"), str(event[b"eventId"], "utf-8")))
             except UnicodeError:
-                raise Es9Malformed("an event that is no text") from None
+                raise Es9Malformed("authenticateClient", "an event that is no text") from None
     return events

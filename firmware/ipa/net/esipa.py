@@ -7,13 +7,7 @@ to the card (eUICC packages, bound profile packages) stays in the stream.
 
 from ipa import tlv
 from ipa.compat import const
-from ipa.net import Refused, ServerError
-from ipa.net.coap import CoapRefused
-
-EUICC_PACKAGE = const(0xBF51)
-IPA_EUICC_DATA = const(0xBF52)
-EIM_ACKNOWLEDGEMENTS = const(0xBF53)
-PROFILE_DOWNLOAD_TRIGGER = const(0xBF54)
+from ipa.net import EIM_ACKNOWLEDGEMENTS, ChannelRefused, EsipaMalformed, EsipaRefused, Package
 
 _INITIATE_AUTHENTICATION = const(0xBF39)
 _GET_BOUND_PROFILE_PACKAGE = const(0xBF3A)
@@ -43,33 +37,6 @@ _NAMES = {
 }
 
 
-class EsipaRefused(Refused):
-    """The eIM answered with an error: `code` is that of the function, or of the transport (4.xx, 5.xx)."""
-
-    def __init__(self, tag, code):
-        super().__init__("{}: the eIM refused with {}".format(_NAMES[tag], code))
-        self.code = code
-
-
-class EsipaMalformed(ServerError):
-    """The answer is not what the function may answer."""
-
-    def __init__(self, tag, reason):
-        super().__init__("{}: {}".format(_NAMES[tag], reason))
-
-
-class Package:
-    """One eIM package: `reader` stands behind its header, `length` bytes of value follow."""
-
-    def __init__(self, tag, length, reader):
-        self.tag = tag
-        self.length = length
-        self.reader = reader
-
-    async def read(self):
-        return await self.reader.read(self.length, _SMALL_ANSWER)
-
-
 class Esipa:
     def __init__(self, link):
         self._link = link
@@ -86,8 +53,8 @@ class Esipa:
         request = (tlv.head(tag, sum(len(part) for part in parts)),) + parts
         try:
             self._body = await self._link.exchange(request)
-        except CoapRefused as error:
-            raise EsipaRefused(tag, error) from error
+        except ChannelRefused as error:
+            raise EsipaRefused(_NAMES[tag], error) from None
         return tlv.Reader(self._body)
 
     async def _ask(self, tag, *parts):
@@ -95,7 +62,7 @@ class Esipa:
         reader = await self._exchange(tag, parts)
         got, length = await reader.header()
         if got != tag:
-            raise EsipaMalformed(tag, "answered with {:X}".format(got))
+            raise EsipaMalformed(_NAMES[tag], "answered with {:X}".format(got))
         return reader, length
 
     async def _inside(self, tag, error_tag, reader, room):
@@ -105,9 +72,9 @@ class Esipa:
         """
         inner, length = await reader.header()
         if len(reader.head) + length > room:
-            raise EsipaMalformed(tag, "{:X} is longer than what holds it".format(inner))
+            raise EsipaMalformed(_NAMES[tag], "{:X} is longer than what holds it".format(inner))
         if inner == error_tag:
-            raise EsipaRefused(tag, tlv.integer(await reader.read(length, 4)))
+            raise EsipaRefused(_NAMES[tag], tlv.integer(await reader.read(length, 4)))
         return inner, length
 
     async def _whole(self, tag, error_tag, *parts):
@@ -117,7 +84,7 @@ class Esipa:
         self.close()
         inner, start, end = tlv.header(body)
         if inner == error_tag:
-            raise EsipaRefused(tag, tlv.integer(body[start:end]))
+            raise EsipaRefused(_NAMES[tag], tlv.integer(body[start:end]))
         return body[start:end] if inner == _OK else body  # some leave the A0 out
 
     # eIM packages
@@ -146,12 +113,12 @@ class Esipa:
                 raise
             return []  # no body at all
         if tag != _PROVIDE_EIM_PACKAGE_RESULT:
-            raise EsipaMalformed(_PROVIDE_EIM_PACKAGE_RESULT, "answered with {:X}".format(tag))
+            raise EsipaMalformed(_NAMES[_PROVIDE_EIM_PACKAGE_RESULT], "answered with {:X}".format(tag))
         acknowledged = []
         # BF5000 is an empty answer of 1.1, BF50023000 one of 1.2.
         for tag, value, _ in tlv.items(await reader.read(length, _SMALL_ANSWER)):
             if tag == _INTEGER:
-                raise EsipaRefused(_PROVIDE_EIM_PACKAGE_RESULT, tlv.integer(value))
+                raise EsipaRefused(_NAMES[_PROVIDE_EIM_PACKAGE_RESULT], tlv.integer(value))
             if tag == EIM_ACKNOWLEDGEMENTS:
                 acknowledged.extend(tlv.integer(seq) for inner, seq, _ in tlv.items(value) if inner == 0x80)
         self.close()
@@ -193,7 +160,7 @@ class Esipa:
             _same_transaction(tag, transaction_id, await reader.read(length, 16))
             inner, length = await self._inside(tag, None, reader, room)
         if inner != _BOUND_PROFILE_PACKAGE:
-            raise EsipaMalformed(tag, "{:X} where the package was due".format(inner))
+            raise EsipaMalformed(_NAMES[tag], "{:X} where the package was due".format(inner))
         return reader, length
 
     async def cancel_session(self, transaction_id, response):
@@ -205,4 +172,4 @@ class Esipa:
 
 def _same_transaction(tag, ours, theirs):
     if theirs is not None and bytes(theirs) != bytes(ours):
-        raise EsipaMalformed(tag, "answers another transaction")
+        raise EsipaMalformed(_NAMES[tag], "answers another transaction")

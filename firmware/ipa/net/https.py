@@ -8,7 +8,7 @@ import gc
 
 from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
 from ipa.modem import SocketError
-from ipa.net import NetError
+from ipa.net import ChannelRefused, NetError
 from ipa.net.trust import Trust
 
 try:
@@ -25,6 +25,7 @@ _OUT = const(960)  # a TLS record, which with its 29 bytes of overhead fits into
 _IN = const(256)
 _LINE = const(128)  # what is kept of a line; long headers are none that we read
 _HEADERS = const(16384)  # all header lines of an answer together
+_TRAILER = const(1024)
 _DIGITS = const(8)  # of a length
 
 
@@ -44,7 +45,7 @@ class HttpsMalformed(HttpsError):
     """What came is not what RFC 9112 lets come."""
 
 
-class HttpsRefused(HttpsError):
+class HttpsRefused(ChannelRefused):
     """An answer without success; `status` is its number."""
 
     def __init__(self, status):
@@ -74,8 +75,10 @@ class Https:
         Raises HttpsRefused for every status but 2xx, the other errors above, ClockUnset, PeerNotTrusted and
         what connect raises.
         """
-        if self._channel is not None and not (self._body.is_reusable() and self._channel.is_idle()):
-            self.close()
+        if self._channel is not None:
+            await self._body.finish()
+            if not (self._body.is_reusable() and self._channel.is_idle()):
+                self.close()
         kept = self._channel
         try:
             return await self._exchange(path, length, chunks)
@@ -244,6 +247,19 @@ class Body:
     async def _blank_line(self):
         if await self._channel.line():
             raise HttpsMalformed("chunk longer than its length")
+
+    async def finish(self):
+        """Read over what is left, when that is less than a new connection costs."""
+        scratch = bytearray(64)
+        try:
+            for _ in range(_TRAILER // 64):
+                if not await self.readinto(scratch):
+                    break
+        except NetError:
+            self._kept = False
+
+    def close(self):
+        """Nothing more will be read; the connection goes on for the next request, if it can."""
 
     def is_reusable(self):
         """Was it read to its end on a connection that lasts?"""

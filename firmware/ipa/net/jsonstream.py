@@ -12,6 +12,7 @@ from ipa.net import ServerError
 _WINDOW = const(256)
 _QUADS = const(256)
 _NAME = const(64)
+_WORD = const(16)
 _DEPTH = const(16)
 _SPACE = b" \t\r\n"
 _ESCAPES = b'"\\/bfnrt'
@@ -127,21 +128,22 @@ class Reader:
                 self._first += 1
                 continue
             else:
-                await self._skip_word()
+                await self.word()
             if not depth:
                 return
 
-    async def _skip_word(self):
-        """A number, true, false or null."""
-        size = 0
-        while True:
-            octet = await self._peek()
-            if not (0x30 <= octet <= 0x39 or 0x61 <= octet <= 0x7A or octet in b"+-.E"):
-                break
+    async def word(self):
+        """A number, true, false or null: its first letters as bytes."""
+        octet = await self._visible()
+        word = bytearray()
+        while 0x30 <= octet <= 0x39 or 0x61 <= octet <= 0x7A or octet in b"+-.E":
+            if len(word) < _WORD:
+                word.append(octet)
             self._first += 1
-            size += 1
-        if not size:
+            octet = await self._peek()
+        if not word:
             raise JsonError("no JSON value begins with {!r}".format(chr(octet)))
+        return bytes(word)
 
     async def _open_string(self):
         if await self._visible() != _QUOTE:

@@ -8,8 +8,7 @@ from ipa import tlv
 from ipa.card.bpp import Loader
 from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
-from ipa.net import NetError, Refused, ServerError
-from ipa.net.esipa import PROFILE_DOWNLOAD_TRIGGER
+from ipa.net import PROFILE_DOWNLOAD_TRIGGER, NetError, Refused, ServerError
 from ipa.steps import InvalidPackage, digits, notify
 
 # ProfileDownloadData

@@ -2,7 +2,7 @@
 
 from ipa import tlv
 from ipa.compat import ERROR, INFO, const, log
-from ipa.net.esipa import EsipaRefused
+from ipa.net import EsipaRefused
 
 _PROFILE_INSTALLATION_RESULT = const(0xBF37)
 

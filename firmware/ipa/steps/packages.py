@@ -4,7 +4,7 @@ from ipa import tlv
 from ipa.card.channel import CardError
 from ipa.card.es10 import CardRefused
 from ipa.compat import ERROR, INFO, const, log
-from ipa.net.esipa import EUICC_PACKAGE, IPA_EUICC_DATA, PROFILE_DOWNLOAD_TRIGGER
+from ipa.net import EUICC_PACKAGE, IPA_EUICC_DATA, PROFILE_DOWNLOAD_TRIGGER
 from ipa.steps import InvalidPackage, download, ipa_capabilities, notify
 
 NAMES = {

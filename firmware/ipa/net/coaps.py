@@ -1,0 +1,43 @@
+"""CoAP over DTLS, one association with one eIM at a time (SGP.32 6.2)."""
+
+from ipa.compat import INFO, const, log, ticks_diff, ticks_ms
+from ipa.net.coap import Coap
+from ipa.net.dtls import Dtls
+
+_PORT = const(5684)
+
+
+class CoapsLink(Coap):
+    def __init__(self, modem, settings):
+        super().__init__()
+        self.q_block = settings["q_block"]
+        self._modem = modem
+        self._settings = settings
+        self._since = 0  # when the association was last in use
+
+    async def open(self, eim):
+        """Go on with the association of the last time where it is young enough: then it is `doubtful`."""
+        kept = self.dtls
+        if kept is not None:
+            age = ticks_diff(ticks_ms(), self._since)
+            if kept.host == eim.host and 0 <= age < self._settings["keep_association_s"] * 1000:
+                self.doubtful = True
+                return
+            self.end()
+        dtls = Dtls(await self._modem.udp(eim.host, eim.port or _PORT), eim.host, eim.trust)
+        await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
+        log(INFO, "poll: DTLS with", eim.host)
+        self.dtls = dtls
+        self.doubtful = False
+
+    def close(self, keep):
+        if keep and self._settings["keep_association_s"]:
+            self._since = ticks_ms()
+        else:
+            self.end()
+
+    def end(self):
+        """Close what was kept."""
+        if self.dtls is not None:
+            self.dtls.close()
+            self.dtls = None

@@ -1,0 +1,27 @@
+"""The way to an eIM that the settings choose: over CoAP or HTTPS, in ASN.1 or JSON (SGP.32 6). Only that is loaded.
+
+A link is opened for one eIM after the other: `async open(eim)`, `async exchange(parts, function) -> body`,
+`close(keep)` with `keep` where it may stay open for the next time, `end()`. While it is `doubtful` it was kept and
+nothing has been answered since. `parts` make up the request; `function` is None in the ASN.1 binding, else the name
+of that in JSON. The body has `async readinto(buf) -> n`, 0 at its end, and `close()`.
+"""
+
+
+def link(modem, settings):
+    """A link; its buffers are made once."""
+    if settings["transport"] == "https":
+        from ipa.net.https_link import HttpsLink
+
+        return HttpsLink(modem, settings["binding"])
+    from ipa.net.coaps import CoapsLink
+
+    return CoapsLink(modem, settings)
+
+
+def binding(settings):
+    """The class of an eIM's functions: call it with an open link."""
+    if settings["binding"] == "json":
+        from ipa.net.esipa_json import EsipaJson as Esipa
+    else:
+        from ipa.net.esipa import Esipa
+    return Esipa
