@@ -3,7 +3,7 @@
 from ipa.compat import INFO, const, log
 from ipa.modem import ModemError
 from ipa.net import NetError
-from ipa.net.link import binding, link
+from ipa.net.link import chosen
 from ipa.steps import Session, notify, packages
 
 # What a conversation turned out to be
@@ -22,8 +22,7 @@ class Conversation:
         self._settings = settings
         self._journal = journal
         self.es10 = es10
-        self._link = link(modem, settings)
-        self._esipa = binding(settings)
+        self._link, self._esipa = chosen(modem, settings)
 
     def end(self):
         """Close the association that was kept, if any: its socket is dead, or somebody else is next."""

@@ -17,9 +17,9 @@ _HEADERS = b"Content-Type: %s\r\nX-Admin-Protocol: gsma/rsp/v2.1.0\r\nUser-Agent
 class HttpsLink:
     doubtful = False  # what was lost between two requests is made again without a word
 
-    def __init__(self, modem, binding):
+    def __init__(self, modem, settings):
         self._modem = modem
-        self._headers = _HEADERS % (_JSON_TYPE if binding == "json" else _ASN1_TYPE)
+        self._headers = _HEADERS % (_JSON_TYPE if settings["binding"] == "json" else _ASN1_TYPE)
         self._https = None
 
     async def open(self, eim):

@@ -7,21 +7,14 @@ of that in JSON. The body has `async readinto(buf) -> n`, 0 at its end, and `clo
 """
 
 
-def link(modem, settings):
-    """A link; its buffers are made once."""
+def chosen(modem, settings):
+    """(a link, whose buffers are made once, and the class of an eIM's functions, to be called with the link)."""
     if settings["transport"] == "https":
-        from ipa.net.https_link import HttpsLink
-
-        return HttpsLink(modem, settings["binding"])
-    from ipa.net.coaps import CoapsLink
-
-    return CoapsLink(modem, settings)
-
-
-def binding(settings):
-    """The class of an eIM's functions: call it with an open link."""
+        from ipa.net.https_link import HttpsLink as Link
+    else:
+        from ipa.net.coaps import CoapsLink as Link
     if settings["binding"] == "json":
         from ipa.net.esipa_json import EsipaJson as Esipa
     else:
         from ipa.net.esipa import Esipa
-    return Esipa
+    return Link(modem, settings), Esipa
