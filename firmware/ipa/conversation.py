@@ -12,6 +12,7 @@ UNFINISHED = const(1)
 SWITCH = const(2)  # the enabled profile changes
 
 _IPA_RETRIEVE_HTTPS = const(0x80)
+_IPA_INJECT_COAPS = const(0x10)
 
 
 class Conversation:
@@ -23,6 +24,7 @@ class Conversation:
         self._journal = journal
         self.es10 = es10
         self._link, self._esipa = chosen(modem, settings)
+        self._wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
     def end(self):
         """Close the association that was kept, if any: its socket is dead, or somebody else is next."""
@@ -31,14 +33,14 @@ class Conversation:
     async def hold(self, eim, eid, device_info, plmn):
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
         session = Session(eid, eim.eim_id, self.es10, self._esipa(self._link), device_info, self._journal)
-        if self._settings["transport"] == "https":
-            session.protocols = _IPA_RETRIEVE_HTTPS
         if self._settings["download"] == "direct":
             session.tcp = self._modem.tcp
             session.roots_file = self._settings["roots_file"]
             session.trust = eim.trust
-        if self._settings["inject_wait_s"]:
-            session.protocols |= 0x10  # ipaInjectCoaps
+        if self._settings["transport"] == "https":
+            session.protocols = _IPA_RETRIEVE_HTTPS
+        elif self._wait_ms:
+            session.protocols |= _IPA_INJECT_COAPS
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
         waiting = await notify.waiting(self.es10)
         await self._link.open(eim)
@@ -68,7 +70,7 @@ class Conversation:
                 log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")
                 if number:
                     clean = await notify.deliver(session)
-                if self._settings["inject_wait_s"] and await self._listen(session):
+                if self._wait_ms and await self._listen(session):
                     return SWITCH
                 return IDLE if clean else UNFINISHED
             log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
@@ -80,5 +82,4 @@ class Conversation:
         """Take what the eIM sends unasked, as long as it sends. Returns whether the enabled profile changes."""
         from ipa.steps import inject  # few eIMs do
 
-        wait = self._settings["inject_wait_s"] * 1000
-        return await inject.listen(session, self._coap, wait, self._settings["packages_per_poll"])
+        return await inject.listen(session, self._link, self._wait_ms, self._settings["packages_per_poll"])

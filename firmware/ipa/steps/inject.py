@@ -8,9 +8,8 @@ profiles, is answered with eimPackageReceived; its result goes to the eIM as aft
 from ipa import tlv
 from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
-from ipa.net import NetError
+from ipa.net import EIM_ACKNOWLEDGEMENTS, PROFILE_DOWNLOAD_TRIGGER, NetError, Package
 from ipa.net.coap_server import Server
-from ipa.net.esipa import EIM_ACKNOWLEDGEMENTS, PROFILE_DOWNLOAD_TRIGGER, Package
 from ipa.steps import packages
 
 _TRANSFER_EIM_PACKAGE = const(0xBF4E)
