@@ -330,6 +330,16 @@ async def test_5_3_5_and_of_each_failure(smdpp, operator, listener, es9, pki):
     assert listener.steps() == steps
 
 
+async def test_5_3_5_an_interrupted_download_is_told_from_its_beginning_again(smdpp, operator, listener, es9, pki):
+    matching_id, peer = await ordered(operator), Peer(pki)
+    first = await es9.download(peer, matching_id)
+    second = await es9.download(peer, matching_id)
+    assert parse(first)[0xA3].raw == parse(second)[0xA3].raw  # the same keys, bound for another session
+    await es9.notify(peer.installation_result())
+    await smdpp.deliver()
+    assert listener.steps() == [(1, "ok"), (3, "ok"), (1, "ok"), (3, "ok"), (4, "ok")]
+
+
 async def test_5_3_5_what_the_operator_does_not_take_is_kept_in_order_across_a_restart(
     smdpp, operator, listener, es9, pki, tmp_path, monkeypatch
 ):
