@@ -1,4 +1,4 @@
-"""The SM-DP+ over its JSON binding: whole downloads, interrupted ones, confirmation codes, results (SGP.22 clause 5.6)."""
+"""The SM-DP+ over its JSON binding: whole and interrupted downloads, codes, results (SGP.22 clause 5.6)."""
 
 from __future__ import annotations
 
