@@ -1,0 +1,330 @@
+"""ipa.card.emulation under MicroPython: a consumer card that is made to obey eIMs (SGP.32 2.11, 3.4, 3.5, 5.9.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from microipa.asn1 import sgp32
+from microipa.asn1.tlv import parse, tlv
+from microipa.crypto.pki import Pki
+from microipa.eim import packages
+from microipa.eim.packages import PackageResult
+
+EID = bytes.fromhex("89049032123451234512345678901235")
+TX = b"transact"
+A, B = bytes.fromhex("98001032547698103214"), bytes.fromhex("98001032547698103225")
+OTHER = bytes.fromhex("98001032547698103236")
+
+# A consumer card: two profiles, of which A is enabled; after enable or disable with refresh it waits for a reset.
+SCRIPT = """
+import json, os, sys
+from ipa import tlv
+from ipa.card.channel import Channel
+from ipa.card.emulation import Emulation
+from rooms import Carrier, failing, run
+
+states = json.load(open("card.json")) if "card.json" in os.listdir() else {states}
+refuse = {refuse}
+waiting = False
+
+def card(command):
+    global waiting
+    tag = command[0] << 8 | command[1]
+    said = command.hex()
+    if tag == 0xBF3E:
+        return bytes.fromhex("bf3e125a10{eid}")
+    if waiting:
+        return 0x6985
+    print("card", said)
+    if tag == 0xBF2D:
+        if "9f26" in said:
+            return bytes.fromhex("bf2d03810101")
+        parts = [bytes.fromhex("e3105a0a%s9f70010%d" % one) for one in sorted(states.items())]
+        return tlv.encode(0xBF2D, tlv.encode(0xA0, *parts))
+    if tag in (0xBF31, 0xBF32, 0xBF33):
+        iccid = said[-26:-6] if tag != 0xBF33 else said[-20:]
+        code = refuse if refuse else 0 if iccid in states else 1
+        if not code and tag == 0xBF33:
+            code = 2 if states[iccid] else 0
+            if not code:
+                del states[iccid]
+        elif not code:
+            waiting = True
+            for one in states:
+                states[one] = 1 if tag == 0xBF31 and one == iccid else 0
+        with open("card.json", "w") as file:
+            json.dump(states, file)
+        if {cut} == tag:
+            sys.exit()
+        return tlv.encode(tag, tlv.encode_integer(0x80, code))
+    if tag == 0xBF3F:
+        return bytes.fromhex("bf3f03800100")
+    if tag == 0xBF43:
+        return bytes.fromhex("bf4302a000")
+    return 0x6A88
+
+async def main():
+    channel = Channel(Carrier(card))
+    await channel.open()
+    es10 = Emulation(channel, "state")
+    await es10.begin()
+    for call in ({calls}):
+        value = await call()
+        if value is not None:
+            print(bytes(value).hex() if isinstance(value, (bytes, bytearray, memoryview)) else value)
+run(main())
+"""
+
+
+@dataclass
+class Bench:
+    """An emulation whose state is kept from call to call; `said` is what the card was told the last time."""
+
+    micropython: Run
+    folder: Path
+    pki: Pki
+    first: tuple[str, ...] = ()  # calls that go before the next ones
+    said: list[str] | None = None
+    counter: int = 0
+
+    async def call(self, *calls: str, refuse: int = 0, cut: int = 0) -> list[str]:
+        values = {"states": repr({A.hex(): 1, B.hex(): 0}), "refuse": str(refuse), "eid": EID.hex(), "cut": str(cut),
+                  "calls": "".join(f"lambda: {call}, " for call in self.first + calls)}
+        self.first = ()
+        script = SCRIPT
+        for name, value in values.items():
+            script = script.replace("{" + name + "}", value)
+        lines = (await self.micropython(script, heapsize="192wK")).splitlines()
+        self.said = [line[5:] for line in lines if line.startswith("card ")]
+        return [line for line in lines if not line.startswith(("card ", "I ("))]
+
+    def package(self, *operations: tuple[str, Mapping[str, Any]], counter: int | None = None, token: int = 1,
+                eid: bytes = EID, eim_id: str = "eim.example", raw: bytes | None = None, signer: Any = None) -> bytes:
+        if counter is None:
+            self.counter += 1
+        return packages.euicc_package(
+            signer or self.pki.eim_signing, eim_id=eim_id, eid=eid.hex(),
+            counter=self.counter if counter is None else counter, transaction_id=TX, token=token,
+            content=packages.encode_operations(operations) if raw is None else raw)
+
+    async def execute(self, *operations: tuple[str, Mapping[str, Any]], **how: Any) -> list[tuple[str, bool, str]]:
+        """The outcomes of a package, of a result whose signature the device's key verifies."""
+        result = await self.result(self.package(*operations), **how)
+        return [(one.operation, one.ok, one.words) for one in result.outcomes]
+
+    async def result(self, package: bytes, *, token: int = 1, **how: Any) -> PackageResult:
+        [answer] = await self.call(load(package), **how)
+        return self.verified(bytes.fromhex(answer), token)
+
+    def verified(self, message: bytes, token: int = 1) -> PackageResult:
+        sgp32.decode("EuiccPackageResult", message)  # to the letter of the schema
+        result = PackageResult.read(parse(message))
+        if result.data is not None:
+            result.verify(self.key(), token)
+        return result
+
+    def key(self) -> EllipticCurvePublicKey:
+        key = load_der_public_key((self.folder / "state.pub").read_bytes())
+        assert isinstance(key, EllipticCurvePublicKey)
+        return key
+
+
+def load(package: bytes) -> str:
+    return f"es10.load_euicc_package(bytes.fromhex('{parse(package).value.hex()}'))"
+
+
+def configuration(pki: Pki, eim_id: str = "eim.example", **fields: Any) -> dict[str, Any]:
+    spki = sgp32.decode("EimConfigurationData", tlv(0x30, tlv(0x80, b"x"), tlv(
+        0xA5, tlv(0xA0, parse(pki.eim_signing.spki).value))))["eimPublicKeyData"]
+    whole = {"eimId": eim_id, "eimFqdn": "eim.example", "counterValue": 0, "associationToken": -1,
+             "eimPublicKeyData": spki} | fields
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def add_initial(pki: Pki, **fields: Any) -> str:
+    der = sgp32.encode("EimConfigurationData", configuration(pki, **fields))
+    return f"es10.add_initial_eim(bytes.fromhex('{der.hex()}'))"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.open(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def bench(micropython: Run, tmp_path: Path, pki: Pki) -> Bench:
+    """An emulated card with one eIM, whose token is 1."""
+    return Bench(micropython, tmp_path, pki, (add_initial(pki),))
+
+
+# ---- who may order what
+
+
+async def test_5_9_4_and_5_9_18_an_initial_eim_is_kept_and_told_with_token_and_without_counter(bench: Bench) -> None:
+    [found, none] = await bench.call("es10.find_eim(b'eim.example')", "failing(es10.find_eim(b'another'))")
+    told = sgp32.decode("EimConfigurationData", tlv(0x30, bytes.fromhex(found)))
+    assert (told["eimId"], told["associationToken"], "counterValue" in told) == ("eim.example", 1, False)
+    assert none == "no error but None"
+    [refused] = await bench.call(f"failing({add_initial(bench.pki)})")
+    assert refused == "CardRefused AddInitialEim: the card refused with 2"
+
+
+async def test_5_9_1_unknown_eim_and_wrong_signature_get_an_unsigned_error(bench: Bench) -> None:
+    [unknown] = await bench.call(load(bench.package(("listEim", {}), eim_id="another")))
+    assert sgp32.decode("EuiccPackageResult", bytes.fromhex(unknown)) == (
+        "euiccPackageErrorUnsigned", {"eimId": "another", "eimTransactionId": TX})
+    for wrong in (bench.package(("listEim", {}), token=2), bench.package(("listEim", {}), signer=bench.pki.ci)):
+        [answer] = await bench.call(load(wrong))
+        assert sgp32.decode("EuiccPackageResult", bytes.fromhex(answer)) == (
+            "euiccPackageErrorUnsigned", {"eimId": "eim.example", "eimTransactionId": TX, "associationToken": 1})
+    assert bench.said == []
+
+
+async def test_5_9_1_eid_and_counter_are_checked_and_nothing_is_executed(bench: Bench) -> None:
+    assert (await bench.execute(("listEim", {})))[0][1]
+    delete = ("delete", {"iccid": B})
+    for package, code in ((bench.package(delete, eid=bytes(16), counter=9), 3), (bench.package(delete, counter=1), 4),
+                          (bench.package(delete, counter=0x80000000), 6)):
+        assert (await bench.result(package)).error == code
+        assert bench.said == []
+
+
+async def test_5_9_1_a_counter_is_taken_once_and_a_result_is_kept_until_it_is_removed(bench: Bench) -> None:
+    first = await bench.result(bench.package(("listEim", {})))
+    second = await bench.result(bench.package(("listEim", {})))
+    assert (first.counter, second.counter) == (1, 2)
+    assert first.sequence is not None
+    assert second.sequence == first.sequence + 1
+    [both] = await bench.call("es10.retrieve_results()")
+    kept = [bench.verified(one.raw) for one in parse(tlv(0xA2, bytes.fromhex(both)))]
+    assert [one.sequence for one in kept] == [first.sequence, second.sequence]
+    [left] = await bench.call(f"es10.remove_notification({first.sequence})", "es10.retrieve_results()")
+    assert [bench.verified(one.raw).sequence for one in parse(tlv(0xA2, bytes.fromhex(left)))] == [second.sequence]
+    assert sorted(path.name for path in bench.folder.glob("state*")) == ["state", "state.1", "state.3", "state.pub"]
+
+
+# ---- profiles
+
+
+async def test_3_4_1_enable_comes_last_and_with_a_refresh(bench: Bench) -> None:
+    got = await bench.execute(("listProfileInfo", {}), ("enable", {"iccid": B}))
+    assert [one[:2] for one in got] == [("listProfileInfo", True), ("enable", True)]
+    assert bench.said is not None
+    assert bench.said[-1] == "bf3111a00c5a0a" + B.hex() + "8101ff"
+    [state] = [json.loads((bench.folder / "card.json").read_text())]
+    assert state == {A.hex(): 0, B.hex(): 1}
+
+
+@pytest.mark.parametrize(("operations", "words"), [
+    ([("enable", {"iccid": OTHER})], ["iccidOrAidNotFound"]),
+    ([("enable", {"iccid": A})], ["profileNotInDisabledState"]),
+    ([("enable", {"iccid": B, "rollbackFlag": None})], ["rollbackNotAvailable"]),
+    ([("enable", {"iccid": B}), ("enable", {"iccid": A})], ["ok", "undefinedError"]),
+    ([("disable", {"iccid": A}), ("enable", {"iccid": B})], ["ok", "ok"]),
+    ([("disable", {"iccid": B})], ["profileNotInEnabledState"]),
+    ([("disable", {"iccid": OTHER})], ["iccidOrAidNotFound"]),
+    ([("delete", {"iccid": A})], ["profileNotInDisabledState"]),
+    ([("delete", {"iccid": OTHER})], ["iccidOrAidNotFound"]),
+    ([("enable", {"iccid": B}), ("delete", {"iccid": B})], ["ok", "profileNotInDisabledState"]),
+    ([("delete", {"iccid": B}), ("setDefaultDpAddress", {"defaultDpAddress": "dp.example"})], ["ok", "ok"]),
+    ([("configureImmediateEnable", {})], ["commandError"]),
+    ([("setFallbackAttribute", {"iccid": B})], ["fallbackNotAllowed"]),
+    ([("setFallbackAttribute", {"iccid": OTHER})], ["iccidOrAidNotFound"]),
+    ([("unsetFallbackAttribute", {})], ["noFallbackAttribute"]),
+    ([("enable", {"iccid": B}), ("listProfileInfo", {})], ["ok", "profileChangeOngoing"]),
+])
+async def test_3_4_each_psmo_has_the_result_an_iot_card_would_give(
+        bench: Bench, operations: list[Any], words: list[str]) -> None:
+    assert [one[2] for one in await bench.execute(*operations)] == words
+
+
+async def test_3_4_what_the_card_refuses_in_the_end_is_what_the_eim_hears(bench: Bench) -> None:
+    assert await bench.execute(("enable", {"iccid": B}), refuse=5) == [("enable", False, "catBusy")]
+    assert await bench.execute(("enable", {"iccid": B}), refuse=3) == [("enable", False, "disallowedByPolicy")]
+    assert await bench.execute(("disable", {"iccid": A}), refuse=99) == [("disable", False, "undefinedError")]
+
+
+async def test_listing_asks_again_without_what_a_consumer_card_does_not_know(bench: Bench) -> None:
+    got = await bench.execute(("listProfileInfo", {"tagList": bytes.fromhex("5A9F709F269F67")}), ("getRAT", {}))
+    assert [one[1] for one in got] == [True, True]
+    assert bench.said is not None
+    assert bench.said[0] == "bf2d055c035a9f70"
+
+
+async def test_5_9_1_an_unknown_operation_ends_the_package_and_what_was_done_before_it_is_told(bench: Bench) -> None:
+    list_raw, delete_raw = tlv(0xAB), tlv(0xA9, tlv(0x80, b"eim.example"))
+    result = await bench.result(bench.package(raw=tlv(0xA1, list_raw, tlv(0xAC), delete_raw)))
+    assert [(one.operation, one.words) for one in result.outcomes][1:] == [
+        ("processingTerminated", "unknownOrDamagedCommand")]
+    assert (await bench.execute(("listEim", {})))[0][2] == "eim.example"
+
+
+# ---- eIMs
+
+
+async def test_3_5_1_eims_are_added_updated_listed_and_deleted(bench: Bench) -> None:
+    new = configuration(bench.pki, "new.example", eimIdType=2)
+    assert [one[2] for one in await bench.execute(
+        ("addEim", new), ("listEim", {}), ("updateEim", {"eimId": "new.example", "eimFqdn": "new.example"}),
+        ("addEim", configuration(bench.pki, "third.example", associationToken=None)))] == [
+            "token 2", "eim.example, new.example", "ok", "ok"]
+    [found] = await bench.call("es10.find_eim(None, [b'eim.example'])")
+    assert parse(tlv(0x30, bytes.fromhex(found)))[0x81].value == b"new.example"
+    theirs = bench.package(("deleteEim", {"eimId": "eim.example"}), eim_id="new.example", token=2, counter=1)
+    assert [one.words for one in (await bench.result(theirs, token=2)).outcomes] == ["ok"]
+    last = bench.package(("deleteEim", {"eimId": "third.example"}), ("deleteEim", {"eimId": "new.example"}),
+                         eim_id="third.example", token=0, counter=1)
+    result = await bench.result(last, token=0)  # it deletes itself, and gets its result all the same
+    assert [one.words for one in result.outcomes] == ["ok", "lastEimDeleted"]
+    assert await bench.call("failing(es10.find_eim())") == ["no error but None"]
+    assert await bench.call(add_initial(bench.pki)) == []
+
+
+@pytest.mark.parametrize(("operation", "words"), [
+    (lambda pki: ("addEim", configuration(pki)), "associatedEimAlreadyExists"),
+    (lambda pki: ("addEim", configuration(pki, "new", associationToken=7)), "invalidAssociationToken"),
+    (lambda pki: ("addEim", configuration(pki, "new", counterValue=None)), "commandError"),
+    (lambda pki: ("addEim", configuration(pki, "new", eimPublicKeyData=None)), "commandError"),
+    (lambda pki: ("addEim", configuration(pki, "new", counterValue=1 << 31)), "counterValueOutOfRange"),
+    (lambda pki: ("updateEim", {"eimId": "unknown"}), "eimNotFound"),
+    (lambda pki: ("updateEim", {"eimId": "eim.example", "counterValue": 0}), "counterValueOutOfRange"),
+    (lambda pki: ("deleteEim", {"eimId": "unknown"}), "eimNotFound"),
+])
+async def test_3_5_1_what_an_eco_must_not_do_it_does_not(bench: Bench, operation: Any, words: str) -> None:
+    [(_, ok, said)] = await bench.execute(operation(bench.pki))
+    assert (ok, said) == (False, words)
+
+
+# ---- power cuts
+
+
+async def test_a_switch_that_the_power_cut_overtook_is_told_as_the_card_shows_it(bench: Bench) -> None:
+    assert await bench.call(load(bench.package(("enable", {"iccid": B}))), cut=0xBF31) == []
+    [kept] = await bench.call("es10.retrieve_results()")
+    assert [one.words for one in bench.verified(bytes.fromhex(kept)).outcomes] == ["ok"]
+    replayed = bench.package(("enable", {"iccid": B}), counter=1)
+    assert (await bench.result(replayed)).error == 4
+
+
+async def test_5_9_1_a_package_that_the_power_cut_interrupted_says_so(bench: Bench) -> None:
+    package = bench.package(("setDefaultDpAddress", {"defaultDpAddress": "a"}), ("delete", {"iccid": B}))
+    assert await bench.call(load(package), cut=0xBF33) == []
+    [kept] = await bench.call("es10.retrieve_results()")
+    outcomes = bench.verified(bytes.fromhex(kept)).outcomes
+    assert [(one.operation, one.words) for one in outcomes] == [
+        ("setDefaultDpAddress", "ok"), ("processingTerminated", "interruption")]
+
+
+async def test_results_beyond_eight_push_out_the_oldest(bench: Bench) -> None:
+    sent = [bench.package(("listEim", {})) for _ in range(10)]
+    await bench.call(*(load(one) for one in sent))
+    [kept] = await bench.call("es10.retrieve_results()")
+    assert [bench.verified(one.raw).counter for one in parse(tlv(0xA2, bytes.fromhex(kept)))] == list(range(3, 11))

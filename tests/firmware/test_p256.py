@@ -1,0 +1,93 @@
+"""ipa.card.p256 under MicroPython against the `cryptography` library, in both directions (FIPS 186-5)."""
+
+from __future__ import annotations
+
+import re
+
+from conftest import Run
+from cryptography.hazmat.primitives.asymmetric import ec as curves
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from microipa.crypto import ec
+
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+VERIFY = """
+import asyncio
+from ipa.card import p256
+async def main():
+    for key, signature, message in {cases}:
+        print(await p256.verify(p256.point(bytes.fromhex(key)), bytes.fromhex(signature), bytes.fromhex(message)))
+asyncio.run(main())
+"""
+SIGN = """
+import asyncio
+import time
+from ipa.card import p256
+async def main():
+    secret = p256.new_secret()
+    key = await p256.public_key(secret)
+    print(key.hex())
+    for message in {messages}:
+        print((await p256.sign(secret, message[:1], message[1:])).hex())
+    began = time.ticks_ms()
+    await p256.verify(p256.point(key), bytes(31) + b"1" + bytes(31) + b"1", b"")
+    print(time.ticks_diff(time.ticks_ms(), began), "ms")
+asyncio.run(main())
+"""
+POINTS = """
+from ipa.card import p256
+for spki in {keys}:
+    try:
+        print(p256.point(spki)[0] > 0)
+    except p256.BadKey as error:
+        print(error)
+"""
+
+
+def spki(key: curves.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+async def test_a_signature_of_another_library_is_verified_and_nothing_else_is(micropython: Run) -> None:
+    key, message = ec.generate_key(), b"an eUICC package"
+    good = ec.sign(key, message)
+    r, s = good[:32], good[32:]
+    negated = (ORDER - int.from_bytes(s, "big")).to_bytes(32, "big")
+    smallest = curves.derive_private_key(1, curves.SECP256R1())  # its public key is the base point
+    last = curves.derive_private_key(ORDER - 1, curves.SECP256R1())  # and its negative
+    cases = [
+        (spki(key), good, message, True),
+        (spki(key), r + negated, message, True),  # ECDSA lets it stand
+        (spki(smallest), ec.sign(smallest, message), message, True),
+        (spki(last), ec.sign(last, message), message, True),
+        (spki(key), good, message + b".", False),
+        (spki(ec.generate_key()), good, message, False),
+        (spki(key), s + r, message, False),
+        (spki(key), r + bytes(32), message, False),
+        (spki(key), bytes(32) + s, message, False),
+        (spki(key), r + ORDER.to_bytes(32, "big"), message, False),
+        (spki(key), bytes([good[0] ^ 1]) + good[1:], message, False),
+        (spki(key), good[:63], message, False),
+        (spki(key), b"", message, False),
+    ]
+    out = await micropython(VERIFY.replace("{cases}", repr([[one.hex() for one in case[:3]] for case in cases])))
+    assert out.split() == [str(case[3]) for case in cases]
+
+
+async def test_what_the_device_signs_another_library_verifies(micropython: Run) -> None:
+    messages = [b"x", bytes(1000), b"same", b"same"]
+    key, *signatures, cost = (await micropython(SIGN.replace("{messages}", repr(messages)))).splitlines()
+    public = load_der_public_key(bytes.fromhex(key))
+    assert isinstance(public, curves.EllipticCurvePublicKey)
+    for message, signature in zip(messages, signatures, strict=True):
+        ec.verify(public, bytes.fromhex(signature), message)
+    assert len(set(signatures)) == 4  # no nonce twice
+    assert re.fullmatch(r"\d+ ms", cost)
+
+
+async def test_a_key_is_a_point_of_the_curve_in_its_one_form(micropython: Run) -> None:
+    good = spki(ec.generate_key())
+    other = spki(curves.generate_private_key(curves.BrainpoolP256R1()))
+    keys = [good, good[:-1] + bytes([good[-1] ^ 1]), good[:-64] + bytes(64), good[:-1], other, good + b"\0"]
+    out = await micropython(POINTS.replace("{keys}", repr(keys)))
+    form, curve = "not an uncompressed key on P-256", "not a point of P-256"
+    assert out.splitlines() == ["True", curve, curve, form, form, form]
