@@ -26,7 +26,7 @@ async def application(tick_ms):
 
 
 async def main():
-    settings = config.load("ipa.json")
+    settings = config.load(__file__[: __file__.rfind("/") + 1] + "ipa.json")  # beside this file
     compat.log_level = settings["log_level"]
     board = Board()
     name = board.modem if settings["modem"] == "auto" else settings["modem"]

@@ -57,7 +57,10 @@ class ConfigError(Exception):
 
 
 def load(path="ipa.json"):
-    """Settings as a dict with every key of DEFAULTS. Without a file: the defaults. Raises ConfigError."""
+    """Settings as a dict with every key of DEFAULTS. Without a file: the defaults. Raises ConfigError.
+
+    Trust material lies beside the file, the journal does not: it outlives a version of the firmware.
+    """
     try:
         with open(path) as file:
             given = json.load(file)
@@ -71,6 +74,10 @@ def load(path="ipa.json"):
     for key, value in given.items():
         _check(path, key, value)
         settings[key] = value
+    folder = path[: path.rfind("/") + 1]
+    for key in ("eim_file", "roots_file"):
+        if settings[key][0] != "/":
+            settings[key] = folder + settings[key]
     return settings
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from microipa.board import cli as board_verbs
 from microipa.card_commands import card_app
 from microipa.console import LAB, Folder, hex_bytes, out, read
 from microipa.eim_commands import order_app
@@ -34,6 +35,7 @@ app.add_typer(eim_app)
 app.add_typer(card_app, name="card")
 app.add_typer(smdpp_app, name="smdpp")
 app.add_typer(modem_app, name="modem")
+board_verbs.add_to(app)
 
 
 def main() -> None:

@@ -8,8 +8,10 @@ from microipa.board.process import Process
 from microipa.modem.serial import Serial
 
 _CTRL_A, _CTRL_B, _CTRL_C = b"\x01", b"\x02", b"\x03"
+_KEYS = re.compile(_CTRL_B + b"|" + _CTRL_C)
 _PROMPT = b">>> "
 _RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
+_RAW_PROMPTS = (_RAW_BANNER, b"\x04>")
 _TAIL = 64
 _HELD_LIMIT = 64 * 1024
 
@@ -18,7 +20,7 @@ class Console:
     """Between the cable and whichever process the board runs: a program, or a REPL after it.
 
     The REPL is a process of its own. From Ctrl-C, which ends the program, until it asks for input, what the
-    host types is held back.
+    host types is held back; and so after Ctrl-B.
     """
 
     def __init__(self) -> None:
@@ -67,7 +69,6 @@ class Console:
     def _release(self) -> None:
         assert self._process
         held, self._held = self._held, None
-        self._tail = b""
         if self.raw:
             self._process.write(_CTRL_A)
         if held:
@@ -80,12 +81,13 @@ class Console:
                 return
             if self._process is None:
                 return  # no power
-            plain, interrupt, data = data.partition(_CTRL_C)
-            if _CTRL_B in plain and self.raw and not self._process.catches_interrupt:
-                self.raw = False
+            key = _KEYS.search(data)
+            plain, data = (data, b"") if key is None else (data[: key.start()], data[key.end() :])
             self._process.write(plain)
-            if interrupt:
+            if key and key[0] == _CTRL_C:
                 self._interrupt(self._process)
+            elif key:
+                self._leave_raw(self._process)
 
     def _interrupt(self, process: Process) -> None:
         if self._is_program:
@@ -95,3 +97,9 @@ class Console:
             process.interrupt()
         else:
             process.write(_CTRL_C)  # a character like any other: the REPL's own input, or a mount's data
+
+    def _leave_raw(self, process: Process) -> None:
+        process.write(_CTRL_B)
+        if self.raw and self._tail.endswith(_RAW_PROMPTS) and not process.catches_interrupt:
+            self.raw = False
+            self._held = bytearray()  # the port throws away what comes before it has changed its mode

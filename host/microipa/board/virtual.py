@@ -114,10 +114,12 @@ class VirtualBoard:
 
     def _run_program(self) -> None:
         """What power and a soft reset begin with; a board that has no main.py goes to the REPL."""
-        if self._console and not (self.folder / "main.py").exists():
+        program = ["main.py"]
+        if self._boots:  # and may have mounted another file system
+            program = ["-c", "import boot, os\nif 'main.py' in os.listdir(): import main"]
+        elif self._console and not (self.folder / "main.py").exists():
             self._run_repl()
             return
-        program = ["-c", "import boot\nimport main"] if self._boots else ["main.py"]
         self._process = self._spawn(program, self._printed, self._program_ended)
         if self._console:
             self._console.run_program(self._process)

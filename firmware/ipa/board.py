@@ -1,0 +1,35 @@
+"""What boards with a `machine` module share. A board adds `modem`, uart() and modem_power(): boards/PORTING.md."""
+
+import time
+
+from ipa.compat import const, sleep_ms
+
+try:
+    import machine
+except ImportError:  # CPython, which only looks at this module
+    machine = None
+
+BAUD = const(115200)
+RX_BUFFER = const(2048)  # the longest answer of a modem, while the card keeps us from reading
+_EPOCH_2000 = const(946684800)
+
+
+class MachineBoard:
+    async def sleep(self, ms):
+        await sleep_ms(ms)
+
+    def unique_id(self):
+        return machine.unique_id()
+
+    def set_clock(self, unix_seconds):
+        if time.gmtime(0)[0] == 2000:
+            unix_seconds -= _EPOCH_2000
+        year, month, day, hour, minute, second, weekday = time.gmtime(unix_seconds)[:7]
+        machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
+
+
+async def pulse(pin, level, ms):
+    """Hold a pin at a level for so long, then at the other."""
+    out = machine.Pin(pin, machine.Pin.OUT, value=level)
+    await sleep_ms(ms)
+    out.value(1 - level)

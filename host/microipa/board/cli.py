@@ -1,0 +1,157 @@
+"""The command line for boards: ``microipa flash`` and ``microipa board …``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from microipa.console import LAB, out
+from microipa.errors import MicroipaError
+
+if TYPE_CHECKING:
+    from microipa.board.flash import Flashed
+    from microipa.board.known import Board
+    from microipa.board.package import Form, Package
+    from microipa.board.repl import Repl
+
+LAB_CONSOLE = LAB / "board.tty"
+
+app = typer.Typer(no_args_is_help=True, help="Look at boards, and bring one up.")
+
+BoardName = Annotated[
+    str | None, typer.Option("--board", help="A name of `microipa board list`, or the path of your own board's folder.")
+]
+Port = Annotated[
+    str, typer.Option(help="Device, pty or URL (rfc2217://…) of its REPL; auto: the only USB port, or the lab's.")
+]
+
+
+def add_to(microipa: typer.Typer) -> None:
+    """Give the ``microipa`` command these verbs."""
+    microipa.command("flash")(flash_command)
+    microipa.add_typer(app, name="board")
+
+
+class BadChoice(MicroipaError):
+    """Options that do not go together."""
+
+
+def flash_command(
+    board: BoardName = None,
+    port: Port = "auto",
+    mpy: Annotated[bool, typer.Option("--mpy", help="Bytecode in the file system (the default).")] = False,
+    py: Annotated[bool, typer.Option("--py", help="Source in the file system; wants much more heap.")] = False,
+    romfs: Annotated[bool, typer.Option("--romfs", help="Bytecode in the board's romfs partition.")] = False,
+    freeze_manifest: Annotated[
+        Path | None,
+        typer.Option(help="Touch no board: write the manifest that freezes the assistant here.", dir_okay=False),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings (ipa.json); the board's own stay by default.")] = None,
+    eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) for a card without an eIM.")] = None,
+    roots: Annotated[Path | None, typer.Option(help="Certificates trusted for SM-DP+ servers (DER).")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Run the version before this one again.")] = False,
+) -> None:
+    """Put the assistant onto a board, or go back to the version before."""
+    ways = [name for name, chosen in (("--mpy", mpy), ("--py", py), ("--romfs", romfs), ("--back", back),
+                                      ("--freeze-manifest", freeze_manifest)) if chosen]
+    if len(ways) > 1:
+        raise BadChoice(f"{' and '.join(ways)} exclude each other: choose one")
+    from microipa.board.flash import check_fit, go_back, kind
+    from microipa.board.known import find_board
+    from microipa.board.package import build, make_line, manifest, own_files
+    from microipa.board.repl import BoardLost, Repl
+    from microipa.board.romfs import flash_romfs
+
+    if back:
+        with Repl(chosen_port(None, port)) as repl:
+            _tell(go_back(repl))
+            repl.restart()
+        return
+    if board is None:
+        raise BadChoice("which board? Name it with --board; `microipa board list` shows them")
+    known = find_board(board)
+    if freeze_manifest:
+        freeze_manifest.write_text(manifest(known), encoding="utf-8")
+        out.print(f"{freeze_manifest} written. In a checkout of MicroPython:\n  {make_line(known, freeze_manifest)}")
+        return
+    form: Form = "py" if py else "mpy"
+    package = build(known, form).with_files(own_files(config, eim, roots))
+    try:
+        with Repl(chosen_port(known, port)) as repl:
+            found = kind(repl)
+            heap = f"{found.heap_free // 1024} kB of heap free"
+            out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
+            check_fit(found, None if py else package.files["app.mpy"][1])
+            _tell(flash_romfs(repl, package) if romfs else _with_progress(repl, package))
+            repl.restart()
+    except BoardLost as error:
+        raise BoardLost(f"{error} Flash again: until that has ended the board boots what it booted before") from None
+
+
+@app.command("list")
+def list_boards() -> None:
+    """Show the boards microipa knows."""
+    from microipa.board.known import known_boards
+
+    table = Table("board", "what it is", "modem", "heap", "flash", "ran on hardware")
+    for board in known_boards():
+        table.add_row(board.name, board.title, board.modem, f"{board.heap_kb} kB", f"{board.flash_kb} kB",
+                      board.ran_on_hardware or "not yet")
+    out.print(table)
+
+
+@app.command("virtual")
+def virtual(
+    folder: Annotated[Path, typer.Argument(help="Its flash; made when it is not there.", file_okay=False)],
+    heap: Annotated[str, typer.Option(help="96wK: 96 Ki words, as on a 32-bit chip with 96 kB.")] = "96wK",
+) -> None:
+    """Run a board without modem as a process, until Ctrl-C; its REPL is on a pty."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_stay_up(folder.resolve(), heap))
+
+
+def chosen_port(board: Board | None, port: str) -> str:
+    """What --port means for this board. Raises PortError."""
+    from microipa.board.repl import PortError, find_port
+
+    if port != "auto":
+        return port
+    if board and board.port == "unix":
+        if LAB_CONSOLE.is_symlink():
+            return str(LAB_CONSOLE)
+        raise PortError(f"there is no {LAB_CONSOLE}: start `microipa lab up` here, or name the board's pty with --port")
+    return find_port()
+
+
+def _with_progress(repl: Repl, package: Package) -> Flashed:
+    from microipa.board.flash import flash
+
+    columns = (TextColumn("{task.description:32}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as progress:
+        task = progress.add_task("", total=package.size)
+        return flash(repl, package, lambda what, done, total: progress.update(
+            task, description=what, completed=done, total=total))
+
+
+def _tell(flashed: Flashed) -> None:
+    cost = f", {flashed.sent:,} bytes sent, {flashed.reused:,} were there" if flashed.sent + flashed.reused else ""
+    back = f"; `microipa flash --back` returns to {flashed.previous}" if flashed.previous else ""
+    out.print(f"the board runs {flashed.version}{cost}{back}")
+
+
+async def _stay_up(folder: Path, heap: str) -> None:
+    from microipa.board.virtual import VirtualBoard
+
+    board = VirtualBoard(folder, heapsize=heap)
+    out.print(f"its REPL is {board.plug_in()}: mpremote connect {board.plug_in()}; Ctrl-C takes its power")
+    await board.start()
+    try:
+        await board.wait()
+    finally:
+        board.kill()
+        board.pull_out()

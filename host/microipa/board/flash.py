@@ -1,0 +1,247 @@
+"""Puts a version of the assistant onto a board beside the one it runs, and switches last.
+
+    main.py         firmware/switch.py: runs the version named first in
+    ipa.version     two lines: the version that runs, and the one before it
+    ipa-1a2b3c4d/   a whole version, named by its hash: app, board, ipa/, ipa.json, eim.der
+    ipa.journal     the assistant's own, which outlives versions
+
+A folder that is not named in ipa.version is never run, so that nothing half copied boots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from microipa import paths
+from microipa.board.package import KEPT, Package, version_of
+from microipa.board.repl import BoardFull, Repl
+from microipa.errors import MicroipaError
+
+MINIMUM = (1, 26)
+VERSIONS = "ipa.version"
+BEFORE = "ipa-before"
+"""The folder for a main.py that was on the board before us."""
+ROM = "/rom"
+"""Where MicroPython mounts a romfs partition: see romfs.py."""
+
+_LARGEST_KEPT = 16 * 1024
+_BLOCKS_OF_FOLDER = 2  # in LittleFS
+_SPARE_BLOCKS = 4
+_HASHING_S = 30.0
+
+Report = Callable[[str, int, int], None]
+"""What is being done, bytes done, bytes in all."""
+
+
+class BoardUnfit(MicroipaError):
+    """The board's MicroPython cannot run the assistant."""
+
+
+class FlashDamaged(MicroipaError):
+    """What is on the board after copying is not what was sent."""
+
+
+class NoWayBack(MicroipaError):
+    """The board holds no version before the present one."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a board says of its MicroPython; ``heap_free`` in bytes."""
+
+    implementation: str
+    version: tuple[int, ...]
+    mpy: int
+    hashes: bool
+    dtls: bool
+    platform: str
+    heap_free: int
+
+    @property
+    def release(self) -> str:
+        return ".".join(map(str, self.version))
+
+
+@dataclass(frozen=True)
+class Flashed:
+    """What was done: the version that runs now and the one before it ("" without), bytes sent and reused."""
+
+    version: str
+    previous: str
+    sent: int
+    reused: int
+
+
+def kind(repl: Repl) -> Kind:
+    """Load our helpers into the board's heap and ask it what it is."""
+    repl.run((paths.tools() / "flash_helpers.py").read_text(encoding="utf-8"))
+    return Kind(*repl.value("_kind()"))
+
+
+def check_fit(found: Kind, mpy: int | None = None) -> None:
+    """``mpy``: the version of bytecode it shall load. Raises BoardUnfit."""
+    if found.implementation != "micropython":
+        raise BoardUnfit(f"the board runs {found.implementation} {found.release}: install MicroPython 1.26 or later")
+    if found.version[:2] < MINIMUM:
+        raise BoardUnfit(f"the board runs MicroPython {found.release}: install 1.26 or later")
+    if not found.dtls:
+        raise BoardUnfit(
+            f"the MicroPython {found.release} on this board ({found.platform}) has no DTLS in its tls module: "
+            "install a build with networking and mbedTLS"
+        )
+    if not found.hashes:
+        raise BoardUnfit("the board's MicroPython has no hashlib.sha256: install a build that has it")
+    if mpy is not None and found.mpy != mpy:
+        raise BoardUnfit(
+            f"the board loads bytecode version {found.mpy} and ours is {mpy}: flash with --py, or install "
+            "another MicroPython"
+        )
+
+
+def versions(repl: Repl) -> list[str]:
+    """The version that runs and the one before it, as far as there are; [] on a board never flashed."""
+    text = repl.value(f"_read({VERSIONS!r}, 200) or _read({VERSIONS + '.new'!r}, 200)")
+    return text.decode("ascii", "replace").split() if text else []
+
+
+def flash(repl: Repl, package: Package, report: Report) -> Flashed:
+    """Bring the board to this version and switch to it; settings it has and ``package`` has not stay.
+
+    kind() and check_fit() come first. Raises BoardFull, BoardLost and FlashDamaged; whatever is raised, the
+    board boots what it booted before.
+    """
+    running = versions(repl)
+    package = package.with_files(settings_of(repl, running[:1], package))
+    name = package.version
+    if running[:1] == [name] and is_whole(repl, name):
+        install_switch(repl)
+        return Flashed(name, "".join(running[1:2]), 0, 0)
+    here = {folder: tree(repl, folder) for folder in repl.value("_folders()") if folder.startswith("ipa-")}
+    sent, reused = _copy(repl, package, here, running, report)
+    report("verify", package.size, package.size)
+    if not is_whole(repl, name):
+        raise FlashDamaged(f"{name} on the board differs from what was sent: try again, its flash may be worn out")
+    previous = _keep_what_boots(repl, running)
+    if previous == name:
+        previous = "".join(running[1:2])
+    switch_to(repl, name, previous)
+    install_switch(repl)
+    for folder in here.keys() - {name, previous}:
+        repl.run(f"_remove({folder!r})")
+    return Flashed(name, previous, sent, reused)
+
+
+def go_back(repl: Repl) -> Flashed:
+    """Switch to the version before, which becomes the present one. Raises NoWayBack."""
+    kind(repl)
+    running = versions(repl)
+    if len(running) < 2 or not (running[1] in (BEFORE, ROM) or is_whole(repl, running[1])):
+        raise NoWayBack("the board keeps no version before the one it runs: flash the one you want")
+    switch_to(repl, running[1], running[0])
+    return Flashed(running[1], running[0], 0, 0)
+
+
+def is_whole(repl: Repl, version: str) -> bool:
+    """Whether the board itself computes the hashes after which this version is called."""
+    if version not in repl.value("_folders()"):
+        return False
+    return version_of(tree(repl, version)) == version
+
+
+def tree(repl: Repl, folder: str) -> dict[str, str]:
+    """The hashes of all files in a folder on the board, by their path in it."""
+    return dict(repl.lines(f"_tree({folder!r})", _HASHING_S))
+
+
+def switch_to(repl: Repl, version: str, previous: str) -> None:
+    """Let main.py run this version from its next start on."""
+    text = f"{version}\n{previous}\n"
+    repl.run(f"_replace({VERSIONS!r}, {text!r})")
+
+
+def install_switch(repl: Repl) -> None:
+    """See that main.py is ours. It names no version, so that it is the same for all of them."""
+    switch = _switch()
+    if repl.value(f"_read('main.py', {_LARGEST_KEPT})") != switch:
+        repl.run(f"_replace('main.py', {switch.decode()!r})")
+
+
+def settings_of(repl: Repl, running: list[str], package: Package) -> dict[str, bytes]:
+    """Settings and trust material of the present version, or of a board that was installed by hand."""
+    found = {}
+    for name in KEPT:
+        if name in package.files:
+            continue
+        for path in (f"{running[0]}/{name}" if running else name, name):
+            content = repl.value(f"_read({path!r}, {_LARGEST_KEPT})")
+            if content is not None:
+                found[name] = content
+                break
+    return found
+
+
+def _copy(repl: Repl, package: Package, here: dict[str, dict[str, str]], running: list[str],
+          report: Report) -> tuple[int, int]:
+    """Fill the version's folder: bytes sent, and bytes that were somewhere on the board already."""
+    hashes = package.hashes
+    present = here.get(package.version, {})
+    missing = [name for name in sorted(package.files) if present.get(name) != hashes[name]]
+    folders = sorted({str(Path(package.version, name).parent) for name in missing})
+    blocks = len(missing) + _BLOCKS_OF_FOLDER * (len(folders) + 1) + _SPARE_BLOCKS
+    _make_room(repl, sum(len(package.files[name]) for name in missing), blocks, here, running, package.version)
+    sources = {digest: f"{folder}/{name}" for folder, files in here.items() for name, digest in files.items()}
+    done = reused = package.size - sum(len(package.files[name]) for name in missing)
+    for folder in folders:
+        repl.run(f"_make({folder!r})")
+    for name in missing:
+        content, target = package.files[name], f"{package.version}/{name}"
+        report(name, done, package.size)
+        source = sources.get(hashes[name])
+        if source:
+            repl.run(f"_copy({source!r}, {target!r})")
+            reused += len(content)
+        else:
+            repl.write_file(target, content, partial(_report_piece, report, name, done, package.size))
+        done += len(content)
+    return package.size - reused, reused
+
+
+def _report_piece(report: Report, name: str, before: int, total: int, piece: int) -> None:
+    report(name, before + piece, total)
+
+
+def _make_room(repl: Repl, size: int, blocks: int, here: dict[str, dict[str, str]], running: list[str],
+               version: str) -> None:
+    """See that so many bytes fit, and blocks lost on them; old versions that nothing needs go. Raises BoardFull."""
+    spare = [folder for folder in sorted(here) if folder not in (*running[:1], version)]
+    spare.sort(key=lambda folder: folder in running)  # the one to go back to goes last
+    while True:
+        free, block = repl.value("_free()")
+        needed = size + blocks * block
+        if needed <= free:
+            return
+        if not spare:
+            raise BoardFull(
+                f"the board's flash has {free // 1024} kB free, this version needs {needed // 1024} kB beside the "
+                "one that runs: remove files of yours from it, or freeze the assistant (--freeze-manifest)"
+            )
+        folder = spare.pop(0)
+        repl.run(f"_remove({folder!r})")
+        del here[folder]
+
+
+def _keep_what_boots(repl: Repl, running: list[str]) -> str:
+    """What the board runs today as a version to go back to: its name, or "" on a board that runs nothing."""
+    main = repl.value(f"_read('main.py', {_LARGEST_KEPT})")
+    if main is None or main.splitlines()[:1] == _switch().splitlines()[:1]:
+        return "".join(running[:1])
+    repl.run(f"_make({BEFORE!r})")
+    repl.run(f"_copy('main.py', {BEFORE + '/app.py'!r})")
+    return BEFORE
+
+
+def _switch() -> bytes:
+    return (paths.firmware() / "switch.py").read_bytes()

@@ -1,0 +1,137 @@
+"""What goes to a board as one version: the assistant, board.py, main.py as app, settings and trust material."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import runpy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from microipa import paths
+from microipa.board.bytecode import bytecode, compiled
+from microipa.board.known import Board
+from microipa.errors import MicroipaError
+
+Form = Literal["mpy", "py"]
+
+SETTINGS, EIM, ROOTS = "ipa.json", "eim.der", "roots.der"
+KEPT = (SETTINGS, EIM, ROOTS)
+"""What belongs to the device and goes from version to version, unless new ones are given."""
+
+_HASH_DIGITS = 8
+
+
+class BadConfig(MicroipaError):
+    """The settings are not what firmware/ipa/config.py takes; the message names the key."""
+
+
+class BadTrust(MicroipaError):
+    """A file that should be DER and is not."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One version; ``files`` by their path in its folder."""
+
+    files: Mapping[str, bytes]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+
+    @property
+    def version(self) -> str:
+        """The name of its folder."""
+        return version_of(self.hashes)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.files.values()))
+
+    def with_files(self, files: Mapping[str, bytes]) -> Package:
+        return replace(self, files={**self.files, **files})
+
+
+def version_of(hashes: Mapping[str, str]) -> str:
+    """A version is called after the hashes of its files: whoever has those can tell whether it is whole."""
+    listed = "".join(f"{name} {digest}\n" for name, digest in sorted(hashes.items()))
+    return f"ipa-{hashlib.sha256(listed.encode()).hexdigest()[:_HASH_DIGITS]}"
+
+
+def build(board: Board, form: Form = "mpy") -> Package:
+    """The assistant for a board, without settings. Raises CompilerFailed."""
+    firmware = paths.firmware()
+    alone = {"app": firmware / "main.py", "board": board.folder / "board.py"}
+    if form == "mpy":
+        files = bytecode(firmware)
+        files |= {f"{name}.mpy": compiled(path, path.stat().st_mtime_ns) for name, path in alone.items()}
+    else:
+        files = {str(path.relative_to(firmware)): path.read_bytes() for path in firmware.glob("ipa/**/*.py")}
+        files |= {f"{name}.py": path.read_bytes() for name, path in alone.items()}
+    return Package(files)
+
+
+def own_files(config: Path | None, eim: Path | None, roots: Path | None) -> dict[str, bytes]:
+    """What the user gives for this device, checked. Raises BadConfig, BadTrust."""
+    files = {}
+    if config:
+        files[SETTINGS] = json.dumps(check_config(_read(config, BadConfig), str(config))).encode()
+    for name, path in ((EIM, eim), (ROOTS, roots)):
+        if path:
+            files[name] = _read(path, BadTrust)
+            if files[name][:1] != b"\x30":
+                raise BadTrust(f"{path} does not begin with a SEQUENCE: give DER, not PEM or text")
+    return files
+
+
+def check_config(text: bytes, name: str = SETTINGS) -> dict[str, Any]:
+    """Settings that the firmware itself has taken. Raises BadConfig with what it says."""
+    config = runpy.run_path(str(paths.firmware() / "ipa" / "config.py"))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / SETTINGS
+        path.write_bytes(text)
+        try:
+            config["load"](str(path))
+        except config["ConfigError"] as error:
+            reason = str(error).replace(str(path), name)
+            raise BadConfig(f"{reason}; firmware/ipa/config.py has every setting") from None
+    settings: dict[str, Any] = json.loads(text)
+    known = modems()
+    if settings.get("modem", "auto") not in {"auto", *known}:
+        raise BadConfig(f"{name}: modem is {settings['modem']!r}, allowed are auto, {', '.join(known)}")
+    return settings
+
+
+def modems() -> list[str]:
+    """The names that ipa.modem.driver knows."""
+    drivers = runpy.run_path(str(paths.firmware() / "ipa" / "modem" / "__init__.py"))["_DRIVERS"]
+    return [entry.partition("=")[0] for entry in drivers.split()]
+
+
+def manifest(board: Board) -> str:
+    """A manifest.py that freezes this version into a MicroPython image."""
+    firmware = paths.firmware().resolve()
+    return (
+        f"# Freezes the assistant for {board.title} into a MicroPython image.\n"
+        f'include("{board.manifest}")\n'
+        f'package("ipa", base_path="{firmware}", opt=2)\n'
+        f'module("main.py", base_path="{firmware}", opt=2)\n'
+        f'module("board.py", base_path="{board.folder.resolve()}", opt=2)\n'
+    )
+
+
+def make_line(board: Board, manifest_file: Path) -> str:
+    """The command that builds that image, in a checkout of MicroPython."""
+    variant = f" BOARD_VARIANT={board.variant}" if board.variant else ""
+    return f"make -C ports/{board.port} BOARD={board.build}{variant} FROZEN_MANIFEST={manifest_file.resolve()}"
+
+
+def _read(path: Path, error: type[MicroipaError]) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as reason:
+        raise error(f"cannot read {path}: {reason.strerror}") from None

@@ -1,0 +1,93 @@
+"""A version as a read-only file system in flash that MicroPython runs in place (mpremote's romfs)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+
+from mpremote.commands import CommandError, do_romfs
+from mpremote.romfs import make_romfs
+
+from microipa.board.flash import (
+    ROM,
+    FlashDamaged,
+    Flashed,
+    install_switch,
+    kind,
+    settings_of,
+    switch_to,
+    tree,
+    versions,
+)
+from microipa.board.package import Package
+from microipa.board.repl import Repl
+from microipa.errors import MicroipaError
+
+_SIZE = """
+def _rom_size():
+    import vfs
+    if not hasattr(vfs, "rom_ioctl") or vfs.rom_ioctl(1) <= 0:
+        return 0
+    part = vfs.rom_ioctl(2, 0)
+    return part.ioctl(4, 0) * part.ioctl(5, 0) if hasattr(part, "ioctl") else len(part)
+"""
+
+
+class NoPartition(MicroipaError):
+    """The board's MicroPython was built without a romfs partition, or with one that is too small."""
+
+
+def image(package: Package) -> bytes:
+    """The file system as mpremote builds it."""
+    with TemporaryDirectory() as folder:
+        for name, content in package.files.items():
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        with contextlib.redirect_stdout(io.StringIO()):
+            return bytes(make_romfs(folder, mpy_cross=False))
+
+
+def flash_romfs(repl: Repl, package: Package) -> Flashed:
+    """Write the partition and switch to it. There is one partition: a version in it cannot be kept.
+
+    While it is written the board boots the version in its file system that ran last, where there is one.
+    kind() and check_fit() come first. Raises NoPartition, FlashDamaged, BoardLost.
+    """
+    running = versions(repl)
+    package = package.with_files(settings_of(repl, running[:1], package))
+    content = image(package)
+    repl.run(_SIZE)
+    room = repl.value("_rom_size()")
+    if not room:
+        raise NoPartition("this board's MicroPython has no romfs partition: flash with --mpy, or freeze the assistant")
+    if len(content) > room:
+        raise NoPartition(f"the romfs partition holds {room} bytes and the image has {len(content)}: flash with --mpy")
+    previous = "".join([version for version in running if version != ROM][:1])
+    if running[:1] == [ROM]:
+        switch_to(repl, previous, "")
+    _deploy(repl, content)
+    repl.soft_reset()  # which mounts it
+    kind(repl)
+    if tree(repl, ROM) != package.hashes:
+        raise FlashDamaged("the romfs on the board differs from what was sent: try again, or flash with --mpy")
+    switch_to(repl, ROM, previous)
+    install_switch(repl)
+    return Flashed(ROM, previous, len(content), 0)
+
+
+def _deploy(repl: Repl, content: bytes) -> None:
+    """What `mpremote romfs deploy` does."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "ipa.romfs"
+        file.write_bytes(content)
+        try:
+            with repl.lend() as transport, contextlib.redirect_stdout(io.StringIO()):
+                state = SimpleNamespace(
+                    transport=transport, ensure_raw_repl=lambda: None, did_action=lambda: None)
+                do_romfs(state, SimpleNamespace(command=["deploy"], path=str(file), partition=0, mpy=False))
+        except CommandError as error:
+            raise NoPartition(f"mpremote cannot write the romfs partition: {error}") from None

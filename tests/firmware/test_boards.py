@@ -1,0 +1,118 @@
+"""Every board of boards/: its contract under MicroPython with pins that only note what is done, and its papers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Run
+from microipa.board.bytecode import compiled
+from microipa.board.known import known_boards, read_board
+from microipa.board.package import modems
+from microipa.paths import boards, firmware
+
+WITH_PINS = [board for board in known_boards() if board.port != "unix"]
+WITHOUT_DRIVER = {"tx62"}  # the modem of a board that is prepared and cannot work yet
+
+MACHINE = """
+done = []
+
+class Pin:
+    IN, OUT = 0, 1
+    def __init__(self, name, mode=0, value=None):
+        self.name = name
+        done.append(("pin", name, mode, value))
+    def value(self, level=None):
+        done.append(("level", self.name, level))
+        return 1
+
+class UART:
+    RTS, CTS = 1, 2
+    def __init__(self, number, baud, **settings):
+        plain = {name: getattr(value, "name", value) for name, value in settings.items()}
+        done.append(("uart", number, baud, plain))
+
+class I2C:
+    def __init__(self, number, **pins): pass
+    def readfrom_mem(self, address, register, n): return bytes(n)
+    def writeto_mem(self, address, register, data): done.append(("i2c", register, data[0]))
+
+class RTC:
+    def datetime(self, when): done.append(("clock", when))
+
+def unique_id(): return b"\\x01\\x02\\x03\\x04"
+"""
+
+CONTRACT = """
+import asyncio, json, sys
+import machine
+from ipa import board as shared
+
+async def quick(ms):
+    waits.append(ms)
+
+waits = []
+shared.sleep_ms = quick
+for name in sys.argv[1:]:
+    sys.path.insert(0, name)
+    from board import Board
+    board = Board()
+    assert not machine.done, "a board does nothing before it is asked"
+    uart = board.uart()
+    assert isinstance(uart, machine.UART)
+    serial = [entry for entry in machine.done if entry[0] == "uart"][-1]
+    machine.done.clear()
+    pulse = board.modem_power()
+    asyncio.run(pulse)
+    power = list(machine.done)
+    machine.done.clear()
+    board.set_clock(1795382100)
+    assert isinstance(board.unique_id(), bytes)
+    asyncio.run(board.sleep(7))
+    print(json.dumps({"modem": board.modem, "serial": serial, "power": power, "waits": waits[:-1],
+                      "slept": waits[-1], "clock": machine.done}))
+    machine.done.clear()
+    waits.clear()
+    sys.path.pop(0)
+    del sys.modules["board"]
+"""
+
+
+async def test_every_board_keeps_the_contract_with_its_pins_at_rest_until_it_is_asked(
+        micropython: Run, tmp_path: Path) -> None:
+    (tmp_path / "machine.py").write_text(MACHINE)
+    out = await micropython(CONTRACT, *(board.folder for board in WITH_PINS))
+    told = [json.loads(line) for line in out.splitlines()]
+    assert len(told) == len(WITH_PINS) >= 7
+    for board, what in zip(WITH_PINS, told, strict=True):
+        assert what["modem"] == board.modem, board.name
+        assert what["serial"][3]["timeout"] == 0, board.name  # a read never waits
+        assert what["serial"][3]["rxbuf"] >= 1500, board.name
+        assert any(entry[0] == "level" for entry in what["power"]), board.name  # a key that is let go
+        assert what["waits"][-1] >= 2000, board.name  # until the modem has booted
+        assert what["slept"] == 7
+        assert what["clock"] == [["clock", [2026, 11, 22, 6, 21, 15, 0, 0]]], board.name
+
+
+@pytest.mark.parametrize("board", known_boards(), ids=lambda board: board.name)
+def test_every_board_compiles_has_a_driver_and_says_whether_anybody_ran_it(board) -> None:
+    path = board.folder / "board.py"
+    assert compiled(path, path.stat().st_mtime_ns)[:1] == b"M"
+    assert board.modem in {*modems(), *WITHOUT_DRIVER}
+    readme = (board.folder / "README.md").read_text()
+    if not board.ran_on_hardware:
+        assert "**Not yet run on hardware: needs a volunteer.**" in readme
+    assert f"--board {board.name}" in readme
+    if board.modem in WITHOUT_DRIVER:
+        assert "no driver yet" in readme
+
+
+def test_every_folder_in_boards_is_a_board() -> None:
+    folders = sorted(path for path in boards().iterdir() if path.is_dir() and path.name != "__pycache__")
+    assert [read_board(folder).name for folder in folders] == [board.name for board in known_boards()]
+
+
+def test_what_boards_share_is_not_loaded_where_there_is_no_machine_module() -> None:
+    importing = [path for path in firmware().glob("**/*.py") if "ipa.board" in path.read_text()]
+    assert importing == []
