@@ -11,6 +11,7 @@ DEFAULTS = {
     "keep_association_s": 0,  # so long DTLS stays open between two polls, where the eIM lets it; 0: never
     "backoff_s": 15,  # after the first failure; doubles up to
     "backoff_max_s": 3600,
+    "block_size": 1024,  # bytes in a CoAP block at most; learnt downwards when the path takes no such datagrams
     "q_block": False,  # profiles in bursts of blocks (RFC 9177) from an eIM that can
     "packages_per_poll": 16,
     "inject_wait_s": 0,  # so long, at the end of a poll, the eIM may send packages unasked; 0: not at all
@@ -45,6 +46,7 @@ _SMALLEST = {  # every other number: 1
     "keep_association_s": 0, "inject_wait_s": 0, "segment": 32, "log_level": 0, "app_tick_ms": 0,
 }  # fmt: skip
 _CHOICES = {
+    "block_size": (64, 128, 256, 512, 1024),
     "ipae": ("take-over", "stay-silent"),
     "transport": ("coap", "https"),
     "binding": ("asn1", "json"),
@@ -87,10 +89,12 @@ def _check(path, key, value):
     kind = type(DEFAULTS[key])
     if type(value) is not kind:
         raise ConfigError("{}: {} is {}, not {}".format(path, key, repr(value), kind.__name__))
-    if kind is int and not _SMALLEST.get(key, 1) <= value <= _LARGEST[key]:
-        bounds = "{} to {}".format(_SMALLEST.get(key, 1), _LARGEST[key])
-        raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, bounds))
     if kind is str and not value:
         raise ConfigError("{}: {} is empty".format(path, key))
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, ", ".join(_CHOICES[key])))
+    if key in _CHOICES:
+        if value not in _CHOICES[key]:
+            choices = ", ".join([str(choice) for choice in _CHOICES[key]])
+            raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, choices))
+    elif kind is int and not _SMALLEST.get(key, 1) <= value <= _LARGEST[key]:
+        bounds = "{} to {}".format(_SMALLEST.get(key, 1), _LARGEST[key])
+        raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, bounds))

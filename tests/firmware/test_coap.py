@@ -11,7 +11,7 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.types import Type
-from coap_peer import SCRIPT, Reply, against, answer, told
+from coap_peer import SCRIPT, Reply, against, answer, peer, told
 from conftest import Run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -191,7 +191,7 @@ async def test_a_bad_answer_ends_in_a_named_error(micropython: Run, what: str) -
     assert (await against(micropython, reply, 5))[0] == [error]
 
 
-async def test_rfc7252_4_2_silence_ends_after_five_transmissions(micropython: Run) -> None:
+async def test_rfc7252_4_2_silence_ends_after_seven_transmissions_for_three_sizes(micropython: Run) -> None:
     script = SCRIPT + """
 class Deaf:
     rtt_ms = None
@@ -201,9 +201,119 @@ class Deaf:
     async def recv(self, buf, ms):
         return 0  # the time is over
 asyncio.run(posts(Coap(Deaf()), 5))
-print(len(Deaf.sent), len(set(Deaf.sent)))
+print([Deaf.sent.count(once) for once in sorted(set(Deaf.sent), key=Deaf.sent.index)])
 """
-    assert (await micropython(script)).splitlines() == ["CoapTimeout no answer to 5 transmissions", "5 1"]
+    out = (await micropython(script)).splitlines()
+    assert out[-2:] == ["CoapTimeout nobody answers", "[3, 2, 2]"]
+
+
+# A path that takes no large datagrams
+
+NARROW = SCRIPT + """
+from ipa.net import coap
+waits = []
+
+class Narrow(Plain):
+    "Loses what is larger than `up` and `down`, and does not wait for it."
+    room = 1163
+    def __init__(self, datagram, up, down):
+        super().__init__(datagram)
+        self.up, self.down = up, down
+    async def send(self, buf):
+        if len(buf) <= self.up:
+            self.datagram.write(buf)
+            self.hope = 100
+        else:
+            self.hope = 0
+    async def recv(self, buf, ms):
+        for _ in range(self.hope):
+            n = self.datagram.readinto(buf)
+            if n is not None:
+                if n > self.down:
+                    return 0
+                return n
+            await self.datagram.wait(5)
+        return 0
+
+async def main(up, down, sizes, associations=1):
+    talk = Coap()
+    udp = Udp(int(sys.argv[1]))
+    for _ in range(associations):
+        link = Narrow(udp, up, down)
+        talk.begin(link, 1024)
+        await posts(talk, *sizes)
+    print("sent", udp.sent)
+"""
+
+
+async def narrow(micropython: Run, up: int, down: int, sizes: list[int], associations: int = 1,
+                 answers: int = 100) -> tuple[list[str], list[Message], list[int]]:
+    """Post bodies over such a path; what the device printed, what came, and how large were whole requests."""
+    whole: list[int] = []
+    blocks: list[bytes] = []
+
+    def reply(request: Message) -> list[Message]:
+        block1, block2 = request.opt.block1, request.opt.block2
+        if block1 and block1.block_number == 0:
+            blocks.clear()
+        if block1 and block1.more:
+            blocks.append(request.payload)
+            return [answer(request, Code.CONTINUE, block1=block1)]
+        if not block2 or not block2.block_number:
+            whole.append(sum(map(len, blocks)) + len(request.payload))
+            blocks.clear()
+        number, size = (block2.block_number, block2.size) if block2 else (0, 1024)
+        body = bytes(answers)
+        more = (number + 1) * size < len(body)
+        told = {"block2": (number, more, size.bit_length() - 5)} if more or number else {}
+        return [answer(request, payload=body[number * size : (number + 1) * size], block1=block1, **told)]
+
+    async with peer(reply) as (port, heard):
+        script = NARROW + f"asyncio.run(main({up}, {down}, {sizes!r}, {associations}))"
+        return (await micropython(script, port)).splitlines(), heard, whole
+
+
+async def test_blocks_of_a_request_become_smaller_when_the_path_does_not_take_them(micropython: Run) -> None:
+    out, heard, whole = await narrow(micropython, 600, 1200, [3000, 3000])
+    assert [line for line in out if line.startswith("100 ")] == [told(bytes(100))] * 2
+    assert sum("blocks of 512 bytes" in line for line in out) == 1  # the second body knows it already
+    assert whole == [3000, 3000]
+    assert {request.opt.block1.size for request in heard} == {512}
+
+
+async def test_a_request_in_one_piece_is_parted_when_the_path_does_not_take_it(micropython: Run) -> None:
+    out, _, whole = await narrow(micropython, 600, 1200, [900])
+    assert told(bytes(100)) in out
+    assert whole == [900]
+
+
+async def test_blocks_of_an_answer_become_smaller_when_they_do_not_come(micropython: Run) -> None:
+    out, heard, _ = await narrow(micropython, 1200, 300, [20, 20], answers=1000)
+    assert out.count(told(bytes(1000))) == 2
+    asked = [request.opt.block2.size if request.opt.block2 else None for request in heard]
+    assert asked == [None] * 3 + [512] * 2 + [256] * (4 + 4)
+    assert len({request.token for request in heard[:6]}) == 1  # one question, so that the eIM knows it again
+    assert len({request.mid for request in heard[2:6]}) == 3
+
+
+async def test_what_two_associations_could_not_do_is_not_tried_in_the_third(micropython: Run) -> None:
+    _, heard, _ = await narrow(micropython, 1200, 600, [20], associations=4, answers=1000)
+    asked = [request.opt.block2.size if request.opt.block2 else 1024 for request in heard]
+    first = [1024] * 3 + [512] * 2
+    assert asked == first + first + [512] * 4
+
+
+async def test_a_modem_that_sends_little_at_once_gets_small_blocks_without_a_try(micropython: Run) -> None:
+    script = NARROW.replace("room = 1163", "room = 987") + "asyncio.run(main(987, 1200, [2000]))"
+    sizes: list[int] = []
+
+    def reply(request: Message) -> list[Message]:
+        sizes.append(len(request.payload))
+        return [answer(request, Code.CONTINUE if request.opt.block1.more else Code.CHANGED, block1=request.opt.block1)]
+
+    async with peer(reply) as (port, _):
+        await micropython(script, port)
+    assert sizes == [512, 512, 512, 464]
 
 
 def test_arbitrary_datagrams_end_in_coap_malformed_or_a_message(tmp_path: Path) -> None:

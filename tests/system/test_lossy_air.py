@@ -1,4 +1,4 @@
-"""A download over a radio link that loses datagrams, sends some twice and lets some overtake others."""
+"""A download over radio links that lose datagrams, send some twice, let some overtake others, or take no large ones."""
 
 from __future__ import annotations
 
@@ -31,3 +31,15 @@ async def test_a_profile_comes_whole_in_blocks_and_in_bursts(tmp_path: Path, q_b
         assert counters.round_trips < 18 < counters.down.datagrams - lost  # of 16 blocks and all the rest
     installs = [event for event in events if event.part == "smdpp" and event.kind == "es9"]
     assert [event.fields["function"] for event in installs].count("getBoundProfilePackage") == 1
+
+
+async def test_a_path_for_small_packets_only_is_found_out_once(tmp_path: Path) -> None:
+    events: list[Event] = []
+    air = LinkSettings(mtu=640, speedup=100)
+    async with Lab(tmp_path, radio=air, board_config=QUICK) as lab:
+        lab.trace.listen(events.append)
+        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Narrow", filler=3_000))))
+        await run_board(lab, Meter(lab.trace))
+        assert [view.state for view in lab.eim.orders(lab.eid)] == ["done", "done"]
+    smaller = [event for event in events if "next with blocks of" in str(event.fields.get("text"))]
+    assert [str(event.fields["text"]).split("next ")[1] for event in smaller] == ["with blocks of 512 bytes"]

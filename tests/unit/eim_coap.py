@@ -93,7 +93,7 @@ class Bare:
     def send(self, payload: bytes = b"", code: Code = POST, **options: Any) -> None:
         self._mid += 1
         message = Message(code=code, payload=payload, _mid=self._mid, _mtype=Type.CON)
-        message.token = self._mid.to_bytes(2, "big")
+        message.token = options.pop("token", self._mid.to_bytes(2, "big"))
         message.opt.uri_path = options.pop("uri_path", PATH)
         for name, value in options.items():
             setattr(message.opt, name, value)

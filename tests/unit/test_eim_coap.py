@@ -319,3 +319,39 @@ async def test_too_many_requests_at_once_are_answered_by_5_03(pki, monkeypatch):
         assert (await peer.exchange(b"2")).code == Code.SERVICE_UNAVAILABLE
         ready.set()
         assert (await peer.receive()).payload == b"first"
+
+
+async def test_a_question_repeated_for_smaller_blocks_is_not_executed_again(pki):
+    """A device whose path does not take the answer says it again, in a new message with the old token."""
+    heard: list[bytes] = []
+
+    async def handle(request: bytes) -> bytes:
+        heard.append(request)
+        return request * 100
+
+    async with answering(pki, handle) as peer:
+        await peer.exchange(b"once", token=b"\7")
+        first = await peer.exchange(b"once", token=b"\7", block2=(0, False, 4))
+        assert (len(first.payload), first.opt.block2) == (256, (0, True, 4))
+        second = await peer.exchange(token=b"\x08", block2=(1, False, 4))
+        assert first.payload + second.payload == b"once" * 100
+        assert heard == [b"once"]
+        await peer.exchange(b"once", token=b"\x09", block2=(0, False, 4))
+        assert len(heard) == 2
+
+
+async def test_the_last_block_of_a_question_may_be_repeated_for_smaller_blocks(pki):
+    heard: list[bytes] = []
+
+    async def handle(request: bytes) -> bytes:
+        heard.append(request)
+        return request[::-1]
+
+    body = bytes(1024) + b"end"
+    async with answering(pki, handle) as peer:
+        how = {"request_tag": [b"ab"]}
+        await peer.exchange(body[:1024], block1=(0, True, 6), **how)
+        await peer.exchange(body[1024:], block1=(1, False, 6), token=b"\7", **how)
+        again = await peer.exchange(body[1024:], block1=(1, False, 6), token=b"\7", block2=(0, False, 5), **how)
+        assert (again.code, again.payload) == (Code.CHANGED, body[::-1][:512])
+        assert heard == [body]

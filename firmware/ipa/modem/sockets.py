@@ -203,6 +203,7 @@ class Datagram(Socket):
 
     def __init__(self, modem, number):
         super().__init__(modem, number, _DATAGRAM, modem.largest)
+        self.largest = modem.largest
         self.dropped = 0  # datagrams the modem refused to send
 
     def readinto(self, buf):

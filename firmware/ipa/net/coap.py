@@ -7,7 +7,7 @@ request is on its way at a time (NSTART = 1), so is one body: the next exchange 
 
 import os
 
-from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
+from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
 from ipa.net import ChannelRefused, NetError
 
 # Times for NB-IoT, where a round trip may take ten seconds and a retransmission costs battery.
@@ -15,12 +15,16 @@ _WAIT_MS = const(10000)  # for the first answer while nothing is known of the pa
 _WAIT_LEAST_MS = const(2000)
 _WAIT_IN_RTT = const(3)
 _TRANSMISSIONS = const(5)
+_TRANSMISSIONS_FULL = const(3)  # of a request with blocks as large as they were; the path may not take them
+_TRANSMISSIONS_SMALLER = const(2)
 _TRANSMISSIONS_IN_DOUBT = const(2)
 _SEPARATE_MS = const(120000)  # after an empty ACK: the eIM may have to ask an SM-DP+ first
 
 _ROOM = const(1280)  # more than a datagram holds, as Dtls.recv wants it
 _SZX = const(6)  # 1024 bytes a block, the largest there is
 _PIECE = const(256)  # of a part that makes its slices when asked for them
+_SZX_LEAST = const(4)  # 256 bytes fit into what every IPv4 network carries (RFC 791)
+_HEADERS = const(64)  # of the longest request, in front of its payload
 _TOKEN = const(1)  # as much as one exchange at a time needs within one association
 _PATH = b"\xb4gsma\x04rsp2"
 _ASN1 = b"\x04asn1"
@@ -80,6 +84,21 @@ class Coap:
         self._confirmed = None  # message id of the last separate response, which may come again
         self._body = None
         self._path = b""
+        self._szx = self._szx_before = _SZX  # the largest blocks of this association, and of the one before
+        self._proven = 0  # bytes of the largest payload that reached the eIM
+
+    def begin(self, dtls, block_size):
+        """Go on over a new association, with blocks of at most so many bytes (16 times a power of 2).
+
+        What two associations in a row could not do, the path cannot do.
+        """
+        self.dtls = dtls
+        self._proven = 0
+        most = _SZX
+        while 16 << most > block_size or (16 << most) + _HEADERS > dtls.room:
+            most -= 1
+        if self._szx != self._szx_before or self._szx > most:
+            self._szx_before, self._szx = self._szx, most
 
     async def exchange(self, parts, function=None):
         """POST the bytes of parts, one after the other, to the path of all messages in ASN.1, or to that of one
@@ -91,18 +110,29 @@ class Coap:
             self._body.close()
         self._path = _PATH + (_ASN1 if function is None else _JSON + _segment(function.encode()))
         total = sum([len(part) for part in parts])
-        szx = _SZX
+        before = szx = self._szx
         tag = os.urandom(2) if total > 16 << szx else None
         offset = 0
+        answer = True
         while True:
-            size = 16 << szx
+            size = min(16 << szx, total - offset)
             more = offset + size < total
-            used = self._request()
-            if tag is not None:
-                used = self._put_block1(used, offset, more, szx, tag)
-            elif self.q_block:
-                used = put_option(self.outgoing, used, Q_BLOCK2 - 11, block_value(0, True, szx))
-            answer = await self._ask(self.put_payload(used, parts, offset, min(size, total - offset)))
+            # With the token of a request that nobody answered, so that the eIM knows it again.
+            used = self._request(answer is not None)
+            used = self._put_blocks(used, offset, more, szx, tag)
+            try:
+                answer = await self._ask(self.put_payload(used, parts, offset, size), self._szx != before)
+            except CoapTimeout:
+                self._szx = before  # it was not the size
+                raise
+            if answer is None:
+                self._szx -= 1
+                log(INFO, "coap: no answer, next with blocks of", 16 << self._szx, "bytes")
+                if size > self._proven and size > 16 << self._szx:  # it may be the request that is too large
+                    szx = self._szx
+                    tag = os.urandom(2)
+                continue
+            self._proven = max(self._proven, size)
             code, options, payload = answer
             theirs = block_option(options, _BLOCK1)
             if code == _CONTINUE and more:
@@ -148,19 +178,30 @@ class Coap:
         used = put_option(self.outgoing, used, _BLOCK2 - 11, block_value(number, False, szx))
         return await self._ask(used)
 
-    def _request(self):
-        """Header, token and path of a new request in the buffer; where they end."""
+    def _request(self, new=True):
+        """Header, token and path of a request in the buffer; where they end."""
         self._message_id = (self._message_id + 1) & 0xFFFF
-        self._token = (self._token + 1) & 0xFF
+        if new:
+            self._token = (self._token + 1) & 0xFF
         put_header(self.outgoing, _CON, _POST, self._message_id, _TOKEN)
         self.outgoing[4] = self._token
         end = 5 + len(self._path)
         self.outgoing[5:end] = self._path
         return end
 
-    def _put_block1(self, used, offset, more, szx, tag):
-        used = put_option(self.outgoing, used, _BLOCK1 - 11, block_value(offset >> szx + 4, more, szx))
-        return put_option(self.outgoing, used, 292 - _BLOCK1, tag)
+    def _put_blocks(self, used, offset, more, szx, tag):
+        """What is said of blocks: of the request's own when it has a tag, of the answer's where it matters."""
+        number = 11
+        if not more and self._szx < _SZX and (tag is not None or not self.q_block):
+            used = put_option(self.outgoing, used, _BLOCK2 - number, block_value(0, False, self._szx))
+            number = _BLOCK2
+        if tag is not None:
+            used = put_option(
+                self.outgoing, used, _BLOCK1 - number, block_value(offset >> szx + 4, more, szx))
+            used = put_option(self.outgoing, used, 292 - _BLOCK1, tag)
+        elif self.q_block:
+            used = put_option(self.outgoing, used, Q_BLOCK2 - number, block_value(0, True, self._szx))
+        return used
 
     def put_payload(self, used, parts, offset, size):
         """`size` bytes from `offset` of all parts together."""
@@ -182,12 +223,19 @@ class Coap:
             offset -= len(part)
         return used
 
-    async def _ask(self, used):
-        """Send the request in the buffer until it is answered (RFC 7252 4.2)."""
+    async def _ask(self, used, smaller=None):
+        """Send the request in the buffer until it is answered (RFC 7252 4.2).
+
+        None where `smaller` says whether it is so already, and it may become smaller still.
+        """
         rtt = self.dtls.rtt_ms
         wait = _WAIT_MS if rtt is None else max(_WAIT_LEAST_MS, _WAIT_IN_RTT * rtt)
         wait += wait * os.urandom(1)[0] // 512  # not the whole fleet in one moment
-        transmissions = _TRANSMISSIONS_IN_DOUBT if self.doubtful else _TRANSMISSIONS
+        transmissions = _TRANSMISSIONS
+        if self.doubtful:
+            transmissions = _TRANSMISSIONS_IN_DOUBT
+        elif smaller is not None:
+            transmissions = _TRANSMISSIONS_SMALLER if smaller else _TRANSMISSIONS_FULL
         for attempt in range(transmissions):
             if attempt:
                 log(DEBUG, "coap: once more after", wait, "ms")
@@ -197,7 +245,9 @@ class Coap:
             if answer is not None:
                 self.doubtful = False
                 return answer
-        raise CoapTimeout("no answer to {} transmissions".format(transmissions))
+        if smaller is None or self.doubtful or self._szx <= _SZX_LEAST:
+            raise CoapTimeout("nobody answers")
+        return None
 
     async def answer(self, wait):
         """The response to the request in the buffer: (code, options, payload), or None in time."""

@@ -27,7 +27,7 @@ class CoapsLink(Coap):
         dtls = Dtls(await self._modem.udp(eim.host, eim.port or _PORT), eim.host, eim.trust)
         await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
         log(INFO, "poll: DTLS with", eim.host)
-        self.dtls = dtls
+        self.begin(dtls, self._settings["block_size"])
         self.doubtful = False
 
     def close(self, keep):

@@ -53,17 +53,19 @@ class Dtls:
 
     trust is ("ca", certificate) or ("pin", SubjectPublicKeyInfo), DER, from trustedPublicKeyDataTls. The
     certificate is a CA's or the server's own. A pin needs neither clock nor name.
-    datagram: `readinto(buf)` and `write(buf)` as of a stream that never waits, `async wait(ms)`, `close()`.
+    datagram: `readinto(buf)` and `write(buf)` as of a stream that never waits, `async wait(ms)`, `close()`;
+    perhaps `largest`, the most bytes it sends at once.
     """
 
     every_suite = False  # some server wanted another one than the first
 
     def __init__(self, datagram, host, trust, mtu=MTU):
         self._datagram = datagram
+        mtu = min(mtu, getattr(datagram, "largest", mtu))
         self._stream = _Stream(datagram, mtu)
         self.host = host
         self._trust = Trust(*trust)
-        self._room = mtu - _OVERHEAD
+        self.room = mtu - _OVERHEAD
         self._tls = None
 
     @property
@@ -93,8 +95,8 @@ class Dtls:
 
     async def send(self, buf, timeout_ms=_SEND_MS):
         """Protect and send one message."""
-        if len(buf) > self._room:
-            raise DtlsError("message of %d bytes, %d fit the path" % (len(buf), self._room))
+        if len(buf) > self.room:
+            raise DtlsError("message of %d bytes, %d fit the path" % (len(buf), self.room))
         deadline = ticks_add(ticks_ms(), timeout_ms)
         while self._io(self._open().send, buf) is None:
             await self._wait(deadline, "send")

@@ -41,6 +41,8 @@ class DtlsSettings:
 
     mtu: int = 1200
     """No datagram is larger, unless one record alone is."""
+    small_mtu: int = 548
+    """A handshake that gets no further goes on with these: every IPv4 network takes 576 bytes (RFC 791)."""
     min_retransmit: float = 2.0
     """OpenSSL repeats a flight after 1 s; over NB-IoT the answer is still on its way then."""
     handshake_seconds: float = 150.0
@@ -123,7 +125,9 @@ class Association:
         self._number_offset = hello.record_sequence
         self._ssl = SSL.Connection(server.context, None)
         self._ssl.set_app_data(cookie)
-        self._ssl.set_ciphertext_mtu(server.settings.mtu)
+        self._mtu = server.settings.mtu
+        self._timeouts = 0
+        self._ssl.set_ciphertext_mtu(self._mtu)
         self._ssl.set_accept_state()
         self._ssl.bio_write(hello.first())
         self._advance()
@@ -188,7 +192,7 @@ class Association:
                     continue
                 number = int.from_bytes(record[5:11], "big") + self._number_offset
                 record = record[:5] + number.to_bytes(6, "big") + record[11:]
-            if datagram and len(datagram) + len(record) > self._server.settings.mtu:
+            if datagram and len(datagram) + len(record) > self._mtu:
                 self._server.transmit(datagram, self.address)
                 datagram = b""
             datagram += record
@@ -214,7 +218,11 @@ class Association:
         self._timer = None if seconds is None else self._loop.call_later(seconds, self._on_timeout)
 
     def _on_timeout(self) -> None:
+        self._timeouts += 1
+        if self._timeouts == 2:  # the first repeat is kept back, so this flight was sent once
+            self._mtu = min(self._mtu, self._server.settings.small_mtu)
         try:
+            self._ssl.set_ciphertext_mtu(self._mtu)
             self._ssl.DTLSv1_handle_timeout()
             self._flush()
         except SSL.Error as error:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,8 @@ MOST_AT_ONCE = 256  # requests being answered; each may wait for an SM-DP+
 ANSWER_SECONDS = 120.0  # for a device to carry out what it was sent, and every retransmission
 LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
 
+Said = tuple[Any, ...]
+"""What makes two messages say the same: token, Block1, Request-Tag and payload."""
 
 
 class SlowLink(TransportTuning):
@@ -210,6 +213,27 @@ class Listeners:
         return bytes(response.payload)
 
 
+@dataclass(frozen=True)
+class Done:
+    """The request an association asked last, as it was put together, and its answer.
+
+    A device whose path does not take the answer asks again for smaller blocks, in a new message with the token
+    of the old one. What it wants has been done already.
+    """
+
+    said: Said
+    request: Message
+    code: codes.Code
+    payload: bytes
+
+    @staticmethod
+    def identity(message: Message) -> Said:
+        return message.token, message.opt.block1, message.opt.request_tag, message.payload
+
+    def answer(self) -> Message:
+        return Message(code=self.code, payload=self.payload, transport_tuning=SlowLink())
+
+
 class EsipaResource(resource.Resource):
     """What the eIM answers at one path: all messages in ASN.1, or one function in JSON."""
 
@@ -221,29 +245,55 @@ class EsipaResource(resource.Resource):
         self._requests = Assemblies()
         self._answers = Answers()
         self._bursts = Bursts(SlowLink().MAX_TRANSMIT_WAIT)
+        self._done: TimeoutDict = TimeoutDict(SlowLink().MAX_TRANSMIT_WAIT)
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
+        said = Done.identity(pipe.request)
+        done = self._last_of(pipe.request.remote)
+        if done and done.said != said:
+            done = None
         if wanted := Wanted.all_of(pipe.request):
-            await self._render_bursts(wanted, pipe)
+            await self._render_bursts(wanted, pipe, said, done)
         else:
-            await self._render_blocks(pipe)
+            await self._render_blocks(pipe, said, done)
 
-    async def _render_bursts(self, wanted: list[Wanted], pipe: Pipe) -> None:
+    async def _render_bursts(self, wanted: list[Wanted], pipe: Pipe, said: Said, done: Done | None) -> None:
         request = pipe.request
         if request.payload:
-            messages = self._bursts.begin(wanted, request, await self.render(request))
+            answer = done.answer() if done else await self._do(request, said)
+            messages = self._bursts.begin(wanted, request, answer)
         else:
             messages = self._bursts.more(wanted, request)
         for left, message in zip(reversed(range(len(messages))), messages, strict=True):
             pipe.add_response(message, is_last=not left)
 
-    async def _render_blocks(self, pipe: Pipe) -> None:
-        request = self._requests.feed_and_take(pipe.request)
-        # Request-Tag tells assemblies apart (RFC 9175 3); the blocks of the answer need not repeat it.
-        request.opt.delete_option(OptionNumber.REQUEST_TAG)
-        response = await self._answers.extract_or_insert(request, lambda: self.render(request))
+    async def _render_blocks(self, pipe: Pipe, said: Said, done: Done | None) -> None:
+        if done:
+            request = done.request
+            request.opt.block2 = pipe.request.opt.block2
+        else:
+            request = self._requests.feed_and_take(pipe.request)
+            # Request-Tag tells assemblies apart (RFC 9175 3); the blocks of the answer need not repeat it.
+            request.opt.delete_option(OptionNumber.REQUEST_TAG)
+
+        async def answer() -> Message:
+            return done.answer() if done else await self._do(request, said)
+
+        response = await self._answers.extract_or_insert(request, answer)
         response.opt.block1 = request.opt.block1
         pipe.add_response(response, is_last=True)
+
+    def _last_of(self, remote: Remote) -> Done | None:
+        try:
+            done: Done = self._done[remote.blockwise_key]
+        except KeyError:
+            return None
+        return done
+
+    async def _do(self, request: Message, said: Said) -> Message:
+        answer = await self.render(request)
+        self._done[request.remote.blockwise_key] = Done(said, request, answer.code, answer.payload)
+        return answer
 
     async def render_post(self, request: Message) -> Message:
         if self._running == MOST_AT_ONCE:
