@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 smdpp_app = typer.Typer(no_args_is_help=True, help="See and make the SM-DP+'s orders.")
 
-Profile = Annotated[Path | None, typer.Argument(help="Profile package (DER); a fresh one by default.")]
+Profile = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Package (DER); a fresh one by default. Of several of one profile a card gets what fits."),
+]
 
 
 @smdpp_app.command()
@@ -72,8 +75,10 @@ def order(
 
     desk = LabFolder(lab)
     by_itself = default or event
+    packages = [read(file) for file in profile or ()]
     made = desk.smdpp.add_profile(
-        desk.profile(read(profile) if profile else None),
+        desk.profile(packages[0] if packages else None),
+        variants=packages[1:],
         matching_id="" if default else matching_id,
         eid=desk.eid if by_itself and eid is None else eid,
         confirmation_code=confirmation_code,
@@ -93,7 +98,9 @@ def stock(
     from microipa.lab import LabFolder
 
     desk = LabFolder(lab)
-    out.print(desk.smdpp.stock(desk.profile(read(profile) if profile else None), profile_type=profile_type))
+    packages = [read(file) for file in profile or ()]
+    package = desk.profile(packages[0] if packages else None)
+    out.print(desk.smdpp.stock(package, variants=packages[1:], profile_type=profile_type))
 
 
 @smdpp_app.command()

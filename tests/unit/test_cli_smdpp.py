@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,15 @@ def test_what_cannot_be_is_one_sentence(microipa: Microipa, lab: Path, words, sa
     assert (status, out, len(err.splitlines())) == (1, "", 1)
     assert said in err
     assert microipa("smdpp", "orders", "--lab", lab, "--json").out == ""
+
+
+@pytest.mark.parametrize("command", ["order", "stock"])
+def test_several_files_are_packages_of_one_profile(microipa: Microipa, lab: Path, command: str) -> None:
+    files = [lab / "full.der", lab / "minimal.der"]
+    files[0].write_bytes(build(spec(2)))
+    files[1].write_bytes(build(replace(spec(2), template="iot-minimal")))
+    assert microipa("smdpp", command, *files, "--lab", lab).status == 0
+    assert only(microipa, lab)["iccid"] == spec(2).iccid
+    files[1].write_bytes(build(spec(3)))
+    status, _, err = microipa("smdpp", command, *files, "--lab", lab)
+    assert (status, "packages of one order are of one profile" in err) == (1, True)

@@ -259,6 +259,12 @@ def test_saip_8_10_a_warning_is_told_also_when_the_package_fails_later(dp: Dp):
     assert statuses(dp.download(der, metadata(spec(2)))) == ["pe-not-supported 99"] * 2
 
 
+def test_more_warnings_than_a_result_can_carry_end_the_installation(dp: Dp):
+    result = dp.download(inserted(unknown(False) * 33), metadata(spec(2)))
+    assert failure(result)[1] == "installFailedDueToPEProcessingError"
+    assert statuses(result) == ["pe-not-supported 99"] * 33
+
+
 def test_saip_8_10_an_installation_given_up_says_where_in_the_element(dp: Dp):
     result = dp.download(REFUSED["invalid-request-format"](), metadata(spec(2)))
     [status] = saip.decode("EUICCResponse", result[0xBF27][0xA2][0xA1][0x82].value)["peStatus"]

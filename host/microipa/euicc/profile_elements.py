@@ -31,6 +31,7 @@ SERVICES = (
     "usim", "isim", "csim", "milenage", "cave", "usim-test-algorithm", "ber-tlv", "get-identity",
     "profile-a-x25519", "profile-b-p256",
 )  # fmt: skip
+MAX_WARNINGS = 32  # more of them would make a result that nobody wants to carry
 RUNTIMES = ("javacard", "multos")
 IOT_ELEMENTS = ("iot", "opt-iot")
 _NO_FILES = ("phonebook", "eap", "df-snpn", "df-5gprose")  # no table of their template
@@ -228,7 +229,8 @@ class Interpreter:
 
     def _object(self, code: PeStatus, *, fatal: bool | None = None, skip: bool = True) -> None:
         """Refuse when the element is mandated (or ``fatal`` says so), else warn and leave it out."""
-        if self._mandated if fatal is None else fatal:
+        fatal = self._mandated if fatal is None else fatal
+        if fatal or len(self.warnings) >= MAX_WARNINGS:
             self._refuse(code)
         self.warnings.append(Status(code, self._now.identification))
         if skip:
