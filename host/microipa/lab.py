@@ -46,6 +46,7 @@ class Subscriber:
     k: str
     opc: str
     operator: str
+    algorithm: str = "milenage"
 
 
 class NoLab(MicroipaError):
@@ -103,7 +104,8 @@ class LabFolder:
     def enrol(self, package: bytes, operator: str) -> None:
         """Note the subscriber of a profile package."""
         profile = ProfilePackage.parse(package)
-        subscriber = Subscriber(profile.imsi, profile.aka.k.hex(), profile.aka.opc.hex(), operator)
+        aka = profile.aka
+        subscriber = Subscriber(profile.imsi, aka.k.hex(), aka.opc.hex(), operator, aka.algorithm)
         known = [other for other in self.subscribers() if other.imsi != subscriber.imsi]
         new = self.folder / "subscribers.new"
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -247,7 +249,11 @@ class Lab(LabFolder):
             if one.imsi not in self._admitted:
                 self._admitted.add(one.imsi)
                 self.network.add_subscriber(
-                    one.imsi, bytes.fromhex(one.k), bytes.fromhex(one.opc), operator=one.operator
+                    one.imsi,
+                    bytes.fromhex(one.k),
+                    bytes.fromhex(one.opc),
+                    operator=one.operator,
+                    algorithm=one.algorithm,
                 )
 
     async def watch_subscribers(self) -> None:

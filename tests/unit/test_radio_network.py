@@ -45,6 +45,24 @@ async def test_right_keys_attach_at_home(network):
     assert (attachment.operator, attachment.roaming) == ("90170", False)
 
 
+async def test_a_line_of_a_test_network_attaches_by_the_xor_algorithm_ts_34_108_8_1_2(network):
+    network.add_subscriber("001010000000001", K, bytes(16), algorithm="usim-test-algorithm")
+
+    class TestUsim:
+        imsi = "001010000000001"
+
+        async def authenticate(self, rand, autn):
+            out = bytes(k ^ r for k, r in zip(K, rand, strict=True))
+            counted = bytes(a ^ b for a, b in zip(autn[:6], out[3:9], strict=True)) + autn[6:8]
+            assert autn[8:] == bytes(a ^ b for a, b in zip(out[:8], counted, strict=True))
+            return AkaAnswer(res=out)
+
+    await network.attach(TestUsim())
+    network.add_subscriber("001010000000001", bytes(16), bytes(16), algorithm="usim-test-algorithm")
+    with pytest.raises(AssertionError):  # another K, another MAC
+        await network.attach(TestUsim())
+
+
 async def test_another_operators_imsi_roams(network):
     network.add_subscriber("001010000000001", K, OPC, operator="90170")
     assert (await network.attach(Usim("001010000000001"))).roaming

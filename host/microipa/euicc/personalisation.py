@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microipa.crypto.aka import Functions, functions
 from microipa.euicc.filesystem import CYCLIC, DIRECTORY, LINEAR, TRANSPARENT, FileSystem, Node
 from microipa.euicc.nvm import Profile
-from microipa.euicc.usim import ARRAY, Functions, functions
+from microipa.euicc.usim import ARRAY
 from microipa.saip import CardFile, ProfilePackage, SaipError
 
 ALGORITHMS = ("milenage", "usim-test-algorithm")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from microipa.crypto.milenage import Milenage
+from microipa.crypto.aka import Functions, functions
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
@@ -81,6 +81,7 @@ class Subscriber:
     operator: str
     apns: frozenset[str] | None = None
     sqn: int = 0
+    algorithm: str = "milenage"
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,13 @@ class Network:
         """What NITZ announces: quarters of an hour east of Greenwich."""
 
     def add_subscriber(self, imsi: str, k: bytes, opc: bytes, operator: str = "90170",
-                       apns: Collection[str] | None = None) -> None:
+                       apns: Collection[str] | None = None, algorithm: str = "milenage") -> None:
         """Register a line (``k``, ``opc`` 16 bytes) with an operator, named by its PLMN, which gets coverage
-        unless that was decided before. ``apns`` limits the access points, None allows all."""
+        unless that was decided before. ``apns`` limits the access points, None allows all. ``algorithm``: milenage,
+        or usim-test-algorithm as the test profiles of GSMA TS.48 have it."""
         self._coverage.setdefault(operator, True)
-        self._subscribers[imsi] = Subscriber(
-            imsi, k, opc, operator, None if apns is None else frozenset(apn.lower() for apn in apns))
+        allowed = None if apns is None else frozenset(apn.lower() for apn in apns)
+        self._subscribers[imsi] = Subscriber(imsi, k, opc, operator, allowed, algorithm=algorithm)
 
     def set_coverage(self, operator: str, covered: bool) -> None:
         """Put up or take down an operator's cells; devices on them notice at once."""
@@ -178,17 +180,17 @@ class Network:
 
     async def _authenticate(self, subscriber: Subscriber, usim: Usim) -> bool:
         """EPS AKA, once more after a re-synchronisation; True when there was one. Raises AttachRefused."""
-        milenage = Milenage(subscriber.k, subscriber.opc)
+        aka = functions(subscriber.algorithm, subscriber.k, subscriber.opc)
         for attempt in range(2):
             rand = secrets.token_bytes(16)
-            answer = await usim.authenticate(rand, _autn(milenage, subscriber, rand))
+            answer = await usim.authenticate(rand, _autn(aka, subscriber, rand))
             if answer.res is not None:
-                if hmac.compare_digest(answer.res, milenage.f2(rand)):
+                if hmac.compare_digest(answer.res, aka.f2(rand)):
                     return attempt > 0
                 raise AttachRefused(CAUSE_ILLEGAL_UE, "RES is wrong: the card has another K or OPc")
             if answer.auts is None:
                 raise AttachRefused(CAUSE_ILLEGAL_UE, "the card found the MAC wrong: it has another K or OPc")
-            subscriber.sqn = _resynchronise(milenage, rand, answer.auts)
+            subscriber.sqn = _resynchronise(aka, rand, answer.auts)
         raise AttachRefused(CAUSE_ILLEGAL_UE, "SQN is still out of range after re-synchronisation")
 
     def _record(self, event: str, **fields: object) -> None:
@@ -196,19 +198,19 @@ class Network:
             self._trace.record("radio", "network", event=event, **fields)
 
 
-def _autn(milenage: Milenage, subscriber: Subscriber, rand: bytes) -> bytes:
+def _autn(aka: Functions, subscriber: Subscriber, rand: bytes) -> bytes:
     """The next AUTN = SQN xor AK || AMF || MAC-A, 16 bytes (TS 33.102 6.3.2); counts SQN up."""
     subscriber.sqn = (subscriber.sqn + _SQN_STEP) % _SQN_LIMIT
     sqn = subscriber.sqn.to_bytes(6, "big")
-    return _xor(sqn, milenage.f5(rand)) + _AMF + milenage.f1(rand, sqn, _AMF)
+    return _xor(sqn, aka.f5(rand)) + _AMF + aka.f1(rand, sqn, _AMF)
 
 
-def _resynchronise(milenage: Milenage, rand: bytes, auts: bytes) -> int:
+def _resynchronise(aka: Functions, rand: bytes, auts: bytes) -> int:
     """SQN of the card out of AUTS (TS 33.102 6.3.5). Raises AttachRefused when MAC-S is wrong."""
     if len(auts) != 14:
         raise AttachRefused(CAUSE_ILLEGAL_UE, f"AUTS has {len(auts)} bytes instead of 14")
-    sqn = _xor(auts[:6], milenage.f5_star(rand))
-    if not hmac.compare_digest(auts[6:], milenage.f1_star(rand, sqn, _AMF_RESYNC)):
+    sqn = _xor(auts[:6], aka.f5_star(rand))
+    if not hmac.compare_digest(auts[6:], aka.f1_star(rand, sqn, _AMF_RESYNC)):
         raise AttachRefused(CAUSE_ILLEGAL_UE, "MAC-S in AUTS is wrong")
     return int.from_bytes(sqn, "big")
 
