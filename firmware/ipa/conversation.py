@@ -76,6 +76,7 @@ class Conversation:
             log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
             if await packages.execute(session, package):
                 return SWITCH
+        log(INFO, "poll:", self._settings["packages_per_poll"], "packages are enough for one poll")
         return UNFINISHED
 
     async def _listen(self, session):

@@ -136,3 +136,38 @@ async def test_answers_without_status_or_without_end_and_streams_that_end_early_
         "CommandCut 86 ends 2 bytes early",
         "CommandTooLong 86 of 25601 bytes",
     ]
+
+
+async def test_3_7_a_card_that_keeps_more_results_than_there_is_room_for_gives_them_one_after_the_other(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    from ipa import tlv
+    from ipa.card.es10 import Es10
+    kept = [tlv.encode(0xBF51, bytes((n,)) * 999) for n in range(12)]
+    def answer(command):
+        if command == bytes.fromhex("bf3003800107"):
+            del kept[0]
+            return bytes.fromhex("bf3003800100")
+        return tlv.encode(0xBF2B, tlv.encode(0xA2, *kept))
+    es10 = Es10(Channel(Carrier(answer)))
+    while True:
+        results = [raw for _, _, raw in tlv.items(await es10.retrieve_results())]
+        if not results:
+            break
+        assert [bytes(raw) for raw in results] == kept[: len(results)]
+        print(len(kept), len(results))
+        await es10.remove_notification(7)
+"""), heapsize="128wK")
+    pairs = [tuple(map(int, line.split())) for line in out.splitlines() if line[0].isdigit()]
+    assert pairs == [(n, min(n, 8)) for n in range(12, 0, -1)]
+
+
+async def test_3_7_one_result_that_is_too_large_by_itself_does_not_stop_the_device(micropython: Run) -> None:
+    out = await micropython(script("""
+    from ipa import tlv
+    from ipa.card.es10 import Es10
+    large = tlv.encode(0xBF51, bytes(9000))
+    es10 = Es10(Channel(Carrier(lambda command: tlv.encode(0xBF2B, tlv.encode(0xA2, large)))))
+    print(bytes(await es10.retrieve_results()))
+"""), heapsize="128wK")
+    assert out.splitlines()[-1] == "b''"

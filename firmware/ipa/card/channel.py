@@ -59,6 +59,7 @@ class Channel:
         self._get_response = bytearray(b"\x00\xc0\x00\x00\x00")
         self._response = bytearray(_RESPONSE)
         self._length = 0
+        self._cut = False
         self.is_open = False
         self.announces = True  # this IPA; without it one in the card stays in charge (SGP.32 3.8.2)
 
@@ -85,11 +86,13 @@ class Channel:
         self.is_open = False
         await self._carrier.close()
 
-    async def store(self, *parts, stream=None, length=0):
+    async def store(self, *parts, stream=None, length=0, cut=False):
         """One ES10 command: the parts, then `length` bytes of `stream` (anything with `async readinto`).
 
-        Returns a view of the answer, empty when the card has none.
+        Returns a view of the answer, empty when the card has none. With `cut` its beginning, where there is no
+        room for more; else raises ResponseTooLong.
         """
+        self._cut = cut
         total = sum(len(part) for part in parts) + length
         name = _name(parts[0])
         if total > _MOST_BLOCKS * self._segment:
@@ -142,8 +145,8 @@ class Channel:
                 raise CardError("answer without a status word")
             sw1 = answer[n]
             sw2 = answer[n + 1]
-            if n:
-                self._collect(answer, n)
+            if n and not self._collect(answer, n):
+                return 0x9000
             if sw1 == 0x61:
                 apdu = self._get_response
                 apdu[4] = sw2
@@ -168,15 +171,24 @@ class Channel:
         return whole
 
     def _collect(self, answer, n):
+        """Take n bytes of the answer. Returns False when it is cut here."""
         end = self._length + n
         if end > len(self._response):
             if end > _LARGEST_RESPONSE:
+                if self._cut:
+                    return False
                 raise ResponseTooLong("more than {} bytes".format(_LARGEST_RESPONSE))
-            larger = bytearray(min(_LARGEST_RESPONSE, end + _RESPONSE // 2))
+            try:
+                larger = bytearray(min(_LARGEST_RESPONSE, end + _RESPONSE // 2))
+            except MemoryError:
+                if self._cut:
+                    return False
+                raise
             larger[: self._length] = memoryview(self._response)[: self._length]
             self._response = larger
         self._response[self._length : end] = memoryview(answer)[:n]
         self._length = end
+        return True
 
 
 class _Source:

@@ -6,7 +6,7 @@ until the next command. Where the answer is one small value, the value itself is
 
 from ipa import tlv
 from ipa.card.channel import CardError, StatusError
-from ipa.compat import const
+from ipa.compat import INFO, const, log
 
 _LOAD_EUICC_PACKAGE = const(0xBF51)
 _EUICC_INFO_1 = const(0xBF20)
@@ -27,6 +27,7 @@ _GET_CERTS = const(0xBF56)
 _ADD_INITIAL_EIM = const(0xBF57)
 
 _NOTHING_TO_DELETE = const(1)
+_ANY_LENGTH = const(0x7FFFFFFF)
 
 
 class CardRefused(CardError):
@@ -144,8 +145,23 @@ class Es10:
         return self._list(await self.call(_RETRIEVE_NOTIFICATIONS, search), 0xA0)
 
     async def retrieve_results(self):
-        """-> view of all stored eUICC package results, one BF51 after the other."""
-        return self._list(await self.call(_RETRIEVE_NOTIFICATIONS, b"\xa0\x02\x82\x00"), 0xA2)
+        """-> view of the stored eUICC package results, one BF51 after the other, oldest first.
+
+        As many as there is room for: a card may keep more than it can be let to say at once, and none of them
+        leaves it without having been delivered.
+        """
+        answer = await self.channel.store(b"\xbf\x2b\x04\xa0\x02\x82\x00", cut=True)
+        tag, start, end = tlv.header(answer, 0, _ANY_LENGTH)
+        if tag != _RETRIEVE_NOTIFICATIONS or end <= len(answer):
+            return self._list(_checked(_RETRIEVE_NOTIFICATIONS, answer), 0xA2)
+        tag, start, _ = tlv.header(answer, start, _ANY_LENGTH)
+        end = start
+        try:
+            while tag == 0xA2:
+                _, _, end = tlv.header(answer, end)
+        except tlv.TlvError:
+            log(INFO, "card: more results than fit", end, "bytes are taken first")
+        return answer[start:end]
 
     async def _first(self, search, kind):
         for _, _, raw in tlv.items(self._list(await self.call(_RETRIEVE_NOTIFICATIONS, search), kind)):
