@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from aiocoap import Context, Message
 from aiocoap.numbers.codes import POST, Code
 from aiocoap.numbers.types import Type
+from aiocoap.resource import Resource, Site
 from aiocoap.transports.generic_udp import GenericMessageInterface
 from cryptography import x509
 from eim_client import DtlsClient
@@ -60,11 +61,28 @@ class Coap:
         return self.last.payload
 
 
+class Listening(Resource):
+    """Answers what the eIM sends unasked."""
+
+    def __init__(self, answer: Callable[[bytes], bytes | Code]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    async def render_post(self, request: Message) -> Message:
+        answer = self._answer(request.payload)
+        return Message(code=answer) if isinstance(answer, Code) else Message(code=Code.CHANGED, payload=answer)
+
+
 @contextlib.asynccontextmanager
-async def connected(port: int, ca: x509.Certificate) -> AsyncIterator[Coap]:
-    """An aiocoap client over a new DTLS association."""
+async def connected(
+    port: int, ca: x509.Certificate, answer: Callable[[bytes], bytes | Code] | None = None
+) -> AsyncIterator[Coap]:
+    """An aiocoap client over a new DTLS association; with ``answer`` it listens as well."""
     client = await DtlsClient(port, ca).connect()
-    context = Context()
+    site = Site()
+    if answer:
+        site.add_resource(PATH, Listening(answer))
+    context = Context(serversite=site)
     made: list[Datagrams] = []
 
     async def interface(manager: Any) -> Datagrams:

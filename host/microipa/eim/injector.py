@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
@@ -37,6 +38,7 @@ class Injector:
         self._provide_result = provide_result
         self._note = note
         self._given: dict[str, bytes] = {}  # what each device has and has not answered for
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pushing: dict[str, asyncio.Task[None]] = {}
 
     async def push(self, eid: str) -> bool:
@@ -44,6 +46,10 @@ class Injector:
 
         Raises EidRefused, Unreachable; what was not handed over waits for a poll.
         """
+        async with self._turns[eid]:
+            return await self._push_all(eid)
+
+    async def _push_all(self, eid: str) -> bool:
         while True:
             with self._store.work() as db:
                 device = device_of(db, eid)
@@ -52,7 +58,7 @@ class Injector:
                 package = self._orders.next_package(db, device)
             if package is None:
                 return True
-            if package == self._given.get(eid):
+            if package == self._given.get(eid) and eid in self._listeners.eids():
                 return False
             self._given[eid] = package
             answer = await self._ask(eid, package)
