@@ -81,10 +81,10 @@ class LabFolder:
         self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see
         self.smdpp = Smdpp(smdpp, folder, peers=[own], routes=self.smds_routes, trace=trace)
         self.smdpp.add_operator(self.pki.operator_oid)
-        self.smds = Smds(self.pki, folder, trace=trace)
         self.es9_routes: dict[str, tuple[str, int]] = {}
-        trusted = [own, *(identity.tls.certificate for identity in smdpp)]
-        self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=trusted, trace=trace)
+        servers = [identity.tls.certificate for identity in smdpp]
+        self.smds = Smds(self.pki, folder, servers=servers, trace=trace)
+        self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=[own, *servers], trace=trace)
         self.eim.add_device(self.eid)
 
     def offer(self, package: bytes | None = None, *variants: bytes, operator: str = OPERATOR) -> str:

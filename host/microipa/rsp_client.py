@@ -70,7 +70,7 @@ class RspClient:
         """One function of ``interface``. Raises RspUnavailable, RspRefused."""
         outcome = "ok"
         try:
-            return Answer.read(function, await self._post(address, f"{interface}/{function}", fields))
+            return Answer.read(function, await self._post(address, interface, function, fields))
         except (RspUnavailable, RspRefused) as error:
             outcome = str(error)
             raise
@@ -79,12 +79,12 @@ class RspClient:
                 kind = "es9" if interface == ES9_PLUS else interface
                 self._trace.record(self._part, kind, function=function, address=address, outcome=outcome)
 
-    async def _post(self, address: str, function: str, fields: Mapping[str, Any]) -> bytes:
+    async def _post(self, address: str, interface: str, function: str, fields: Mapping[str, Any]) -> bytes:
         if not ADDRESS.fullmatch(address):
             raise RspUnavailable(f"{address[:128]!r} is no server's address")
         name, _, port = address.partition(":")
         host, number = self._routes.get(name, (name, int(port or 443)))
-        url = f"https://{host}:{number}{PATH}{function}"
+        url = f"https://{host}:{number}{PATH}{interface}/{function}"
         try:
             # A connection for each call: between two, a slow device takes longer than a server waits.
             async with (

@@ -254,6 +254,14 @@ def test_a_lab_notes_whose_keys_it_has_and_takes_a_card_with_other_keys_for_no_c
         other.card()
 
 
+async def test_3_6_1_the_labs_sm_ds_takes_events_of_an_sm_dp_with_foreign_keys_for_the_labs_card(folders, tmp_path):
+    keys = LabKeys(smdpp=(folders["P-256"] / "smdpp",))
+    async with Lab(tmp_path / "lab", radio="none", keys=keys, trace=Trace()) as lab:
+        lab.smdpp.add_profile(build(spec(2)), eid=lab.eid, smds_address=lab.pki.smds_address)
+        await lab.smdpp.deliver()
+        assert [event.rsp_server_address for event in lab.smds.events(lab.eid)] == [SMDPP_ADDRESS]
+
+
 @pytest.mark.parametrize("option", ["--smdpp-keys", "--eim-keys", "--card-keys"])
 def test_lab_up_with_a_folder_that_is_none_is_one_sentence(microipa: Microipa, tmp_path, option):
     status, out, err = microipa("lab", "up", "--lab", tmp_path / "lab", option, tmp_path / "nowhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator
@@ -354,6 +355,14 @@ async def test_5_3_5_what_the_operator_does_not_take_is_kept_in_order_across_a_r
     restarted = Smdpp(pki, tmp_path, routes=smdpp.routes)
     await restarted.deliver()
     assert listener.steps() == [(1, "ok"), (3, "ok")]
+
+
+async def test_5_3_5_two_servers_on_one_database_do_not_stumble_over_each_other(
+    smdpp, operator, listener, es9, pki, tmp_path
+):
+    await es9.download(Peer(pki), await ordered(operator))
+    await asyncio.gather(smdpp.deliver(), Smdpp(pki, tmp_path, routes=smdpp.routes).deliver())
+    assert sorted(set(listener.steps())) == [(1, "ok"), (3, "ok")]
 
 
 async def test_5_3_5_after_a_week_nobody_waits_any_more(smdpp, operator, listener, es9, pki, monkeypatch):

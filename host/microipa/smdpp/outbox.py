@@ -69,7 +69,9 @@ class Outbox:
         except RspRefused as refusal:  # final: the same words will not be liked better later
             log.info("%s", refusal)
         with self._store.transaction() as database:
-            kept = database.get_one(Outgoing, message.id)
+            kept = database.get(Outgoing, message.id)
+            if kept is None:
+                return  # another process was quicker; both told the same
             if again is None:
                 database.delete(kept)
             else:

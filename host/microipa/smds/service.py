@@ -6,10 +6,12 @@ One level, no cascade. The functions run to their end without waiting for anythi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
 from sqlalchemy import Select, select
 from starlette.applications import Starlette
 
@@ -49,11 +51,17 @@ class Event:
 
 
 class Smds:
-    """An SM-DS whose events live in ``folder``/smds.sqlite, under the lab's own CI."""
+    """An SM-DS whose events live in ``folder``/smds.sqlite, under the lab's own CI.
 
-    def __init__(self, pki: Pki, folder: Path, *, trace: Trace | None = None) -> None:
+    SM-DP+ are those with a TLS certificate under this CI or in ``servers``.
+    """
+
+    def __init__(
+        self, pki: Pki, folder: Path, *, servers: Sequence[x509.Certificate] = (), trace: Trace | None = None
+    ) -> None:
         identity = ServerIdentity(pki.ci.certificate, pki.smds_auth, pki.smds_tls, pki.smds_oid)
         self._identity = identity
+        self._servers = [identity.ci, *servers]
         self._store = Database(folder / "smds.sqlite", Base, SCHEMA)
         self._sessions = Sessions()
         self._authentication = Authentication(
@@ -71,13 +79,13 @@ class Smds:
         event = (Field("eid", "eid", text), Field("eventId", "event_id", text))
         address = Field("rspServerAddress", "rsp_server_address", text)
         forwarding = Field("forwardingIndicator", "forwarding", flag)
-        servers = Interface("smds", "es12", trace).routes(
+        es12 = Interface("smds", "es12", trace).routes(
             {
                 "registerEvent": Function(self.register_event, (header, *event, address, forwarding)),
                 "deleteEvent": Function(self.delete_event, (header, *event)),
             }
         )
-        self.servers_app = Starlette(routes=servers)
+        self.servers_app = Starlette(routes=es12)
 
     # ES11
 
@@ -152,7 +160,7 @@ class Smds:
 
     def serve_servers(self, port: int = 0) -> AbstractAsyncContextManager[int]:
         """Serve ES12 by HTTPS with mutual authentication on 127.0.0.1. Raises PortTaken."""
-        return serve_https(self.servers_app, self._identity.tls, port, clients=[self._identity.ci])
+        return serve_https(self.servers_app, self._identity.tls, port, clients=self._servers)
 
 
 def _of(eid: str) -> Select[EventRecord]:
