@@ -112,7 +112,10 @@ def enrol(device: Device, spki: bytes) -> None:
         raise BadDeviceKey(f"the device key is no SubjectPublicKeyInfo in DER: {error}") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
         raise BadDeviceKey("the device key is not on P-256: enrol the .pub file that the device has written")
-    device.enrolled = DeviceKey(eid=device.eid, spki=spki)
+    if device.enrolled:
+        device.enrolled.spki = spki
+    else:
+        device.enrolled = DeviceKey(eid=device.eid, spki=spki)
 
 
 def result_key(device: Device) -> EllipticCurvePublicKey:
