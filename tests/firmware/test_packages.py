@@ -78,6 +78,9 @@ async def test_3_1_1_1_an_unknown_package_is_answered_so(micropython: Run) -> No
     (tlv(0xBF52, tlv(0x5C, b"\xbf\x2d")), tlv(0xBF52, tlv(0xA1, b"\x02\x01\x01"))),
     (tlv(0xBF52, bytes(600)), tlv(0xA0, b"\x02\x01\x01")),
     (tlv(0xBF54), tlv(0xA0, b"\x02\x01\x01")),
+    (tlv(0xBF54, tlv(0xA0), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),  # no source
+    (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"1$a$b"), tlv(0x81)), tlv(0x82, TX)),  # two
+     tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
     (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"LPA:2$a$b")), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
     (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"1$only")), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),
     (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"1$$m")), tlv(0x82, TX)), tlv(0xA0, tlv(0x80, TX), b"\x02\x01\x01")),

@@ -51,9 +51,16 @@ def parse_trigger(body):
     """
     transaction = tlv.find(body, 0x82)
     transaction = None if transaction is None else bytes(transaction)
-    for tag, value, _ in tlv.items(tlv.find(body, 0xA0) or b""):
-        if tag in (_ACTIVATION_CODE, _CONTACT_DEFAULT_SMDP, _CONTACT_SMDS):
-            return transaction, tag, value
+    data = tlv.find(body, 0xA0)
+    if data is not None:
+        ways = [
+            (tag, value)
+            for tag, value, _ in tlv.items(data)
+            if tag in (_ACTIVATION_CODE, _CONTACT_DEFAULT_SMDP, _CONTACT_SMDS)
+        ]
+        if len(ways) != 1:
+            raise InvalidPackage("a trigger that names {} sources of a profile".format(len(ways)), transaction)
+        return (transaction,) + ways[0]
     if transaction is None:
         raise InvalidPackage("a trigger with neither data nor eimTransactionId")
     return transaction, None, None

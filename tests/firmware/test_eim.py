@@ -1,0 +1,86 @@
+"""ipa.eim under MicroPython: which eIM is next, where it is, how it is recognised (SGP.32 2.11.1.1.1, 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from conftest import Run
+from microipa.asn1.tlv import tlv
+
+SCRIPT = """
+from ipa import tlv
+from ipa.card.channel import Channel
+from ipa.card.es10 import Es10
+from ipa.eim import EimUnknown, unserved
+from rooms import Carrier, failing, run
+
+cards = {cards}  # what GetEimConfigurationData answers, the last for ever
+
+def card(command):
+    if command[:2] == b"\\xbf\\x55":
+        return bytes.fromhex(cards[0] if len(cards) == 1 else cards.pop(0))
+    print("card", command.hex())
+    return bytes.fromhex("bf5704a0020500")
+
+async def main():
+    channel = Channel(Carrier(card))
+    await channel.open()
+    served = []
+    for _ in range({times}):
+        try:
+            eim = await unserved(Es10(channel), served, "eim.der")
+        except EimUnknown as error:
+            print("EimUnknown", error)
+            continue
+        if eim is None:
+            print("no more")
+        else:
+            print(eim.eim_id.decode(), eim.host, eim.port, eim.trust[0], eim.trust[1].hex())
+run(main())
+"""
+KEY = tlv(0xA6, tlv(0xA0, tlv(0x30, b"\x05\x00") + tlv(0x03, b"\0k")))
+
+
+def eim(name: str, fqdn: str | None = "a.example", trust: bytes = KEY) -> bytes:
+    return tlv(0x30, tlv(0x80, name.encode()), tlv(0x81, fqdn.encode()) if fqdn is not None else b"", trust)
+
+
+def told(*eims: bytes) -> str:
+    return tlv(0xBF55, tlv(0xA0, *eims)).hex()
+
+
+async def ask(micropython: Run, cards: list[str], times: int, files: Mapping[str, bytes] = {}) -> list[str]:
+    write = "".join(f"open({name!r}, 'wb').write({content!r})\n" for name, content in files.items())
+    script = SCRIPT.replace("{cards}", repr(cards)).replace("{times}", str(times))
+    return [line for line in (await micropython(write + script)).splitlines() if not line.startswith("I (")]
+
+
+PIN = "pin " + tlv(0x30, tlv(0x30, b"\x05\x00") + tlv(0x03, b"\0k")).hex()
+
+
+async def test_3_5_each_eim_comes_once_and_the_card_is_asked_before_each(micropython: Run) -> None:
+    a, b, c = eim("a"), eim("b", "b.example:4711"), eim("c")
+    out = await ask(micropython, [told(a, b), told(b, c)], 4)  # a's package has deleted a and added c
+    assert out == [f"a a.example None {PIN}", f"b b.example 4711 {PIN}", f"c a.example None {PIN}", "no more"]
+
+
+async def test_5_9_4_a_card_without_eim_gets_the_one_in_the_file(micropython: Run) -> None:
+    configuration = eim("a")
+    out = await ask(micropython, [told(), told(configuration)], 2, {"eim.der": configuration})
+    assert out == ["card " + tlv(0xBF57, tlv(0xA0, configuration)).hex(), f"a a.example None {PIN}", "no more"]
+
+
+async def test_5_9_4_without_eim_and_file_nobody_is_known(micropython: Run) -> None:
+    assert await ask(micropython, [told()], 1) == ["EimUnknown the card knows no eIM and there is no eim.der"]
+
+
+async def test_2_11_1_1_1_an_eim_that_cannot_be_reached_or_recognised_does_not_hide_the_next(micropython: Run) -> None:
+    whole = tlv(0x30, tlv(0x30, b"\x05\x00"))  # some stacks leave the 30 on
+    cards = [told(eim("a", None), eim("b", "b:x"), eim("c", trust=b""), eim("d", trust=tlv(0xA6, tlv(0xA1, whole))))]
+    assert await ask(micropython, cards, 5) == [
+        "EimUnknown eIM configuration without eimId or eimFqdn",
+        "EimUnknown the port in eimFqdn is x",
+        "EimUnknown eIM configuration without trustedPublicKeyDataTls: no server can be trusted",
+        f"d a.example None ca {whole.hex()}",
+        "no more",
+    ]
