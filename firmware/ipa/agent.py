@@ -7,12 +7,11 @@ travels over the new profile.
 
 import asyncio
 import gc
-import os
 
 from ipa import tlv
 from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
-from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms
+from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms, ticks_ms, unload
 from ipa.conversation import IDLE, SWITCH, Conversation
 from ipa.eim import EimFailed, EimUnknown, unserved
 from ipa.modem import ModemError, SocketError
@@ -21,9 +20,7 @@ from ipa.steps import device_info, digits
 
 _IPAD = const(0)  # ipaMode
 _MOST_EIMS = const(16)  # an eIM that adds one after the other does not keep a poll going for ever
-_MOST_DOUBLINGS = const(12)
 _LONGEST_SLEEP_S = const(3600)  # ticks of 32-bit ports wrap after days
-_NETWORK_TRIES = const(2)  # so many failures of the network before the modem begins again as well
 
 # What keeps one eIM from being served, and says nothing about the others
 _EIM_FAILURES = (EimUnknown, EimFailed, SocketError, NetError, ServerError, tlv.TlvError, OSError)
@@ -31,7 +28,10 @@ _FAILURES = _EIM_FAILURES + (ModemError, CardError, MemoryError, asyncio.Timeout
 
 
 class Agent:
-    """`modem`: a driver of ipa.modem; `settings`: from config.load; `board`: set_clock(seconds) is enough."""
+    """`modem`: a driver of ipa.modem; `settings`: from config.load; `board`: set_clock(seconds) is enough.
+
+    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None.
+    """
 
     def __init__(self, modem, settings, journal, board):
         self._modem = modem
@@ -43,37 +43,68 @@ class Agent:
         self._conversation = Conversation(modem, settings, journal, self._es10)
         self._ready = False
         self._silent = False  # because of an IPA inside the card
+        self._failures = 0
+        self._since = 0  # ticks when the poll that goes on, or the switch in it, began
         self._eid = self._device_info = self._plmn = None
+        self._pause = 0  # seconds, the last one
+        # For ipa.application, which takes its turn with modem and card
+        self._turn = asyncio.Lock()
+        self._calm = asyncio.Event()
+        self._task = None
 
     async def run(self):
         """Poll for ever; with stop_when_idle until nothing is left to do."""
-        failures = 0
+        self._task = asyncio.current_task()
+        if not self._journal.get("emergency"):
+            self._calm.set()
+        if "undo" in (self._journal.get("switch") or ()):
+            self._recovery().resume()
         while True:
             try:
-                if not self._ready:
-                    await self._boot()
-                idle = await self.poll()
-                failures = 0
-                if idle and self._settings["stop_when_idle"]:
+                await self._calm.wait()
+                async with self._turn:
+                    wait = await self._attempt()
+                if wait is None:
                     log(INFO, "agent: nothing left to do")
                     return
-                wait = self._settings["poll_interval_s"] * 1000
-            except _FAILURES as error:
-                failures += 1
-                log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
-                some = isinstance(error, EimFailed)
-                self._ready = some or isinstance(error, NetError) and failures <= _NETWORK_TRIES
-                # An eIM that is gone for good does not make the device poll the others more and more.
-                wait = self._back_off(failures, "poll_interval_s" if some else "backoff_max_s")
-                log(INFO, "agent: next try in {:.0f} s".format(wait / 1000))
-            gc.collect()
-            await _sleep(wait)
+                self._pause = wait // 1000
+                unload()
+                gc.collect()
+                await _sleep(wait)
+            except asyncio.CancelledError:
+                if self._calm.is_set():
+                    raise
+                self._ready = False  # an emergency came in between
 
-    def _back_off(self, failures, most):
-        """Milliseconds: doubling up to the setting `most`, and never the same for all devices of a fleet."""
-        seconds = self._settings["backoff_s"] << min(failures - 1, _MOST_DOUBLINGS)
-        wait = min(seconds, self._settings[most]) * 1000
-        return wait * (192 + os.urandom(1)[0] // 2) // 256  # 75 to 125 per cent
+    def _recovery(self):
+        from ipa.recovery import Recovery  # most polls do not fail
+
+        return Recovery(self)
+
+    async def _attempt(self):
+        """One poll and what follows from it. Returns the ms until the next, None when nothing is left to do."""
+        self._since = ticks_ms()
+        try:
+            if not self._ready:
+                await self._boot()
+            idle = self._calm.is_set() and await self.poll()
+        except _FAILURES as error:
+            log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
+            gc.collect()
+            try:
+                return await self._recovery().failed(error)
+            except MemoryError:
+                self._ready = False
+                return self._settings["backoff_max_s"] * 1000
+        self._failures = 0
+        if idle and self._settings["stop_when_idle"]:
+            return None
+        wait = self._settings["poll_interval_s"] * 1000
+        journal = self._journal
+        if journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position"):
+            return await self._recovery().reached(wait)
+        journal.set(plmn=self._plmn and self._plmn.hex())
+        return wait
 
     async def _boot(self):
         """From an unknown state of modem and card to a registered device."""
@@ -91,8 +122,8 @@ class Agent:
             return
         self._eid = await self._es10.get_eid()
         log(INFO, "card: EID", "".join("{:02x}".format(octet) for octet in self._eid))
-        await self._log_profiles()
-        self._device_info = device_info(await self._modem.imei(), self._modem.device_capabilities)
+        await self._look()
+        await self._identify(await self._modem.imei())
         await self._attach()
         seconds = await self._modem.clock()
         if seconds is None:
@@ -101,6 +132,17 @@ class Agent:
             self._board.set_clock(seconds)
             log(INFO, "boot: clock set from the network")
         self._ready = True
+        if self._journal.get("emergency"):
+            self._calm.clear()
+
+    async def _identify(self, imei):
+        self._device_info = device_info(imei, self._modem.device_capabilities)
+        if self._journal.get("imei", imei) == imei:
+            self._journal.set(imei=imei)
+        else:
+            from ipa import changes
+
+            await changes.note(self._es10, self._journal, changes.DEVICE_CHANGE, imei=imei)
 
     async def _open_card(self):
         """Open the channel and find out whose card it is. Raises CardUnfit where it cannot be ours."""
@@ -122,8 +164,16 @@ class Agent:
                 await self._channel.open()
 
     async def _attach(self):
-        await self._modem.attach(self._settings["apn"], self._settings["attach_timeout_s"] * 1000)
+        await self._modem.attach(self._settings["apn"], self._patience())
         self._plmn = await self._modem.plmn()
+
+    def _patience(self):
+        """Milliseconds for a network to let us in; no longer than a switch may go unproven."""
+        seconds = self._settings["attach_timeout_s"]
+        switch = self._journal.get("switch") or {}
+        if "undo" in switch:
+            seconds = min(seconds, max(1, switch.get("left", self._settings["rollback_window_s"])))
+        return seconds * 1000
 
     async def poll(self):
         """Everything the card's eIMs have. True when nothing is left to do.
@@ -164,30 +214,47 @@ class Agent:
         for _ in range(self._settings["packages_per_poll"]):
             if not self._channel.is_open:
                 await self._channel.open()
+            unload()
             gc.collect()  # DTLS wants one block of 17 kB
             outcome = await self._conversation.hold(eim, self._eid, self._device_info, self._plmn)
             if outcome != SWITCH:
                 break
-            self._journal.set(switch=True)
             await self._switch()
         return outcome == IDLE
 
     async def _switch(self):
-        """Let the card's REFRESH happen and come back on the profile it enabled."""
-        await self._modem.refresh(self._settings["attach_timeout_s"] * 1000)
+        """Come back on the profile that the card enabled: it REFRESHes, or waits for a reset by us."""
+        self._since = ticks_ms()
+        self._ready = False  # until that has worked
+        if "reset" in self._journal.get("switch", {}):
+            await self._modem.carrier.reset()
+            await self._attach()
+        else:
+            await self._modem.refresh(self._patience())
+            self._plmn = await self._modem.plmn()
+        self._ready = True
         await self._channel.open()
-        await self._log_profiles()
-        self._plmn = await self._modem.plmn()
+        await self._look()
 
-    async def _log_profiles(self):
+    async def _look(self):
+        """Log the profiles, and see whether another one is enabled than before."""
+        enabled = ""
         try:
             answer = await self._es10.get_profiles_info(b"\x5a\x9f\x70")
             for tag, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0) or b""):
                 iccid, state = tlv.find(value, 0x5A), tlv.find(value, 0x9F70)
                 if tag == 0xE3 and iccid and state:
                     log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")
+                    if state[0]:
+                        enabled = bytes(iccid).hex()
+            if self._journal.get("profile", enabled) == enabled:
+                self._journal.set(profile=enabled)
+            else:
+                from ipa import changes
+
+                await changes.explain(self._es10, self._journal, enabled)
         except CardError as error:
-            log(DEBUG, "card:", error)  # only a line in the log
+            log(DEBUG, "card:", error)  # not every card has a list to show
 
 
 async def _sleep(ms):

@@ -1,6 +1,7 @@
 """The few things MicroPython has and CPython lacks, the log, and the wall clock."""
 
 import asyncio
+import sys
 import time
 
 try:
@@ -47,6 +48,14 @@ def log(level, *words):
     """Write one line, `I (12345) words`, when log_level admits it. Never give it key material."""
     if level <= log_level:
         log_sink("%s (%d) %s" % ("?EID"[level], ticks_ms(), " ".join([str(word) for word in words])))
+
+
+def unload():
+    """Forget the modules that are seldom needed, so that what is always needed finds their room."""
+    for name in ("ipa.changes", "ipa.policy", "ipa.recovery", "ipa.card.local"):
+        if sys.modules.pop(name, None):
+            package, _, name = name.rpartition(".")
+            delattr(sys.modules[package], name)
 
 
 def unix_time():

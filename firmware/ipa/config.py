@@ -15,6 +15,14 @@ DEFAULTS = {
     "q_block": False,  # profiles in bursts of blocks (RFC 9177) from an eIM that can
     "packages_per_poll": 16,
     "inject_wait_s": 0,  # so long, at the end of a poll, the eIM may send packages unasked; 0: not at all
+    "rollback_window_s": 600,  # for a new profile to prove that it reaches the eIM, where we may go back
+    # When a connection is lost for good, where the card has a fallback profile; the rules are in policy.py
+    "fallback_unregistered_s": 86400,
+    "fallback_unreached_s": 259200,
+    "fallback_polls": 100,
+    "fallback_weak_dbm": -110,
+    "fallback_moved_km": 10,
+    "return_after_s": 86400,  # on the fallback profile until home is tried again
     "stop_when_idle": False,  # end once the eIM has nothing more and nothing waits on the card (lab)
     "ipae": "take-over",  # from the IPA inside the card, where there is one; "stay-silent": leave the card to it
     "emulation": False,  # obey an eIM in place of a consumer card, and sign with a key of this device
@@ -38,12 +46,20 @@ _LARGEST = {
     "backoff_max_s": 86400,
     "packages_per_poll": 100,
     "inject_wait_s": 86400,
+    "rollback_window_s": 86400,
+    "fallback_unregistered_s": 31536000,
+    "fallback_unreached_s": 31536000,
+    "fallback_polls": 10000,
+    "fallback_weak_dbm": 0,
+    "fallback_moved_km": 20000,
+    "return_after_s": 31536000,
     "segment": 255,
     "log_level": 3,
     "app_tick_ms": 1000,
 }
 _SMALLEST = {  # every other number: 1
-    "keep_association_s": 0, "inject_wait_s": 0, "segment": 32, "log_level": 0, "app_tick_ms": 0,
+    "keep_association_s": 0, "inject_wait_s": 0, "fallback_weak_dbm": -150, "segment": 32, "log_level": 0,
+    "app_tick_ms": 0,
 }  # fmt: skip
 _CHOICES = {
     "block_size": (64, 128, 256, 512, 1024),

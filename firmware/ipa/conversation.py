@@ -62,10 +62,21 @@ class Conversation:
             self._link.close(outcome != SWITCH)
 
     async def _talk(self, session, waiting, plmn):
-        clean = not waiting or await notify.deliver(session)
-        self._journal.set(switch=None)
+        eim_id = session.eim_id.hex()
+        clean = True
+        if waiting:
+            clean = await notify.deliver(session)
+            self._proven(eim_id)
+        cause = (self._journal.get("cause") or {}).get(eim_id)
         for number in range(self._settings["packages_per_poll"]):
-            package = await session.esipa.get_eim_package(session.eid, plmn)
+            package = await session.esipa.get_eim_package(session.eid, plmn, cause)
+            if not number:
+                self._proven(eim_id)
+            if cause is not None:
+                from ipa import changes  # seldom needed
+
+                changes.told(self._journal, eim_id)
+                cause = None
             if package is None:
                 log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")
                 if number:
@@ -84,3 +95,8 @@ class Conversation:
         from ipa.steps import inject  # few eIMs do
 
         return await inject.listen(session, self._link, self._wait_ms, self._settings["packages_per_poll"])
+
+    def _proven(self, eim_id):
+        """This eIM (hex) has heard from us: a switch that it ordered, or that we made, holds (3.3.2)."""
+        if (self._journal.get("switch") or {}).get("eim", eim_id) == eim_id:
+            self._journal.set(switch=None)

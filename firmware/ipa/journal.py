@@ -1,7 +1,16 @@
-"""What must survive a power cut and the card cannot know: the running download, a switch under way.
+"""What must survive a power cut and the card cannot know: the running download, a switch under way, what is lost.
 
 A file of two lines, CRC and JSON. It is written whole to a second file which then takes the first one's name,
 so that after a cut the old state or the new one is there. What its CRC does not confirm is never believed.
+
+    download, attempts   eimTransactionId of the running download, how often it began
+    direct               the result of a direct download that is ours to deliver, see steps/direct.py
+    switch               a change of profile that is not proven yet: `eim` (hex) whose package it was or `cause`
+                         of our own, `undo` what takes it back, `left` seconds until then, `reset` the card's due
+    profile, imei, plmn  ICCID enabled, device and network when we looked last, place where the board knows it
+    cause                what the eIMs have to be told, see changes.py
+    loss, fallback       see policy.py
+    emergency            the application has the emergency profile enabled
 """
 
 import json

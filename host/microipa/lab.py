@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from microipa import paths
+from microipa.asn1.tlv import parse, tlv
 from microipa.board import VirtualBoard
 from microipa.crypto.key_folder import KeysInvalid
 from microipa.crypto.pki import Pki
@@ -25,7 +27,7 @@ from microipa.euicc.keys import CardKeys
 from microipa.lab_keys import LabKeys
 from microipa.modem import VirtualModem
 from microipa.radio import Link, LinkSettings, Network
-from microipa.saip import ProfilePackage, ProfileSpec, build
+from microipa.saip import ProfilePackage, ProfileSpec, build, metadata
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
 from microipa.smds import Smds
@@ -34,6 +36,8 @@ from microipa.trace import SecondTrace, Trace
 EID = "89049032123451234512345678901235"
 BOOTSTRAP_OPERATOR = "00101"  # the test network of 3GPP
 OPERATOR = "99970"  # MCC 999 is for networks that never leave a house
+FALLBACK_ALLOWED = tlv(0x9F67, b"\xff")
+EMERGENCY_PROFILE = tlv(0x9F7B, b"\xff")  # ecallIndication
 COAPS_PORT = 5684
 HTTPS_PORT = 443
 
@@ -47,6 +51,18 @@ class Subscriber:
     opc: str
     operator: str
     algorithm: str = "milenage"
+
+
+class Preloaded:
+    """A profile that the card has from the factory, disabled: its ICCID, package, metadata (BF25) and operator."""
+
+    def __init__(self, name: str, operator: str, *attributes: bytes) -> None:
+        """``attributes``: TLVs for the metadata beyond names and ICCID, such as FALLBACK_ALLOWED."""
+        spec = new_profile(name, operator)
+        self.iccid, self.imsi, self.operator = spec.iccid, spec.imsi, operator
+        self.package = build(spec)
+        described = metadata(ProfilePackage.parse(self.package))
+        self.metadata = tlv(0xBF25, parse(described).value, *attributes)
 
 
 class NoLab(MicroipaError):
@@ -117,8 +133,8 @@ class LabFolder:
         path = self.folder / "subscribers.json"
         return [Subscriber(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
 
-    def card(self, trace: Trace | None = None, **variant: Any) -> Euicc:
-        """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile.
+    def card(self, trace: Trace | None = None, *, preloaded: Sequence[Preloaded] = (), **variant: Any) -> Euicc:
+        """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile and what is preloaded.
 
         ``variant``: ``kind`` and ``ipae`` of Euicc.create.
         """
@@ -131,6 +147,8 @@ class LabFolder:
             return card
         bootstrap = build(new_profile("Bootstrap", BOOTSTRAP_OPERATOR))
         self.enrol(bootstrap, BOOTSTRAP_OPERATOR)
+        for profile in preloaded:
+            self.enrol(profile.package, profile.operator)
         return Euicc.create(
             nvm,
             eid=keys.eid,
@@ -138,6 +156,7 @@ class LabFolder:
             eum_der=keys.eum_der,
             ci=keys.ci,
             bootstrap=bootstrap,
+            preloaded=[(profile.package, profile.metadata) for profile in preloaded],
             root_ds=self.pki.smds_address,
             trace=trace,
             **variant,

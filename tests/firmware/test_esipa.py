@@ -60,6 +60,19 @@ async def test_6_3_2_5_get_eim_package_asks_with_eid_and_network(micropython: Ru
         assert request == sgp32.encode("GetEimPackageRequest", {"eidValue": EID, **more})
 
 
+CAUSES = sgp32.kind("StateChangeCause").names
+
+
+@pytest.mark.parametrize("code", [
+    pytest.param(code, marks=pytest.mark.covers(f"cause.{name}"), id=name) for code, name in CAUSES.items()])
+async def test_6_3_2_5_a_change_the_eim_did_not_order_is_told_with_its_cause(micropython: Run, code: int) -> None:
+    body = GET_PACKAGE.replace("{rplmn}", f"None, {code}")
+    got, request = await said(micropython, body, bytes.fromhex("bf4f03020101"))
+    assert got == "no error but None"
+    told = {"notifyStateChange": None, "stateChangeCause": code}
+    assert request == sgp32.encode("GetEimPackageRequest", {"eidValue": EID, **told})
+
+
 @pytest.mark.parametrize(("answer", "outcome"), [
     ("bf4f03020101", "no error but None"),
     ("bf4f03020102", "EsipaRefused GetEimPackage: the eIM refused with 2"),

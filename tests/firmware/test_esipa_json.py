@@ -79,6 +79,15 @@ async def test_6_4_1_5_a_package_comes_as_a_stream(micropython: Run, extra: dict
     assert (function, request) == ("getEimPackage", {"eidValue": EID, "rPlmn": b64(b"\x09\xf1\x07")})
 
 
+@pytest.mark.covers(*(f"cause.{code}" for code in (0, 1, 2, 3, 4, 5, 6, 127)))
+async def test_6_4_1_5_a_change_the_eim_did_not_order_is_told_with_its_cause(micropython: Run) -> None:
+    for cause in (0, 127):
+        get = GET.replace("xf1\\x07'", "xf1\\x07', " + str(cause))
+        _, _, request = await said(micropython, get, answer(profileDownloadTriggerRequest=TRIGGER))
+        assert request == {
+            "eidValue": EID, "notifyStateChange": True, "stateChangeCause": cause, "rPlmn": b64(b"\x09\xf1\x07")}
+
+
 @pytest.mark.parametrize(("reply", "outcome"), [
     (failed("8.1.1", "3.7", eimPackageError=1), "no error but None"),
     (answer(eimPackageError=1), "no error but None"),

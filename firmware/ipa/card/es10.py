@@ -100,6 +100,12 @@ class Es10:
                 return value
         return None
 
+    async def eim_ids(self):
+        """The eimIds of all EimConfigurationData, as bytes."""
+        answer = await self.call(_GET_EIM_CONFIGURATION_DATA)
+        listed = tlv.find(answer, _GET_EIM_CONFIGURATION_DATA, 0xA0) or b""
+        return [bytes(tlv.find(value, 0x80) or b"") for _, value, _ in tlv.items(listed)]
+
     async def add_initial_eim(self, configuration):
         """5.9.4; `configuration` is one EimConfigurationData (30...). All or nothing."""
         answer = await self.call(_ADD_INITIAL_EIM, tlv.head(0xA0, len(configuration)), configuration)
@@ -115,9 +121,9 @@ class Es10:
 
     # eUICC packages
 
-    async def load_euicc_package(self, stream, length):
-        """5.9.1: the eIM's BF51 unchanged; `stream` stands behind its header. Returns BF51{A0|A1|A2}."""
-        return await self.call(_LOAD_EUICC_PACKAGE, stream=stream, length=length)
+    async def load_euicc_package(self, *parts, stream=None, length=0):
+        """5.9.1: the value of the eIM's BF51 unchanged, in parts or as a stream. Returns BF51{A0|A1|A2}."""
+        return await self.call(_LOAD_EUICC_PACKAGE, *parts, stream=stream, length=length)
 
     # Notifications and results
 

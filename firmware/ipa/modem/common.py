@@ -157,12 +157,7 @@ class Modem:
         """The network we are on as SGP.32 wants it (3GPP TS 24.008 10.5.1.13), None without one."""
         await self.at.command(b"AT+COPS=3,2")
         fields = (await self._line(b"AT+COPS?", b"+COPS:")).split(b",")
-        digits = fields[2].strip(b'"') if len(fields) > 2 else b""
-        if len(digits) not in (5, 6) or not digits.isdigit():
-            return None
-        d = [octet - 0x30 for octet in digits]
-        third = d[5] if len(d) == 6 else 0xF
-        return bytes((d[1] << 4 | d[0], third << 4 | d[2], d[4] << 4 | d[3]))
+        return plmn_octets(fields[2].strip(b'"')) if len(fields) > 2 else None
 
     async def _line(self, text, prefix):
         lines = await self.at.command(text, prefix=prefix)
@@ -200,3 +195,12 @@ class Modem:
             log(INFO, "modem:", _STATES[state] if state < len(_STATES) else state)
             self._changed.set()
         self._state = state
+
+
+def plmn_octets(digits):
+    """MCC and MNC, 5 or 6 digits, as 3 bytes (3GPP TS 24.008 10.5.1.13); None when they are none."""
+    if len(digits) not in (5, 6) or not digits.isdigit():
+        return None
+    d = [octet - 0x30 for octet in digits]
+    third = d[5] if len(d) == 6 else 0xF
+    return bytes((d[1] << 4 | d[0], third << 4 | d[2], d[4] << 4 | d[3]))

@@ -89,9 +89,11 @@ class Esipa:
 
     # eIM packages
 
-    async def get_eim_package(self, eid, rplmn=None):
-        """3.1.1.1; `rplmn` are 3 bytes. Returns a Package, None when the eIM has none."""
+    async def get_eim_package(self, eid, rplmn=None, cause=None):
+        """3.1.1.1; `rplmn` are 3 bytes, `cause` is a stateChangeCause. Returns a Package, None without one."""
         parts = (tlv.encode(_EID, eid),)
+        if cause is not None:
+            parts += (b"\x80\x00", tlv.encode_integer(0x81, cause))
         if rplmn is not None:
             parts += (tlv.encode(0x82, rplmn),)
         reader, room = await self._ask(_GET_EIM_PACKAGE, *parts)

@@ -65,9 +65,11 @@ class EsipaJson(JsonFunctions):
 
     # eIM packages
 
-    async def get_eim_package(self, eid, rplmn=None):
+    async def get_eim_package(self, eid, rplmn=None, cause=None):
         function = "getEimPackage"
         members = ((b"eidValue", hexlify(eid)),)
+        if cause is not None:
+            members += ((b"notifyStateChange", True), (b"stateChangeCause", cause))
         if rplmn is not None:
             members += ((b"rPlmn", Der(rplmn)),)
         json = await self._call(function, *members)

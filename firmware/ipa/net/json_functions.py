@@ -30,12 +30,13 @@ class JsonFunctions:
         self._transaction = b""  # in hexadecimal
 
     async def _call(self, function, *members):
-        """POST one function, members by name. Returns the reader of its answer."""
+        """POST one function, members by name: text, Der, a number or True. Returns the reader of its answer."""
         parts = []
         for name, value in members:
-            parts.append((b',"' if parts else b'{"') + name + b'":"')
-            parts.append(value)
-            parts.append(b'"')
+            bare = isinstance(value, (int, bool))
+            parts.append((b',"' if parts else b'{"') + name + (b'":' if bare else b'":"'))
+            parts.append(str(value).lower().encode() if bare else value)
+            parts.append(b"" if bare else b'"')
         parts.append(b"}" if parts else b"{}")
         return Reader(await self._post(function, parts, sum([len(part) for part in parts])), _LARGEST_ANSWER)
 

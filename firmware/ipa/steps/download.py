@@ -7,7 +7,7 @@ that the result itself tells. A broken network or modem is no failure: the eIM o
 from ipa import tlv
 from ipa.card.bpp import Loader
 from ipa.card.channel import CardError
-from ipa.compat import ERROR, INFO, const, log
+from ipa.compat import DEBUG, ERROR, INFO, const, log
 from ipa.net import PROFILE_DOWNLOAD_TRIGGER, NetError, Refused, ServerError
 from ipa.steps import InvalidPackage, digits, notify
 
@@ -25,6 +25,9 @@ _UNDEFINED_REASON = const(127)
 # ProfileDownloadErrorReason
 _ECALL_ACTIVE = const(104)
 _UNDEFINED_ERROR = const(127)
+
+_IMMEDIATE_ENABLE = const(0xBF5A)
+_IMMEDIATE_ENABLE_PROFILE = const(5)  # stateChangeCause
 
 _MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts it off
 _PPR_1_AND_2 = const(0x60)
@@ -82,13 +85,19 @@ def parse_activation_code(value, transaction=None):
 
 
 async def run(session, body):
-    """Carry out one trigger. Raises InvalidPackage, and what the network or the modem raise."""
+    """Carry out one trigger. Returns True when the card was configured to enable the profile at once.
+
+    Raises InvalidPackage, and what the network or the modem raise.
+    """
+    enabled = False
     transaction, kind, value = parse_trigger(body)
     source = (None, None, "")
     if kind == _ACTIVATION_CODE:
         source = parse_activation_code(value, transaction)
     download = _download(session, transaction, kind)
     try:
+        if session.journal.get("emergency"):
+            raise DownloadFailed("the emergency profile is enabled", code=_ECALL_ACTIVE)
         download.begin()
         if kind == _CONTACT_SMDS:
             source = await download.discover(tlv.find(value, 0x80))
@@ -101,10 +110,32 @@ async def run(session, body):
     except (CardError, ServerError, tlv.TlvError) as error:
         await download.give_up(DownloadFailed(str(error)))
     else:
+        result = bytes(result)
+        enabled = await _immediate_enable(session, result)
         await download.deliver(result)
     finally:
         download.close()
     session.journal.set(download=None, attempts=None, eim=None)
+    return enabled
+
+
+async def _immediate_enable(session, result):
+    """Only the card knows whether it is configured to (5.9.15), and answers as long as the session goes on.
+
+    Without refreshFlag: the network notices with the reset, and the result goes out over the old profile.
+    """
+    if tlv.find(result, 0xBF37, 0xBF27, 0xA2, 0xA1) is not None:
+        return False
+    try:
+        answer = await session.es10.call(_IMMEDIATE_ENABLE, b"\x80\x01\x00")
+    except CardError as error:
+        log(DEBUG, "download:", error)  # an older card
+        return False
+    if tlv.find(answer, _IMMEDIATE_ENABLE, 0x80) != b"\x00":
+        return False
+    session.journal.set(switch={"cause": _IMMEDIATE_ENABLE_PROFILE, "reset": 1})
+    log(INFO, "download: the card enables the profile at once")
+    return True
 
 
 def _download(session, transaction, kind):

@@ -13,11 +13,17 @@ NAMES = {
     PROFILE_DOWNLOAD_TRIGGER: "a download trigger",
 }
 
+_LOOKED_AT = const(512)  # bytes of an eUICC package that is read to see what it does, and not streamed
 _DEPTH = const(4)  # more than any field of a package that is read has
 
 # EimPackageResultErrorCode
 _INVALID_PACKAGE_FORMAT = const(1)
 _UNKNOWN_PACKAGE = const(2)
+
+# Psmo
+_ENABLE = const(0xA3)
+_DISABLE = const(0xA4)
+_ROLLBACK_FLAG = const(0x05)
 
 # EuiccPackageErrorCode
 _REPLAY_ERROR = const(4)
@@ -33,6 +39,7 @@ _INVALID_CI_PK_ID = const(1)
 _INCORRECT_TAG_LIST = const(1)
 _CI_PK_ID_NOT_FOUND = const(5)
 _UNDEFINED_ERROR = const(127)
+_ECALL_ACTIVE = const(104)
 
 # Fields of IpaEuiccData
 _NOTIFICATIONS_LIST = const(0xA0)
@@ -76,7 +83,7 @@ async def execute(session, package):
         if package.tag == IPA_EUICC_DATA:
             await _data_request(session, await _body(package))
         elif package.tag == PROFILE_DOWNLOAD_TRIGGER:
-            await download.run(session, await _body(package))
+            return await download.run(session, await _body(package))
         else:
             log(ERROR, "package: the tag {:X} is unknown".format(package.tag))
             await _refuse(session, _UNKNOWN_PACKAGE)
@@ -113,10 +120,21 @@ async def _refuse(session, code, transaction=None):
 
 async def _euicc_package(session, package):
     log(INFO, "package: an eUICC package of", package.length, "bytes goes to the card")
-    result = await session.es10.load_euicc_package(stream=package.reader, length=package.length)  # steps 3 to 8
+    if package.length <= _LOOKED_AT:
+        body = await package.read()
+        switch = _switch(body)
+        parts, stream, length = (body,), None, 0
+    else:
+        switch = {"undo": "rollback"}  # should it be one: a card that did not allow it will say so
+        parts, stream, length = (), package.reader, package.length
+    if switch is not None:
+        session.journal.set(switch=dict(switch, eim=session.eim_id.hex()))
+    result = await session.es10.load_euicc_package(*parts, stream=stream, length=length)  # steps 3 to 8
     if profile_changes(result):
         log(INFO, "package: executed, the profile changes and the card waits for REFRESH")
         return True
+    if switch is not None:
+        session.journal.set(switch=None)
     if _error_code(result) == _REPLAY_ERROR:
         # Executed before and the answer lost: what the eIM wants is the result the card has kept.
         log(INFO, "package: the card has executed it before, its result is looked for")
@@ -125,6 +143,20 @@ async def _euicc_package(session, package):
     acknowledged = await notify.provide(session, result)  # steps 10 to 17
     log(INFO, "package: result delivered,", len(acknowledged), "acknowledged and removed from the card")
     return False
+
+
+def _switch(body):
+    """What the journal must know of a package that enables or disables a profile, None of any other."""
+    switch = None
+    try:
+        for tag, value, _ in tlv.items(tlv.find(body, 0x30, 0xA0) or b""):
+            if tag == _ENABLE and tlv.find(value, _ROLLBACK_FLAG) is not None:
+                return {"undo": "rollback"}
+            if tag in (_ENABLE, _DISABLE):
+                switch = {}
+    except tlv.TlvError as error:
+        log(ERROR, "package:", error)  # the card has its own way to say so
+    return switch
 
 
 def profile_changes(result):
@@ -171,7 +203,9 @@ async def _data_request(session, body):
     wanted = _tags(tag_list, transaction)
     log(INFO, "package: the eIM asks for", " ".join("{:X}".format(tag) for tag in wanted))
     code = None
-    if any(tag not in _FIELDS for tag in wanted):
+    if session.journal.get("emergency"):
+        code = _ECALL_ACTIVE
+    elif any(tag not in _FIELDS for tag in wanted):
         code = _INCORRECT_TAG_LIST
     else:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,6 +73,7 @@ class Euicc:
         eum_der: bytes,
         ci: x509.Certificate,
         bootstrap: bytes,
+        preloaded: Sequence[tuple[bytes, bytes]] = (),
         kind: Literal["iot", "consumer", "m2m"] = "iot",
         ipae: bool = False,
         root_ds: str = GSMA_ROOT_DS,
@@ -81,9 +83,10 @@ class Euicc:
     ) -> Euicc:
         """Make a card with one enabled profile, as it leaves the factory.
 
-        ``bootstrap`` is a profile package, ``kind`` the world it is made for: SGP.32, SGP.22 or SGP.02. An
-        IoT card with ``ipae`` has an IPA of its own, in charge until the device announces one. ``root_ds`` is the
-        SM-DS it names to those who look for its profiles.
+        ``bootstrap`` is a profile package, ``preloaded`` are further ones, disabled, each with its metadata
+        (BF25). ``kind`` is the world the card is made for: SGP.32, SGP.22 or SGP.02. An IoT card with ``ipae``
+        has an IPA of its own, in charge until the device announces one. ``root_ds`` is the SM-DS it names to
+        those who look for its profiles.
 
         ``profile_version`` of profile packages is the newest that the card reads; ``iot_minimal``: it takes the
         IoT Minimal Profile (by default an IoT card from 3.3 on does). EUICCInfo2 tells both.
@@ -95,10 +98,13 @@ class Euicc:
             raise EidMismatch(f"the card is to be {eid}, its certificate is for {certified}")
         if iot_minimal is None:
             iot_minimal = kind == "iot" and profile_version >= (3, 3)
-        package = ProfilePackage.parse(bootstrap)
-        seq = check(package)
-        about = parse(metadata(package))
-        profile = Profile(about[0x5A].value, isdp_aid(0), about.value, bootstrap, enabled=True, seq=seq)
+        profiles = []
+        loaded = [(bootstrap, metadata(ProfilePackage.parse(bootstrap))), *preloaded]
+        for number, (package, described) in enumerate(loaded):
+            seq, about = check(ProfilePackage.parse(package)), parse(described)
+            profiles.append(
+                Profile(about[0x5A].value, isdp_aid(number), about.value, package, enabled=not number, seq=seq)
+            )
         Nvm.create(
             nvm,
             State(
@@ -114,8 +120,8 @@ class Euicc:
                 eum_certificate=eum_der,
                 ci_certificate=ci.public_bytes(Encoding.DER),
                 root_ds=root_ds,
-                profiles=[profile],
-                last_isdp=1,
+                profiles=profiles,
+                last_isdp=len(profiles),
             ),
         )
         return cls(nvm, trace)

@@ -1,0 +1,75 @@
+"""What an application may ask of the agent that runs beside it, and what it must tell.
+
+The agent and the application share modem and card: these functions wait for their turn, an emergency takes it.
+"""
+
+from ipa import changes
+from ipa.card import local
+from ipa.card.es10 import CardRefused
+
+_NOTHING_TO_DELETE = 1
+_IN_THAT_STATE = 2  # profileNotInDisabledState, profileNotInEnabledState
+
+
+async def emergency(agent, on):
+    """Enable the card's emergency profile (SGP.32 5.9.22), or what was enabled before it (5.9.23).
+
+    With `on` it interrupts the agent and returns when the device is on the network. Until it is called without,
+    over reboots as well, the agent does nothing else. Raises CardRefused (8: there is no such profile), ModemError.
+    """
+    if agent._calm.is_set():
+        agent._calm.clear()
+        if agent._task is not None:
+            agent._task.cancel()
+    async with agent._turn:
+        try:
+            await _switch(agent, on)
+            if on:
+                await agent._boot()
+        finally:
+            if not agent._journal.get("emergency"):
+                agent._calm.set()
+
+
+async def _switch(agent, on):
+    journal = agent._journal
+    before = journal.get("switch"), journal.get("emergency")
+    journal.set(switch={"cause": changes.EMERGENCY_PROFILE}, emergency=True)
+    try:
+        await _open(agent)
+        function = local.enable_emergency_profile if on else local.disable_emergency_profile
+        await function(agent._es10, refresh=False)
+    except CardRefused as error:
+        if error.code != _IN_THAT_STATE:  # where a reboot came in between
+            journal.set(switch=before[0], emergency=before[1])
+            raise
+    if not on:
+        journal.set(emergency=None)
+
+
+async def memory_reset(agent, *options):
+    """EuiccMemoryReset with these options, as local.euicc_memory_reset numbers them (5.9). Raises CardRefused."""
+    async with agent._turn:
+        journal = agent._journal
+        before = journal.get("switch"), journal.get("cause")
+        await _open(agent)
+        await changes.note(agent._es10, journal, changes.RESET, switch={"cause": changes.RESET})
+        results = await local.euicc_memory_reset(agent._es10, *options)
+        if results[0x80] not in (0, _NOTHING_TO_DELETE):
+            journal.set(switch=before[0], cause=before[1])
+            raise CardRefused("EuiccMemoryReset", results[0x80])
+        return results
+
+
+async def changed(agent, cause=changes.LOCAL):
+    """The application has changed the card's profiles itself: let the eIMs know (stateChangeCause)."""
+    async with agent._turn:
+        await _open(agent)
+        await changes.note(agent._es10, agent._journal, cause)
+
+
+async def _open(agent):
+    """A channel to the card whatever the agent was doing; it begins again afterwards."""
+    agent._ready = False
+    await agent._modem.start()
+    await agent._channel.open()

@@ -1,0 +1,78 @@
+"""What the eIMs must hear of that they did not order themselves: stateChangeCause (SGP.32 5.14.5).
+
+The journal keeps one cause for each eIM, `cause`: {eimId in hex: cause}, until that eIM has answered a
+GetEimPackage with it. Loaded when something has changed.
+"""
+
+from ipa import tlv
+from ipa.card.channel import CardError
+from ipa.compat import INFO, const, log
+
+OTHER_EIM = const(0)
+FALLBACK = const(1)
+EMERGENCY_PROFILE = const(2)
+LOCAL = const(3)
+RESET = const(4)
+IMMEDIATE_ENABLE_PROFILE = const(5)
+DEVICE_CHANGE = const(6)
+UNDEFINED = const(127)
+
+_ICCID = const(0x5A)
+_FALLBACK_ATTRIBUTE = const(0x9F26)
+_ECALL_INDICATION = const(0x9F7B)
+_ATTRIBUTES = b"\x5a\x9f\x26\x9f\x7b"
+
+
+async def note(es10, journal, cause, but=None, **more):
+    """Let each eIM of the card hear of this cause, except the one with the eimId `but` (hex). `more`: to the
+    journal in the same breath."""
+    causes = dict(journal.get("cause") or {})
+    for eim_id in await es10.eim_ids():
+        if eim_id.hex() != but:
+            causes[eim_id.hex()] = cause
+    journal.set(cause=causes or None, **more)
+
+
+def told(journal, eim_id):
+    """This eIM (hex) knows."""
+    causes = dict(journal.get("cause"))
+    del causes[eim_id]
+    journal.set(cause=causes or None)
+
+
+async def explain(es10, journal, iccid):
+    """Another profile is enabled than when we looked last, `iccid` (hex, "" for none): who did it, who hears of it?
+
+    Our own switches stand in the journal. A card may have fallen back by itself, or lie in a call for help.
+    """
+    switch = journal.get("switch") or {}
+    cause = switch.get("cause", OTHER_EIM if "eim" in switch else None)
+    more = {"profile": iccid}
+    if cause is None and journal.get("download") is not None:
+        cause = IMMEDIATE_ENABLE_PROFILE  # cut off right after it
+    if cause is None:
+        attribute = await _attribute(es10, iccid)
+        cause = UNDEFINED
+        if attribute == _FALLBACK_ATTRIBUTE:
+            cause = FALLBACK
+            more["fallback"] = {"from": journal.get("profile")}
+        elif attribute == _ECALL_INDICATION:
+            cause = EMERGENCY_PROFILE
+            more["emergency"] = True
+    log(INFO, "card: the enabled profile has changed, cause", cause)
+    await note(es10, journal, cause, switch.get("eim"), **more)
+
+
+async def _attribute(es10, iccid):
+    """Which of the two attributes a profile has, None without. Older cards know neither and refuse the list."""
+    try:
+        answer = await es10.get_profiles_info(_ATTRIBUTES)
+    except CardError:
+        return None
+    for _, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0) or b""):
+        if (tlv.find(value, _ICCID) or b"") == bytes.fromhex(iccid):
+            for attribute in (_FALLBACK_ATTRIBUTE, _ECALL_INDICATION):
+                flag = tlv.find(value, attribute)
+                if flag is not None and any(flag):
+                    return attribute
+    return None
