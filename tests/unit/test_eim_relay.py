@@ -36,6 +36,7 @@ class Es9:
         self._real = asgi_client(smdpp.app)
         self.tamper: Tamper = lambda function, answer: answer
         self.calls: list[str] = []
+        self.asked: dict[str, dict[str, str]] = {}
         self._news = asyncio.Condition()
         self.app = Starlette(routes=[Route("/gsma/rsp2/es9plus/{function}", self._post, methods=["POST"])])
 
@@ -47,6 +48,7 @@ class Es9:
     async def _post(self, request: Request) -> Response:
         function = request.path_params["function"]
         self.calls.append(function)
+        self.asked[function] = await request.json()
         answer = await self._real.post(request.url.path, content=await request.body())
         async with self._news:
             self._news.notify_all()

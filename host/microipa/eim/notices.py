@@ -8,12 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy.orm import Session
 
-from microipa.asn1.tlv import Tlv, TlvError
+from microipa.asn1.tlv import Tlv, TlvError, parse
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import devices, packages, store
+from microipa.eim import compact, devices, packages, store
 from microipa.eim.esipa import ResultRefused
-from microipa.eim.notifications import Notification
+from microipa.eim.notifications import COMPACT_INSTALLATION, Notification
 from microipa.eim.orders import Orders
 from microipa.eim.store import Device, DownloadSession, Forward, Order
 
@@ -32,6 +32,8 @@ class Notices:
         seqNumber, or None when it is not ours to keep: the result of a direct download, which the IPA itself
         owes to the SM-DP+ (SGP.32 5.7.4). Raises ResultRefused, TlvError.
         """
+        if pending.tag == COMPACT_INSTALLATION:
+            pending = self._rebuilt(db, pending)
         notification = Notification.read(pending)
         installed = notification.installation
         session = db.get(DownloadSession, installed.transaction_id.hex()) if installed else None
@@ -46,6 +48,16 @@ class Notices:
             return None
         self._queue(db, notification, device)
         return notification.sequence
+
+    def _rebuilt(self, db: Session, pending: Tlv) -> Tlv:
+        """The ProfileInstallationResult that a card signed, of which the IPA sent what is new."""
+        session = db.get(DownloadSession, pending[0xA0][0x80].value.hex())
+        if session is None:
+            raise ResultRefused(None, "a compact installation result of no session this eIM relayed")
+        try:
+            return parse(compact.installation_result(pending, session))
+        except compact.NotRebuilt as error:
+            raise ResultRefused(session.order.eid, str(error)) from error
 
     def accept_list(self, db: Session, listed: Tlv | None, device: Device) -> list[int]:
         """Notifications that came along with something else; the seqNumbers to acknowledge.

@@ -71,7 +71,7 @@ class Notification:
 
     @classmethod
     def read(cls, pending: Tlv) -> Notification:
-        """Raises TlvError, also for the compact installation result, which needs minimizeEsipaBytes."""
+        """Raises TlvError, also for the compact installation result, which must be rebuilt before."""
         eid, certificates, installed = None, None, None
         if pending.tag == PROFILE_INSTALLATION_RESULT:
             signed = installed = pending[INSTALLATION_DATA]
@@ -87,7 +87,7 @@ class Notification:
             field = pending.get(EID)
             eid = field.value.hex() if field else None
         elif pending.tag == COMPACT_INSTALLATION:
-            raise TlvError("compact installation result without minimizeEsipaBytes", pending.offset)
+            raise TlvError("a compact installation result, not rebuilt", pending.offset)
         else:
             raise TlvError(f"{pending.tag:02X} is no PendingNotification", pending.offset)
         card = metadata.get(0x5A)

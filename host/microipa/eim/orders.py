@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, tlv
 from microipa.crypto.pki import Credential
-from microipa.eim import esipa, packages, store, words
+from microipa.eim import esipa, features, packages, store, words
 from microipa.eim.store import Device, Order
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
@@ -149,7 +149,8 @@ class Orders:
         if order.kind in (store.DATA, store.QUERY):
             return packages.data_request(order.content, transaction_id)
         if order.kind == store.DOWNLOAD:
-            return packages.download_trigger(order.content.decode(), transaction_id)
+            ours = features.has(order.device, features.DOWNLOAD_DATA)
+            return packages.download_trigger(None if ours else order.content.decode(), transaction_id)
         device = order.device
         if order.counter is None:
             device.counter += 1

@@ -110,9 +110,10 @@ def euicc_package(
     return tlv(0xBF51, signed, tlv(SIGNATURE, signer.sign(signed + integer(0x84, token))))
 
 
-def download_trigger(activation_code: str, transaction_id: bytes) -> bytes:
-    """ProfileDownloadTriggerRequest BF54 with an activation code."""
-    return tlv(0xBF54, tlv(0xA0, tlv(0x80, activation_code.encode())), tlv(0x82, transaction_id))
+def download_trigger(activation_code: str | None, transaction_id: bytes) -> bytes:
+    """ProfileDownloadTriggerRequest BF54; without activation code the eIM itself knows what is to be downloaded."""
+    data = tlv(0xA0, tlv(0x80, activation_code.encode())) if activation_code else b""
+    return tlv(0xBF54, data, tlv(0x82, transaction_id))
 
 
 def data_request(fields: bytes, transaction_id: bytes) -> bytes:

@@ -6,6 +6,10 @@ SM-DP+, and only to the one its activation code names.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -14,8 +18,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
+from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
-from microipa.eim import esipa, store, words
+from microipa.crypto.ec import SignatureInvalid
+from microipa.eim import compact, esipa, features, store, words
 from microipa.eim.activation_code import ActivationCode
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
@@ -76,6 +82,8 @@ GET_PACKAGE = Function(
 CANCEL = Function("cancelSession", esipa.CANCEL_SESSION, 0x81, {("8.10.1", "3.9"): 1, ("8.1", "6.1"): 2})
 INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
 EID_MISMATCH = 7
+PPR_NOT_ALLOWED, METADATA_MISMATCH = 50, 50  # of AuthenticateClient, of GetBoundProfilePackage
+MOST_ANSWERS = 64  # kept for devices whose connection broke before theirs was there
 NO_SESSION = ("8.10.1", "3.9")  # may pass: the device can begin again
 
 
@@ -106,9 +114,28 @@ class Relay:
         assert isinstance(ci_key, EllipticCurvePublicKey)
         self._ci_key = ci_key
         self._trace = trace
+        self._answers: OrderedDict[bytes, asyncio.Task[bytes]] = OrderedDict()
 
     async def handle(self, message: Tlv) -> bytes:
-        """One of BF39, BF3B, BF3A, BF41. Raises TlvError for a message that cannot be read."""
+        """One of BF39, BF3B, BF3A, BF41. Raises TlvError for a message that cannot be read.
+
+        A request that comes once more, byte for byte, has lost its answer: it gets the same one, and the SM-DP+
+        is not asked again.
+        """
+        task = self._answers.get(message.raw)
+        if task is None:
+            task = self._answers[message.raw] = asyncio.create_task(self._answer(message))
+            task.add_done_callback(lambda done: self._forget(message.raw, done))
+            while len(self._answers) > MOST_ANSWERS:
+                self._answers.popitem(last=False)
+        return await asyncio.shield(task)
+
+    def _forget(self, request: bytes, done: asyncio.Task[bytes]) -> None:
+        """What failed may succeed the next time."""
+        if done.cancelled() or done.exception() or parse(done.result()).children()[0].tag != 0xA0:
+            self._answers.pop(request, None)
+
+    async def _answer(self, message: Tlv) -> bytes:
         function, carry = {
             INITIATE.tag: (INITIATE, self._initiate),
             AUTHENTICATE.tag: (AUTHENTICATE, self._authenticate),
@@ -124,13 +151,13 @@ class Relay:
 
     async def _initiate(self, message: Tlv) -> bytes:
         challenge = message[0x81].value
-        order_id, code, info1 = self._open_download(message)
+        order, code, info1 = self._open_download(message)
         fields = {
             "euiccChallenge": b64(challenge),
             "euiccInfo1": b64(info1),
             "smdpAddress": code.smdp_address,
         }
-        answer = await self._call(INITIATE, order_id, code.smdp_address, fields)
+        answer = await self._call(INITIATE, order.id, code.smdp_address, fields)
         try:
             server_id = bytes.fromhex(answer.text("transactionId"))
             signed = answer.tlv("serverSigned1", 0x30)
@@ -147,13 +174,27 @@ class Relay:
             transaction_id=server_id.hex(),
             server_transaction_id=answer.text("transactionId"),
             smdp_address=code.smdp_address,
-            order_id=order_id,
+            order_id=order.id,
+            server_signed_1=signed.raw,
+            server_certificate=certificate,
+            ctx_params_1=self._ctx_params_1(order, code),
         )
         with self._store.work() as db:
             store.open_session(db, session)
-        return tlv(0xA0, tlv(0x80, server_id), *parts, certificate)
+        context = b""
+        if session.ctx_params_1:
+            context = tlv(0xA2, session.ctx_params_1)
+        elif features.has(order.device, features.DOWNLOAD_DATA) and code.matching_id:
+            context = tlv(0x0C, code.matching_id.encode())
+        own = _transaction_id(order.device, tlv(0x80, server_id))
+        return tlv(0xA0, own, *parts, certificate, context)
 
-    def _open_download(self, message: Tlv) -> tuple[int, ActivationCode, bytes]:
+    def _ctx_params_1(self, order: Order, code: ActivationCode) -> bytes | None:
+        if not features.has(order.device, features.CTX_PARAMS_1):
+            return None
+        return features.ctx_params_1(order.device, code.matching_id)
+
+    def _open_download(self, message: Tlv) -> tuple[Order, ActivationCode, bytes]:
         """The order this request is for: by eimTransactionId or, when that is left out, by the address."""
         transaction_id, address = message.get(0x82), message.get(0x83)
         asked = address.value.decode(errors="replace") if address else None
@@ -166,8 +207,10 @@ class Relay:
             if asked is not None and asked.lower() != code.smdp_address.lower():
                 raise RelayFailed(INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}")
             given = message.get(0xBF20)
+            if given is None and order.device.euicc_info2 is None:
+                raise RelayFailed(esipa.UNDEFINED, "neither euiccInfo1 nor an EUICCInfo2 to cut it from")
             info1 = given.raw if given else euicc_info1(order.device.euicc_info2 or b"")
-            return order.id, code, info1
+            return order, code, info1
 
     def _check_server(
         self, signed: Tlv, certificate: bytes, challenge: bytes, server_id: bytes, code: ActivationCode
@@ -188,55 +231,94 @@ class Relay:
 
     async def _authenticate(self, message: Tlv) -> bytes:
         session, response = self._session(message, 10), message[0xBF38]
+        device = session.order.device
+        if compact.is_compact(response):
+            response = self._rebuilt(5, session, lambda: compact.authenticate_server(response, session, self._ci))
         self._learn(session, response)
         fields = {"authenticateServerResponse": b64(response.raw)}
         answer = await self._in_session(AUTHENTICATE, session, fields)
         try:
-            parts = (
-                answer.tlv_if_any("profileMetadata", 0xBF25),
-                answer.tlv("smdpSigned2", 0x30).raw,
-                answer.tlv("smdpSignature2", SIGNATURE).raw,
-                answer.tlv("smdpCertificate", 0x30).raw,
-            )
+            metadata = answer.tlv_if_any("profileMetadata", 0xBF25)
+            signed = answer.tlv("smdpSigned2", 0x30).raw
+            signature = answer.tlv("smdpSignature2", SIGNATURE).raw
+            certificate = answer.tlv("smdpCertificate", 0x30).raw
         except RspUnavailable as error:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
-        return tlv(0xA0, message[0x80].raw, *parts)
+        with self._store.work() as db:
+            kept = db.get_one(DownloadSession, session.transaction_id)
+            kept.profile_metadata = metadata or None
+            kept.smdp_signed_2, kept.smdp_signature_2 = signed, signature
+        if features.has(device, features.METADATA):
+            try:
+                features.check_metadata(metadata)
+            except features.PprNotAllowed as refusal:
+                raise RelayFailed(PPR_NOT_ALLOWED, str(refusal)) from refusal
+            except features.MetadataMismatch as refusal:
+                raise RelayFailed(esipa.UNDEFINED, str(refusal)) from refusal
+            metadata = b""
+        return tlv(0xA0, _transaction_id(device, message[0x80].raw), metadata, signed, signature, certificate)
+
+    def _rebuilt(self, code: int, session: DownloadSession, rebuild: Callable[[], bytes]) -> Tlv:
+        """A card's answer in its plain form. Otherwise the device is asked for it, by the code of a bad signature."""
+        device = session.order.device
+        try:
+            if device.compact_failed:
+                raise compact.NotRebuilt(f"compact forms of {device.eid} are not taken until it has sent a plain one")
+            return parse(rebuild())
+        except compact.NotRebuilt as error:
+            with self._store.work() as db:
+                db.get_one(Device, device.eid).compact_failed = True
+            raise RelayFailed(code, str(error)) from error
 
     def _learn(self, session: DownloadSession, response: Tlv) -> None:
-        """The certificates of AuthenticateServerResponse, and whether they are the ordered device's."""
+        """Certificates and EUICCInfo2 of AuthenticateServerResponse, and whether they are the ordered device's."""
         done = response.get(0xA0)
-        chain = [child.raw for child in done if child.tag == 0x30][1:] if done else []
-        if len(chain) != 2:
+        parts = [child for child in done if child.tag == 0x30] if done else []
+        if done is None or len(parts) != 3:
             return
+        signed, euicc, eum = parts
         try:
-            eid, _ = verify_euicc_chain(chain[0], chain[1], self._ci)
+            eid, key = verify_euicc_chain(euicc.raw, eum.raw, self._ci)
         except CertificateInvalid:
             return  # the SM-DP+ refuses it too, and with the right code
         if eid != session.order.eid:
             raise RelayFailed(EID_MISMATCH, f"{eid} answers for {session.order.eid}")
         with self._store.work() as db:
             device = db.get_one(Device, eid)
-            device.euicc_certificate, device.eum_certificate = chain
+            device.euicc_certificate, device.eum_certificate = euicc.raw, eum.raw
+            with contextlib.suppress(SignatureInvalid, TlvError):  # which the SM-DP+ refuses too
+                ec.verify(key, done[SIGNATURE].value, signed.raw)
+                device.euicc_info2 = signed[0xBF22].raw
+                device.compact_failed = False
 
     async def _get_package(self, message: Tlv) -> bytes:
         session, response = self._session(message, 95), message[0xBF21]
+        if compact.is_compact(response):
+            response = self._rebuilt(1, session, lambda: compact.prepare_download(response, session))
         answer = await self._in_session(GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)})
         try:
-            package = answer.tlv("boundProfilePackage", 0xBF36).raw
+            package = answer.tlv("boundProfilePackage", 0xBF36)
         except RspUnavailable as error:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
-        return tlv(0xA0, message[0x80].raw, package)
+        if features.has(session.order.device, features.METADATA):
+            try:
+                features.check_package(package, session.profile_metadata or b"")
+            except features.MetadataMismatch as mismatch:
+                raise RelayFailed(METADATA_MISMATCH, str(mismatch)) from mismatch
+        return tlv(0xA0, _transaction_id(session.order.device, message[0x80].raw), package.raw)
 
     async def _cancel(self, message: Tlv) -> bytes:
         """CancelSession; ``A1`` holds the card's answer without its BF41, or with it (interop)."""
         session, answered = self._session(message, 1), message[0xA1]
         inner = answered.children()
-        response = inner[0].raw if inner and inner[0].tag == 0xBF41 else tlv(0xBF41, answered.value)
-        await self._in_session(CANCEL, session, {"cancelSessionResponse": b64(response)})
+        response = inner[0] if inner and inner[0].tag == 0xBF41 else parse(tlv(0xBF41, answered.value))
+        if compact.is_compact(response):
+            response = self._rebuilt(2, session, lambda: compact.cancel_session(response, session))
+        await self._in_session(CANCEL, session, {"cancelSessionResponse": b64(response.raw)})
         with self._store.work() as db:
             order = db.get(Order, session.order_id)
             if order and order.state in store.OPEN:
-                self._orders.settle(db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response)}")
+                self._orders.settle(db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response.raw)}")
         return tlv(0xA0)
 
     def _session(self, message: Tlv, unknown: int) -> DownloadSession:
@@ -264,6 +346,11 @@ class Relay:
                     if order and order.state in store.OPEN:
                         self._orders.settle(db, order, store.FAILED, str(refusal))
             raise RelayFailed(function.codes.get(codes, esipa.UNDEFINED), str(refusal)) from refusal
+
+
+def _transaction_id(device: Device, own: bytes) -> bytes:
+    """The transactionId of an answer, which an IPA that counts bytes does without (SGP.32 5.14)."""
+    return b"" if features.has(device, features.MINIMIZE) else own
 
 
 def _delivered_download(db: Session, transaction_id: bytes | None, address: str | None) -> Order | None:

@@ -56,6 +56,8 @@ class Device(Base):
     euicc_info2: Mapped[bytes | None]
     ipa_capabilities: Mapped[bytes | None]
     device_info: Mapped[bytes | None]
+    compact_failed: Mapped[bool] = mapped_column(default=False)
+    """A compact form could not be rebuilt: none is taken before a plain one has shown what the card is now."""
     default_smdp: Mapped[str | None]
     highest_sequence: Mapped[int] = mapped_column(default=0)
     """seqNumber of the newest accepted eUICC package result (SGP.32 5.14.6)."""
@@ -138,6 +140,13 @@ class DownloadSession(Base):
     smdp_address: Mapped[str]
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
     created: Mapped[float] = mapped_column(default=time.time)
+    server_signed_1: Mapped[bytes | None]
+    server_certificate: Mapped[bytes | None]
+    ctx_params_1: Mapped[bytes | None]
+    """What the eIM made for the card, where it makes it."""
+    profile_metadata: Mapped[bytes | None]
+    smdp_signed_2: Mapped[bytes | None]
+    smdp_signature_2: Mapped[bytes | None]
 
     order: Mapped[Order] = relationship(lazy="joined")
 

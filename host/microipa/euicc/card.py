@@ -79,6 +79,7 @@ class Euicc:
         root_ds: str = GSMA_ROOT_DS,
         iot_minimal: bool | None = None,
         profile_version: tuple[int, int, int] = (3, 3, 1),
+        info_extensions: bytes = b"",
         trace: Trace | None = None,
     ) -> Euicc:
         """Make a card with one enabled profile, as it leaves the factory.
@@ -89,7 +90,8 @@ class Euicc:
         those who look for its profiles.
 
         ``profile_version`` of profile packages is the newest that the card reads; ``iot_minimal``: it takes the
-        IoT Minimal Profile (by default an IoT card from 3.3 on does). EUICCInfo2 tells both.
+        IoT Minimal Profile (by default an IoT card from 3.3 on does). EUICCInfo2 tells both, and ends with
+        ``info_extensions``: TLVs as cards of later versions may have them.
 
         Raises NvmError when the file is there, SaipError, CertificateInvalid, EidMismatch.
         """
@@ -113,6 +115,7 @@ class Euicc:
                 ipae=ipae,
                 iot_minimal=iot_minimal,
                 profile_version=bytes(profile_version),
+                info_extensions=info_extensions,
                 private_key=credential.private_key.private_bytes(
                     Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
                 ),

@@ -62,6 +62,7 @@ def info_2(chip: Chip, command: Tlv | None = None) -> bytes:
         tlv(0x04, PP_VERSION),
         tlv(0x0C, SAS_NUMBER.encode()),
         _iot_info(chip) if chip.state.kind == "iot" else b"",
+        chip.state.info_extensions,
     )
 
 

@@ -146,6 +146,7 @@ class State:
     ipae: bool = False  # an IPA of its own is in the card
     iot_minimal: bool = True  # takes the IoT Minimal Profile
     profile_version: bytes = bytes([3, 3, 1])  # the newest version of profile packages it reads
+    info_extensions: bytes = b""  # fields at the end of EUICCInfo2 that no standard names yet
     emergency: bool = False
     emergency_from: bytes | None = None  # ICCID that DisableEmergencyProfile enables again
     one_time_key: OneTimeKey | None = None
