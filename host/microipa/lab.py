@@ -7,8 +7,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from microipa.radio import Link, LinkSettings, Network
 from microipa.saip import ProfilePackage, ProfileSpec, build, metadata
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
+from microipa.smdpp.server import LOOPBACK
 from microipa.smds import Smds
 from microipa.trace import SecondTrace, Trace
 
@@ -212,19 +213,22 @@ class Lab(LabFolder):
 
     async def __aenter__(self) -> Self:
         self.admit_subscribers()
-        smdpp_port = await self._running.enter_async_context(self.smdpp.serve())
-        self.es9_routes[self.smdpp.address] = ("127.0.0.1", smdpp_port)
-        self.network.route(self.smdpp.address, HTTPS_PORT, ("127.0.0.1", smdpp_port))
-        smds_port = await self._running.enter_async_context(self.smds.serve())
-        self.network.route(self.pki.smds_address, HTTPS_PORT, ("127.0.0.1", smds_port))
-        es12_port = await self._running.enter_async_context(self.smds.serve_servers())
-        self.smds_routes[self.pki.smds_address] = ("127.0.0.1", es12_port)
-        self.es2_port = await self._running.enter_async_context(self.smdpp.serve_operators())
-        for eim in self._eims:
-            port = await self._running.enter_async_context(eim.serve())
-            self.network.route(eim.fqdn, COAPS_PORT, ("127.0.0.1", port))
-            port = await self._running.enter_async_context(eim.serve_https())
-            self.network.route(eim.fqdn, HTTPS_PORT, ("127.0.0.1", port))
+        smdpp, smds, es12, self.es2_port, *eims = await self._running.enter_async_context(
+            _together(
+                self.smdpp.serve(),
+                self.smds.serve(),
+                self.smds.serve_servers(),
+                self.smdpp.serve_operators(),
+                *(server for eim in self._eims for server in (eim.serve(), eim.serve_https())),
+            )
+        )
+        self.es9_routes[self.smdpp.address] = (LOOPBACK, smdpp)
+        self.smds_routes[self.pki.smds_address] = (LOOPBACK, es12)
+        self.network.route(self.smdpp.address, HTTPS_PORT, (LOOPBACK, smdpp))
+        self.network.route(self.pki.smds_address, HTTPS_PORT, (LOOPBACK, smds))
+        for eim, coaps, https in zip(self._eims, eims[::2], eims[1::2], strict=True):
+            self.network.route(eim.fqdn, COAPS_PORT, (LOOPBACK, coaps))
+            self.network.route(eim.fqdn, HTTPS_PORT, (LOOPBACK, https))
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
@@ -285,6 +289,18 @@ class Lab(LabFolder):
         code = super().offer(package, *variants, operator=operator)
         self.admit_subscribers()
         return code
+
+
+@asynccontextmanager
+async def _together(*servers: AbstractAsyncContextManager[int]) -> AsyncIterator[list[int]]:
+    """Start servers in order, yield their ports, and stop all at once: each takes a moment over its connections."""
+    async with AsyncExitStack() as starting:
+        ports = [await starting.enter_async_context(server) for server in servers]
+        starting.pop_all()
+    try:
+        yield ports
+    finally:
+        await asyncio.gather(*(server.__aexit__(None, None, None) for server in servers))
 
 
 def forget_all_but_keys(folder: Path) -> None:
