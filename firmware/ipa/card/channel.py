@@ -74,6 +74,10 @@ class Channel:
                 log(DEBUG, "card: {:04X} to TERMINAL CAPABILITY".format(sw))
         self.is_open = True
 
+    async def announce_on_basic(self):
+        """TERMINAL CAPABILITY on channel 0, for cards that heed it nowhere else. Raises what the carrier raises."""
+        await self._carrier.basic(_TERMINAL_CAPABILITY)
+
     async def select(self):
         """Select the ISD-R once more: a view of its FCI, which opening a channel did not give."""
         self._length = 0

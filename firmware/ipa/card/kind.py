@@ -6,8 +6,8 @@ by what its ISD-R refuses: that of an M2M card (SGP.02) takes commands over the 
 
 from ipa import tlv
 from ipa.card.channel import CardError, StatusError
-from ipa.compat import INFO, const, log
-from ipa.modem.at import AtError
+from ipa.compat import DEBUG, INFO, const, log
+from ipa.modem import ModemError
 
 IOT = const(0)
 CONSUMER = const(1)
@@ -44,7 +44,7 @@ async def _by_template(channel):
     """What the answer to SELECT tells, None when the modem keeps it to itself or it has no template."""
     try:
         fci = tlv.find(await channel.select(), 0x6F) or b""
-    except (AtError, StatusError):
+    except (ModemError, StatusError):
         return None
     inside = tlv.find(fci, 0xA5) or b""  # where some cards put the template
     if tlv.find(fci, 0xE1) is not None or tlv.find(inside, 0xE1) is not None:
@@ -63,10 +63,17 @@ async def adapt(channel, es10, mode, settings):
         if settings["ipae"] == "stay-silent":
             log(INFO, "card: the IPA inside it (IPAe) is in charge, this assistant stays silent")
             return None
-        raise CardUnfit(
-            "the IPA inside the card (IPAe) is in charge and does not yield: TERMINAL CAPABILITY does not reach"
-            " it, see whether the modem has a setting for that"
-        )
+        try:
+            await channel.announce_on_basic()
+        except ModemError as error:
+            log(DEBUG, "card:", error)  # the modem keeps that channel for itself
+        if await es10.ipa_mode():
+            raise CardUnfit(
+                "the IPA inside the card (IPAe) is in charge and does not yield: TERMINAL CAPABILITY does not"
+                " reach it, see whether the modem has a setting for that"
+            )
+        log(INFO, "card: taken over from the IPA inside it (IPAe)")
+        return es10
     kind = await identify(channel, es10)
     if kind == CONSUMER and settings["emulation"]:
         from ipa.card.emulation import Emulation

@@ -51,6 +51,12 @@ class Carrier:
             raise ChannelError("no channel open")
         return await self._way.transmit(self._session, apdu)
 
+    async def basic(self, apdu):
+        """One command on the basic channel, by +CSIM. Raises AtError, ChannelError."""
+        from ipa.modem.csim import Csim  # few cards need it
+
+        return await Csim(self._modem.at).transmit(0, apdu)
+
     async def close(self):
         """Close the channel; none is open afterwards, even when the card lost it before."""
         session = self._session
