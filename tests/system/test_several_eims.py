@@ -109,3 +109,19 @@ async def test_3_1_1_1_an_eim_that_is_gone_keeps_no_other_from_being_served(tmp_
         assert states(lab.eim2.orders()) == ["package done", "data done"]
     log = [event.fields["text"] for event in events if event.kind == "log"]
     assert any("poll: eIM eim.microipa.example:" in line for line in log)
+
+
+@pytest.mark.covers("cause.otherEim")
+async def test_5_14_5_an_eim_hears_that_another_one_has_changed_the_profile(tmp_path: Path) -> None:
+    events: list[Event] = []
+    async with two_eims(tmp_path, events) as lab:
+        order_new_eim(lab)
+        lab.eim.order_download(lab.eid, lab.offer())
+        await lab.board.start()
+        assert await lab.board.wait() == 0
+        lab.eim.order_package(lab.eid, [("enable", {"iccid": lab.euicc.profiles()[1].iccid})])
+        await lab.board.start()
+        assert await lab.board.wait() == 0
+        assert states(lab.eim.orders())[-1] == "package done"
+        assert lab.eim.device(lab.eid).state_change is None
+        assert lab.eim2.device(lab.eid).state_change == "otherEim"
