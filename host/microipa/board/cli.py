@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -99,10 +101,29 @@ def list_boards() -> None:
     from microipa.board.known import known_boards
 
     table = Table("board", "what it is", "modem", "heap", "flash", "ran on hardware")
+    table.columns[0].no_wrap = True
     for board in known_boards():
         table.add_row(board.name, board.title, board.modem, f"{board.heap_kb} kB", f"{board.flash_kb} kB",
                       board.ran_on_hardware or "not yet")
     out.print(table)
+
+
+@app.command("check")
+def check_board(board: BoardName = None, port: Port = "auto") -> None:
+    """Go from the USB port to the eIM step by step, and say at which one it ends and what to look at."""
+    from microipa.board.check import check
+    from microipa.board.known import find_board
+    from microipa.board.repl import Repl
+
+    if board is None:
+        raise BadChoice("which board? Name it with --board; `microipa board list` shows them")
+    known = find_board(board)
+    with Repl(chosen_port(known, port)) as repl:
+        out.print(f"[green]✓[/] {'serial':26} {repl.port}")
+        with out.status("") if out.is_terminal else nullcontext() as status:
+            for title, seen in check(repl, known, status.update if status else lambda _: None):
+                out.print(f"[green]✓[/] {title:26} {escape(seen)}")
+    out.print("all well; the board waits at its REPL: reset it, or flash, to let it work")
 
 
 @app.command("virtual")
@@ -132,7 +153,7 @@ def _with_progress(repl: Repl, package: Package) -> Flashed:
     from microipa.board.flash import flash
 
     columns = (TextColumn("{task.description:32}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out, transient=True) as progress:
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("", total=package.size)
         return flash(repl, package, lambda what, done, total: progress.update(
             task, description=what, completed=done, total=total))

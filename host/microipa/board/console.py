@@ -11,7 +11,8 @@ _CTRL_A, _CTRL_B, _CTRL_C = b"\x01", b"\x02", b"\x03"
 _KEYS = re.compile(_CTRL_B + b"|" + _CTRL_C)
 _PROMPT = b">>> "
 _RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
-_RAW_PROMPTS = (_RAW_BANNER, b"\x04>")
+# The raw REPL waits for a command, or does in a moment: the last one has ended with output and errors
+_RAW_PROMPTS = (_RAW_BANNER, b"\x04>", b"\x04\x04")
 _TAIL = 64
 _HELD_LIMIT = 64 * 1024
 
@@ -100,6 +101,6 @@ class Console:
 
     def _leave_raw(self, process: Process) -> None:
         process.write(_CTRL_B)
-        if self.raw and self._tail.endswith(_RAW_PROMPTS) and not process.catches_interrupt:
+        if self.raw and self._tail.endswith(_RAW_PROMPTS):
             self.raw = False
             self._held = bytearray()  # the port throws away what comes before it has changed its mode

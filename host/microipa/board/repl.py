@@ -51,7 +51,7 @@ class BoardFailed(MicroipaError):
 
 
 class Repl:
-    """A board in its raw REPL, its program stopped. Use it in a ``with``, or close()."""
+    """A board in its raw REPL, its program stopped, its heap empty. Use it in a ``with``, or close()."""
 
     def __init__(self, port: str) -> None:
         """``port``: a device, a pty, or a URL of pyserial. Raises PortError, BoardSilent."""
@@ -71,7 +71,7 @@ class Repl:
     def _enter(self) -> None:
         for _ in range(_TRIES):
             with contextlib.suppress(TransportError), contextlib.redirect_stdout(io.StringIO()):
-                self._transport.enter_raw_repl(soft_reset=False, timeout_overall=_ENTER_S)
+                self._transport.enter_raw_repl(soft_reset=True, timeout_overall=_ENTER_S)
                 return
         self._transport.close()
         raise BoardSilent(

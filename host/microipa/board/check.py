@@ -1,0 +1,102 @@
+"""`microipa board check`: the way from the USB port to the eIM, one step after the other, as one brings a board up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from microipa import paths
+from microipa.board.flash import check_fit, is_whole, kind, versions
+from microipa.board.known import Board
+from microipa.board.repl import BoardFailed, Repl
+from microipa.errors import MicroipaError
+
+HEAP_NEEDED = 96 * 1024
+"""Bytes of heap before anything is loaded; TLS takes 30 kB more, on many ports beside the heap."""
+_MARGIN_S = 60.0
+_ATTACH_S = 3600.0
+
+
+class CheckFailed(MicroipaError):
+    """A step did not go well; the message is what is wrong and what to look at."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step by its name on the board, what it is in words, and what to look at when it fails."""
+
+    name: str
+    title: str
+    advice: str
+
+
+STEPS = [
+    Step("firmware", "firmware", "flash it: microipa flash --board …"),
+    Step("uart", "UART opens", "look at board.py: pins and UART number, and whether something else has them"),
+    Step("at", "modem answers AT", "look at ipa/modem: the driver does not get on with this modem's firmware"),
+    Step("sim", "SIM present", "look at the slot and the card's contacts"),
+    Step("euicc", "SIM is an eUICC", "look at the modem's APDU commands"),
+    Step("eid", "EID", "the card's ISD-R answers strangely: keep the trace, and look at the card's maker"),
+    Step("eim", "eIM known", "give one: microipa flash --eim eim.der"),
+    Step("network", "registration", "look at antenna, coverage, bands, the APN in ipa.json, and whether the profile "
+                                    "is enabled and has a subscription"),
+    Step("clock", "clock", "certificates cannot be checked without it: ask the operator for NITZ, or let the eIM "
+                           "be known by its key"),
+    Step("socket", "socket to the eIM", "look at the eIM's name in the card's configuration, at DNS, and at what "
+                                        "the APN lets through"),
+    Step("secured", "DTLS or TLS with the eIM", "look at the eIM: does it run, does a firewall let its port "
+                                                "through, is its certificate the one the card's configuration trusts"),
+]
+
+ADVICE = {
+    "silent": "look at the modem's supply and power key (board.py, modem_power), at TX and RX, which may be swapped, "
+              "and at the baud rate",
+    "garbage": "look at the baud rate: board.py and the modem (AT+IPR) must have the same; then at ground and levels",
+    "no-ok": "something that is no modem, or one that is busy, is on this UART: look at its number and pins",
+    "data-mode": "something opened a data connection and did not close it (ATD, PPP, a transparent socket); it is "
+                 "closed now: reset the modem, and run the check again",
+    "no-sim": "put a card in, look at slot and contacts; some slots want the modem's power off and on",
+    "pin": "the card wants a PIN: switch that off, an IoT device has nobody to enter it",
+    "not-euicc": "this card has no ISD-R, so it is no eUICC, or the modem lets nobody open a channel to it: try the "
+                 "card elsewhere, and AT+CCHO or AT+CSIM by hand",
+}
+
+
+def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+    """Go from step to step: the title of each that went well and what was seen; ``begin`` gets it before.
+
+    Raises CheckFailed at the first that does not, BoardUnfit and BoardLost. The board is left at its REPL.
+    """
+    begin("MicroPython")
+    found = kind(repl)
+    yield "MicroPython", f"{found.release} on {found.platform}"
+    begin("capabilities")
+    check_fit(found)
+    yield "capabilities", "DTLS, SHA-256"
+    begin("heap")
+    if found.heap_free < HEAP_NEEDED:
+        raise CheckFailed(
+            f"heap: {found.heap_free // 1024} kB are free, {HEAP_NEEDED // 1024} are needed: choose a build with "
+            "PSRAM, or freeze the assistant (microipa flash --freeze-manifest)"
+        )
+    yield "heap", f"{found.heap_free // 1024} kB free"
+    begin(STEPS[0].title)
+    running = versions(repl)
+    if not running or not (running[0] == "/rom" or is_whole(repl, running[0])):
+        raise CheckFailed(
+            f"firmware: the board has no whole version of the assistant: microipa flash --board {board.name}")
+    repl.run((paths.tools() / "board_check.py").read_text(encoding="utf-8"))
+    for step in STEPS:
+        begin(step.title)
+        yield step.title, _do(repl, step)
+
+
+def _do(repl: Repl, step: Step) -> str:
+    silence_s = _MARGIN_S + (_ATTACH_S if step.name == "network" else 0)
+    try:
+        wrong, text = repl.lines(f"_step({step.name!r})", silence_s)[-1]
+    except BoardFailed as error:
+        raise CheckFailed(f"{step.title}: {error}: {step.advice}") from None
+    if wrong:
+        raise CheckFailed(f"{step.title}: {text}: {ADVICE.get(wrong, step.advice)}")
+    return str(text)
