@@ -152,6 +152,17 @@ async def test_5_3_3_after_an_error_the_operator_may_take_the_profile_back(smdpp
     assert states(smdpp)[0] == OrderState.AVAILABLE
 
 
+async def test_3_1_6_a_profile_that_was_installed_after_all_is_not_given_out_again(smdpp, operator, es9, pki):
+    matching_id, peer = await ordered(operator), Peer(pki)
+    await es9.download(peer, matching_id)
+    lost = peer.installation_result()  # on its way for long
+    await es9.authenticate(peer, matching_id)  # the IPA tries again, in vain
+    await operator.call("cancelOrder", iccid=FIRST, finalProfileStatusIndicator="Available")
+    await es9.notify(lost)
+    assert states(smdpp)[0] == OrderState.INSTALLED
+    assert await codes(operator, "downloadOrder", iccid=FIRST) == "8.2.1/3.3"
+
+
 async def test_orders_survive_a_restart(smdpp, operator, pki, tmp_path):
     matching_id = await ordered(operator)
     async with asgi_client(Smdpp(pki, tmp_path).app) as client:

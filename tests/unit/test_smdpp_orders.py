@@ -83,8 +83,8 @@ def test_no_activation_code_without_an_order(smdpp):
 
 def test_3_1_6_a_state_is_not_skipped(smdpp):
     order = Order(matching_id="ROOM-101", state=OrderState.CONFIRMED)
-    with pytest.raises(OrderStateError, match="ROOM-101 is confirmed and cannot become installed"):
-        order.move(OrderState.INSTALLED)
+    with pytest.raises(OrderStateError, match="ROOM-101 is confirmed and cannot become downloaded"):
+        order.move(OrderState.DOWNLOADED)
 
 
 def test_the_database_with_its_keys_is_for_its_owner_only(smdpp, profile, tmp_path):

@@ -50,10 +50,9 @@ _NEXT: dict[OrderState, frozenset[OrderState]] = {
     OrderState.ALLOCATED: _ENDED | {OrderState.LINKED, OrderState.CONFIRMED},
     OrderState.LINKED: _ENDED | {OrderState.CONFIRMED},
     OrderState.CONFIRMED: _ENDED | {OrderState.RELEASED},
-    # installed: the result of an earlier attempt may arrive after a new one has begun, or after we gave up
-    OrderState.RELEASED: _ENDED | {OrderState.DOWNLOADED, OrderState.INSTALLED, OrderState.ERROR},
-    OrderState.DOWNLOADED: frozenset({OrderState.RELEASED, OrderState.INSTALLED, OrderState.ERROR}),
-    OrderState.ERROR: _ENDED | {OrderState.INSTALLED},
+    OrderState.RELEASED: _ENDED | {OrderState.DOWNLOADED, OrderState.ERROR},
+    OrderState.DOWNLOADED: frozenset({OrderState.RELEASED, OrderState.ERROR}),
+    OrderState.ERROR: _ENDED,
     OrderState.INSTALLED: frozenset(),
     OrderState.UNAVAILABLE: frozenset(),
 }
@@ -100,8 +99,12 @@ class Order(Base):
         return [self.package, *(variant.package for variant in self.variants)]
 
     def move(self, state: OrderState) -> None:
-        """Go to ``state``. Raises OrderStateError when SGP.22 knows no such step."""
-        if state not in _NEXT[self.state]:
+        """Go to ``state``. Raises OrderStateError when SGP.22 knows no such step.
+
+        Installed it may become at any time: the result of an earlier attempt arrives after a new one has begun, or
+        after everybody gave up.
+        """
+        if state not in _NEXT[self.state] | {OrderState.INSTALLED}:
             raise OrderStateError(f"order {self.name} is {self.state} and cannot become {state}")
         self.state = state
         database = object_session(self)
