@@ -22,6 +22,10 @@ EID = "89049032123451234512345678901235"
 SMDPP_ADDRESS, EIM_FQDN = "testsmdpplus1.example.com", "testeim.example.com"
 SMDPP_OID = "2.999.110"
 POLICY = "2.23.146.1.2.1."
+PARAMETERS = {  # what OpenSSL writes before a key in PEM
+    curve: b"-----BEGIN EC PARAMETERS-----\n" + oid + b"\n-----END EC PARAMETERS-----\n"
+    for curve, oid in (("secp256r1", b"BggqhkjOPQMBBw=="), ("brainpoolP256r1", b"BgkrJAMDAggBAQc="))
+}
 
 
 @dataclass(frozen=True)
@@ -162,4 +166,5 @@ class TestSet:
         (folder / (role + suffix)).write_bytes(member.certificate.public_bytes(encoding))
         if role not in ("ci", "eum"):
             style = PrivateFormat.TraditionalOpenSSL if pem else PrivateFormat.PKCS8
-            (folder / f"{role}.key").write_bytes(member.key.private_bytes(encoding, style, NoEncryption()))
+            key = member.key.private_bytes(encoding, style, NoEncryption())
+            (folder / f"{role}.key").write_bytes(PARAMETERS[member.key.curve.name] + key if pem else key)

@@ -14,6 +14,7 @@ from microipa.errors import MicroipaError
 
 CERTIFICATE_SUFFIXES = (".pem", ".der", ".crt")
 KEY_SUFFIXES = (".key", ".key.pem", ".key.der")
+PEM = b"-----BEGIN "  # text of any kind may come before it
 
 
 class KeysInvalid(MicroipaError):
@@ -35,10 +36,8 @@ class KeyFolder:
         path = self._find(name, CERTIFICATE_SUFFIXES)
         data = path.read_bytes()
         try:
-            if data.lstrip().startswith(b"-----"):
-                certificate = x509.load_pem_x509_certificate(data)
-            else:
-                certificate = x509.load_der_x509_certificate(data)
+            load = x509.load_pem_x509_certificate if PEM in data else x509.load_der_x509_certificate
+            certificate = load(data)
             _curve(path, certificate.public_key())
         except UNREADABLE as error:
             raise KeysInvalid(f"{path} is no certificate in PEM or DER: {error}") from error
@@ -49,7 +48,7 @@ class KeyFolder:
         certificate = self.certificate(name)
         path = self._find(name, KEY_SUFFIXES)
         data = path.read_bytes()
-        load = load_pem_private_key if data.lstrip().startswith(b"-----") else load_der_private_key
+        load = load_pem_private_key if PEM in data else load_der_private_key
         try:
             key = load(data, None)
         except (ValueError, TypeError) as error:
