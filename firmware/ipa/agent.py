@@ -99,7 +99,11 @@ class Agent:
         self._failures = 0
         if idle and self._settings["stop_when_idle"]:
             return None
-        wait = self._settings["poll_interval_s"] * 1000
+        from ipa import schedule  # goes with what else is not needed while the radio sleeps
+
+        if self._settings["psm_periodic_s"]:
+            self._ready = False  # the modem sleeps by then, and may have forgotten everything
+        wait = schedule.until_next(self._settings)
         journal = self._journal
         if journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position"):
             return await self._recovery().reached(wait)
@@ -164,8 +168,13 @@ class Agent:
                 await self._channel.open()
 
     async def _attach(self):
-        await self._modem.attach(self._settings["apn"], self._patience())
+        settings = self._settings
+        await self._modem.attach(settings["apn"], self._patience())
         self._plmn = await self._modem.plmn()
+        if settings["psm_periodic_s"] or settings["edrx_cycle_s"]:
+            from ipa.modem import power  # only some need it
+
+            await power.save(self._modem, settings)
 
     def _patience(self):
         """Milliseconds for a network to let us in; no longer than a switch may go unproven."""

@@ -8,6 +8,11 @@ DEFAULTS = {
     "attach_timeout_s": 180,
     "dtls_timeout_s": 120,  # a full handshake with every retransmission of mbedTLS
     "poll_interval_s": 86400,
+    "poll_jitter_percent": 10,  # so much earlier or later, that not all devices of a fleet come at once
+    "poll_window": "any",  # of the day, in which polls begin: "02:00-04:30", UTC; any: all day
+    "psm_periodic_s": 0,  # PSM: a sign of life so often (T3412 extended); 0: as the modem has it
+    "psm_active_s": 16,  # and reachable so long after each transmission (T3324)
+    "edrx_cycle_s": 0,  # eDRX: reachable so often only; 0: as the modem has it
     "keep_association_s": 0,  # so long DTLS stays open between two polls, where the eIM lets it; 0: never
     "backoff_s": 15,  # after the first failure; doubles up to
     "backoff_max_s": 3600,
@@ -41,6 +46,10 @@ _LARGEST = {
     "attach_timeout_s": 3600,
     "dtls_timeout_s": 600,
     "poll_interval_s": 31536000,
+    "poll_jitter_percent": 50,
+    "psm_periodic_s": 35712000,
+    "psm_active_s": 11160,
+    "edrx_cycle_s": 10485,
     "keep_association_s": 86400,
     "backoff_s": 3600,
     "backoff_max_s": 86400,
@@ -58,8 +67,8 @@ _LARGEST = {
     "app_tick_ms": 1000,
 }
 _SMALLEST = {  # every other number: 1
-    "keep_association_s": 0, "inject_wait_s": 0, "fallback_weak_dbm": -150, "segment": 32, "log_level": 0,
-    "app_tick_ms": 0,
+    "poll_jitter_percent": 0, "psm_periodic_s": 0, "edrx_cycle_s": 0, "keep_association_s": 0, "inject_wait_s": 0,
+    "fallback_weak_dbm": -150, "segment": 32, "log_level": 0, "app_tick_ms": 0,
 }  # fmt: skip
 _CHOICES = {
     "block_size": (64, 128, 256, 512, 1024),
@@ -114,3 +123,10 @@ def _check(path, key, value):
     elif kind is int and not _SMALLEST.get(key, 1) <= value <= _LARGEST[key]:
         bounds = "{} to {}".format(_SMALLEST.get(key, 1), _LARGEST[key])
         raise ConfigError("{}: {} is {}, allowed are {}".format(path, key, value, bounds))
+    if key == "poll_window" and value != "any":
+        from ipa import schedule
+
+        try:
+            schedule.window(value)
+        except ValueError:
+            raise ConfigError("{}: {} is {}, not like 22:00-04:30 or any".format(path, key, value)) from None

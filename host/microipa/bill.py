@@ -166,6 +166,7 @@ class Till:
         self._lab.board.install({"apn": "iot.microipa.example", **settings})
         self._events.clear()
         self._polls = 0
+        self._polled_twice.clear()
 
     async def session(self, **settings: Any) -> Session:
         """Let the board do what waits for it. Raises BoardFailed, and NothingToBill when an order failed."""
@@ -221,7 +222,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
     full = ts48 or build(new_profile("Full", filler=FULL_PROFILE))
     async with Lab(folder, radio=AIR, trace=Trace(folder / "trace.jsonl")) as lab:
         till = Till(lab)
-        await till.session()  # a new card: the eIM asks who it is
+        await till.package()  # a new card, so the eIM asks who it is before its first package
         rows = [
             *await till.poll(),
             await till.second_poll(),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import Run
+from microipa.paths import firmware
 
 JOURNAL = 'from ipa.journal import Journal\njournal = Journal("ipa.journal")\n'
 
@@ -79,6 +82,12 @@ async def test_settings_are_the_defaults_with_the_file_over_them(micropython: Ru
     ('{"poll_interval_s": 0}', "ipa.json: poll_interval_s is 0, allowed are 1 to 31536000"),
     ('{"segment": 300}', "ipa.json: segment is 300, allowed are 32 to 255"),
     ('{"stop_when_idle": 1}', "ipa.json: stop_when_idle is 1, not bool"),
+    ('{"block_size": 1000}', "ipa.json: block_size is 1000, allowed are 64, 128, 256, 512, 1024"),
+    ('{"poll_jitter_percent": 51}', "ipa.json: poll_jitter_percent is 51, allowed are 0 to 50"),
+    ('{"poll_window": "22-4"}', "ipa.json: poll_window is 22-4, not like 22:00-04:30 or any"),
+    ('{"poll_window": "22:00"}', "ipa.json: poll_window is 22:00, not like 22:00-04:30 or any"),
+    ('{"poll_window": "24:00-04:30"}', "ipa.json: poll_window is 24:00-04:30, not like 22:00-04:30 or any"),
+    ('{"poll_window": "04:30-04:30"}', "ipa.json: poll_window is 04:30-04:30, not like 22:00-04:30 or any"),
     ('["apn"]', "ipa.json is not a JSON object"),
     ('{"apn"', "ipa.json is not JSON"),
 ])
@@ -86,3 +95,28 @@ async def test_a_bad_setting_is_refused_by_its_name(
         micropython: Run, tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "ipa.json").write_text(text)
     assert (await micropython(CONFIG)).strip() == reason
+
+
+def test_the_document_lists_every_setting_with_unit_default_and_range() -> None:
+    sys.path.insert(0, str(firmware()))
+    try:
+        from ipa import config
+    finally:
+        sys.path.remove(str(firmware()))
+    text = (firmware() / "CONFIG.md").read_text()
+    told = dict(re.findall(r"^\| `(\w+)` (\| `[^`]+` \| [^|]+) \| [^|]{10,} \|$", text, re.MULTILINE))
+    units = {"block_size": " bytes", "segment": " bytes", "_s": " s", "_ms": " ms", "_percent": " %",
+             "_dbm": " dBm", "_km": " km"}
+
+    def allowed(key: str, default: object) -> str:
+        unit = next((unit for end, unit in units.items() if key.endswith(end)), "")
+        if key in config._CHOICES:
+            return ", ".join(map(str, config._CHOICES[key])) + unit
+        if isinstance(default, bool):
+            return "true, false"
+        if isinstance(default, int):
+            return f"{config._SMALLEST.get(key, 1)} to {config._LARGEST[key]}{unit}"
+        return "text"
+
+    assert told == {key: f"| `{json.dumps(default)}` | {allowed(key, default)}"
+                    for key, default in config.DEFAULTS.items()}

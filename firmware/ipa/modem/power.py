@@ -4,6 +4,7 @@ import asyncio
 
 from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms
 from ipa.modem import ModemError
+from ipa.modem.at import AtError
 from ipa.modem.common import RADIO_MS
 
 _BOOT_MS = const(30000)
@@ -19,6 +20,25 @@ _PERIODIC = (600, 3600, 36000, 2, 30, 60, 1152000)  # T3412 extended (GPRS timer
 _ACTIVE = (2, 60, 360)  # T3324 (GPRS timer 2, TS 24.008 10.5.7.4)
 # Tenths of a second by the low four bits; 0 where the value is not used (TS 24.008 10.5.5.32)
 _CYCLES = (51, 102, 205, 410, 614, 819, 1024, 1229, 1434, 1638, 3277, 6554, 13107, 26214, 52429, 104858)
+
+
+async def save(modem, settings):
+    """Ask for the PSM and eDRX of the settings and log what the network grants.
+
+    A modem that knows one of them not costs battery, and is no reason not to work.
+    """
+    try:
+        if settings["psm_periodic_s"]:
+            periodic, active = await psm(modem, settings["psm_periodic_s"], settings["psm_active_s"])
+            if periodic is None:
+                log(INFO, "power: the network grants no PSM")
+            else:
+                log(INFO, "power: PSM granted, a sign of life every", periodic, "s, asleep after", active, "s")
+        if settings["edrx_cycle_s"]:
+            cycle = await edrx(modem, settings["edrx_cycle_s"])
+            log(INFO, "power: the network grants", "no eDRX" if cycle is None else "eDRX every {:.1f} s".format(cycle))
+    except AtError as error:
+        log(INFO, "power:", error)
 
 
 async def psm(modem, periodic_s, active_s):

@@ -118,10 +118,10 @@ class Coap:
             size = min(16 << szx, total - offset)
             more = offset + size < total
             # With the token of a request that nobody answered, so that the eIM knows it again.
-            used = self._request(answer is not None)
+            used = self.request(answer is not None)
             used = self._put_blocks(used, offset, more, szx, tag)
             try:
-                answer = await self._ask(self.put_payload(used, parts, offset, size), self._szx != before)
+                answer = await self.ask(self.put_payload(used, parts, offset, size), self._szx != before)
             except CoapTimeout:
                 self._szx = before  # it was not the size
                 raise
@@ -150,35 +150,19 @@ class Coap:
                 check(code, payload)
                 if more:
                     raise CoapMalformed("answered before the request was complete")
-                self._body = self._kind(options)(self, options, payload)
+                kind = Body
+                if Q_BLOCK2 in options:
+                    from ipa.net.qblock import Blocks as kind  # only some need it
+                self._body = kind(self, options, payload)
                 return self._body
-
-    def _kind(self, options):
-        """The class for an answer's body."""
-        if Q_BLOCK2 not in options:
-            return Body
-        if not self.q_block:
-            raise CoapMalformed("a burst that nobody asked for")
-        from ipa.net.qblock import Blocks  # only some need it
-
-        return Blocks
-
-    async def more(self, values):
-        """Ask for blocks by the values of their Q-Block2 options; the first of them, as block() gets it."""
-        used = self._request()
-        delta = Q_BLOCK2 - 11
-        for value in values:
-            used = put_option(self.outgoing, used, delta, value)
-            delta = 0
-        return await self._ask(used)
 
     async def block(self, number, szx):
         """Ask for one more block of the answer: (code, options, payload) as exchange gets them."""
-        used = self._request()
+        used = self.request()
         used = put_option(self.outgoing, used, _BLOCK2 - 11, block_value(number, False, szx))
-        return await self._ask(used)
+        return await self.ask(used)
 
-    def _request(self, new=True):
+    def request(self, new=True):
         """Header, token and path of a request in the buffer; where they end."""
         self._message_id = (self._message_id + 1) & 0xFFFF
         if new:
@@ -223,7 +207,7 @@ class Coap:
             offset -= len(part)
         return used
 
-    async def _ask(self, used, smaller=None):
+    async def ask(self, used, smaller=None):
         """Send the request in the buffer until it is answered (RFC 7252 4.2).
 
         None where `smaller` says whether it is so already, and it may become smaller still.

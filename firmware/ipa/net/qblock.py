@@ -5,7 +5,7 @@ acknowledgement, the others of a burst follow by themselves. What overtakes a lo
 """
 
 from ipa.compat import DEBUG, const, log
-from ipa.net.coap import Q_BLOCK2, CoapMalformed, CoapTimeout, block_option, block_value, check
+from ipa.net.coap import Q_BLOCK2, CoapMalformed, CoapTimeout, block_option, block_value, check, put_option
 
 _BURST = const(10)  # MAX_PAYLOADS, which both sides know (RFC 9177 7.2)
 _ETAG = const(4)
@@ -18,6 +18,8 @@ class Blocks:
     """A response's body as coap.Body is one."""
 
     def __init__(self, coap, options, payload):
+        if not coap.q_block:
+            raise CoapMalformed("a burst that nobody asked for")
         self._coap = coap
         self._etag = options.get(_ETAG)
         number, _, self._szx = block_option(options, Q_BLOCK2)
@@ -59,13 +61,21 @@ class Blocks:
         if self._next < self._due:
             answer = await self._coap.answer(max(_SILENCE_MS, self._coap.dtls.rtt_ms or 0))
         if answer is None:
-            answer = await self._coap.more([block_value(number, more, self._szx) for number, more in self._wanted()])
+            answer = await self._ask()
             self._fruitless += 1
             if self._fruitless > _FRUITLESS:
                 raise CoapTimeout("block {} never comes".format(self._next))
         code, options, payload = answer
         check(code, payload)
         self._take(options, payload)
+
+    async def _ask(self):
+        used = self._coap.request()
+        delta = Q_BLOCK2 - 11  # behind the path
+        for number, more in self._wanted():
+            used = put_option(self._coap.outgoing, used, delta, block_value(number, more, self._szx))
+            delta = 0
+        return await self._coap.ask(used)
 
     def _wanted(self):
         """(number, more) of what to ask for: the next burst, or single blocks of this one."""
