@@ -102,7 +102,7 @@ def test_saip_8_2_1_a_card_of_version_2_refuses_a_package_of_version_3(other):
     assert statuses(dp.download(package("iot"))) == ["ok"]
 
 
-# ---- PEStatus (TCA clause 8.10)
+# ---- PEStatus (TCA clause 8.11)
 
 
 def statuses(result: Tlv) -> list[str]:
@@ -212,7 +212,7 @@ def test_every_status_the_card_knows_has_its_case():
 
 @pytest.mark.covers("pir.installFailedDueToPEProcessingError", "pir.installFailedDueToInsufficientMemoryForProfile")
 @pytest.mark.parametrize("status", REFUSED)
-def test_saip_8_10_a_package_is_refused_with_the_status_that_says_why(dp: Dp, status: str):
+def test_saip_8_11_a_package_is_refused_with_the_status_that_says_why(dp: Dp, status: str):
     assert refusal(dp, REFUSED[status]())[0] == status
 
 
@@ -234,7 +234,7 @@ def test_saip_8_10_a_package_is_refused_with_the_status_that_says_why(dp: Dp, st
          "feature-not-supported", None),  # a service that has no name yet
     ],
 )  # fmt: skip
-def test_saip_8_10_the_status_names_the_element(dp: Dp, spoilt, status, identification):
+def test_saip_8_11_the_status_names_the_element(dp: Dp, spoilt, status, identification):
     assert refusal(dp, spoilt()) == (status, identification)
 
 
@@ -254,7 +254,7 @@ def test_saip_7_2_what_is_not_mandated_is_a_warning_and_left_out(dp: Dp, extra, 
     assert dp.terminal.card.profiles()[1].state == "disabled"
 
 
-def test_saip_8_10_a_warning_is_told_also_when_the_package_fails_later(dp: Dp):
+def test_saip_8_11_a_warning_is_told_also_when_the_package_fails_later(dp: Dp):
     der = inserted(unknown(False) + unknown(True))
     assert statuses(dp.download(der, metadata(spec(2)))) == ["pe-not-supported 99"] * 2
 
@@ -265,7 +265,7 @@ def test_more_warnings_than_a_result_can_carry_end_the_installation(dp: Dp):
     assert statuses(result) == ["pe-not-supported 99"] * 33
 
 
-def test_saip_8_10_an_installation_given_up_says_where_in_the_element(dp: Dp):
+def test_saip_8_11_an_installation_given_up_says_where_in_the_element(dp: Dp):
     result = dp.download(REFUSED["invalid-request-format"](), metadata(spec(2)))
     [status] = saip.decode("EUICCResponse", result[0xBF27][0xA2][0xA1][0x82].value)["peStatus"]
     assert status["offset"] == 2

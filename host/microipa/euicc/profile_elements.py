@@ -1,4 +1,4 @@
-"""What the card makes of a profile package, element by element, and how it answers (TCA clauses 7.2, 8.2.1, 8.10).
+"""What the card makes of a profile package, element by element, and how it answers (TCA clauses 7.2, 8.2.1, 8.11).
 
 What it cannot do ends the installation when the element is mandated or the header asks for it; otherwise it is
 a warning, and the element is left out.

@@ -19,7 +19,7 @@ ERROR, WARNING = "error", "warning"
 # Every finding there is. An error: cards refuse the package, or what they make of it does not work.
 FINDINGS = {
     "missing-header": ERROR,  # 8.2.1: the first element
-    "missing-end": ERROR,  # 8.9: the last element
+    "missing-end": ERROR,  # 8.10: the last element
     "repeated-element": ERROR,  # 8.1.3: once in a package
     "repeated-identification": ERROR,  # 8.1.3
     "misplaced-element": ERROR,  # 8.1.3: comes before what it builds on
