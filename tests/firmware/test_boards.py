@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from conftest import Run
 from microipa.board.bytecode import compiled
 from microipa.board.known import known_boards, read_board
-from microipa.board.package import modems
+from microipa.board.package import build, modems
 from microipa.paths import boards, firmware
 
 WITH_PINS = [board for board in known_boards() if board.port != "unix"]
@@ -106,6 +107,54 @@ def test_every_board_compiles_has_a_driver_and_says_whether_anybody_ran_it(board
     assert f"--board {board.name}" in readme
     if board.modem in WITHOUT_DRIVER:
         assert "no driver yet" in readme
+
+
+LITTLEFS = """
+import os, sys, vfs
+
+class Ram:
+    data = bytearray(256 * 4096)
+    def readblocks(self, number, buf, offset=0):
+        buf[:] = memoryview(self.data)[number * 4096 + offset :][: len(buf)]
+    def writeblocks(self, number, buf, offset=0):
+        self.data[number * 4096 + offset : number * 4096 + offset + len(buf)] = buf
+    def ioctl(self, what, _):
+        return {4: 256, 5: 4096}.get(what, 0)
+
+def free():
+    stat = os.statvfs("/flash")
+    return stat[0] * stat[3]
+
+def copy(source, target):
+    os.mkdir(target)
+    for name, kind, *_ in os.ilistdir(source):
+        if kind & 0x4000:
+            copy(source + "/" + name, target + "/" + name)
+        else:
+            with open(source + "/" + name, "rb") as old, open(target + "/" + name, "wb") as new:
+                new.write(old.read())
+
+vfs.VfsLfs2.mkfs(Ram())
+vfs.mount(vfs.VfsLfs2(Ram()), "/flash")
+before = free()
+copy(sys.argv[1], "/flash/version")
+print((before - free()) // 1024)
+"""
+
+
+async def test_what_a_version_takes_is_what_the_papers_say_and_fits_every_board_twice(
+        micropython: Run, tmp_path: Path) -> None:
+    for name, content in build(WITH_PINS[0]).files.items():
+        path = tmp_path / "version" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    needed = int(await micropython(LITTLEFS, tmp_path / "version", heapsize="8M"))
+    porting = int(re.findall(r"(\d+) kB a version on LittleFS", (boards() / "PORTING.md").read_text())[0])
+    assert 0.9 < porting / needed < 1.1, needed
+    for board in WITH_PINS:
+        assert 2 * needed < board.flash_kb, board.name
+        said = int(re.findall(r"(\d+) kB for two versions", (board.folder / "README.md").read_text())[0])
+        assert said == 2 * porting, board.name
 
 
 def test_every_folder_in_boards_is_a_board() -> None:
