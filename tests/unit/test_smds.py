@@ -190,16 +190,25 @@ async def test_5_9_1_an_event_is_registered_once_and_deleted_by_its_server(smds,
         await es12.call("deleteEvent", eid=EID, eventId="ROOM-101")
 
 
-async def test_5_9_2_an_event_is_nobody_elses(pki, smds, es12):
-    await es12.call("registerEvent", **event())
+async def test_5_9_2_an_event_is_nobody_elses(smds, es12):
+    smds.register_event("2.999.99", EID, "ROOM-101", "smdp.example", False)
+    with pytest.raises(Es12Refusal, match=r"8\.9\.5/3\.3"):
+        await es12.call("registerEvent", **event())
+    with pytest.raises(Es12Refusal, match=r"8\.9\.5/3\.9"):
+        await es12.call("deleteEvent", eid=EID, eventId="ROOM-101")
+    assert len(smds.events(EID)) == 1
+
+
+async def test_5_9_es12_is_for_sm_dp_certificates_and_for_nobody_elses_name(pki, smds, es12):
+    with pytest.raises(Es12Refusal, match=r"1\.1/1\.1"):
+        await es12.call("registerEvent", requester="2.999.99", **event())
     async with (
         smds.serve_servers() as port,
-        calling(pki, port, "es12", pki.smds_address, pki.operator_tls, pki.operator_oid) as other,
+        calling(pki, port, "es12", pki.smds_address, pki.operator_tls, pki.operator_oid) as operator,
     ):
-        for function in ("registerEvent", "deleteEvent"):
-            with pytest.raises(Es12Refusal, match=r"8\.9\.5/3\.[39]"):
-                await other.call(function, **event())
-    assert len(smds.events(EID)) == 1
+        with pytest.raises(Es12Refusal, match=r"1\.1/1\.1"):
+            await operator.call("registerEvent", **event())
+    assert smds.events(EID) == []
 
 
 async def test_5_9_1_one_card_has_so_many_events_and_no_more(es12, smds):

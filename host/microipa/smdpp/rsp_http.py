@@ -33,11 +33,15 @@ class Function:
 
 @dataclass(frozen=True)
 class Interface:
-    """Which part of the lab offers what: names for the path and for the trace."""
+    """Which part of the lab offers what: names for the path and for the trace.
+
+    ``callers``: the role that the certificates of those who call must have, where they must have one.
+    """
 
     part: str
     name: str
     trace: Trace | None
+    callers: str | None = None
 
     def routes(self, functions: Mapping[str, Function]) -> list[Route]:
         """A refused function is HTTP 200 with its codes in the header object; a request nobody can understand is
@@ -54,7 +58,7 @@ async def _json(interface: Interface, name: str, function: Function, request: Re
         call.begin(request)
         arguments = json_binding.decode_request(function.fields, await read_body(request))
         if "requester" in arguments:
-            _check_requester(arguments["requester"], caller(request))
+            _check_requester(arguments["requester"], caller(request, interface.callers))
         answer = call.execute(function.execute, arguments)
         if inspect.isawaitable(answer):
             answer = await answer

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from microipa.crypto.certificates import POLICY, UNREADABLE
 from microipa.crypto.pki import Credential
 from microipa.crypto.tls import server_context
 from microipa.errors import MicroipaError
@@ -107,16 +108,24 @@ async def serve_https(
         await task
 
 
-def caller(request: Request) -> str:
-    """The OID in the certificate of the client (a registeredID of its subject alternative name), "" without."""
+def caller(request: Request, role: str | None = None) -> str:
+    """The OID in the certificate of the client (a registeredID of its subject alternative name), "" without.
+
+    With ``role``, one of ``certificates.POLICY``, only a certificate of this role counts.
+    """
     der = getattr(request.state, "certificate", None)
     if der is None:
         return ""
     try:
-        names = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (ValueError, x509.ExtensionNotFound):
+        extensions = x509.load_der_x509_certificate(der).extensions
+        if role:
+            policies = extensions.get_extension_for_class(x509.CertificatePolicies).value
+            if POLICY[role] not in [policy.policy_identifier for policy in policies]:
+                return ""
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (*UNREADABLE, x509.ExtensionNotFound):
         return ""
-    return next((oid.dotted_string for oid in names.value.get_values_for_type(x509.RegisteredID)), "")
+    return next((oid.dotted_string for oid in names.get_values_for_type(x509.RegisteredID)), "")
 
 
 class _Connection(H11Protocol):

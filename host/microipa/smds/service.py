@@ -79,7 +79,7 @@ class Smds:
         event = (Field("eid", "eid", text), Field("eventId", "event_id", text))
         address = Field("rspServerAddress", "rsp_server_address", text)
         forwarding = Field("forwardingIndicator", "forwarding", flag)
-        es12 = Interface("smds", "es12", trace).routes(
+        es12 = Interface("smds", "es12", trace, callers="tls").routes(
             {
                 "registerEvent": Function(self.register_event, (header, *event, address, forwarding)),
                 "deleteEvent": Function(self.delete_event, (header, *event)),
