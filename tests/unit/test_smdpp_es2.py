@@ -387,6 +387,17 @@ async def test_5_3_5_after_a_week_nobody_waits_any_more(smdpp, operator, listene
     assert listener.told == []
 
 
+async def test_5_3_5_an_operator_moves_and_is_not_forgotten_when_it_is_named_again(
+    smdpp, operator, listener, es9, pki
+):
+    smdpp.add_operator(pki.operator_oid, "elsewhere.example")
+    smdpp.add_operator(pki.operator_oid, pki.operator_address)
+    smdpp.add_operator(pki.operator_oid)  # as a lab does whenever it is opened
+    await es9.authenticate(Peer(pki), await ordered(operator))
+    await smdpp.deliver()
+    assert listener.steps() == [(1, "ok")]
+
+
 async def test_5_3_5_an_order_of_the_desk_has_nobody_to_tell(smdpp, listener, es9, pki):
     await es9.download(Peer(pki), smdpp.add_profile(build(spec(4))))
     await smdpp.deliver()

@@ -202,9 +202,16 @@ class Smdpp:
             return [OrderView.of(order) for order in database.scalars(select(Order).order_by(Order.created, Order.id))]
 
     def add_operator(self, oid: str, address: str | None = None) -> None:
-        """Let the operator with this OID order by ES2+; with ``address``, a host, it hears of its downloads."""
+        """Let the operator with this OID order by ES2+; at ``address``, a host, it hears of its downloads.
+
+        Again, without an address, it changes nothing.
+        """
         with self._store.transaction() as database:
-            database.merge(Operator(oid=oid, address=address))
+            known = database.get(Operator, oid)
+            if known is None:
+                database.add(Operator(oid=oid, address=address))
+            elif address is not None:
+                known.address = address
 
     # Servers
 
