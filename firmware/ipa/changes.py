@@ -27,7 +27,13 @@ async def note(es10, journal, cause, but=None, **more):
     """Let each eIM of the card hear of this cause, except the one with the eimId `but` (hex). `more`: to the
     journal in the same breath."""
     causes = dict(journal.get("cause") or {})
-    for eim_id in await es10.eim_ids():
+    found = []
+    while True:
+        eim = await es10.find_eim(but=found)
+        if eim is None:
+            break
+        found.append(bytes(tlv.find(eim, 0x80) or b""))
+    for eim_id in found:
         if eim_id.hex() != but:
             causes[eim_id.hex()] = cause
     journal.set(cause=causes or None, **more)

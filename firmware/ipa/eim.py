@@ -1,11 +1,6 @@
 """Which eIM, where it is, and how its server is recognised: what an EimConfigurationData says (SGP.32 2.11.1.1.1)."""
 
-import os
-
 from ipa import tlv
-from ipa.compat import INFO, const, log
-
-_LARGEST_CONFIGURATION = const(4096)
 
 
 class EimUnknown(Exception):
@@ -24,25 +19,13 @@ async def unserved(es10, served, initial):
     """
     configuration = await es10.find_eim(but=served)
     if configuration is None and not served:
-        await _add_initial(es10, initial)
-        configuration = await es10.find_eim()
-        if configuration is None:
-            raise EimUnknown("the card took the eIM and does not know it")
+        from ipa import initial_eim  # once in the life of a card
+
+        configuration = await initial_eim.add(es10, initial)
     if configuration is None:
         return None
     served.append(bytes(tlv.find(configuration, 0x80) or b""))
     return Eim(configuration)
-
-
-async def _add_initial(es10, path):
-    try:
-        size = min(os.stat(path)[6], _LARGEST_CONFIGURATION)
-        with open(path, "rb") as file:
-            configuration = file.read(size)
-    except OSError:
-        raise EimUnknown("the card knows no eIM and there is no {}".format(path)) from None
-    await es10.add_initial_eim(configuration)
-    log(INFO, "card: eIM added from", path)
 
 
 class Eim:

@@ -113,7 +113,7 @@ async def test_2_11_1_2_data_requests_are_answered_in_the_order_of_the_type(micr
         (tlv(0xBF55), CONFIGURATION),
         (tlv(0xBF56), tlv(0xBF56, tlv(0xA0, EUM, EUICC))),
         (tlv(0xBF56), tlv(0xBF56, tlv(0xA0, EUM, EUICC))),
-        remove(5), remove(6),
+        (STORED, stored(epr(6))), remove(5), remove(6),
     ]
     scene = await play(micropython, f"package('{request.hex()}')", card, [acknowledge(5, 6)])
     assert (scene.outcome, scene.left) == ("no error but False", [])
@@ -255,6 +255,14 @@ async def test_3_7_results_of_another_eim_and_its_installations_wait_for_its_tur
     assert (scene.outcome, scene.to("eim")) == ("no error but True", [])
     scene = await play(micropython, mine.format("eim.example"), [*card, remove(5)], [b""])
     assert scene.to("eim") == [tlv(0xBF3D, tlv(0xA0, installed))]
+
+
+async def test_3_7_what_another_eim_ordered_is_not_this_ones_to_acknowledge(micropython: Run) -> None:
+    other = epr(6).replace(b"eim.example", b"eim.another")
+    card = [(PACKAGE, epr(7, LIST_PROFILES)), (STORED, stored(other, epr(7, LIST_PROFILES))), remove(7)]
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", card, [acknowledge(6, 7)])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert scene.to("card")[-1] == remove(7)[0]
 
 
 async def test_3_7_nothing_waiting_costs_the_network_nothing(micropython: Run) -> None:

@@ -474,6 +474,7 @@ async def test_3_2_3_1_a_download_that_the_card_refuses_quotes_the_card(micropyt
         sgp32.encode("InitiateAuthenticationResponseEsipa", ("initiateAuthenticationOkEsipa", made)),
         acknowledged(3),
     ]
+    card.append((bytes.fromhex("bf2b04a0028200"), bytes.fromhex("bf2b02a200")))  # nor is it another eIM's
     card.append((rsp.encode("NotificationSentRequest", {"seqNumber": 3}), bytes.fromhex("bf3003800100")))
     scene = await play(micropython, package("ProfileDownloadTriggerRequest", {"eimTransactionId": TX}), card, eim)
     assert scene.left == []

@@ -68,9 +68,6 @@ class Emulation(Es10):
                 return memoryview(self.read(number))
         return None
 
-    async def eim_ids(self):
-        return [name.encode() for name, _, _, _ in self.state.get("eims", ())]
-
     async def add_initial_eim(self, configuration):
         from ipa.card import emulated_eims
 

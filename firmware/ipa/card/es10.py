@@ -100,12 +100,6 @@ class Es10:
                 return value
         return None
 
-    async def eim_ids(self):
-        """The eimIds of all EimConfigurationData, as bytes."""
-        answer = await self.call(_GET_EIM_CONFIGURATION_DATA)
-        listed = tlv.find(answer, _GET_EIM_CONFIGURATION_DATA, 0xA0) or b""
-        return [bytes(tlv.find(value, 0x80) or b"") for _, value, _ in tlv.items(listed)]
-
     async def add_initial_eim(self, configuration):
         """5.9.4; `configuration` is one EimConfigurationData (30...). All or nothing."""
         answer = await self.call(_ADD_INITIAL_EIM, tlv.head(0xA0, len(configuration)), configuration)

@@ -10,6 +10,13 @@ _PROFILE_INSTALLATION_RESULT = const(0xBF37)
 async def provide(session, *result):
     """ProvideEimPackageResult. Removes from the card what the eIM acknowledges, returns those seqNumbers."""
     acknowledged = await session.esipa.provide_eim_package_result(session.eid, *result)
+    first = memoryview(result[0])
+    lone = first[:2] == b"\xbf\x51" and [result_seq_number(first[tlv.header(first)[1] :])]
+    if acknowledged and acknowledged != lone:
+        # More than the one result that was sent: what another eIM ordered is not this one's to acknowledge.
+        kept = tlv.items(await session.es10.retrieve_results())
+        others = [result_seq_number(value) for _, value, _ in kept if _eim_id(value) != session.eim_id]
+        acknowledged = [seq_number for seq_number in acknowledged if seq_number not in others]
     for seq_number in acknowledged:
         await session.es10.remove_notification(seq_number)
     return acknowledged
@@ -49,7 +56,7 @@ def _untried(results, eim_id, tried):
     for _, value, raw in tlv.items(results):
         seq_number = result_seq_number(value)
         # What another eIM ordered only that one can book: it waits for its turn.
-        if seq_number not in tried and tlv.find(_signed(value), 0x80) == eim_id:
+        if seq_number not in tried and _eim_id(value) == eim_id:
             return raw, seq_number
     return None, None
 
@@ -58,6 +65,10 @@ def result_seq_number(value):
     """The seqNumber in the value of an EuiccPackageResult, None in an error."""
     seq_number = tlv.find(_signed(value), 0x83)
     return None if seq_number is None else tlv.integer(seq_number)
+
+
+def _eim_id(value):
+    return tlv.find(_signed(value), 0x80)
 
 
 def _signed(value):
