@@ -26,7 +26,8 @@ async def application(tick_ms):
 
 
 async def main():
-    settings = config.load(__file__[: __file__.rfind("/") + 1] + "ipa.json")  # beside this file
+    here = globals().get("__file__", "")  # which a frozen main.py does not have
+    settings = config.load(here[: here.rfind("/") + 1] + "ipa.json")
     compat.log_level = settings["log_level"]
     board = Board()
     name = board.modem if settings["modem"] == "auto" else settings["modem"]

@@ -40,6 +40,8 @@ async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_pa
     assert process.stdout
     try:
         await until(process.stdout, "the lab is up")
+        await until(process.stdout, "the board's REPL is")
+        assert (tmp_path / "lab" / "board.tty").resolve().is_char_device()
         told = await microipa("order", "download", "--lab", lab)
         assert "queued" in told
         installed = await until(process.stdout, "order 1 done")
@@ -53,6 +55,7 @@ async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_pa
         process.send_signal(signal.SIGINT)
         status = await asyncio.wait_for(process.wait(), 20)
     assert status == 130
+    assert not (tmp_path / "lab" / "board.tty").is_symlink()
     session = await microipa("trace", str(tmp_path / "lab" / "trace.jsonl"))
     assert "GetEimPackageRequest" in session
     assert "ES10" in session

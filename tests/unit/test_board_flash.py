@@ -312,6 +312,7 @@ def write(path: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize(("words", "sentence"), [
     (["--board", "waltr", "--port", "/dev/null"], "no board 'waltr': there are "),
+    (["--board", "portenta-h7-catm1", "--port", "/dev/null"], "there is no driver yet for the tx62 of portenta-h7"),
     (["--port", "/dev/null"], "which board? Name it with --board"),
     (["--board", "virtual", "--port", "/dev/no-such-port"], "there is no port /dev/no-such-port: plug the board in"),
     (["--board", "virtual", "--mpy", "--py"], "--mpy and --py exclude each other: choose one"),

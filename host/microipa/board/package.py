@@ -62,8 +62,15 @@ def version_of(hashes: Mapping[str, str]) -> str:
     return f"ipa-{hashlib.sha256(listed.encode()).hexdigest()[:_HASH_DIGITS]}"
 
 
+class NoDriver(MicroipaError):
+    """A board whose modem the assistant cannot drive yet."""
+
+
 def build(board: Board, form: Form = "mpy") -> Package:
-    """The assistant for a board, without settings. Raises CompilerFailed."""
+    """The assistant for a board, without settings. Raises CompilerFailed, NoDriver."""
+    if board.modem not in modems():
+        raise NoDriver(f"there is no driver yet for the {board.modem} of {board.name}: boards/PORTING.md tells how "
+                       "to add one")
     firmware = paths.firmware()
     alone = {"app": firmware / "main.py", "board": board.folder / "board.py"}
     if form == "mpy":
