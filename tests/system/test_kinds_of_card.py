@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from microipa.euicc import ProfileState
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab, new_profile
 from microipa.saip import build
 from microipa.trace import Event, Trace
-from scene import QUICK, es10
+from scene import QUICK, answered, es10
 
 
 class Room:
@@ -105,17 +106,27 @@ EMULATION = {"emulation": True}
 ROOM = "128wK"  # the modules of the emulation and their numbers want a quarter more heap
 
 
+async def enrol(room: Room) -> None:
+    """The board makes its key, the operator takes it to the eIM."""
+    await room.run()
+    key = (room.lab.folder / "board/ipa.journal.card.pub").read_bytes()
+    room.lab.eim.add_device(room.lab.eid, device_key=key)
+
+
+async def install_second(room: Room) -> ProfileState:
+    """A second profile of the bootstrap's operator, downloaded through the eIM."""
+    package = build(new_profile("Second", BOOTSTRAP_OPERATOR))
+    room.lab.eim.order_download(room.lab.eid, room.lab.offer(package, operator=BOOTSTRAP_OPERATOR))
+    await room.run()
+    return room.lab.euicc.profiles()[1]
+
+
 async def test_sgp22_an_emulated_consumer_card_enables_and_lists_and_the_result_is_verified(tmp_path: Path) -> None:
     async with room(tmp_path, EMULATION, ROOM, kind="consumer") as it:
         lab = it.lab
-        await it.run()  # makes the key
-        lab.eim.add_device(lab.eid, device_key=(tmp_path / "board/ipa.journal.card.pub").read_bytes())
+        await enrol(it)
         [bootstrap] = lab.euicc.profiles()
-        package = build(new_profile("Second", BOOTSTRAP_OPERATOR))
-        code = lab.offer(package, operator=BOOTSTRAP_OPERATOR)
-        lab.eim.order_download(lab.eid, code)
-        await it.run()
-        second = lab.euicc.profiles()[1]
+        second = await install_second(it)
         lab.eim.order_package(lab.eid, [("listProfileInfo", {}), ("enable", {"iccid": second.iccid})])
         await it.run()
         [(state, result)] = packages(it)
@@ -126,3 +137,18 @@ async def test_sgp22_an_emulated_consumer_card_enables_and_lists_and_the_result_
         assert not view.alarms
         assert [profile["state"] for profile in view.profiles or ()] == ["disabled", "enabled"]
         assert bootstrap.iccid in (result or "")
+
+
+async def test_sgp22_a_power_cut_right_after_the_card_has_switched_loses_no_result(tmp_path: Path) -> None:
+    async with room(tmp_path, EMULATION, ROOM, kind="consumer") as it:
+        lab = it.lab
+        await enrol(it)
+        second = await install_second(it)
+        switched = answered(0xBF31)
+        lab.trace.listen(lambda event: lab.board.kill() if switched(event) else None)
+        lab.eim.order_package(lab.eid, [("enable", {"iccid": second.iccid})])
+        await lab.board.start()
+        assert await lab.board.wait() == -9
+        await it.run()
+        assert packages(it) == [("done", "enable: ok")]
+        assert [profile.state for profile in lab.euicc.profiles()] == ["disabled", "enabled"]
