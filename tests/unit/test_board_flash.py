@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from cli_runner import Microipa
 from microipa.board import VirtualBoard
 from microipa.board.flash import BoardUnfit, Flashed, NoWayBack, check_fit, flash, go_back, kind
 from microipa.board.known import find_board
-from microipa.board.package import Package, build, manifest
+from microipa.board.package import BadConfig, Package, build, manifest
 from microipa.board.repl import BoardFull, BoardLost, Repl
+from microipa.board.romfs import NoPartition, flash_romfs
+from microipa.errors import MicroipaError
 from microipa.paths import boards, firmware
 from microipa.trace import Event
 
@@ -77,6 +80,7 @@ async def test_what_is_there_already_is_not_sent_and_what_is_damaged_is(
     assert (again.sent, again.reused) == (0, 0)
     damaged = board.folder / version(1).version / "ipa/part.py"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    damaged.with_name("stray.py").write_text("of another")
     mended = await with_repl(board, put(version(1)))
     assert mended.sent == len(version(1).files["ipa/part.py"])
     assert await runs(board, said) == "version 1 runs"
@@ -186,6 +190,15 @@ async def test_settings_stay_with_the_device_and_go_back_with_their_version(boar
     assert (board.folder / "ipa.journal").read_bytes() == b"a switch is under way"
 
 
+async def test_settings_on_the_board_that_a_version_does_not_take_stop_it_before_it_is_sent(
+        board: VirtualBoard, said: list[Event]) -> None:
+    await with_repl(board, put(version(1)))
+    (board.folder / version(1).version / "ipa.json").write_text('{"apn": "one", "colour": "red"}')
+    with pytest.raises(BadConfig, match=r"ipa.json on the board: there is no setting colour"):
+        await with_repl(board, put(version(2)))
+    assert await runs(board, said) == "version 1 runs"
+
+
 async def test_a_board_without_room_says_so_and_boots_what_it_booted(board: VirtualBoard, said: list[Event]) -> None:
     use_littlefs(board, 24)
     await with_repl(board, put(version(1)))
@@ -246,6 +259,7 @@ class Rom:
         if what == 1: return 1
         if what == 2: return memoryview(Rom.part)
         if what == 3: return 4
+        if what == 4 and "cut" in os.listdir(): sys.exit()  # the board resets in the middle
         if what == 4: Rom.part[more[0] : more[0] + len(more[1])] = more[1]
         if what == 5:
             with open("rom.img", "wb") as file: file.write(Rom.part)
@@ -267,11 +281,9 @@ sys.modules["vfs"] = Rom
 
 async def test_a_romfs_partition_holds_a_version_and_the_file_system_the_one_before(
         board: VirtualBoard, said: list[Event]) -> None:
-    from microipa.board.romfs import NoPartition, flash_romfs
-
-    def put_rom(repl: Repl) -> Flashed:
+    def put_rom(repl: Repl, number: int = 2) -> Flashed:
         kind(repl)
-        return flash_romfs(repl, version(2))
+        return flash_romfs(repl, version(number))
 
     await with_repl(board, put(version(1)))
     with pytest.raises(NoPartition, match="has no romfs partition: flash with --mpy"):
@@ -285,6 +297,13 @@ async def test_a_romfs_partition_holds_a_version_and_the_file_system_the_one_bef
     flashed = await with_repl(board, put_rom)
     assert (flashed.version, flashed.previous) == ("/rom", version(1).version)
     assert await runs(board, said) == "version 2 runs"
+    (board.folder / "cut").touch()
+    with pytest.raises(MicroipaError):
+        await with_repl(board, partial(put_rom, number=3))
+    (board.folder / "cut").unlink()
+    assert await runs(board, said) == "version 1 runs"
+    await with_repl(board, partial(put_rom, number=3))
+    assert await runs(board, said) == "version 3 runs"
     await with_repl(board, go_back)
     assert await runs(board, said) == "version 1 runs"
 

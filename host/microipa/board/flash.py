@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from microipa import paths
-from microipa.board.package import KEPT, Package, version_of
+from microipa.board.package import KEPT, SETTINGS, Package, check_config, version_of
 from microipa.board.repl import BoardFull, Repl
 from microipa.errors import MicroipaError
 
@@ -170,16 +170,24 @@ def install_switch(repl: Repl) -> None:
 
 
 def settings_of(repl: Repl, running: list[str], package: Package) -> dict[str, bytes]:
-    """Settings and trust material of the present version, or of a board that was installed by hand."""
+    """Settings and trust material of the present version, or of a board that was installed by hand.
+
+    Raises BadConfig for settings that this version does not take any more, FlashDamaged for a file too long.
+    """
     found = {}
     for name in KEPT:
         if name in package.files:
             continue
         for path in (f"{running[0]}/{name}" if running else name, name):
             content = repl.value(f"_read({path!r}, {_LARGEST_KEPT})")
-            if content is not None:
-                found[name] = content
-                break
+            if content is None:
+                continue
+            if len(content) == _LARGEST_KEPT:
+                raise FlashDamaged(f"{path} on the board is longer than {_LARGEST_KEPT} bytes: give a shorter one")
+            if name == SETTINGS:
+                check_config(content, f"{path} on the board")
+            found[name] = content
+            break
     return found
 
 
@@ -189,6 +197,8 @@ def _copy(repl: Repl, package: Package, here: dict[str, dict[str, str]], running
     hashes = package.hashes
     present = here.get(package.version, {})
     missing = [name for name in sorted(package.files) if present.get(name) != hashes[name]]
+    for name in present.keys() - package.files.keys():
+        repl.run(f"os.remove({package.version + '/' + name!r})")
     folders = sorted({str(Path(package.version, name).parent) for name in missing})
     blocks = len(missing) + _BLOCKS_OF_FOLDER * (len(folders) + 1) + _SPARE_BLOCKS
     _make_room(repl, sum(len(package.files[name]) for name in missing), blocks, here, running, package.version)
