@@ -35,6 +35,11 @@ DEFAULTS = {
     "eim_file": "eim.der",  # EimConfigurationData for AddInitialEim, used while the card knows no eIM
     "transport": "coap",  # to the eIM, with DTLS; or "https"
     "binding": "asn1",  # of what is said to it; or "json"
+    "compact": False,  # say to it only what it cannot know (minimizeEsipaBytes)
+    # What is left to it in a download, where it can: whom to ask, ctxParams1, the look at policy rules and names
+    "eim_download_data": False,
+    "eim_ctx_params_1": False,
+    "eim_metadata": False,
     "download": "indirect",  # through the eIM; "direct": from the SM-DP+ itself where a trigger names one
     "roots_file": "roots.der",  # trusted for SM-DP+ servers besides the card's CI: DER, one behind the other
     "journal_file": "ipa.journal",

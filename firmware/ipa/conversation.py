@@ -11,6 +11,8 @@ IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
 UNFINISHED = const(1)
 SWITCH = const(2)  # the enabled profile changes
 
+# ipaFeatures and ipaSupportedProtocols
+_FEATURES = (("eim_download_data", 0x20), ("eim_ctx_params_1", 0x10), ("eim_metadata", 0x08), ("compact", 0x04))
 _IPA_RETRIEVE_HTTPS = const(0x80)
 _IPA_INJECT_COAPS = const(0x10)
 
@@ -23,7 +25,7 @@ class Conversation:
         self._settings = settings
         self._journal = journal
         self.es10 = es10
-        self._link, self._esipa = chosen(modem, settings)
+        self._link, self._esipa, self._compact = chosen(modem, settings)
         self._wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
     def end(self):
@@ -32,7 +34,13 @@ class Conversation:
 
     async def hold(self, eim, eid, device_info, plmn):
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
-        session = Session(eid, eim.eim_id, self.es10, self._esipa(self._link), device_info, self._journal)
+        esipa = self._esipa(self._link)
+        if self._compact is not None:
+            esipa = self._compact(esipa, eid)
+        session = Session(eid, eim.eim_id, self.es10, esipa, device_info, self._journal)
+        for name, bit in _FEATURES:
+            if self._settings[name]:
+                session.features |= bit
         if self._settings["download"] == "direct":
             session.tcp = self._modem.tcp
             session.roots_file = self._settings["roots_file"]

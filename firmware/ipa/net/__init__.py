@@ -24,7 +24,9 @@ class ServerError(Exception):
 
 
 class Refused(ServerError):
-    """It said no."""
+    """It said no; `code` is its own way to say why."""
+
+    code = None
 
 
 class EsipaRefused(Refused):

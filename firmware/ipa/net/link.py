@@ -8,7 +8,8 @@ of that in JSON. The body has `async readinto(buf) -> n`, 0 at its end, and `clo
 
 
 def chosen(modem, settings):
-    """(a link, whose buffers are made once, and the class of an eIM's functions, to be called with the link)."""
+    """A link, whose buffers are made once, the class of an eIM's functions, to be called with the link, and None or
+    what makes them shorter, to be called with them and the EID."""
     if settings["transport"] == "https":
         from ipa.net.https_link import HttpsLink as Link
     else:
@@ -17,4 +18,7 @@ def chosen(modem, settings):
         from ipa.net.esipa_json import EsipaJson as Esipa
     else:
         from ipa.net.esipa import Esipa
-    return Link(modem, settings), Esipa
+    Compact = None
+    if settings["compact"]:
+        from ipa.net.compact import Compact
+    return Link(modem, settings), Esipa, Compact

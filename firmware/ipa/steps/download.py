@@ -22,6 +22,10 @@ _METADATA_MISMATCH = const(4)
 _LOAD_BPP_EXECUTION_ERROR = const(5)
 _UNDEFINED_REASON = const(127)
 
+# How an eIM that verifies metadata says so (eimProfileMetadataVerification): in ASN.1 and in JSON
+_EIM_PPR_NOT_ALLOWED = (50, "8.2.8/1.2")
+_EIM_METADATA_MISMATCH = (50, "8.2.9/3.11")
+
 # ProfileDownloadErrorReason
 _ECALL_ACTIVE = const(104)
 _UNDEFINED_ERROR = const(127)
@@ -108,7 +112,8 @@ async def run(session, body):
     except DownloadFailed as error:
         await download.give_up(error)
     except (CardError, ServerError, tlv.TlvError) as error:
-        await download.give_up(DownloadFailed(str(error)))
+        mismatch = isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH
+        await download.give_up(DownloadFailed(str(error), _METADATA_MISMATCH if mismatch else None))
     else:
         result = bytes(result)
         enabled = await _immediate_enable(session, result)
@@ -252,7 +257,9 @@ class Download:
         """Steps 7 and 8: returns the card's BF21."""
         try:
             fields = await self.server.authenticate_client(self.transaction_id, response)
-        except Refused:
+        except Refused as error:
+            if error.code in _EIM_PPR_NOT_ALLOWED:
+                raise DownloadFailed(str(error), _PPR_NOT_ALLOWED) from None
             self.transaction_id = None  # the SM-DP+ has ended the session
             raise
         metadata = tlv.find(fields, 0xBF25)

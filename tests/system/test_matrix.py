@@ -1,0 +1,94 @@
+"""First light on every way there is: path × transport × binding × compact (SGP.32 3.2.3, 6), nothing shortened but
+the radio's delay."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from microipa.asn1.tlv import parse
+from microipa.demo import first_light
+from microipa.lab import Lab
+from microipa.trace import Event, Trace
+from scene import QUICK, Recording, es10, record
+
+DIRECT_HEAP, HEAP = "160wK", "112wK"  # what a way needs above the 96wK of the plain one: firmware/README.md
+WAYS = [pytest.param(way, id="-".join(way)) for way in product(
+    ("indirect", "direct"), ("coap", "https"), ("asn1", "json"), ("plain", "compact"))]
+FUNCTIONS = {"bf39": "InitiateAuthentication", "bf3b": "AuthenticateClient", "bf3a": "GetBoundProfilePackage",
+             "bf3d": "HandleNotification"}
+
+
+async def lit(folder: Path, way: tuple[str, ...], **more: Any) -> Recording:
+    path, transport, binding, compact = way
+    config = {"download": path, "transport": transport, "binding": binding, "compact": compact == "compact", **more}
+    return await record(folder, board_config=config, heap=DIRECT_HEAP if path == "direct" else HEAP)
+
+
+def uplink(recording: Recording) -> dict[str, bytes]:
+    """What the board said to the eIM in the download, by function; in the ASN.1 of both bindings."""
+    said = [event.fields["message"] for event in recording.of("eim", "esipa", direction="in")]
+    return {name: bytes.fromhex(next(message for message in said if message.startswith(tag)))
+            for tag, name in FUNCTIONS.items() if any(message.startswith(tag) for message in said)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_first_light_on_every_way(way: tuple[str, ...], tmp_path: Path) -> None:
+    path, transport, binding, compact = way
+    light = await lit(tmp_path, way)
+    assert light.outcome.succeeded, [order.result for order in light.outcome.orders]
+    assert es10(tmp_path, "BF2B00").value == bytes.fromhex("A000")  # nothing waits on the card
+    log = "\n".join(event.fields["text"] for event in light.of("board", "log"))
+    assert ("HTTPS with eim" in log, "DTLS with eim" in log) == (transport == "https", transport == "coap")
+    assert "compact: the plain form follows" not in log
+    features = [bytes.fromhex(event.fields["message"]) for event in light.of("eim", "esipa", direction="in")]
+    assert any(message.find(bytes.fromhex({"coap": "81020640", "https": "81020780"}[transport])) > 0
+               for message in features)
+    if path == "indirect":
+        said = uplink(light)
+        assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == (compact == "compact")
+
+
+@pytest.mark.parametrize(("transport", "binding"), [("coap", "asn1"), ("https", "json")])
+async def test_2_11_1_2_all_that_an_eim_can_do_for_the_device_it_does(
+        transport: str, binding: str, tmp_path: Path) -> None:
+    """No activation code, no SM-DP+ address, no ctxParams1 and no metadata are on the air."""
+    left = dict.fromkeys(("eim_download_data", "eim_ctx_params_1", "eim_metadata"), True)
+    light = await lit(tmp_path, ("indirect", transport, binding, "compact"), **left)
+    assert light.outcome.succeeded
+    told = [parse(bytes.fromhex(event.fields["message"]))
+            for event in light.of("eim", "esipa", direction="out") if event.fields["message"]]
+    [trigger] = [message[0xBF54] for message in told if message.tag == 0xBF4F and 0xBF54 in message]
+    assert [field.tag for field in trigger] == [0x82]
+    said = uplink(light)
+    assert [field.tag for field in parse(said["InitiateAuthentication"])] == [0x81, 0x82]
+    assert [field.tag for field in parse(said["AuthenticateClient"])[0xBF38][0xA2][0xA0]] == [0x84]
+    [offer] = [message[0xA0] for message in told if message.tag == 0xBF3B]
+    assert 0xBF25 not in offer
+
+
+async def test_5_14_a_card_that_is_not_as_the_eim_knew_it_is_still_served(tmp_path: Path) -> None:
+    """The eIM cannot rebuild the first compact form, gets the plain one, and has learnt the card by then."""
+    trace = Trace()
+    events: list[Event] = []
+
+    def hear(event: Event) -> None:
+        events.append(event)
+        if event.kind == "esipa" and event.fields["message"].startswith("bf4f") and "bf54" in event.fields["message"]:
+            with sqlite3.connect(tmp_path / "eim.sqlite") as database:
+                [(known,)] = database.execute("select euicc_info2 from devices").fetchall()
+                outdated = known.replace(b"microipa-lab", b"microipa-old")
+                database.execute("update devices set euicc_info2 = ?", (outdated,))
+
+    trace.listen(hear)
+    async with Lab(tmp_path, trace=trace, radio="none", heap=HEAP, board_config={**QUICK, "compact": True}) as lab:
+        outcome = await first_light(lab)
+    assert outcome.succeeded
+    refused = [event.fields["code"] for event in events if (event.part, event.kind) == ("eim", "relay")]
+    assert refused == [5]
+    said = [event.fields["message"] for event in events if event.kind == "esipa"]
+    assert sum(message.startswith("bf3b") and "bf3882" in message[:60] for message in said) == 1  # the plain form
+    assert [event for event in events if (event.part, event.kind) == ("eim", "alarm")] == []
