@@ -11,7 +11,7 @@ import gc
 from ipa import tlv
 from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
-from ipa.compat import DEBUG, ERROR, INFO, const, log, sleep_ms, ticks_ms, unload
+from ipa.compat import DEBUG, ERROR, INFO, const, log, ticks_ms, unload, wait_for_ms
 from ipa.conversation import IDLE, SWITCH, Conversation
 from ipa.eim import EimFailed, EimUnknown, unserved
 from ipa.modem import ModemError, SocketError
@@ -20,7 +20,7 @@ from ipa.steps import device_info, digits
 
 _IPAD = const(0)  # ipaMode
 _MOST_EIMS = const(16)  # an eIM that adds one after the other does not keep a poll going for ever
-_LONGEST_SLEEP_S = const(3600)  # ticks of 32-bit ports wrap after days
+_LONGEST_SLEEP_MS = const(3600000)  # ticks of 32-bit ports wrap after days
 
 # What keeps one eIM from being served, and says nothing about the others
 _EIM_FAILURES = (EimUnknown, EimFailed, SocketError, NetError, ServerError, tlv.TlvError, OSError)
@@ -50,6 +50,7 @@ class Agent:
         # For ipa.application, which takes its turn with modem and card
         self._turn = asyncio.Lock()
         self._calm = asyncio.Event()
+        self._news = asyncio.Event()
         self._task = None
 
     async def run(self):
@@ -70,11 +71,22 @@ class Agent:
                 self._pause = wait // 1000
                 unload()
                 gc.collect()
-                await _sleep(wait)
+                self._pause -= await self._sleep(wait) // 1000
             except asyncio.CancelledError:
                 if self._calm.is_set():
                     raise
                 self._ready = False  # an emergency came in between
+
+    async def _sleep(self, ms):
+        """Until the next poll, or until somebody on the device has something for it. Returns the ms left."""
+        while ms > 0 and not self._news.is_set():
+            step = min(ms, _LONGEST_SLEEP_MS)
+            try:
+                await wait_for_ms(self._news.wait(), step)
+            except asyncio.TimeoutError:
+                ms -= step
+        self._news.clear()
+        return ms
 
     def _recovery(self):
         from ipa.recovery import Recovery  # most polls do not fail
@@ -264,10 +276,3 @@ class Agent:
                 await changes.explain(self._es10, self._journal, enabled)
         except CardError as error:
             log(DEBUG, "card:", error)  # not every card has a list to show
-
-
-async def _sleep(ms):
-    while ms > 0:
-        step = min(ms, _LONGEST_SLEEP_S * 1000)
-        await sleep_ms(step)
-        ms -= step

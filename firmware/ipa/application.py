@@ -3,7 +3,7 @@
 The agent and the application share modem and card: these functions wait for their turn, an emergency takes it.
 """
 
-from ipa import changes
+from ipa import changes, tlv
 from ipa.card import local
 from ipa.card.es10 import CardRefused
 
@@ -66,6 +66,42 @@ async def changed(agent, cause=changes.LOCAL):
     async with agent._turn:
         await _open(agent)
         await changes.note(agent._es10, agent._journal, cause)
+
+
+async def inject(agent, message):
+    """Carry out a TransferEimPackageRequest that came by other ways (3.1.1.2, Annex B: LwM2M, MQTT).
+
+    `message` is its BF4E{...}; returns the BF4E{...} of the response. A download or a switch of profiles is answered
+    with eimPackageReceived: the agent sees to it at once, and what comes of it goes to the eIM over ESipa. Raises
+    CardError, ModemError, and TlvError for what is no TLV at all.
+    """
+    from ipa.steps import inject
+
+    async with agent._turn:
+        if not agent._ready:
+            await agent._boot()
+        if agent._silent:
+            return bytes(inject.refusal(inject.UNDEFINED_ERROR)[0])
+        was_open = agent._channel.is_open
+        if not was_open:
+            await agent._channel.open()
+        eim_id = tlv.find(message, 0xBF4E, 0xBF51, 0x30, 0x80)
+        if eim_id is None:  # of packages that do not name their eIM, whichever comes first
+            eim_id = tlv.find(await agent._es10.find_eim() or b"", 0x80) or b""
+        session = agent._conversation.session(bytes(eim_id), agent._eid, agent._device_info)
+        transfer = inject.Transfer(session)
+        parts = await transfer.answer(inject.Bytes(message))
+        answer = b"".join([bytes(part) for part in parts])
+        if not was_open:
+            await agent._channel.close()
+        if transfer.profile_changes:
+            agent._ready = False  # the reset at boot is the REFRESH the card waits for
+        elif transfer.trigger is not None:
+            agent._conversation.trigger = transfer.trigger
+        else:
+            return answer
+        agent._news.set()
+        return answer
 
 
 async def _open(agent):

@@ -20,45 +20,52 @@ _IPA_INJECT_COAPS = const(0x10)
 class Conversation:
     """Holds conversations one after the other; its buffers are made once."""
 
+    trigger = None  # a Package that somebody on the device handed over and that needs the eIM
+
     def __init__(self, modem, settings, journal, es10):
         self._modem = modem
         self._settings = settings
         self._journal = journal
         self.es10 = es10
-        self._link, self._esipa, self._compact = chosen(modem, settings)
-        self._wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
+        self.link, self._esipa, self._compact = chosen(modem, settings)
+        self.wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
     def end(self):
         """Close the association that was kept, if any: its socket is dead, or somebody else is next."""
-        self._link.end()
+        self.link.end()
 
-    async def hold(self, eim, eid, device_info, plmn):
-        """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
-        esipa = self._esipa(self._link)
+    def session(self, eim_id, eid, device_info):
+        """What the steps need for packages of this eIM."""
+        esipa = self._esipa(self.link)
         if self._compact is not None:
             esipa = self._compact(esipa, eid)
-        session = Session(eid, eim.eim_id, self.es10, esipa, device_info, self._journal)
+        session = Session(eid, eim_id, self.es10, esipa, device_info, self._journal)
         for name, bit in _FEATURES:
             if self._settings[name]:
                 session.features |= bit
         if self._settings["download"] == "direct":
             session.tcp = self._modem.tcp
             session.roots_file = self._settings["roots_file"]
-            session.trust = eim.trust
         if self._settings["transport"] == "https":
             session.protocols = _IPA_RETRIEVE_HTTPS
-        elif self._wait_ms:
+        elif self.wait_ms:
             session.protocols |= _IPA_INJECT_COAPS
+        return session
+
+    async def hold(self, eim, eid, device_info, plmn):
+        """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
+        session = self.session(eim.eim_id, eid, device_info)
+        session.trust = eim.trust
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
         waiting = await notify.waiting(self.es10)
-        await self._link.open(eim)
+        await self.link.open(eim)
         try:
             return await self._over(session, waiting, plmn)
         except (NetError, ModemError) as error:
-            if not self._link.doubtful:
+            if not self.link.doubtful:
                 raise
             log(INFO, "poll: the association of the last poll has ended:", error)
-        await self._link.open(eim)
+        await self.link.open(eim)
         return await self._over(session, waiting, plmn)
 
     async def _over(self, session, waiting, plmn):
@@ -67,7 +74,7 @@ class Conversation:
             outcome = await self._talk(session, waiting, plmn)
             return outcome
         finally:
-            self._link.close(outcome != SWITCH)
+            self.link.close(outcome != SWITCH)
 
     async def _talk(self, session, waiting, plmn):
         eim_id = session.eim_id.hex()
@@ -89,20 +96,17 @@ class Conversation:
                 log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")
                 if number:
                     clean = await notify.deliver(session)
-                if self._wait_ms and await self._listen(session):
-                    return SWITCH
+                if self.wait_ms or self.trigger:
+                    from ipa import listening  # few eIMs inject
+
+                    if await listening.listen(self, session, self._settings["packages_per_poll"]):
+                        return SWITCH
                 return IDLE if clean else UNFINISHED
             log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
             if await packages.execute(session, package):
                 return SWITCH
-        log(INFO, "poll:", self._settings["packages_per_poll"], "packages are enough for one poll")
+        log(INFO, "poll:", number + 1, "packages are enough for one poll")
         return UNFINISHED
-
-    async def _listen(self, session):
-        """Take what the eIM sends unasked, as long as it sends. Returns whether the enabled profile changes."""
-        from ipa.steps import inject  # few eIMs do
-
-        return await inject.listen(session, self._link, self._wait_ms, self._settings["packages_per_poll"])
 
     def _proven(self, eim_id):
         """This eIM (hex) has heard from us: a switch that it ordered, or that we made, holds (3.3.2)."""

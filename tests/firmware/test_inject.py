@@ -257,7 +257,7 @@ async def test_an_eim_that_sends_for_ever_is_heard_only_so_often_and_the_log_say
     sent, said = await listen(micropython, epr(7, LIST_PROFILES), 3, *[tlv(0xBF4E, PACKAGE)] * 5)
     assert len(sent) == 3
     assert len([line for line in said if line.startswith("card ")]) == 3
-    assert said[-1] == "outcome no error but False"
+    assert said[-1] == "outcome no error but (False, None)"
     assert "inject: 3 packages are enough for one poll" in said[-2]
 
 
@@ -265,7 +265,7 @@ async def test_after_a_switch_nothing_more_is_heard(micropython: Run) -> None:
     sent, said = await listen(
         micropython, epr(7, bytes.fromhex("830100")), 3, *[tlv(0xBF4E, PACKAGE)] * 2)
     assert [one.payload for one in sent] == [RECEIVED]
-    assert said[-1] == "outcome no error but True"
+    assert said[-1] == "outcome no error but (True, None)"
 
 
 @pytest.mark.covers("error.TransferEimPackageResponse.undefinedError")

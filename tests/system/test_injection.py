@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from microipa.asn1.tlv import parse
-from microipa.lab import Lab, new_profile
+from microipa.asn1.tlv import parse, tlv
+from microipa.lab import Lab, LabFolder, Preloaded, new_profile
 from microipa.saip import build
 from microipa.trace import Event, Trace
 
@@ -58,7 +58,7 @@ async def test_3_1_1_2_a_living_board_carries_out_what_is_injected_without_polli
     trace = Trace()
     watch = Watch(trace)
     config = {"inject_wait_s": 60, "packages_per_poll": 32, "backoff_s": 1}
-    async with Lab(tmp_path / "lab", radio="none", trace=trace, board_config=config, measure_heap=True) as lab:
+    async with Lab(tmp_path / "lab", radio="none", trace=trace, board_config=config, heap="112wK") as lab:
         first = lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
         await lab.board.start()
         listening = await watch.until(says("inject: listening"))
@@ -81,3 +81,89 @@ async def test_3_1_1_2_a_living_board_carries_out_what_is_injected_without_polli
         states = {order.id: order.state for order in lab.eim.orders()}
         assert [states[number] for number in (first, second, download, switch)] == ["done"] * 4
         assert {profile.iccid: profile.state for profile in lab.euicc.profiles()}[spec.iccid] == "enabled"
+
+
+LOCAL_CALLER = """
+import asyncio
+from board import Board
+from ipa import application, compat, config
+from ipa.agent import Agent
+from ipa.journal import Journal
+from ipa.modem import driver
+
+async def caller(agent):
+    "Somebody on the device who gets packages by other ways, here from files."
+    number = 0
+    while True:
+        await compat.sleep_ms(50)
+        try:
+            with open("in%d" % number, "rb") as file:
+                message = file.read()
+        except OSError:
+            continue
+        answer = await application.inject(agent, message)
+        with open("out%d" % number, "wb") as file:
+            file.write(answer)
+        print("I (0) caller: answered", number)
+        number += 1
+
+async def main():
+    settings = config.load("ipa.json")
+    board = Board()
+    agent = Agent(driver("bg95")(board.uart(), board), settings, Journal(settings["journal_file"]), board)
+    task = asyncio.create_task(caller(agent))
+    await agent.run()
+
+asyncio.run(main())
+"""
+
+
+async def test_3_1_1_2_somebody_on_the_device_hands_over_what_came_by_other_ways(tmp_path: Path) -> None:
+    trace = Trace()
+    watch = Watch(trace)
+    folder = tmp_path / "lab"
+    other = Preloaded("Other", "99970")
+    LabFolder(folder, create=True).card(preloaded=[other])
+    async with Lab(folder, radio="none", trace=trace, heap="128wK") as lab:
+        board, eid = lab.board.folder, bytes.fromhex(lab.eid)
+        (board / "main.py").write_text(LOCAL_CALLER)
+
+        async def inject(number: int, content: bytes) -> bytes:
+            """What is inside the board's answer to a package that reaches it by a file."""
+            new = board / "new"
+            new.write_bytes(tlv(0xBF4E, content))
+            new.rename(board / f"in{number}")
+            await watch.until(says(f"caller: answered {number}"))
+            (answer,) = parse((board / f"out{number}").read_bytes())
+            return answer.raw
+
+        async def waiting() -> bytes:
+            """The package that waits for this device."""
+            (package,) = parse(await lab.eim.handle(tlv(0xBF4F, tlv(0x5A, eid))))
+            return package.raw
+
+        first = lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
+        await lab.board.start()
+        await watch.until(settled(first))
+        await watch.until(says("poll: the eIM has no more"))
+        quiet = len(watch.events)
+
+        second = lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
+        result = await inject(0, await waiting())
+        acknowledged = parse(await lab.eim.handle(tlv(0xBF50, tlv(0x5A, eid), result)))
+        assert await inject(1, acknowledged[0xBF53].raw) == b"\x05\x00"
+        assert await inject(2, b"\xbf\x60\x00") == b"\x02\x01\x02"
+        assert not [event for event in watch.events[quiet:] if says("poll: ")(event)]
+
+        switch = lab.eim.order_package(lab.eid, [("enable", {"iccid": other.iccid, "rollbackFlag": None})])
+        assert await inject(3, await waiting()) == b"\x05\x00"
+        await watch.until(settled(switch), quiet)  # the agent woke up and brought the result over the new profile
+        states = {order.id: order.state for order in lab.eim.orders()}
+        assert [states[number] for number in (first, second, switch)] == ["done"] * 3
+        assert {profile.iccid: profile.state for profile in lab.euicc.profiles()}[other.iccid] == "enabled"
+
+        trigger = tlv(0xBF54, tlv(0xA0, tlv(0x80, b"no activation code")), tlv(0x82, b"\1" * 8))
+        await watch.until(says("poll: the eIM has no"), quiet)
+        quiet = len(watch.events)
+        assert await inject(4, trigger) == b"\x05\x00"
+        await watch.until(lambda event: messages([event]) == ["in BF50"], quiet)  # the eIM hears of it at once

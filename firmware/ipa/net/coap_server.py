@@ -63,11 +63,6 @@ class Server:
         block = block_option(self._options, _BLOCK2)
         await self._answer_block(0, False, _SZX if block is None else block[2])
 
-    def lend(self):
-        """Somebody else is going to need the buffers: what was answered can no more be repeated."""
-        self._parts = ()
-        self._used = 0
-
     async def next_block(self, last):
         """Ask for the block behind `last` = (number, more, szx) of the request; its payload and its block."""
         await self._send(_CONTINUE, block1=last)

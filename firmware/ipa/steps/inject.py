@@ -19,7 +19,7 @@ _RECEIVED = (b"\xbf\x4e\x02\x05\x00",)
 
 # eimPackageError
 _INVALID_PACKAGE_FORMAT = const(1)
-_UNDEFINED_ERROR = const(127)
+UNDEFINED_ERROR = const(127)
 
 
 class Transfer:
@@ -35,7 +35,7 @@ class Transfer:
         """Read the request from `stream` and carry it out. Returns the parts of the TransferEimPackageResponse.
 
         They are views which the next card command may overwrite. Raises what the stream raises, and CardError,
-        after which _UNDEFINED_ERROR is the answer.
+        after which UNDEFINED_ERROR is the answer.
         """
         try:
             package = await _package(stream)
@@ -77,33 +77,31 @@ class Transfer:
 async def listen(session, coap, ms, most):
     """Carry out what the eIM sends within `ms` after the last thing it sent, `most` packages at most.
 
-    Returns whether the enabled profile changes.
+    Returns (whether the enabled profile changes, a Package that is still to be carried out or None).
     """
     server = Server(coap)
     log(INFO, "inject: listening for", ms // 1000, "s")
     for _ in range(most):
         request = await server.request(ms)
         if request is None:
-            return False
+            return False, None
         transfer = Transfer(session)
         try:
             parts = await transfer.answer(request)
         except CardError:
-            await server.answer(*refusal(_UNDEFINED_ERROR))
+            await server.answer(*refusal(UNDEFINED_ERROR))
             raise
         if transfer.profile_changes:
             try:
                 await server.answer(*parts)
             except NetError as error:
                 log(INFO, "inject: the REFRESH came before the answer went:", error)
-            return True
+            return True, None
         await server.answer(*parts)
         if transfer.trigger is not None:
-            server.lend()
-            if await packages.execute(session, transfer.trigger):
-                return True
+            return False, transfer.trigger
     log(INFO, "inject:", most, "packages are enough for one poll")
-    return False
+    return False, None
 
 
 async def _package(stream):
