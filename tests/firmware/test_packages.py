@@ -219,6 +219,19 @@ async def test_2_11_1_2_what_the_card_refuses_is_answered_with_a_code(
     assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA1, tlv(0x80, TX), tlv(0x02, bytes([code])))))]
 
 
+@pytest.mark.covers("error.IpaEuiccDataResponse.ecallActive", "error.ProfileDownloadTriggerResult.ecallActive")
+@pytest.mark.parametrize(("package", "answer"), [
+    (tlv(0xBF52, tlv(0x5C, b"\xa9"), tlv(0x83, TX)), tlv(0xBF52, tlv(0xA1, tlv(0x80, TX), b"\x02\x01\x68"))),
+    (tlv(0xBF54, tlv(0xA0, tlv(0x80, b"1$smdp.example$A")), tlv(0x82, TX)),
+     tlv(0xBF54, tlv(0x82, TX), tlv(0x30, b"\x80\x01\x68"))),
+])
+async def test_5_9_22_in_an_emergency_the_card_is_left_alone_and_the_eim_hears_why(
+        micropython: Run, package: bytes, answer: bytes) -> None:
+    call = f"session.journal.set(emergency=True) or package('{package.hex()}')"
+    scene = await play(micropython, call, [], [EMPTY])
+    assert (scene.outcome, scene.said) == ("no error but False", [("eim", provide(answer))])
+
+
 # Notifications, 3.7
 
 LISTED = tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x09")), tlv(0xBF2F, tlv(0x80, b"\x05"))))
