@@ -20,6 +20,7 @@ from rich.table import Table
 from microipa.demo import BOARD_TIMEOUT_S, Meter, run_board
 from microipa.errors import MicroipaError
 from microipa.lab import Lab, forget_all_but_keys, new_profile
+from microipa.modem.tcp import IP_TCP_HEADERS
 from microipa.radio import PRESETS, Counters
 from microipa.radio.link import IP_UDP_HEADERS
 from microipa.saip import ProfilePackage, build
@@ -27,10 +28,12 @@ from microipa.trace import Event, Trace
 
 AIR = replace(PRESETS["nbiot"], speedup=math.inf)
 FULL_PROFILE = 11_000  # bytes of files that make a profile as large as the test profile of TS.48
-WIDTH = 110  # columns of the table, in a file as well
+HEAP = "160wK"  # of the board: HTTPS takes more than CoAP
+WIDTH = 120  # columns of the table, in a file as well
 GET_EIM_PACKAGE, PROVIDE_RESULT, HANDLE_NOTIFICATION = "bf4f", "bf50", "bf3d"
 DTLS_RECORD = 37  # header 13, explicit nonce 8, tag 16 of AES-GCM (RFC 6347 4.1, RFC 5288 3)
 _APPLICATION_DATA = "17"  # record content type 23
+_TCP = "00" * (IP_TCP_HEADERS - IP_UDP_HEADERS)  # where the trace shows a segment, what TCP has more than UDP
 
 
 class NothingToBill(MicroipaError):
@@ -130,11 +133,12 @@ def _comes(event: Event, direction: str) -> bool:
 
 
 def _is_lookup(event: Event) -> bool:
-    return event.kind == "datagram" and not event.fields["begins"]
+    """The modem does DNS, and opens TCP, without showing what it says."""
+    return event.kind == "datagram" and not event.fields["begins"] and event.fields["bytes"] > len(_TCP) // 2
 
 
 def _is_data(event: Event) -> bool:
-    return event.kind == "datagram" and event.fields["begins"].startswith(_APPLICATION_DATA)
+    return event.kind == "datagram" and event.fields["begins"].removeprefix(_TCP).startswith(_APPLICATION_DATA)
 
 
 def _count(events: Iterable[Event]) -> Counters:
@@ -189,6 +193,14 @@ class Till:
             Row("the three together", session.total(), target=Target(bytes=1800)),
         ]
 
+    async def poll_over_https(self) -> list[Row]:
+        session = await self.session(transport="https")
+        poll, payload = session.until(GET_EIM_PACKAGE)
+        return [
+            Row("TCP and TLS handshake", session.handshake()),
+            Row("poll over HTTPS", poll, payload),
+        ]
+
     async def second_poll(self) -> Row:
         """The same on the association of the poll before."""
         self._install({"poll_interval_s": 1, "keep_association_s": 60})
@@ -205,7 +217,7 @@ class Till:
         cost, payload = (await self.session()).until(PROVIDE_RESULT)
         return Row("one package: list profiles", cost, payload)
 
-    async def download(self, what: str, package: bytes, target: Target, **settings: Any) -> Row:
+    async def download(self, what: str, package: bytes, target: Target = Target(), **settings: Any) -> Row:
         self._lab.eim.order_download(self._lab.eid, self._lab.offer(package))
         cost, payload = (await self.session(**settings)).until(HANDLE_NOTIFICATION)
         self._lab.eim.order_package(self._lab.eid, [("delete", {"iccid": ProfilePackage.parse(package).iccid})])
@@ -220,7 +232,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
     """
     forget_all_but_keys(folder)
     full = ts48 or build(new_profile("Full", filler=FULL_PROFILE))
-    async with Lab(folder, radio=AIR, trace=Trace(folder / "trace.jsonl")) as lab:
+    async with Lab(folder, radio=AIR, heap=HEAP, trace=Trace(folder / "trace.jsonl")) as lab:
         till = Till(lab)
         await till.package()  # a new card, so the eIM asks who it is before its first package
         rows = [
@@ -233,7 +245,11 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
         plain = await till.download(name, full, Target(ratio=1.25))
         half = Target(round_trips=plain.cost.round_trips // 2)
         bursts = await till.download(f"{name}, Q-Block2", full, half, q_block=True)
-        return [*rows, plain, bursts]
+        https = await till.poll_over_https()
+        for binding in ("asn1", "json"):
+            row = await till.download(f"{name}, HTTPS, {binding}", full, transport="https", binding=binding)
+            https.append(row)
+        return [*rows, plain, bursts, *https]
 
 
 async def run(folder: Path, ts48: bytes | None, console: Console) -> int:

@@ -240,9 +240,12 @@ class At:
         if self._skip:
             self._skip = False
         elif n:
-            line = bytes(memoryview(self._line)[:n]).strip()
-            if line:
-                self._dispatch(line)
+            try:
+                line = bytes(memoryview(self._line)[:n]).strip()
+                if line:
+                    self._dispatch(line)
+            except MemoryError:  # one command fails; without this task all would
+                self._fail(AtOverflow("no memory for a line of %d bytes" % n))
         return newline + 1
 
     def _data_behind(self, chunk, pos, stop):
