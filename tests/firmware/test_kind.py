@@ -15,7 +15,7 @@ from rooms import Carrier, failing, run
 fci, info, mode_after, sent = {fci}, {info}, {mode_after}, []
 
 def card(command):
-    return info
+    return {eims} if command[:2] == bytes.fromhex("bf55") else info
 
 class Card(Carrier):
     async def transmit(self, apdu):
@@ -56,10 +56,10 @@ OK = b"\x90\x00"
 
 
 async def look(micropython: Run, fci: bytes | int | None, info: bytes | int, *, ipae: str = "take-over",
-               after: bytes | None = None) -> tuple[list[str], str]:
+               after: bytes | None = None, eims: bytes | int = 0x6A88) -> tuple[list[str], str]:
     """What came of it, and the log."""
     script = SCRIPT.replace("{ipae}", ipae)
-    values = {"fci": fci + OK if isinstance(fci, bytes) else fci, "info": info, "mode_after": after}
+    values = {"fci": fci + OK if isinstance(fci, bytes) else fci, "info": info, "mode_after": after, "eims": eims}
     for name, value in values.items():
         script = script.replace("{" + name + "}", repr(value))
     lines = (await micropython(script)).splitlines()
@@ -75,6 +75,12 @@ async def test_an_iot_card_that_says_so_by_its_template_alone_is_one(micropython
     out, log = await look(micropython, fci, OLD_IOT_INFO)
     assert out == ["mode None", "ours", "[]"]
     assert "card: an IoT eUICC (SGP.32), SVN 2.5.0" in log
+
+
+@pytest.mark.parametrize("fci", [tlv(0x6F, E0), None])
+async def test_an_early_iot_card_is_known_by_its_eims(micropython: Run, fci: bytes | None) -> None:
+    out, _ = await look(micropython, fci, OLD_IOT_INFO, eims=bytes.fromhex("bf5502a000"))
+    assert out == ["mode None", "ours", "[]"]
 
 
 @pytest.mark.parametrize("fci", [tlv(0x6F, E0), 0x6A82, None])

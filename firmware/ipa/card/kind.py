@@ -28,8 +28,7 @@ async def identify(channel, es10):
         info = await es10.get_euicc_info_2()
         svn = tlv.find(info, 0xBF22, 0x82)
         version = ".".join(str(part) for part in svn or b"")
-        iot = tlv.find(info, 0xBF22, 0x90) is not None or tlv.find(info, 0xBF22, 0xB4) is not None
-        kind = IOT if iot else CONSUMER if kind is None else kind
+        kind = IOT if kind == IOT or await _knows_eims(es10) else CONSUMER
     except StatusError:
         # A card of SGP.22 or SGP.32 gives EUICCInfo2 to everybody.
         if kind is None:
@@ -38,6 +37,15 @@ async def identify(channel, es10):
             raise
     log(INFO, "card:", _NAMES[kind] + (", SVN " + version if version else ""))
     return kind
+
+
+async def _knows_eims(es10):
+    """Does it have GetEimConfigurationData? The first IoT cards say in no other way that they are such."""
+    try:
+        await es10.find_eim()
+    except StatusError:
+        return False
+    return True
 
 
 async def _by_template(channel):
