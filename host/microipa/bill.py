@@ -27,7 +27,6 @@ from microipa.saip import ProfilePackage, build
 from microipa.trace import Event, Trace
 
 AIR = replace(PRESETS["nbiot"], speedup=math.inf)
-FULL_PROFILE = 11_000  # bytes of files that make a profile as large as the test profile of TS.48
 HEAP = "160wK"  # of the board: HTTPS takes more than CoAP
 WIDTH = 120  # columns of the table, in a file as well
 GET_EIM_PACKAGE, PROVIDE_RESULT, HANDLE_NOTIFICATION = "bf4f", "bf50", "bf3d"
@@ -228,10 +227,11 @@ class Till:
 async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
     """Run every thing on the bill once; ``ts48`` is a profile package of the test profile of GSMA TS.48.
 
-    Without it a package of that size stands in. Raises NothingToBill and what the lab raises.
+    Without it one of the same elements stands in. Raises NothingToBill and what the lab raises.
     """
     forget_all_but_keys(folder)
-    full = ts48 or build(new_profile("Full", filler=FULL_PROFILE))
+    fresh = new_profile("Bill")
+    full = ts48 or build(replace(new_profile("Full"), template="ts48-like"))
     async with Lab(folder, radio=AIR, heap=HEAP, trace=Trace(folder / "trace.jsonl")) as lab:
         till = Till(lab)
         await till.package()  # a new card, so the eIM asks who it is before its first package
@@ -239,7 +239,8 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
             *await till.poll(),
             await till.second_poll(),
             await till.package(),
-            await till.download("small profile", build(new_profile("Small")), Target(ratio=1.4)),
+            await till.download("minimal profile", build(replace(fresh, template="iot-minimal")), Target(ratio=1.4)),
+            await till.download("IoT profile", build(fresh)),
         ]
         name = "TS.48" if ts48 else "like TS.48"
         plain = await till.download(name, full, Target(ratio=1.25))
