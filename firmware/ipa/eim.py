@@ -1,6 +1,7 @@
 """Which eIM, where it is, and how its server is recognised: what an EimConfigurationData says (SGP.32 2.11.1.1.1)."""
 
 from ipa import tlv
+from ipa.compat import INFO, log
 
 
 class EimUnknown(Exception):
@@ -25,6 +26,9 @@ async def unserved(es10, served, initial):
     if configuration is None:
         return None
     served.append(bytes(tlv.find(configuration, 0x80) or b""))
+    if tlv.find(configuration, 0x81) is None:
+        log(INFO, "card: eIM", str(served[-1], "utf-8"), "has no eimFqdn: nobody to ask, it has to come to us")
+        return await unserved(es10, served, initial)
     return Eim(configuration)
 
 
@@ -34,8 +38,8 @@ class Eim:
     def __init__(self, configuration):
         eim_id = tlv.find(configuration, 0x80)
         name = tlv.find(configuration, 0x81)
-        if eim_id is None or name is None:
-            raise EimUnknown("eIM configuration without eimId or eimFqdn")
+        if eim_id is None:
+            raise EimUnknown("eIM configuration without eimId")
         self.eim_id = bytes(eim_id)
         self.host, _, port = str(name, "utf-8").partition(":")
         if port and not port.isdigit():

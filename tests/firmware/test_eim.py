@@ -76,11 +76,17 @@ async def test_5_9_4_without_eim_and_file_nobody_is_known(micropython: Run) -> N
 
 async def test_2_11_1_1_1_an_eim_that_cannot_be_reached_or_recognised_does_not_hide_the_next(micropython: Run) -> None:
     whole = tlv(0x30, tlv(0x30, b"\x05\x00"))  # some stacks leave the 30 on
-    cards = [told(eim("a", None), eim("b", "b:x"), eim("c", trust=b""), eim("d", trust=tlv(0xA6, tlv(0xA1, whole))))]
+    nameless, lost, strange = tlv(0x30, tlv(0x81, b"a.example")), eim("b", "b:x"), eim("c", trust=b"")
+    cards = [told(nameless, lost, strange, eim("d", trust=tlv(0xA6, tlv(0xA1, whole))))]
     assert await ask(micropython, cards, 5) == [
-        "EimUnknown eIM configuration without eimId or eimFqdn",
+        "EimUnknown eIM configuration without eimId",
         "EimUnknown the port in eimFqdn is x",
         "EimUnknown eIM configuration without trustedPublicKeyDataTls: no server can be trusted",
         f"d a.example None ca {whole.hex()}",
         "no more",
     ]
+
+
+async def test_2_11_1_1_1_an_eim_without_address_is_left_to_come_by_itself(micropython: Run) -> None:
+    out = await ask(micropython, [told(eim("a", None), eim("b"), eim("c", None))], 2)
+    assert out == [f"b a.example None {PIN}", "no more"]
