@@ -2,12 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ARGS ?=
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
 .PHONY: demo bill test conformance lint clean
 
 demo: $(STAMP)
-	$(BIN)/microipa demo
+	$(BIN)/microipa demo $(ARGS)
 
 bill: $(STAMP)
 	$(BIN)/microipa bill $(if $(TS48),--ts48 $(TS48))

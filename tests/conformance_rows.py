@@ -6,6 +6,7 @@
     pir.<result>                  what a profile installation can come to
     esipa.<message>               messages of 6.3.2
     package.<form>                what an eIM package or its result can be
+    compact.<form>              compact forms of what a card signed (minimizeEsipaBytes)
     error.<message>.<code>        errors of ESipa messages and of results in them
     cause.<code>                  reasons why the profile state changed without the eIM
 
@@ -29,6 +30,7 @@ _IS_CODE = re.compile("error|result|code|status", re.IGNORECASE)  # in the name 
 _MESSAGE = 0xFF  # a longer tag is of a message of its own, whose results are its own as well
 _IS_ANSWER = re.compile("(Response|Result)(Esipa)?$")  # at the end of a type's name
 _PACKAGES = ("GetEimPackageResponse", "TransferEimPackageRequest")
+_SHORTENED = ("AuthenticateServerResponse", "PrepareDownloadResponse", "CancelSessionResult", "PendingNotification")
 _RESULTS = ("EimPackageResult", "TransferEimPackageResponse", "ProvideEimPackageResultResponse")
 
 
@@ -153,6 +155,8 @@ def _esipa() -> Found:
     for form in forms:
         if form.kind.base != "INTEGER":
             yield f"package.{form.name}", None
+    for name in _SHORTENED:
+        yield from ((f"compact.{form.name}", None) for form in sgp32.kind(name).members if "compact" in form.name)
     for kind in [*messages, *(form.kind for form in forms)]:
         if _IS_ANSWER.search(kind.type_name) and kind.type_name != "EuiccPackageResult":  # the card's answer
             outcomes = _outcomes(kind, "")

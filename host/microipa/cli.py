@@ -13,7 +13,7 @@ from rich.table import Table
 
 from microipa.board import cli as board_verbs
 from microipa.card_commands import card_app
-from microipa.console import LAB, Folder, hex_bytes, out, read
+from microipa.console import LAB, BadInput, Folder, hex_bytes, out, read
 from microipa.eim_commands import order_app
 from microipa.eim_views import eim_app
 from microipa.errors import MicroipaError
@@ -60,12 +60,20 @@ def demo(
     lab: Folder = LAB / "demo",
     radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "nbiot",
     act: Annotated[str | None, typer.Option(help="rollback, fallback …; without: first light.")] = None,
+    direct: Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")] = False,
+    https: Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Ask it in JSON instead of ASN.1.")] = False,
+    compact: Annotated[bool, typer.Option("--compact", help="Say only what it cannot know.")] = False,
 ) -> None:
     """Provision a virtual board end to end and show every step; or another act of a device's life."""
     from microipa import acts
     from microipa.demo import run
+    from microipa.ways import Way
 
-    played = run(lab, radio, out) if act is None else acts.perform(act, lab, radio, out)
+    way = Way(direct, https, as_json, compact)
+    if act is not None and way != Way():
+        raise BadInput("--direct, --https, --json and --compact are for first light: leave out --act")
+    played = run(lab, radio, out, way) if act is None else acts.perform(act, lab, radio, out)
     raise typer.Exit(asyncio.run(played))
 
 

@@ -21,9 +21,11 @@ from microipa.radio import Counters, preset
 from microipa.saip import build, iccid_to_bytes
 from microipa.timeline import Timeline
 from microipa.trace import Event, Trace
+from microipa.ways import Way
 
 BOARD_TIMEOUT_S = 600.0
 POLL_S = 5  # of `microipa lab up`, where somebody waits
+PLAIN = Way()
 _HEAP = re.compile(r"heap: peak (\d+) of")
 
 
@@ -106,7 +108,7 @@ def queue_orders(lab: Lab) -> str:
     step = lab.step
     step(f"the SM-DP+ holds profile {spec.iccid} ({len(package)} bytes, IMSI {spec.imsi}) as {code}")
     download = lab.eim.order_download(lab.eid, code)
-    step(f"order {download}: download it, the eIM in the middle")
+    step(f"order {download}: download it")
     # The list comes first: once a switch is pending the card answers profileChangeOngoing (SGP.32 5.9.14).
     switch = lab.eim.order_package(
         lab.eid,
@@ -129,13 +131,17 @@ async def run_board(lab: Lab, meter: Meter) -> None:
         raise BoardFailed(f"the board stopped with status {status}; last: {meter.last_line}")
 
 
-async def run(folder: Path, radio: str, console: Console) -> int:
+async def run(folder: Path, radio: str, console: Console, way: Way = PLAIN) -> int:
     """``microipa demo``: first light with a live timeline and a summary. Returns the exit status."""
     link = preset(radio)  # a wrong name must not cost the last run's record
     forget_all_but_keys(folder)
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=link, trace=trace, board_config={"stop_when_idle": True}, measure_heap=True) as lab:
+    settings = {"stop_when_idle": True, **way.settings}
+    async with Lab(
+        folder, radio=link, trace=trace, board_config=settings, heap=way.heap, measure_heap=True
+    ) as lab:
+        lab.step(f"the board downloads {way}")
         outcome = await first_light(lab)
     summarise(outcome, console)
     console.print(f"Every message: microipa trace {folder / 'trace.jsonl'}")

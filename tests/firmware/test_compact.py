@@ -89,7 +89,7 @@ async def one(micropython: Run, function: str, plain: bytes, fields: bytes = b""
     return bytes.fromhex((await told(micropython, body))[0])
 
 
-@pytest.mark.covers("esipa.AuthenticateClientRequestEsipa")
+@pytest.mark.covers("compact.compactAuthenticateResponseOk")
 async def test_5_14_2_of_euicc_signed1_the_free_memory_and_our_context_are_left(micropython: Run) -> None:
     short = await one(micropython, "authenticate_client", server_answer(*SIGNED_1))
     assert short == tlv(0xBF38, tlv(0xA2, tlv(0xA0, RESOURCE, tlv(0xA2, CONTEXT)), SIGNATURE))
@@ -118,7 +118,7 @@ async def test_5_14_2_what_the_eim_could_not_put_back_stays(
     assert await one(micropython, "authenticate_client", plain) == (short or plain)
 
 
-@pytest.mark.covers("esipa.GetBoundProfilePackageRequestEsipa")
+@pytest.mark.covers("compact.compactDownloadResponseOk")
 @pytest.mark.parametrize(("signed", "fields", "left"), [
     ((tlv(0x80, TID), OTPK), b"", (OTPK,)),
     ((tlv(0x80, TID), OTPK, HASH_CC), b"", (OTPK, HASH_CC)),
@@ -140,7 +140,7 @@ async def test_5_14_3_of_euicc_signed2_what_is_new(
         assert sgp32.decode("PrepareDownloadResponse", short)[0] == "compactDownloadResponseOk"
 
 
-@pytest.mark.covers("esipa.CancelSessionRequestEsipa")
+@pytest.mark.covers("compact.compactCancelSessionResponseOk")
 async def test_5_14_8_of_a_cancellation_the_reason(micropython: Run) -> None:
     plain = cancelled(tlv(0x80, TID), tlv(0x81, OID[2:]), tlv(0x82, b"\3"))
     short = await one(micropython, "cancel_session", plain)
@@ -150,7 +150,7 @@ async def test_5_14_8_of_a_cancellation_the_reason(micropython: Run) -> None:
     assert await one(micropython, "cancel_session", refusal) == refusal
 
 
-@pytest.mark.covers("esipa.HandleNotificationEsipa")
+@pytest.mark.covers("compact.compactProfileInstallationResult")
 @pytest.mark.parametrize(("plain", "inside"), [
     (result(*ABOUT, ICCID), tlv(0xA2, tlv(0xA0, tlv(0x4F, AID[-2:]), SIMA))),
     (result(*ABOUT, final=FAILURE), b"\1\1\0" + tlv(0xA2, FAILURE)),
@@ -173,6 +173,7 @@ async def test_5_14_7_an_installation_that_is_not_like_all_others_stays_plain(mi
     assert await one(micropython, "handle_notification", plain) == plain
 
 
+@pytest.mark.covers("compact.compactOtherSignedNotification")
 async def test_5_14_7_of_any_other_notification_the_certificates_go(micropython: Run) -> None:
     about = tlv(0xBF2F, *ABOUT, ICCID)
     short = await one(micropython, "handle_notification", tlv(0x30, about, SIGNATURE, CERTIFICATE, EUM))

@@ -13,19 +13,16 @@ from microipa.asn1.tlv import parse
 from microipa.demo import first_light
 from microipa.lab import Lab
 from microipa.trace import Event, Trace
+from microipa.ways import Way
 from scene import QUICK, Recording, es10, record
 
-DIRECT_HEAP, HEAP = "160wK", "112wK"  # what a way needs above the 96wK of the plain one: firmware/README.md
-WAYS = [pytest.param(way, id="-".join(way)) for way in product(
-    ("indirect", "direct"), ("coap", "https"), ("asn1", "json"), ("plain", "compact"))]
+WAYS = [Way(*chosen) for chosen in product((False, True), repeat=4)]
 FUNCTIONS = {"bf39": "InitiateAuthentication", "bf3b": "AuthenticateClient", "bf3a": "GetBoundProfilePackage",
              "bf3d": "HandleNotification"}
 
 
-async def lit(folder: Path, way: tuple[str, ...], **more: Any) -> Recording:
-    path, transport, binding, compact = way
-    config = {"download": path, "transport": transport, "binding": binding, "compact": compact == "compact", **more}
-    return await record(folder, board_config=config, heap=DIRECT_HEAP if path == "direct" else HEAP)
+async def lit(folder: Path, way: Way, **more: Any) -> Recording:
+    return await record(folder, board_config={**way.settings, **more}, heap=way.heap)
 
 
 def uplink(recording: Recording) -> dict[str, bytes]:
@@ -35,29 +32,27 @@ def uplink(recording: Recording) -> dict[str, bytes]:
             for tag, name in FUNCTIONS.items() if any(message.startswith(tag) for message in said)}
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_first_light_on_every_way(way: tuple[str, ...], tmp_path: Path) -> None:
-    path, transport, binding, compact = way
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_first_light_on_every_way(way: Way, tmp_path: Path) -> None:
     light = await lit(tmp_path, way)
     assert light.outcome.succeeded, [order.result for order in light.outcome.orders]
     assert es10(tmp_path, "BF2B00").value == bytes.fromhex("A000")  # nothing waits on the card
     log = "\n".join(event.fields["text"] for event in light.of("board", "log"))
-    assert ("HTTPS with eim" in log, "DTLS with eim" in log) == (transport == "https", transport == "coap")
+    assert ("HTTPS with eim" in log, "DTLS with eim" in log) == (way.https, not way.https)
     assert "compact: the plain form follows" not in log
     features = [bytes.fromhex(event.fields["message"]) for event in light.of("eim", "esipa", direction="in")]
-    assert any(message.find(bytes.fromhex({"coap": "81020640", "https": "81020780"}[transport])) > 0
+    assert any(message.find(bytes.fromhex("81020780" if way.https else "81020640")) > 0
                for message in features)
-    if path == "indirect":
+    if not way.direct:
         said = uplink(light)
-        assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == (compact == "compact")
+        assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == way.compact
 
 
-@pytest.mark.parametrize(("transport", "binding"), [("coap", "asn1"), ("https", "json")])
-async def test_2_11_1_2_all_that_an_eim_can_do_for_the_device_it_does(
-        transport: str, binding: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [Way(compact=True), Way(https=True, json=True, compact=True)], ids=str)
+async def test_2_11_1_2_all_that_an_eim_can_do_for_the_device_it_does(way: Way, tmp_path: Path) -> None:
     """No activation code, no SM-DP+ address, no ctxParams1 and no metadata are on the air."""
     left = dict.fromkeys(("eim_download_data", "eim_ctx_params_1", "eim_metadata"), True)
-    light = await lit(tmp_path, ("indirect", transport, binding, "compact"), **left)
+    light = await lit(tmp_path, way, **left)
     assert light.outcome.succeeded
     told = [parse(bytes.fromhex(event.fields["message"]))
             for event in light.of("eim", "esipa", direction="out") if event.fields["message"]]
@@ -84,7 +79,8 @@ async def test_5_14_a_card_that_is_not_as_the_eim_knew_it_is_still_served(tmp_pa
                 database.execute("update devices set euicc_info2 = ?", (outdated,))
 
     trace.listen(hear)
-    async with Lab(tmp_path, trace=trace, radio="none", heap=HEAP, board_config={**QUICK, "compact": True}) as lab:
+    config = {**QUICK, **Way(compact=True).settings}
+    async with Lab(tmp_path, trace=trace, radio="none", heap=Way(compact=True).heap, board_config=config) as lab:
         outcome = await first_light(lab)
     assert outcome.succeeded
     refused = [event.fields["code"] for event in events if (event.part, event.kind) == ("eim", "relay")]

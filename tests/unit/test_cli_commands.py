@@ -311,3 +311,7 @@ def test_a_wrong_option_of_the_demo_leaves_the_last_run_as_it_was(microipa: Micr
 def test_an_act_that_there_is_none_of_is_refused_by_name(microipa: Microipa, tmp_path: Path) -> None:
     reason = refused(microipa, "demo", "--act", "intermezzo", "--lab", tmp_path)
     assert reason.startswith("no act 'intermezzo': choose one of ")
+
+
+def test_the_ways_to_the_servers_are_those_of_first_light(microipa: Microipa, tmp_path: Path) -> None:
+    assert refused(microipa, "demo", "--act", "rollback", "--json", "--lab", tmp_path).endswith("leave out --act")

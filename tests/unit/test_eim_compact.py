@@ -54,8 +54,8 @@ async def begun(ipa: CompactIpa) -> tuple[Tlv, Tlv]:
 # The compact forms ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.covers("esipa.AuthenticateClientRequestEsipa", "esipa.GetBoundProfilePackageRequestEsipa",
-                    "esipa.HandleNotificationEsipa")
+@pytest.mark.covers("compact.compactAuthenticateResponseOk", "compact.compactDownloadResponseOk",
+                    "compact.compactProfileInstallationResult")
 @pytest.mark.parametrize("how", [{}, {"certificates": True}, {"signed": True}], ids=str)
 async def test_5_14_each_compact_form_reaches_the_sm_dp_as_the_card_signed_it(desk, card, smdpp, es9, number, how):
     ipa = CompactIpa(Ipa(desk.handle, card), **how)
@@ -79,7 +79,7 @@ async def test_5_14_compact_forms_are_what_the_schema_says(desk, card, number):
     assert sgp32.decode("PendingNotification", result(ipa.signed[0xBF37]))[0] == "compactProfileInstallationResult"
 
 
-@pytest.mark.covers("esipa.CancelSessionRequestEsipa")
+@pytest.mark.covers("compact.compactCancelSessionResponseOk")
 async def test_5_14_8_a_compact_cancellation_too(desk, card, es9, number):
     ipa = CompactIpa(Ipa(desk.handle, card))
     trigger, started = await begun(ipa)
@@ -101,6 +101,7 @@ async def test_5_14_7_a_compact_failure_of_an_installation(desk, card, smdpp, es
     assert (view.state, view.details["errorReason"]) == ("failed", 8)  # scp03tSecurityError
 
 
+@pytest.mark.covers("compact.compactOtherSignedNotification")
 async def test_5_14_7_other_notifications_go_out_with_the_certificates_put_back(desk, card, es9, number):
     ipa = CompactIpa(Ipa(desk.handle, card))
     await ipa.work()

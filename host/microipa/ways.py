@@ -1,0 +1,38 @@
+"""The ways a device has to its servers, as the demo and the tests choose among them (SGP.32 3.2.3, 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Way:
+    """Without anything: through the eIM, over CoAP, in ASN.1, every message whole."""
+
+    direct: bool = False
+    https: bool = False
+    json: bool = False
+    compact: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a board's ipa.json says of it."""
+        return {
+            "download": "direct" if self.direct else "indirect",
+            "transport": "https" if self.https else "coap",
+            "binding": "json" if self.json else "asn1",
+            "compact": self.compact,
+        }
+
+    @property
+    def heap(self) -> str:
+        """Heap of the virtual board, which holds all code in it: the table in firmware/README.md."""
+        if self.direct:
+            return "128wK"
+        return "112wK" if self.https or self.json or self.compact else "96wK"
+
+    def __str__(self) -> str:
+        path = "direct" if self.direct else "through the eIM"
+        transport, binding = "HTTPS" if self.https else "CoAP", "JSON" if self.json else "ASN.1"
+        return f"{path}, {transport} and {binding} to the eIM{', compact' if self.compact else ''}"
