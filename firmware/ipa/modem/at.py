@@ -4,6 +4,7 @@ The UART is any stream with readinto, write and poll: machine.UART with timeout=
 """
 
 import asyncio
+import gc
 from binascii import hexlify
 
 from ipa.compat import DEBUG, ERROR, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms
@@ -202,9 +203,15 @@ class At:
                 await sleep_ms(_EMPTY_MS)
                 continue
             self._heard = ticks_ms()
-            pos = 0
-            while pos < n:
-                pos = self._take_raw(chunk, pos, n) if self._raw else self._take_line(chunk, pos, n)
+            try:
+                pos = 0
+                while pos < n:
+                    pos = self._take_raw(chunk, pos, n) if self._raw else self._take_line(chunk, pos, n)
+            except MemoryError:  # the command fails, and the next one finds a modem that is heard
+                self._raw = self._n = 0
+                self._skip = True
+                gc.collect()
+                self._fail(AtOverflow("no memory for what the modem says"))
 
     def _take_raw(self, chunk, pos, end):
         count = min(self._raw, end - pos)

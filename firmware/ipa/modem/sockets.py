@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from errno import EIO, ENOTCONN
+from errno import EIO, ENOMEM, ENOTCONN
 
 from ipa.compat import ERROR, INFO, const, log, wait_for_ms
 from ipa.modem import ModemError, SocketError
@@ -173,6 +173,9 @@ class Socket(io.IOBase):
                 self._more = True
             except ModemError as error:
                 log(ERROR, "modem:", error)
+            except MemoryError:  # what this socket carried has a hole now
+                log(ERROR, "modem: no memory for a socket")
+                self.fail(ENOMEM)
         await self._close()
 
     async def _receive(self):
