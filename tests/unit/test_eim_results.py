@@ -251,6 +251,26 @@ async def test_2_11_2_2_an_ipa_that_answers_nothing_fails_what_waits_for_it(desk
     assert end.value.code == NO_PACKAGE
 
 
+@pytest.mark.covers("error.IpaEuiccDataResponse.ecallActive")
+async def test_2_11_2_2_a_device_in_an_emergency_answers_no_question(desk, ipa):
+    await executed(desk, ipa)
+    number = desk.order_data(EID, ["euiccInfo2"])
+    await ipa.provide(ipa.execute(await ipa.get()))
+    await ipa.carry_out(await ipa.get())
+    request = await ipa.get()
+    await ipa.provide(tlv(0xBF52, tlv(0xA1, tlv(0x80, request[0x83].value), integer(0x02, 104))))
+    assert order(desk, number).result == "the IPA does not answer: ecallActive"
+
+
+@pytest.mark.covers("error.ProfileDownloadTriggerResult.ecallActive")
+async def test_3_2_3_a_device_in_an_emergency_downloads_nothing(desk, ipa):
+    number = desk.order_download(EID, "LPA:1$smdpp.example$A")
+    await ipa.introduce()
+    trigger = await ipa.get()
+    await ipa.provide(tlv(0xBF54, trigger[0x82].raw, tlv(0x30, integer(0x80, 104))))
+    assert order(desk, number).result == "the device gave the download up: ecallActive"
+
+
 async def test_an_answer_to_no_question_is_refused(desk, ipa):
     desk.order_package(EID, LIST)
     request = await ipa.get()
