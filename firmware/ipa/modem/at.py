@@ -207,7 +207,7 @@ class At:
                 pos = 0
                 while pos < n:
                     pos = self._take_raw(chunk, pos, n) if self._raw else self._take_line(chunk, pos, n)
-            except MemoryError:  # the command fails, and the next one finds a modem that is heard
+            except MemoryError:  # one command fails; without this task all would
                 self._raw = self._n = 0
                 self._skip = True
                 gc.collect()
@@ -247,12 +247,9 @@ class At:
         if self._skip:
             self._skip = False
         elif n:
-            try:
-                line = bytes(memoryview(self._line)[:n]).strip()
-                if line:
-                    self._dispatch(line)
-            except MemoryError:  # one command fails; without this task all would
-                self._fail(AtOverflow("no memory for a line of %d bytes" % n))
+            line = bytes(memoryview(self._line)[:n]).strip()
+            if line:
+                self._dispatch(line)
         return newline + 1
 
     def _data_behind(self, chunk, pos, stop):
