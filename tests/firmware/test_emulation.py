@@ -68,7 +68,7 @@ def card(command):
     if tag == 0xBF3F:
         return bytes.fromhex("bf3f03800100")
     if tag == 0xBF43:
-        return bytes.fromhex("bf4302a000")
+        return 0x6F00 if {cut} == tag else bytes.fromhex("bf4302a000")
     return 0x6A88
 
 async def main():
@@ -104,7 +104,7 @@ class Bench:
             script = script.replace("{" + name + "}", value)
         lines = (await self.micropython(script, heapsize="192wK")).splitlines()
         self.said = [line[5:] for line in lines if line.startswith("card ")]
-        return [line for line in lines if not line.startswith(("card ", "I ("))]
+        return [line for line in lines if not line.startswith(("card ", "I (", "E ("))]
 
     def package(self, *operations: tuple[str, Mapping[str, Any]], counter: int | None = None, token: int = 1,
                 eid: bytes = EID, eim_id: str = "eim.example", raw: bytes | None = None, signer: Any = None) -> bytes:
@@ -265,6 +265,16 @@ async def test_5_9_1_an_unknown_operation_ends_the_package_and_what_was_done_bef
     assert [(one.operation, one.words) for one in result.outcomes][1:] == [
         ("processingTerminated", "unknownOrDamagedCommand")]
     assert (await bench.execute(("listEim", {})))[0][2] == "eim.example"
+
+
+async def test_5_9_1_a_damaged_operation_and_a_card_that_fails_end_the_package_with_a_result(bench: Bench) -> None:
+    delete, damaged = tlv(0xA5, tlv(0x5A, B)), b"\xa3\x05\x01"
+    result = await bench.result(bench.package(raw=tlv(0xA0, delete + damaged)))
+    assert [one.words for one in result.outcomes] == ["ok", "unknownOrDamagedCommand"]
+    result = await bench.result(bench.package(raw=tlv(0xA0, delete, tlv(0xA3, b"\x5a\x7f"))))
+    assert [one.words for one in result.outcomes] == ["iccidOrAidNotFound", "unknownOrDamagedCommand"]
+    got = await bench.execute(("delete", {"iccid": OTHER}), ("getRAT", {}), refuse=1, cut=0xBF43)
+    assert [one[2] for one in got] == ["iccidOrAidNotFound", "undefinedError"]
 
 
 # ---- eIMs

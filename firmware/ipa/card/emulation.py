@@ -11,9 +11,9 @@ import os
 
 from ipa import tlv
 from ipa.card import p256
-from ipa.card.channel import CommandTooLong
+from ipa.card.channel import CardError, CommandTooLong
 from ipa.card.es10 import CardRefused, Es10
-from ipa.compat import INFO, const, log
+from ipa.compat import ERROR, INFO, const, log
 from ipa.journal import Journal
 
 _LARGEST_PACKAGE = const(4096)
@@ -34,6 +34,7 @@ _COUNTER_OUT_OF_RANGE = const(6)
 _RESULT_SIZE_OVERFLOW = b"\x02\x01\x01"
 _UNKNOWN_COMMAND = b"\x02\x01\x02"
 _INTERRUPTION = b"\x02\x01\x03"
+_UNDEFINED = b"\x02\x01\x7f"
 
 
 class Emulation(Es10):
@@ -142,18 +143,25 @@ class Emulation(Es10):
 
             part = es10c.Psmos(self)
         results = bytearray()
-        for tag, value, raw in tlv.items(operations):
-            result = await part.operate(tag, value, raw)
-            if result is None:
-                result = _UNKNOWN_COMMAND
-            if len(results) + len(result) > _LARGEST_RESULTS:
-                result = _RESULT_SIZE_OVERFLOW
-            results.extend(result)
-            run["done"] = bytes(results).hex()
-            self.state.set(run=dict(run), **part.changes)
-            self.forget(part.gone)
-            if result[0] == 0x02:
-                break
+        try:
+            for tag, value, raw in tlv.items(operations):
+                result = await part.operate(tag, value, raw)
+                if result is None:
+                    result = _UNKNOWN_COMMAND
+                if len(results) + len(result) > _LARGEST_RESULTS:
+                    result = _RESULT_SIZE_OVERFLOW
+                results.extend(result)
+                run["done"] = bytes(results).hex()
+                self.state.set(run=dict(run), **part.changes)
+                self.forget(part.gone)
+                if result[0] == 0x02:
+                    break
+        except tlv.TlvError as error:
+            log(ERROR, "card:", error)
+            results.extend(_UNKNOWN_COMMAND)
+        except CardError as error:
+            log(ERROR, "card:", error)
+            results.extend(_UNDEFINED)
         if part.switch is not None:
             run["switch"] = part.switch
             self.state.set(run=dict(run))
