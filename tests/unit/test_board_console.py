@@ -102,14 +102,19 @@ async def test_mpremote_runs_mounts_and_copies_as_on_a_board_with_pins(board: Vi
     assert (board.folder / "kept.py").read_text() == (here / "run.py").read_text()
 
 
-async def test_a_board_whose_cable_is_pulled_works_on(board: VirtualBoard) -> None:
+async def test_a_board_whose_cable_is_pulled_works_on_and_is_found_again(
+        board: VirtualBoard, said: list[Event]) -> None:
     (board.folder / "main.py").write_text(FOR_EVER)
     board.plug_in()
     await board.start()
+    await heard(said, "log", text="working")
     board.pull_out()
     assert board.running
+    assert await at_repl(board.plug_in(), lambda repl: repl.exec("left = 1")) == b""
+    board.pull_out()
+    assert await at_repl(board.plug_in(), lambda repl: repl.eval("left")) == 1
     board.kill()
-    assert await board.wait() == -9
+    assert await board.wait() == 130
 
 
 async def test_mip_installs_the_assistant_from_a_checkout(board: VirtualBoard) -> None:

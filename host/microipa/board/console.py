@@ -49,6 +49,10 @@ class Console:
         self._held = self._held or bytearray()
         self._tail = b""
 
+    def find_repl(self, process: Process | None) -> None:
+        """The cable comes to a REPL that has asked for input already, in whichever mode."""
+        self._process, self._is_program = process, False
+
     def soft_reboot(self) -> None:
         """Say what a board says before it begins again."""
         self._cable.write(b"MPY: soft reboot\r\n")

@@ -48,6 +48,7 @@ class VirtualBoard:
         self._line = bytearray()
         self._ended = asyncio.Event()
         self._dies = False
+        self._in_repl = False
         self.exit_code: int | None = None
 
     def install(self, config: Mapping[str, Any], files: Mapping[str, bytes] | None = None, *,
@@ -78,9 +79,13 @@ class VirtualBoard:
         return self._process is not None
 
     def plug_in(self) -> str:
-        """Put the USB cable in: the path of the pty on which the board's REPL is, from its next start on."""
+        """Put the USB cable in: the path of the pty on which the board's REPL is."""
         if self._console is None:
             self._console = Console()
+            if self._in_repl:
+                self._console.find_repl(self._process)
+            else:
+                self._console.run_program(self._process)
         return self._console.path
 
     def pull_out(self) -> None:
@@ -120,6 +125,7 @@ class VirtualBoard:
         elif self._console and not (self.folder / "main.py").exists():
             self._run_repl()
             return
+        self._in_repl = False
         self._process = self._spawn(program, self._printed, self._program_ended)
         if self._console:
             self._console.run_program(self._process)
@@ -127,6 +133,7 @@ class VirtualBoard:
     def _run_repl(self) -> None:
         """A REPL in a fresh heap: it knows nothing of the program that ran before it."""
         assert self._console
+        self._in_repl = True
         self._process = self._spawn(["-i", "-c", "import boot"] if self._boots else [], self._answered,
                                     self._repl_ended)
         self._console.run_repl(self._process)
@@ -182,6 +189,7 @@ class VirtualBoard:
 
     def _power_off(self) -> None:
         self._process = None
+        self._in_repl = False
         if self._console:
             self._console.run_program(None)
         self._record("power", on=False, exit_code=self.exit_code)
