@@ -5,8 +5,10 @@ what is wrong, for which the host has advice. It stands on what the steps before
 """
 
 import asyncio
+import gc
 import sys
 
+gc.threshold(2048)  # as in main.py: what is loaded shall lie without holes
 _on = {}
 _PROBES = 4
 _PROBE_MS = 300
@@ -21,8 +23,9 @@ class _Wrong(Exception):
 
 
 def _step(name):
+    gc.collect()
     try:
-        print(("", asyncio.run(_STEPS[name]()) or ""))
+        print(("", asyncio.run(_STEPS.pop(name)()) or ""))  # and a step that is done gives its room away
     except _Wrong as wrong:
         print(wrong.args)
     except Exception as error:  # noqa: BLE001 (whatever it is, the host shall say at which step)
@@ -75,6 +78,8 @@ async def _at():
         raise _Wrong("garbage" if strange * _STRANGE > len(heard) else "no-ok", repr(heard[:24]))
     modem = _on["modem"] = driver(_on["modem_name"])(_on["uart"], _on["board"])
     await modem.start()
+    for helper in ("_probe", "_ask", "_leaves_data_mode"):
+        del globals()[helper]
     lines = await modem.at.command(b"ATI", prefix=b"")
     return ", ".join([line.decode() for line in lines])
 
@@ -206,7 +211,7 @@ async def _socket():
 async def _secured():
     from ipa.net.link import chosen
 
-    link, _ = chosen(_on["modem"], _on["settings"])
+    link = chosen(_on["modem"], _on["settings"])[0]
     await link.open(_on["eim"])
     link.end()
     return "the eIM is who the card says"
@@ -216,3 +221,5 @@ _STEPS = {
     "firmware": _firmware, "uart": _uart, "at": _at, "sim": _sim, "euicc": _euicc, "eid": _eid, "eim": _eim,
     "network": _network, "clock": _clock, "socket": _socket, "secured": _secured,
 }  # fmt: skip
+
+del _firmware, _uart, _at, _sim, _euicc, _eid, _eim, _network, _clock, _socket, _secured
