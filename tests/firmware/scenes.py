@@ -19,7 +19,7 @@ from ipa import compat, tlv
 from ipa.card.channel import Channel
 from ipa.card.es10 import Es10
 from ipa.journal import Journal
-from ipa.net.coap import CoapRefused
+from ipa.net.coap_message import CoapRefused
 from ipa.net.esipa import Esipa, Package
 from ipa.steps import Session, device_info, download, notify, packages
 from rooms import Carrier, Link, Stream, failing, run

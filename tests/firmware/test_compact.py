@@ -44,7 +44,7 @@ def cancelled(*signed: bytes) -> bytes:
 
 SCRIPT = """
 from ipa.net import EsipaRefused
-from ipa.net.coap import CoapRefused
+from ipa.net.coap_message import CoapRefused
 from ipa.net.compact import Compact
 from rooms import failing, run
 class Esipa:

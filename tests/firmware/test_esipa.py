@@ -17,7 +17,7 @@ EPR = bytes.fromhex(  # ../shared/data/vectors.txt
 
 START = """
 from ipa import tlv
-from ipa.net.coap import CoapRefused
+from ipa.net.coap_message import CoapRefused
 from ipa.net.esipa import Esipa
 from rooms import Link, failing, run
 EID, TX, TID = [bytes.fromhex(text) for text in ("{EID}", "{TX}", "{TID}")]

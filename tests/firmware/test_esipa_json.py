@@ -23,7 +23,7 @@ PACKAGE = tlv(0xBF36, bytes(range(256)) * 20)
 SCRIPT = """
 import hashlib
 from ipa import tlv
-from ipa.net.coap import CoapRefused
+from ipa.net.coap_message import CoapRefused
 from ipa.net.esipa_json import EsipaJson
 from rooms import Link, failing, run
 EID, TX, TID = [bytes.fromhex(text) for text in ("{EID}", "{TX}", "{TID}")]

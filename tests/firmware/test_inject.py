@@ -99,7 +99,8 @@ async def test_3_1_1_2_a_package_of_another_kind_is_unknown(micropython: Run) ->
 SERVER = """
 import asyncio
 from ipa import compat
-from ipa.net.coap import Coap, CoapError
+from ipa.net.coap import Coap
+from ipa.net.coap_message import CoapError
 from ipa.net.coap_server import Server
 
 class Dtls:

@@ -8,7 +8,16 @@ request is on its way at a time (NSTART = 1), so is one body: the next exchange 
 import os
 
 from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
-from ipa.net import ChannelRefused, NetError
+from ipa.net.coap_message import (
+    CoapMalformed,
+    CoapTimeout,
+    block_option,
+    block_value,
+    check,
+    parse,
+    put_header,
+    put_option,
+)  # fmt: skip
 
 # Times for NB-IoT, where a round trip may take ten seconds and a retransmission costs battery.
 _WAIT_MS = const(10000)  # for the first answer while nothing is known of the path
@@ -42,29 +51,7 @@ _BAD_OPTION = const(0x82)
 _ETAG = const(4)
 _BLOCK2 = const(23)
 _BLOCK1 = const(27)
-Q_BLOCK2 = const(31)
-_CRITICAL_KNOWN = (_BLOCK2, _BLOCK1, Q_BLOCK2)
-
-
-class CoapError(NetError):
-    """No body came."""
-
-
-class CoapTimeout(CoapError):
-    """The eIM did not answer in time."""
-
-
-class CoapMalformed(CoapError):
-    """What came is not what RFC 7252 or 7959 let come."""
-
-
-class CoapRefused(ChannelRefused):
-    """A response of class 4 or 5; `code` is its octet, 0x80 for 4.00."""
-
-    def __init__(self, code, why=b""):
-        text = "{}.{:02d}".format(code >> 5, code & 0x1F)
-        super().__init__("{} {}".format(text, str(bytes(why[:80]), "utf-8")) if len(why) else text)
-        self.code = code
+_Q_BLOCK2 = const(31)
 
 
 class Coap:
@@ -151,7 +138,7 @@ class Coap:
                 if more:
                     raise CoapMalformed("answered before the request was complete")
                 kind = Body
-                if Q_BLOCK2 in options:
+                if _Q_BLOCK2 in options:
                     from ipa.net.qblock import Blocks as kind  # only some need it
                 self._body = kind(self, options, payload)
                 return self._body
@@ -184,7 +171,7 @@ class Coap:
                 self.outgoing, used, _BLOCK1 - number, block_value(offset >> szx + 4, more, szx))
             used = put_option(self.outgoing, used, 292 - _BLOCK1, tag)
         elif self.q_block:
-            used = put_option(self.outgoing, used, Q_BLOCK2 - number, block_value(0, True, self._szx))
+            used = put_option(self.outgoing, used, _Q_BLOCK2 - number, block_value(0, True, self._szx))
         return used
 
     def put_payload(self, used, parts, offset, size):
@@ -319,93 +306,3 @@ def _segment(name):
 def _random():
     octets = os.urandom(2)
     return octets[0] << 8 | octets[1]
-
-
-def check(code, payload):
-    if code >> 5 != 2:
-        raise CoapRefused(code, payload)
-
-
-def put_header(buf, kind, code, message_id, token_length):
-    buf[0] = 0x40 | kind << 4 | token_length
-    buf[1] = code
-    buf[2] = message_id >> 8
-    buf[3] = message_id & 0xFF
-
-
-def put_option(buf, used, delta, value):
-    """Options here are shorter than 13 bytes, and never more than 268 after another."""
-    if delta < 13:
-        buf[used] = delta << 4 | len(value)
-    else:
-        buf[used] = 0xD0 | len(value)
-        used += 1
-        buf[used] = delta - 13
-    used += 1
-    buf[used : used + len(value)] = value
-    return used + len(value)
-
-
-def block_value(number, more, szx):
-    value = number << 4 | (8 if more else 0) | szx
-    if not value:
-        return b""
-    return value.to_bytes(1 if value < 0x100 else 2 if value < 0x10000 else 3, "big")
-
-
-def block_option(options, which):
-    """(number, more, szx) of a block option, None without it."""
-    value = options.get(which)
-    if value is None:
-        return None
-    if len(value) > 3:
-        raise CoapMalformed("block option of {} bytes".format(len(value)))
-    number = int.from_bytes(value, "big")
-    if number & 7 == 7:
-        raise CoapMalformed("block size 7 is reserved")
-    return number >> 4, bool(number & 8), number & 7
-
-
-def parse(view, critical=_CRITICAL_KNOWN):
-    """(type, code, message id, token, options, payload) of one message (RFC 7252 3). Raises CoapMalformed.
-
-    `critical` are the critical options the caller understands.
-    """
-    n = len(view)
-    if n < 4 or view[0] >> 6 != 1:
-        raise CoapMalformed("no CoAP message")
-    pos = 4 + (view[0] & 0x0F)
-    if pos > n or pos > 12:
-        raise CoapMalformed("token longer than the message")
-    token = view[4:pos]
-    options = {}
-    number = 0
-    payload = view[n:]
-    while pos < n:
-        first = view[pos]
-        pos += 1
-        if first == 0xFF:
-            payload = view[pos:]
-            break
-        delta, pos = _extended(view, pos, first >> 4)
-        length, pos = _extended(view, pos, first & 0x0F)
-        if pos + length > n:
-            raise CoapMalformed("option longer than the message")
-        number += delta
-        if number & 1 and number not in critical:
-            raise CoapMalformed("critical option {} is unknown".format(number))
-        options[number] = bytes(view[pos : pos + length])
-        pos += length
-    return view[0] >> 4 & 3, view[1], view[2] << 8 | view[3], token, options, payload
-
-
-def _extended(view, pos, nibble):
-    """Option delta or length from its nibble and the octets behind it (RFC 7252 3.1)."""
-    extra = nibble - 12 if nibble > 12 else 0
-    if nibble == 15 or pos + extra > len(view):
-        raise CoapMalformed("option cut short")
-    if extra == 1:
-        return view[pos] + 13, pos + 1
-    if extra == 2:
-        return (view[pos] << 8 | view[pos + 1]) + 269, pos + 2
-    return nibble, pos

@@ -5,7 +5,7 @@ directions (RFC 7959); a repeated message gets the same answer again (RFC 7252 4
 """
 
 from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
-from ipa.net.coap import CoapMalformed, CoapTimeout, block_option, block_value, parse, put_header, put_option
+from ipa.net.coap_message import CoapMalformed, CoapTimeout, block_option, block_value, parse, put_header, put_option
 
 _BLOCK_MS = const(60000)  # for the next block of a request that has begun
 

@@ -5,10 +5,11 @@ acknowledgement, the others of a burst follow by themselves. What overtakes a lo
 """
 
 from ipa.compat import DEBUG, const, log
-from ipa.net.coap import Q_BLOCK2, CoapMalformed, CoapTimeout, block_option, block_value, check, put_option
+from ipa.net.coap_message import CoapMalformed, CoapTimeout, block_option, block_value, check, put_option
 
 _BURST = const(10)  # MAX_PAYLOADS, which both sides know (RFC 9177 7.2)
 _ETAG = const(4)
+_Q_BLOCK2 = const(31)
 _SIZE2 = const(28)
 _SILENCE_MS = const(1000)  # so long nothing comes: the burst is over
 _FRUITLESS = const(4)  # questions in a row that brought nothing new
@@ -22,7 +23,7 @@ class Blocks:
             raise CoapMalformed("a burst that nobody asked for")
         self._coap = coap
         self._etag = options.get(_ETAG)
-        number, _, self._szx = block_option(options, Q_BLOCK2)
+        number, _, self._szx = block_option(options, _Q_BLOCK2)
         self._count = None  # of blocks, once known
         size = options.get(_SIZE2)
         if size is not None:
@@ -71,7 +72,7 @@ class Blocks:
 
     async def _ask(self):
         used = self._coap.request()
-        delta = Q_BLOCK2 - 11  # behind the path
+        delta = _Q_BLOCK2 - 11  # behind the path
         for number, more in self._wanted():
             used = put_option(self._coap.outgoing, used, delta, block_value(number, more, self._szx))
             delta = 0
@@ -92,7 +93,7 @@ class Blocks:
         return end if self._count is None else min(end, self._count)
 
     def _take(self, options, payload):
-        block = block_option(options, Q_BLOCK2)
+        block = block_option(options, _Q_BLOCK2)
         if block is None or block[2] != self._szx or options.get(_ETAG) != self._etag:
             raise CoapMalformed("a block of another body")
         number, more, _ = block
