@@ -16,6 +16,7 @@ from microipa.trace import Event, Trace
 from microipa.ways import Way
 from scene import QUICK, Recording, es10, record
 
+ALL_LEFT = 0x20 | 0x10 | 0x08  # eimDownloadDataHandling, eimCtxParams1Generation, eimProfileMetadataVerification
 WAYS = [Way(*chosen) for chosen in product((False, True), repeat=4)]
 FUNCTIONS = {"bf39": "InitiateAuthentication", "bf3b": "AuthenticateClient", "bf3a": "GetBoundProfilePackage",
              "bf3d": "HandleNotification"}
@@ -32,6 +33,13 @@ def uplink(recording: Recording) -> dict[str, bytes]:
             for tag, name in FUNCTIONS.items() if any(message.startswith(tag) for message in said)}
 
 
+def capabilities(recording: Recording) -> tuple[int, int]:
+    """ipaFeatures and ipaSupportedProtocols as the board told them, the first octet of each (SGP.32 2.11.1.2)."""
+    said = [parse(bytes.fromhex(event.fields["message"])) for event in recording.of("eim", "esipa", direction="in")]
+    [told] = [message[0xBF52][0xA0][0xA8] for message in said if message.tag == 0xBF50 and 0xBF52 in message]
+    return told[0x80].value[1], told[0x81].value[1]
+
+
 @pytest.mark.parametrize("way", WAYS, ids=str)
 async def test_first_light_on_every_way(way: Way, tmp_path: Path) -> None:
     light = await lit(tmp_path, way)
@@ -40,9 +48,7 @@ async def test_first_light_on_every_way(way: Way, tmp_path: Path) -> None:
     log = "\n".join(event.fields["text"] for event in light.of("board", "log"))
     assert ("HTTPS with eim" in log, "DTLS with eim" in log) == (way.https, not way.https)
     assert "compact: the plain form follows" not in log
-    features = [bytes.fromhex(event.fields["message"]) for event in light.of("eim", "esipa", direction="in")]
-    assert any(message.find(bytes.fromhex("81020780" if way.https else "81020640")) > 0
-               for message in features)
+    assert capabilities(light) == (0x40 | 0x80 * way.direct | 0x04 * way.compact, 0x80 if way.https else 0x40)
     if not way.direct:
         said = uplink(light)
         assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == way.compact
@@ -54,6 +60,7 @@ async def test_2_11_1_2_all_that_an_eim_can_do_for_the_device_it_does(way: Way, 
     left = dict.fromkeys(("eim_download_data", "eim_ctx_params_1", "eim_metadata"), True)
     light = await lit(tmp_path, way, **left)
     assert light.outcome.succeeded
+    assert capabilities(light)[0] == 0x40 | ALL_LEFT | 0x04
     told = [parse(bytes.fromhex(event.fields["message"]))
             for event in light.of("eim", "esipa", direction="out") if event.fields["message"]]
     [trigger] = [message[0xBF54] for message in told if message.tag == 0xBF4F and 0xBF54 in message]
