@@ -230,16 +230,3 @@ async def test_random_bytes_never_stop_the_engine(micropython: Run) -> None:
     print("alive")
 """), modem.path)
     assert out.strip() == "alive"
-
-
-async def test_a_line_there_is_no_memory_for_costs_one_command_and_not_the_modem(micropython: Run) -> None:
-    answers = {b"AT+CGLA": b"\r\n+CEREG: 5\r\n" + OK, b"AT": OK}
-    async with PtyModem(answers.get) as modem:
-        out = await micropython(script("""
-    def full(line):
-        raise MemoryError
-    at.on(b"+CEREG:", full)
-    await failing(at.command(b"AT+CGLA"))
-    print(await at.command(b"AT"))
-"""), modem.path)
-    assert out.splitlines() == ["AtOverflow no memory for what the modem says", "[]"]
