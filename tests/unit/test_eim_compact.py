@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sqlite3
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from eim_ipa import DEVICE_INFO, Ipa, Refusal, alarms, desk, order
 from euicc_peer import EID, PPR1, Terminal, make_card, spec
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import Tlv, parse, tlv
+from microipa.eim import Eim
 from microipa.eim.esipa import EsipaRefused
 from microipa.saip import build
 from microipa.smdpp import OrderState
@@ -220,6 +222,15 @@ async def test_an_unknown_eim_takes_the_certificates_from_the_compact_form(desk,
     ipa = CompactIpa(Ipa(desk.handle, card), certificates=True, signed=True)
     await ipa.work()
     assert order(desk, number).state == "done"
+
+
+async def test_an_eim_goes_on_with_the_database_of_an_earlier_version(desk, card, number, tmp_path, pki):
+    with sqlite3.connect(tmp_path / "eim.sqlite") as database:
+        database.execute("alter table devices drop column compact_failed")
+        database.execute("alter table sessions drop column profile_metadata")
+    again = Eim(pki, tmp_path, es9_routes={})
+    assert [view.id for view in again.orders()] == [number]
+    assert again.device(EID).eid == EID
 
 
 # A request that lost its answer -----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, create_engine, delete, event, func, select
+from sqlalchemy import JSON, ForeignKey, create_engine, delete, event, func, inspect, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
@@ -56,7 +56,7 @@ class Device(Base):
     euicc_info2: Mapped[bytes | None]
     ipa_capabilities: Mapped[bytes | None]
     device_info: Mapped[bytes | None]
-    compact_failed: Mapped[bool] = mapped_column(default=False)
+    compact_failed: Mapped[bool | None]
     """A compact form could not be rebuilt: none is taken before a plain one has shown what the card is now."""
     default_smdp: Mapped[str | None]
     highest_sequence: Mapped[int] = mapped_column(default=0)
@@ -243,14 +243,26 @@ class Store:
         self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
         event.listen(self._engine, "connect", _prepare)
         event.listen(self._engine, "begin", _begin)
-        with _busy_is_named():
-            Base.metadata.create_all(self._engine)
+        with _busy_is_named(), self._engine.begin() as connection:
+            Base.metadata.create_all(connection)
+            _add_columns(connection)
 
     @contextmanager
     def work(self) -> Iterator[Session]:
         """Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS."""
         with _busy_is_named(), Session(self._engine, expire_on_commit=False) as db, db.begin():
             yield db
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give a database of an earlier version the columns it lacks; new ones may all be empty."""
+    there = inspect(connection)
+    for table in Base.metadata.sorted_tables:
+        known = {column["name"] for column in there.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
 @contextmanager
