@@ -41,27 +41,40 @@ class NothingToBill(MicroipaError):
 
 @dataclass(frozen=True)
 class Target:
-    """The most a row may come to: IP bytes, datagrams, or IP bytes for each byte of ESipa payload."""
+    """The most a row may come to; ``ratio`` are IP bytes for each byte of ESipa payload, ``up`` its bytes up."""
 
     bytes: int | None = None
     datagrams: int | None = None
     ratio: float | None = None
     round_trips: int | None = None
+    up: int | None = None
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Bytes of ESipa messages."""
+
+    up: int = 0
+    down: int = 0
+
+    @property
+    def both(self) -> int:
+        return self.up + self.down
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing and its cost. ``payload`` are the bytes of the ESipa messages in it, both ways."""
+    """One thing, its cost, and what it carried."""
 
     what: str
     cost: Counters
-    payload: int = 0
+    payload: Payload = Payload()
     target: Target = Target()
 
     @property
     def ratio(self) -> float:
         """IP bytes for each byte of payload; 0 without payload."""
-        return self.cost.bytes / self.payload if self.payload else 0.0
+        return self.cost.bytes / self.payload.both if self.payload.both else 0.0
 
     def verdicts(self) -> list[tuple[str, bool]]:
         """Each target in words, and whether it is met."""
@@ -71,15 +84,16 @@ class Row:
             ("packets", cost.datagrams, target.datagrams),
             ("trips", cost.round_trips, target.round_trips),
             ("ratio", self.ratio, target.ratio),
+            ("ESipa up", self.payload.up, target.up),
         ]
         return [(f"{what} ≤ {most:,}", value <= most) for what, value, most in kept if most is not None]
 
     def arithmetic(self) -> str:
         """Where the bytes go that are no payload."""
-        below = IP_UDP_HEADERS + DTLS_RECORD
-        rest = self.cost.bytes - self.payload - self.cost.datagrams * below
+        cost, below = self.cost, IP_UDP_HEADERS + DTLS_RECORD
+        rest = cost.bytes - self.payload.both - cost.datagrams * below
         return (
-            f"{self.what}: {self.cost.bytes:,} bytes are {self.payload:,} of ESipa, {self.cost.datagrams} datagrams × "
+            f"{self.what}: {cost.bytes:,} bytes are {self.payload.both:,} of ESipa, {cost.datagrams} datagrams × "
             f"({IP_UDP_HEADERS} IP and UDP + {DTLS_RECORD} DTLS) and {rest:,} of CoAP"
         )
 
@@ -105,13 +119,19 @@ class Session:
     def total(self) -> Counters:
         return _count([*self._before, *self._after])
 
-    def until(self, function: str) -> tuple[Counters, int]:
+    def until(self, function: str) -> tuple[Counters, Payload]:
         """From the first application data to the answer to a message that begins so: cost and payload.
 
         Raises NothingToBill when there is none.
         """
         part = self._after[: self._answered(function)]
-        return _count(part), sum(len(event.fields["message"]) // 2 for event in part if event.kind == "esipa")
+        sizes = {
+            way: sum(
+                len(event.fields["message"]) // 2 for event in part if event.kind == "esipa" and _comes(event, way)
+            )
+            for way in ("in", "out")
+        }
+        return _count(part), Payload(sizes["in"], sizes["out"])
 
     def beyond(self, function: str) -> Session:
         """What comes after that answer."""
@@ -221,7 +241,7 @@ class Till:
         cost, payload = (await self.session(**settings)).until(HANDLE_NOTIFICATION)
         self._lab.eim.order_package(self._lab.eid, [("delete", {"iccid": ProfilePackage.parse(package).iccid})])
         await self.session()
-        return Row(f"{what}, {len(package):,} bytes", cost, payload, target)
+        return Row(what, cost, payload, target)
 
 
 async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
@@ -231,6 +251,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
     """
     forget_all_but_keys(folder)
     fresh = new_profile("Bill")
+    iot, minimal = build(fresh), build(replace(fresh, template="iot-minimal"))
     full = ts48 or build(replace(new_profile("Full"), template="ts48-like"))
     async with Lab(folder, radio=AIR, heap=HEAP, trace=Trace(folder / "trace.jsonl")) as lab:
         till = Till(lab)
@@ -239,18 +260,20 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
             *await till.poll(),
             await till.second_poll(),
             await till.package(),
-            await till.download("minimal profile", build(replace(fresh, template="iot-minimal")), Target(ratio=1.4)),
-            await till.download("IoT profile", build(fresh)),
+            await till.download(f"minimal profile, {len(minimal)} bytes", minimal, Target(ratio=1.4)),
+            await till.download(f"IoT profile, {len(iot):,} bytes", iot),
         ]
         name = "TS.48" if ts48 else "like TS.48"
-        plain = await till.download(name, full, Target(ratio=1.25))
+        plain = await till.download(f"{name}, {len(full):,} bytes", full, Target(ratio=1.25))
         half = Target(round_trips=plain.cost.round_trips // 2)
         bursts = await till.download(f"{name}, Q-Block2", full, half, q_block=True)
+        third = Target(up=plain.payload.up * 35 // 100)
+        compact = await till.download(f"{name}, compact", full, third, compact=True)
         https = await till.poll_over_https()
         for binding in ("asn1", "json"):
             row = await till.download(f"{name}, HTTPS, {binding}", full, transport="https", binding=binding)
             https.append(row)
-        return [*rows, plain, bursts, *https]
+        return [*rows, plain, bursts, compact, *https]
 
 
 async def run(folder: Path, ts48: bytes | None, console: Console) -> int:
@@ -260,7 +283,7 @@ async def run(folder: Path, ts48: bytes | None, console: Console) -> int:
     console.print(_table(rows))
     missed = [row for row in rows if not all(met for _, met in row.verdicts())]
     for row in missed:
-        if row.payload:
+        if row.payload.both:
             console.print(row.arithmetic())
     console.print(f"Every datagram: {folder / 'trace.jsonl'}")
     return 1 if missed else 0
@@ -268,9 +291,9 @@ async def run(folder: Path, ts48: bytes | None, console: Console) -> int:
 
 def _table(rows: Sequence[Row]) -> Table:
     title = "The bill: NB-IoT, CoAP over DTLS 1.2, both ways, IPv4 and UDP headers counted"
-    numbers = ("packets", "bytes", "trips", "air", "energy", "ESipa", "ratio")
+    numbers = ("packets", "bytes", "trips", "air", "energy", "ESipa up", "down", "ratio")
     table = Table("", *numbers, "target", title=title, box=SIMPLE)
-    for column in table.columns[1:8]:
+    for column in table.columns[1:9]:
         column.justify = "right"
     for row in rows:
         cost = row.cost
@@ -281,8 +304,9 @@ def _table(rows: Sequence[Row]) -> Table:
             str(cost.round_trips),
             f"{cost.up.airtime_s + cost.down.airtime_s:.2f} s",
             f"{cost.energy_mj / 1000:.2f} J",
-            f"{row.payload:,}" if row.payload else "",
-            f"{row.ratio:.2f}" if row.payload else "",
+            f"{row.payload.up:,}" if row.payload.both else "",
+            f"{row.payload.down:,}" if row.payload.both else "",
+            f"{row.ratio:.2f}" if row.payload.both else "",
             "\n".join(f"{words}{'' if met else ', missed'}" for words, met in row.verdicts()),
         )
     return table

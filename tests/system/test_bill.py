@@ -22,15 +22,15 @@ def test_every_target_of_the_nbiot_preset_is_met(bill: list[Row]) -> None:
 
 def test_bytes_are_payload_and_headers_and_nothing_else(bill: list[Row]) -> None:
     for row in bill:
-        if row.payload:
+        if row.payload.both:
             up, down = row.cost.up, row.cost.down
             assert row.cost.bytes == up.payload_bytes + down.payload_bytes + 28 * row.cost.datagrams
-            assert row.payload < row.cost.bytes
+            assert row.payload.both < row.cost.bytes
 
 
 def test_a_missed_target_is_told_with_its_arithmetic(tmp_path: Path, bill: list[Row]) -> None:
     package = next(row for row in bill if row.what.startswith("one package"))
     missed = Row(package.what, package.cost, package.payload, target=type(package.target)(ratio=1.0))
     assert missed.verdicts() == [("ratio ≤ 1.0", False)]
-    assert f"{package.payload:,} of ESipa" in missed.arithmetic()
+    assert f"{package.payload.both:,} of ESipa" in missed.arithmetic()
     assert f"{package.cost.datagrams} datagrams × (28 IP and UDP + 37 DTLS)" in missed.arithmetic()
