@@ -109,15 +109,15 @@ class Agent:
                 self._ready = False
                 return self._settings["backoff_max_s"] * 1000
         self._failures = 0
-        if idle and self._settings["stop_when_idle"]:
-            return None
-        from ipa import schedule  # goes with what else is not needed while the radio sleeps
+        wait = None
+        if not (idle and self._settings["stop_when_idle"]):
+            from ipa import schedule  # goes with what else is not needed while the radio sleeps
 
-        if self._settings["psm_periodic_s"]:
-            self._ready = False  # the modem sleeps by then, and may have forgotten everything
-        wait = schedule.until_next(self._settings)
+            if self._settings["psm_periodic_s"]:
+                self._ready = False  # the modem sleeps by then, and may have forgotten everything
+            wait = schedule.until_next(self._settings)
         journal = self._journal
-        if journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position"):
+        if wait and (journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position")):
             return await self._recovery().reached(wait)
         journal.set(plmn=self._plmn and self._plmn.hex())
         return wait

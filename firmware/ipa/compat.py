@@ -54,7 +54,7 @@ def unload():
     """Forget the modules that are seldom needed, so that what is always needed finds their room."""
     for name in (
         "ipa.changes", "ipa.policy", "ipa.recovery", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local",
-        "ipa.steps.inject", "ipa.net.coap_server",
+        "ipa.steps.inject", "ipa.net.coap_server", "ipa.schedule", "ipa.modem.scan",
     ):  # fmt: skip
         if sys.modules.pop(name, None):
             package, _, name = name.rpartition(".")

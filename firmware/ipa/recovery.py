@@ -91,9 +91,9 @@ class Recovery:
         if fallback and fallback["from"] != journal.get("profile"):
             journal.set(loss=None)
             return await self._away(fallback, self._spent() + self._agent._pause, wait, plmn)
+        journal.set(loss=None, fallback=None, plmn=plmn, place=self._place())
         if fallback:
             log(INFO, "recovery: home again")
-        journal.set(loss=None, fallback=None, plmn=plmn, place=self._place())
         return wait
 
     # A switch that may be taken back

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from microipa.lab import COAPS_PORT, Lab, LabFolder, Preloaded
 from microipa.trace import Event, Trace
 from scene import QUICK
 
 NEW, THIRD = "99970", "99971"
-TIMEOUT_S = 90
+TIMEOUT_S = 45
 Matcher = Callable[[Event], bool]
 
 
@@ -55,7 +56,10 @@ class Device:
         """Wait for the next such event."""
         seen = asyncio.Event()
         self.when(matches, seen.set)
-        await asyncio.wait_for(seen.wait(), TIMEOUT_S)
+        try:
+            await asyncio.wait_for(seen.wait(), TIMEOUT_S)
+        except TimeoutError:
+            pytest.fail("not seen; the board said last\n" + "\n".join(self.log().splitlines()[-30:]))
 
     def log(self) -> str:
         return "\n".join(e.fields["text"] for e in self.events if (e.part, e.kind) == ("board", "log"))
@@ -95,6 +99,11 @@ def attached_to(operator: str) -> Matcher:
         and event.fields["event"] == "attach accepted"
         and event.fields["operator"] == operator
     )
+
+
+def listened(event: Event) -> bool:
+    """The modem has told which networks it hears."""
+    return event.kind == "at" and event.fields["direction"] == "out" and event.fields["text"].startswith("+COPS: (")
 
 
 def logged(text: str) -> Matcher:
