@@ -7,7 +7,7 @@ gc.threshold(2048)  # while modules load, so that they lie without holes between
 import asyncio
 
 from board import Board
-from ipa import compat, config
+from ipa import compat
 from ipa.agent import Agent
 from ipa.journal import Journal
 from ipa.modem import driver
@@ -26,8 +26,12 @@ async def application(tick_ms):
 
 
 async def main():
+    from ipa import config
+
     here = globals().get("__file__", "")  # which a frozen main.py does not have
     settings = config.load(here[: here.rfind("/") + 1] + "ipa.json")
+    del config
+    compat.rehearse()
     compat.log_level = settings["log_level"]
     board = Board()
     name = board.modem if settings["modem"] == "auto" else settings["modem"]

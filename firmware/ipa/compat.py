@@ -1,6 +1,7 @@
 """The few things MicroPython has and CPython lacks, the log, and the wall clock."""
 
 import asyncio
+import gc
 import sys
 import time
 
@@ -15,6 +16,12 @@ except ImportError:
 ERROR = const(1)
 INFO = const(2)
 DEBUG = const(3)
+
+_SOMETIMES = ("ipa.steps.data", "ipa.card.bpp", "ipa.steps.download", "ipa.changes", "ipa.policy", "ipa.recovery")
+_SELDOM = (
+    "ipa.config", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject", "ipa.net.coap_server",
+    "ipa.steps.direct", "ipa.schedule", "ipa.modem.scan",
+)  # fmt: skip
 
 log_level = INFO
 log_sink = print
@@ -51,14 +58,22 @@ def log(level, *words):
 
 
 def unload():
-    """Forget the modules that are seldom needed, so that what is always needed finds their room."""
-    for name in (
-        "ipa.changes", "ipa.policy", "ipa.recovery", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local",
-        "ipa.steps.inject", "ipa.net.coap_server", "ipa.schedule", "ipa.modem.scan",
-    ):  # fmt: skip
+    """Forget the modules that come and go, so that each has the room that the others had."""
+    for name in _SOMETIMES + _SELDOM:
         if sys.modules.pop(name, None):
             package, _, name = name.rpartition(".")
             delattr(sys.modules[package], name)
+
+
+def rehearse():
+    """Load and forget what every device needs sometime.
+
+    The names in it stay, in tables that MicroPython makes large and in one piece: there is room for them now.
+    """
+    for name in _SOMETIMES:
+        __import__(name)
+        unload()
+        gc.collect()
 
 
 def unix_time():
