@@ -6,15 +6,15 @@ it was the card's is done, and what the old one ordered afterwards is never fetc
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from microipa.acts import _stage
 from microipa.asn1 import sgp32
-from microipa.demo import BOARD_TIMEOUT_S, BoardFailed
 from microipa.eim import OrderView
 from microipa.lab import Lab, forget_all_but_keys
 from microipa.radio import preset
@@ -51,34 +51,22 @@ async def replace_eim(lab: Lab) -> Replacement:
     dismissal = lab.eim2.order_package(lab.eid, [("deleteEim", {"eimId": old}), ("listEim", {})])
     lab.step("the new eIM orders deleteEim of the old one, as soon as the device talks to it")
     await lab.board.start()
-    await _settled(lab, dismissal)
+    await _stage.until(lab, _settled(dismissal))
     late = lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
     first = lab.eim2.order_package(lab.eid, [("listProfileInfo", {})])
     lab.step("both order a list of profiles; the device polls again")
-    await _settled(lab, first)
+    await _stage.until(lab, _settled(first))
     lab.board.kill()
     known = lab.eim2.device(lab.eid).eims or []
     return Replacement(old, new, known, {old: lab.eim.orders(lab.eid), new: lab.eim2.orders(lab.eid)}, late)
 
 
-async def _settled(lab: Lab, order: int) -> None:
-    """Wait for the end of an order of the new eIM. Raises BoardFailed when the board stops or takes too long."""
-    settled = asyncio.Event()
-
-    def hear(event: Event) -> None:
-        of_ours = (event.part, event.kind) == ("eim2", "order") and event.fields["order"] == order
-        if of_ours and event.fields["state"] not in ("queued", "delivered"):
-            settled.set()
-
-    lab.trace.listen(hear)
-    waiting = [asyncio.create_task(settled.wait()), asyncio.create_task(lab.board.wait())]
-    try:
-        await asyncio.wait(waiting, timeout=BOARD_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-    if not settled.is_set():
-        raise BoardFailed(f"order {order} of the new eIM came to no end; the trace tells why")
+def _settled(order: int) -> Callable[[Event], bool]:
+    """Matches the end of an order of the new eIM."""
+    return lambda event: (
+        (event.part, event.kind, event.fields.get("order")) == ("eim2", "order", order)
+        and event.fields["state"] not in ("queued", "delivered")
+    )
 
 
 async def run(folder: Path, radio: str, console: Console) -> int:
