@@ -5,6 +5,7 @@ import gc
 gc.threshold(2048)  # while modules load, so that they lie without holes between them
 
 import asyncio
+import sys
 
 from board import Board
 from ipa import compat
@@ -40,7 +41,14 @@ async def main():
     gc.threshold(16384)  # everything that the settings ask for has been loaded
     if settings["app_tick_ms"]:
         ticking = asyncio.create_task(application(settings["app_tick_ms"]))  # noqa: F841, RUF006
-    await agent.run()
+    try:
+        await agent.run()
+    except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device
+        if not hasattr(board, "reset"):
+            raise
+        sys.print_exception(error)
+        await compat.sleep_ms(60000)
+        board.reset()
 
 
 asyncio.run(main())

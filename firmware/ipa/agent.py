@@ -20,6 +20,7 @@ from ipa.steps import device_info, digits
 
 _IPAD = const(0)  # ipaMode
 _MOST_EIMS = const(16)  # an eIM that adds one after the other does not keep a poll going for ever
+_RESTART_AFTER = const(8)  # failed polls: what no poll mends (a heap in pieces, a modem gone mad) a restart may
 _LONGEST_SLEEP_MS = const(3600000)  # ticks of 32-bit ports wrap after days
 
 # What keeps one eIM from being served, and says nothing about the others
@@ -30,7 +31,8 @@ _FAILURES = _EIM_FAILURES + (ModemError, CardError, MemoryError, asyncio.Timeout
 class Agent:
     """`modem`: a driver of ipa.modem; `settings`: from config.load; `board`: set_clock(seconds) is enough.
 
-    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None.
+    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None. Where it
+    can, `board.reset()` restarts it after polls that failed one after the other.
     """
 
     def __init__(self, modem, settings, journal, board):
@@ -43,7 +45,7 @@ class Agent:
         self._conversation = Conversation(modem, settings, journal, self._es10)
         self._ready = False
         self._silent = False  # because of an IPA inside the card
-        self._failures = 0
+        self._failures = journal.get("failures", 0)  # polls in a row, over a restart
         self._since = 0  # ticks when the poll that goes on, or the switch in it, began
         self._eid = self._device_info = self._plmn = None
         self._pause = 0  # seconds, the last one
@@ -72,10 +74,19 @@ class Agent:
                 unload()
                 gc.collect()
                 self._pause -= await self._sleep(wait) // 1000
+                if self._failures and self._failures % _RESTART_AFTER == 0:
+                    self._restart()
             except asyncio.CancelledError:
                 if self._calm.is_set():
                     raise
                 self._ready = False  # an emergency came in between
+
+    def _restart(self):
+        reset = getattr(self._board, "reset", None)
+        if reset is not None:
+            log(ERROR, "agent:", self._failures, "polls have failed, the board begins again")
+            self._journal.set(failures=self._failures)
+            reset()
 
     async def _sleep(self, ms):
         """Until the next poll, or until somebody on the device has something for it. Returns the ms left."""
@@ -102,6 +113,7 @@ class Agent:
             idle = self._calm.is_set() and await self.poll()
         except _FAILURES as error:
             log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
+            self._failures += 1
             gc.collect()
             try:
                 return await self._recovery().failed(error)
@@ -109,6 +121,7 @@ class Agent:
                 self._ready = False
                 return self._settings["backoff_max_s"] * 1000
         self._failures = 0
+        self._journal.set(failures=None)
         wait = None
         if not (idle and self._settings["stop_when_idle"]):
             from ipa import schedule  # goes with what else is not needed while the radio sleeps

@@ -21,6 +21,9 @@ class MachineBoard:
     def unique_id(self):
         return machine.unique_id()
 
+    def reset(self):
+        machine.reset()
+
     def set_clock(self, unix_seconds):
         if time.gmtime(0)[0] == 2000:
             unix_seconds -= _EPOCH_2000

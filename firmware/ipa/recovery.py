@@ -46,7 +46,6 @@ class Recovery:
     async def failed(self, error):
         """A poll has failed. Returns how many ms to wait for the next."""
         agent = self._agent
-        agent._failures += 1
         switch = self._journal.get("switch") or {}
         some = isinstance(error, EimFailed)
         same = some or isinstance(error, NetError) and agent._failures <= _NETWORK_TRIES
