@@ -38,7 +38,7 @@ async def main():
     name = board.modem if settings["modem"] == "auto" else settings["modem"]
     modem = driver(name)(board.uart(), board)
     agent = Agent(modem, settings, Journal(settings["journal_file"]), board)
-    gc.threshold(16384)  # everything that the settings ask for has been loaded
+    gc.threshold(4096)  # all modules are loaded; more garbage leaves holes too small for a datagram
     if settings["app_tick_ms"]:
         ticking = asyncio.create_task(application(settings["app_tick_ms"]))  # noqa: F841, RUF006
     try:
