@@ -14,7 +14,6 @@ from microipa.board.package import build, modems
 from microipa.paths import boards, firmware
 
 WITH_PINS = [board for board in known_boards() if board.port != "unix"]
-WITHOUT_DRIVER = {"tx62"}  # the modem of a board that is prepared and cannot work yet
 
 MACHINE = """
 done = []
@@ -100,13 +99,11 @@ async def test_every_board_keeps_the_contract_with_its_pins_at_rest_until_it_is_
 def test_every_board_compiles_has_a_driver_and_says_whether_anybody_ran_it(board) -> None:
     path = board.folder / "board.py"
     assert compiled(path, path.stat().st_mtime_ns)[:1] == b"M"
-    assert board.modem in {*modems(), *WITHOUT_DRIVER}
+    assert board.modem in modems()
     readme = (board.folder / "README.md").read_text()
     if not board.ran_on_hardware:
         assert "**Not yet run on hardware: needs a volunteer.**" in readme
     assert f"--board {board.name}" in readme
-    if board.modem in WITHOUT_DRIVER:
-        assert "no driver yet" in readme
 
 
 LITTLEFS = """

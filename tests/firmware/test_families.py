@@ -189,7 +189,7 @@ print("udp", await receive(udp, buf) == bytes(1000))
 FAULTS = {"error-in-load", "error-in-load-after-card", "endless-line"}
 
 
-@pytest.mark.parametrize("family", ["bg95", "sim7080g", "gm02s", "sara-r5", "nrf91"])
+@pytest.mark.parametrize("family", ["bg95", "sim7080g", "gm02s", "sara-r5", "nrf91", "tx62"])
 @pytest.mark.parametrize("quirk", sorted(set(QUIRKS) - FAULTS))
 async def test_a_driver_survives_every_quirk(family: str, quirk: str, micropython: Run, tmp_path: Path) -> None:
     async with Bench(tmp_path, family, (quirk,)).on() as bench, echo(bench.network):

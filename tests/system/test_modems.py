@@ -15,7 +15,7 @@ async def test_a_modem_that_fails_once_changes_nothing_of_the_end(quirk: str, tm
     assert any("agent: At" in event.fields["text"] for event in light.of("board", "log"))  # and it did fail
 
 
-@pytest.mark.parametrize("family", ["sim7080g", "gm02s", "nrf91"])
+@pytest.mark.parametrize("family", ["sim7080g", "gm02s", "nrf91", "tx62"])
 async def test_first_light_on_every_family(family: str, tmp_path: Path) -> None:
     light = await record(tmp_path, family=family)
     assert light.outcome.succeeded, light.outcome.orders

@@ -331,7 +331,8 @@ def write(path: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize(("words", "sentence"), [
     (["--board", "waltr", "--port", "/dev/null"], "no board 'waltr': there are "),
-    (["--board", "portenta-h7-catm1", "--port", "/dev/null"], "there is no driver yet for the tx62 of portenta-h7"),
+    (["--board", "./board-of-tomorrow", "--port", "/dev/null"],
+     "there is no driver yet for the bg1000 of board-of-tomorrow"),
     (["--port", "/dev/null"], "which board? Name it with --board"),
     (["--board", "virtual", "--port", "/dev/no-such-port"], "there is no port /dev/no-such-port: plug the board in"),
     (["--board", "virtual", "--mpy", "--py"], "--mpy and --py exclude each other: choose one"),
@@ -341,6 +342,10 @@ def write(path: Path, content: bytes) -> Path:
 def test_a_mistake_on_the_command_line_is_one_sentence(
         microipa: Microipa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sentence: str) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "board-of-tomorrow").mkdir()
+    for name in ("board.py", "board.toml"):
+        text = (boards() / "walter" / name).read_text().replace("gm02s", "bg1000")
+        (tmp_path / "board-of-tomorrow" / name).write_text(text)
     outcome = microipa("flash", *words)
     assert outcome.status == 1
     assert outcome.err.startswith(f"microipa: {sentence}")

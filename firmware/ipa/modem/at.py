@@ -62,6 +62,7 @@ class At:
         self.prompt = 0x3E  # ">", with which a modem asks for data
         self.prompt_ms = 0  # and how long it then needs before it takes them
         self._prompt = False  # waiting for it
+        self._room = None  # how many of the data the modem then takes, where it tells
         self._prefix = None
         self._lines = None
         self._into = None
@@ -95,7 +96,8 @@ class At:
 
         prefix: lines of the answer begin with it; b"" takes every line that is no URC.
         apdu: goes behind text in hexadecimal, with the closing quote (+CGLA).
-        payload: sent as it is once the modem prompts, or says CONNECT.
+        payload: sent as it is once the modem prompts, says CONNECT or, with `field`, tells in that field of a
+        line of prefix how many of the bytes it takes.
         into: a line of prefix has a number in this field, and so many raw bytes land in this buffer: those
         behind the line or, with inline, those behind the `inline` characters after the number (`,` or `,"`).
         Raises AtError, AtTimeout, AtOverflow.
@@ -117,7 +119,7 @@ class At:
                     if self._result is None:
                         if self.prompt_ms:
                             await sleep_ms(self.prompt_ms)
-                        await self._write(payload)
+                        await self._write(payload if self._room is None else memoryview(payload)[: self._room])
                 while self._result is None:
                     await self._woken(text, deadline)
                 return self._finish(text)
@@ -132,6 +134,7 @@ class At:
         self._prefix = prefix
         self._lines = []
         self._prompt = prompt
+        self._room = None
         self._into = into
         self._raw = 0
         self._result = None
@@ -304,11 +307,23 @@ class At:
             self._fail("".join([chr(octet) for octet in line]))
         elif self._prefix and line.startswith(self._prefix):
             line = line[len(self._prefix) :].strip()
+            if self._prompt and self._field and not self._invites(line):
+                return False
             self._collect(line)
             if self._into is not None:
                 self._expect_raw(line)
         else:
             return False
+        return True
+
+    def _invites(self, line):
+        """Whether the line asks for data. One that ends with the number is a URC that is called the same."""
+        fields = line.split(b",")
+        if len(fields) <= self._field + 1 or not fields[self._field].isdigit():
+            return False
+        self._room = int(fields[self._field])
+        self._prompt = False
+        self._wake.set()
         return True
 
     def _collect(self, line):

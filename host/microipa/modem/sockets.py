@@ -79,10 +79,13 @@ class Connection:
     received: int = 0
     read: int = 0
 
-    def take(self, size: int) -> bytes:
-        """Read what waits: one datagram, whose rest is lost when it is longer, or bytes of a stream."""
+    def take(self, size: int, *, keep_rest: bool = False) -> bytes:
+        """Read what waits: one datagram, or bytes of a stream. The rest of a longer datagram is lost, or kept."""
         if self.service == "UDP":
             datagram = self.waiting.popleft()
+            if keep_rest and len(datagram) > size:
+                self.waiting.appendleft(datagram[size:])
+                datagram = datagram[:size]
             self.read += len(datagram)
             return datagram[:size]
         taken = bytearray()

@@ -101,18 +101,10 @@ async def read(modem: VirtualModem, request: Request) -> None:
     elif not waiting:
         modem.respond(f'+USORD: {connection.id},""')
     else:
-        data = _take(connection, size)
+        data = connection.take(size, keep_rest=True)
         modem.respond(f"+USORD: {connection.id},{len(data)}", data, joint=',"', tail='"\r\n')
         if connection.waiting:
             _readable(modem, connection)
-
-
-def _take(connection: Connection, size: int) -> bytes:
-    whole = connection.waiting[0]
-    data = connection.take(size)
-    if connection.service == "UDP" and len(whole) > size:
-        connection.waiting.appendleft(whole[size:])
-    return data
 
 
 @on("+USOCL", Form.SET)

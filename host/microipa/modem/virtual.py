@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable
 
 from microipa.errors import MicroipaError
 from microipa.modem import nordic_secure, quectel_ssl  # noqa: F401 (they add commands to their families)
+from microipa.modem.cinterion import TX62
 from microipa.modem.commands import Request
 from microipa.modem.dialect import Dialect
 from microipa.modem.interpreter import Interpreter
@@ -27,7 +28,7 @@ from microipa.radio.network import Network, PdnRefused
 from microipa.trace import Trace
 
 FAMILIES = {dialect.name: dialect
-            for dialect in (BG95, BG77, SIM7080G, SIM7000, GM02S, SARA_R5, SARA_R422, NRF91)}
+            for dialect in (BG95, BG77, SIM7080G, SIM7000, GM02S, SARA_R5, SARA_R422, NRF91, TX62)}
 
 _INS_STORE_DATA = 0xE2
 _REPORTS = ("+CREG", "+CGREG", "+CEREG")
