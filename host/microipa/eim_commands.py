@@ -35,24 +35,38 @@ def download(
         ),
     ] = None,
     activation_code: Annotated[str | None, typer.Option(help="LPA:1$… of an order some SM-DP+ holds.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="What the card's default SM-DP+ has for it.")] = False,
+    smds: Annotated[bool, typer.Option("--smds", help="What the card's SM-DS knows of; directly only.")] = False,
+    smds_address: Annotated[str | None, typer.Option(help="What this SM-DS knows of; directly only.")] = None,
+    confirmation_code: Annotated[
+        str | None, typer.Option(help="What the SM-DP+ wants to hear besides, also of a profile file.")
+    ] = None,
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
 ) -> None:
-    """Download a profile, the eIM in the middle (SGP.32 3.2.3.2)."""
-    from microipa.eim.activation_code import ActivationCode
+    """Download a profile, the eIM in the middle or, where the device does that, directly (SGP.32 3.2.3)."""
+    from microipa.eim.sources import ActivationCode, DefaultSmdp, Smds
     from microipa.lab import LabFolder
 
-    if profile and activation_code:
-        raise BadInput("give a profile file or an activation code, not both")
+    if sum(map(bool, (profile, activation_code, default, smds, smds_address))) > 1:
+        raise BadInput("one source at a time: profile files, --activation-code, --default, --smds or --smds-address")
     end = moment(expires)
+    source: ActivationCode | DefaultSmdp | Smds | None = None
     if activation_code is not None:
-        ActivationCode.parse(activation_code)
+        source = ActivationCode.parse(activation_code)
+    elif default:
+        source = DefaultSmdp()
+    elif smds or smds_address is not None:
+        source = Smds(smds_address or "")
     desk = LabFolder(lab)
     device = desk.eid if eid is None else eid
     desk.eim.device(device)  # before a profile is offered to it in vain
-    code = activation_code or desk.offer(*(read(file) for file in profile or ()))
-    _queued(desk.eim.order_download(device, code, expires=end), f"download {code}")
+    if source is None:
+        packages = [read(file) for file in profile or ()]
+        source = ActivationCode.parse(desk.offer(*packages, confirmation_code=confirmation_code))
+    number = desk.eim.order_download(device, source, confirmation_code=confirmation_code, expires=end)
+    _queued(number, f"download {source.text}" if isinstance(source, ActivationCode) else str(source))
 
 
 @order_app.command("enable")

@@ -107,7 +107,7 @@ def _in_full(view: DeviceView) -> Table:
         "eIMs": "not known" if view.eims is None else ", ".join(view.eims) or "none",
         "association token": _or_unknown(view.association_token),
         "counter": f"{view.counter} in the newest package, {view.highest_sequence} the newest result's seqNumber",
-        "default SM-DP+": view.default_smdp_address or "not known or none",
+        "default SM-DP+": _or_unknown(view.default_smdp_address) or "none",
         "state change": f"{view.state_change}, {_when(view.state_changed)}" if view.state_change else "none notified",
         "last poll": _when(view.last_poll),
         "open orders": ", ".join(str(number) for number in view.open_orders) or "none",

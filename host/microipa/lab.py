@@ -104,13 +104,20 @@ class LabFolder:
         self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=[own, *servers], trace=trace)
         self.eim.add_device(self.eid)
 
-    def offer(self, package: bytes | None = None, *variants: bytes, operator: str = OPERATOR) -> str:
+    def offer(
+        self,
+        package: bytes | None = None,
+        *variants: bytes,
+        operator: str = OPERATOR,
+        confirmation_code: str | None = None,
+    ) -> str:
         """Give the SM-DP+ a profile package (a fresh one without) and its operator the subscriber.
 
         ``variants``: other packages of the same profile. Returns the activation code.
         """
         package = self.profile(package, operator)
-        return self.smdpp.activation_code(self.smdpp.add_profile(package, variants=variants))
+        matching_id = self.smdpp.add_profile(package, variants=variants, confirmation_code=confirmation_code)
+        return self.smdpp.activation_code(matching_id)
 
     def profile(self, package: bytes | None = None, operator: str = OPERATOR) -> bytes:
         """A profile package, a fresh one without, whose subscriber its operator knows."""
@@ -285,8 +292,8 @@ class Lab(LabFolder):
             self.admit_subscribers()
             await asyncio.sleep(1)
 
-    def offer(self, package: bytes | None = None, *variants: bytes, operator: str = OPERATOR) -> str:
-        code = super().offer(package, *variants, operator=operator)
+    def offer(self, package: bytes | None = None, *variants: bytes, **terms: Any) -> str:
+        code = super().offer(package, *variants, **terms)
         self.admit_subscribers()
         return code
 

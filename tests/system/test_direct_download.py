@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from microipa import saip
 from microipa.asn1.tlv import parse, tlv
-from microipa.eim import packages
+from microipa.eim import DefaultSmdp, Smds
 from microipa.lab import BOOTSTRAP_OPERATOR, EID, HTTPS_PORT, Lab, LabFolder, new_profile
 from microipa.radio import LinkSettings
 from microipa.trace import Event, Trace
@@ -106,35 +106,31 @@ async def test_3_2_3_1_an_activation_code_is_all_it_takes(scene: Scene) -> None:
     assert nothing_waits(scene.folder)
 
 
-async def test_3_2_3_1_the_card_knows_its_default_smdp(
-        scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "download_trigger",
-                        lambda code, transaction: tlv(0xBF54, tlv(0xA0, tlv(0x81)), tlv(0x82, transaction)))
-    LabFolder(scene.folder, create=True).card()
-    es10(scene.folder, tlv(0xBF65, tlv(0x80, b"smdpp.microipa.example")).hex())
-    async with scene.lab() as lab:
+def give_default(folder: Path) -> None:
+    """Make the lab's card, and set its default SM-DP+ before it meets the board."""
+    LabFolder(folder, create=True).card()
+    es10(folder, tlv(0xBF65, tlv(0x80, b"smdpp.microipa.example")).hex())
+
+
+@pytest.mark.parametrize("path", ["direct", "indirect"])
+async def test_3_2_3_the_card_knows_its_default_smdp(path: str, scene: Scene) -> None:
+    give_default(scene.folder)
+    async with scene.lab(download=path) as lab:
         lab.smdpp.add_profile(profile(), eid=EID)
-        lab.eim.order_download(EID, "LPA:1$smdpp.microipa.example$")
+        lab.eim.order_download(EID, DefaultSmdp())
         await run(lab)
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
+    assert scene.asked_by_eim() == (path == "indirect")
 
 
-def smds_trigger(monkeypatch: pytest.MonkeyPatch, address: bytes | None = None) -> None:
-    named = tlv(0x80, address) if address else b""
-    monkeypatch.setattr(packages, "download_trigger",
-                        lambda code, transaction: tlv(0xBF54, tlv(0xA0, tlv(0xA2, named)), tlv(0x82, transaction)))
-
-
-@pytest.mark.parametrize("address", [None, b"smds.microipa.example"])
-async def test_sgp22_3_6_2_an_sm_ds_knows_what_waits_for_the_card(
-        address: bytes | None, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    smds_trigger(monkeypatch, address)
+@pytest.mark.parametrize("address", ["", "smds.microipa.example"])
+async def test_sgp22_3_6_2_an_sm_ds_knows_what_waits_for_the_card(address: str, scene: Scene) -> None:
     async with scene.lab() as lab:
         lab.smdpp.add_profile(profile(), eid=EID, smds_address=lab.pki.smds_address)
         await lab.smdpp.deliver()
         assert len(lab.smds.events(EID)) == 1
-        lab.eim.order_download(EID, "LPA:1$smdpp.microipa.example$")
+        lab.eim.order_download(EID, Smds(address))
         await run(lab)
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
@@ -144,23 +140,30 @@ async def test_sgp22_3_6_2_an_sm_ds_knows_what_waits_for_the_card(
     assert nothing_waits(scene.folder)
 
 
-async def test_sgp22_3_6_2_an_sm_ds_without_an_event_ends_the_download(
-        scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    smds_trigger(monkeypatch)
+async def test_sgp22_3_6_2_an_sm_ds_without_an_event_ends_the_download(scene: Scene) -> None:
     async with scene.lab() as lab:
-        lab.eim.order_download(EID, "LPA:1$smdpp.microipa.example$")
+        lab.eim.order_download(EID, Smds())
         await run(lab)
         assert eim_order(lab)[0] == "failed"
     assert "the SM-DS smds.microipa.example has nothing for this card" in scene.log()
 
 
-async def test_an_sm_ds_that_is_not_there_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    smds_trigger(monkeypatch, b"smds.elsewhere.example")
+async def test_an_sm_ds_that_is_not_there_is_asked_again(scene: Scene) -> None:
     async with scene.lab() as lab:
-        lab.eim.order_download(EID, "LPA:1$smdpp.microipa.example$")
+        lab.eim.order_download(EID, Smds("smds.elsewhere.example"))
         await run(lab)
         assert eim_order(lab)[0] == "failed"
     assert "cut off 5 times, given up" in scene.log()
+
+
+async def test_where_downloads_go_through_the_eim_no_sm_ds_is_asked_and_the_order_says_so(scene: Scene) -> None:
+    async with scene.lab(download="indirect") as lab:
+        lab.eim.order_download(EID, Smds())
+        await run(lab)
+        state, result = eim_order(lab)
+    assert state == "failed"
+    assert "an SM-DS is asked by devices that download directly" in result
+    assert "an SM-DS is asked only where downloads are direct" in scene.log()
 
 
 async def test_without_the_setting_the_eim_does_it(scene: Scene) -> None:
@@ -208,6 +211,16 @@ async def test_a_confirmation_code_nobody_can_type_cancels_the_session(scene: Sc
         matching_id = lab.smdpp.add_profile(profile(), confirmation_code="4711")
         await refused(scene, lab.smdpp.activation_code(matching_id), lab)
         assert smdpp_order(lab)[1] == "cancelled by the eUICC: undefinedReason"
+
+
+async def test_a_confirmation_code_is_given_by_the_eim_to_which_the_download_is_left(scene: Scene) -> None:
+    async with scene.lab(eim_download_data=True) as lab:
+        matching_id = lab.smdpp.add_profile(profile(), confirmation_code="4711")
+        lab.eim.order_download(EID, lab.smdpp.activation_code(matching_id), confirmation_code="4711")
+        await run(lab)
+        assert installed(lab) == 1
+        assert eim_order(lab)[0] == "done"
+    assert scene.asked_by_eim()
 
 
 async def test_a_refusal_of_the_smdpp_is_passed_on_in_its_codes(scene: Scene) -> None:

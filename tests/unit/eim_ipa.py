@@ -8,6 +8,7 @@ import pytest
 from euicc_peer import EID, Terminal, make_card
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.eim import Eim, OrderView
+from microipa.eim.packages import SIGNATURE
 from microipa.trace import Event, Trace
 from test_smdpp_card import store_data_chains
 
@@ -35,6 +36,7 @@ class Ipa:
         self.ask = ask
         self.card = card
         self.eid = tlv(0x5A, bytes.fromhex(eid))
+        self.capabilities: bytes | None = None  # other ones than CAPABILITIES
 
     # eIM packages
 
@@ -90,13 +92,15 @@ class Ipa:
         """IpaEuiccDataResponse to ``request``, the fields read from the card."""
         certificates = parse(self.card.es10("BF5600"))[0xA0]
         token = parse(self.card.es10("BF5500"))[0xA0][0x30].get(0x84)
+        default = parse(self.card.es10("BF3C00")).get(0x80)
         fields = {
+            b"\x81": tlv(0x81, default.value) if default else b"",
             b"\xa2": tlv(0xA2, self.stored()),
             b"\xbf\x22": self.card.es10("BF2200"),
             b"\x84": token.raw if token else b"",
             b"\xa5": certificates[0xA5].raw,
             b"\xa6": certificates[0xA6].raw,
-            b"\xa8": tlv(0xA8, CAPABILITIES),
+            b"\xa8": tlv(0xA8, self.capabilities or CAPABILITIES),
             b"\xa9": tlv(0xA9, DEVICE_INFO),
         }
         wanted = request[0x5C].value
@@ -124,27 +128,39 @@ class Ipa:
 
     async def initiate(self, trigger: Tlv, **fields: bytes) -> Tlv:
         """InitiateAuthentication for a ProfileDownloadTrigger; ``fields`` by name are other bytes."""
-        address = trigger[0xA0][0x80].value.split(b"$")[1]
+        address = self.source(trigger)[0]
         own = {
             "challenge": tlv(0x81, parse(self.card.es10("BF2E00"))[0x80].value),
             "transaction": tlv(0x82, trigger[0x82].value),
-            "address": tlv(0x83, address),
+            "address": tlv(0x83, address) if address else b"",
             "info1": self.card.es10("BF2000"),
         }
         return await self.call(0xBF39, *(own | fields).values())
+
+    def source(self, trigger: Tlv) -> tuple[bytes, bytes]:
+        """SM-DP+ address and matchingId of a trigger, empty where it leaves them to the eIM."""
+        if 0xA0 not in trigger:
+            return b"", b""
+        if 0x81 in trigger[0xA0]:
+            return parse(self.card.es10("BF3C00"))[0x80].value, b""
+        _, address, matching_id, *_ = trigger[0xA0][0x80].value.split(b"$")
+        return address, matching_id
 
     async def authenticate(self, started: Tlv, trigger: Tlv) -> Tlv:
         """AuthenticateServer on the card and AuthenticateClient."""
         session, *server = started.children()
         self.session = session.raw
-        matching_id = trigger[0xA0][0x80].value.split(b"$")[2]
-        context = tlv(0xA0, tlv(0x80, matching_id), tlv(0xA1, DEVICE_INFO))
-        proof = self.card.es10(tlv(0xBF38, *(part.raw for part in server), context))
+        given = started.get(0x0C)
+        matching_id = given.value if given else self.source(trigger)[1]
+        context = tlv(0xA0, tlv(0x80, matching_id) if matching_id else b"", tlv(0xA1, DEVICE_INFO))
+        proof = self.card.es10(tlv(0xBF38, *(part.raw for part in server if part.tag != 0x0C), context))
         return await self.call(0xBF3B, self.session, proof)
 
     async def bound_package(self, authenticated: Tlv) -> bytes:
         """PrepareDownload on the card and GetBoundProfilePackage; BF36."""
-        parts = [part.raw for part in authenticated if part.tag not in (0x80, 0xBF25)]
+        hash_cc = authenticated.get(0x04)
+        signed, signature, certificate = [part.raw for part in authenticated if part.tag in (0x30, SIGNATURE)]
+        parts = (signed, signature, hash_cc.raw if hash_cc else b"", certificate)
         prepared = self.card.es10(tlv(0xBF21, *parts))
         return (await self.call(0xBF3A, self.session, prepared))[0xBF36].raw
 

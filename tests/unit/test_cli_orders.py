@@ -214,6 +214,21 @@ async def test_alarms_and_state_changes_are_shown(microipa, lab) -> None:
     assert "other.example" in shown
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--default"], "download from the card's default SM-DP+"),
+        (["--smds"], "download what the SM-DS of the card knows of"),
+        (["--smds-address", "smds.example"], "download what the SM-DS smds.example knows of"),
+        (["--activation-code", CODE, "--confirmation-code", "4711"], f"download {CODE}"),
+    ],
+)
+def test_a_profile_comes_from_where_it_is_said_to_be(microipa, lab, words, told) -> None:
+    assert f"queued: {told}. The" in " ".join(microipa("order", "download", *words, "--lab", lab).out.split())
+    (order,) = ordered(lab)
+    assert (order.kind, order.confirmation_hash is not None) == ("download", "--confirmation-code" in words)
+
+
 # Bad input --------------------------------------------------------------------------------------------------
 
 
@@ -273,7 +288,11 @@ def test_an_iccid_that_is_none_is_refused(microipa, lab, verb, iccid, sentence) 
         (["download", "--activation-code", "x"], "'x' is no activation code: "),
         (["download", "--activation-code", ""], "'' is no activation code: "),
         (["download", "/nowhere/p.der"], "cannot read /nowhere/p.der: No such file or directory"),
-        (["download", "p.der", "--activation-code", CODE], "give a profile file or an activation code, not both"),
+        (["download", "p.der", "--activation-code", CODE], "one source at a time: profile files, "),
+        (["download", "--default", "--smds"], "one source at a time: profile files, "),
+        (["download", "--smds-address", "a b"], "'a b' is no address of an SM-DS: host name[:port]"),
+        (["download", "--confirmation-code", "", "--default"], "an empty confirmation code: "),
+        (["download", "--confirmation-code", "1", "--smds"], "the confirmation code cannot be given: "),
         (["download", "--eid", OTHER_EID], f"this eIM does not manage {OTHER_EID} but {EID}: "),
         (["package", ""], "'' is no operation: they are addEim, "),
         (["package", "format"], "'format' is no operation: they are addEim, "),

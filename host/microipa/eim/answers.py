@@ -81,8 +81,9 @@ class DataAnswer:
         device.euicc_info2 = self._raw(0xBF22) or device.euicc_info2
         device.ipa_capabilities = self._raw(0xA8) or device.ipa_capabilities
         device.device_info = self._raw(0xA9) or device.device_info
-        default = self.fields.get(0x81)
-        device.default_smdp = default.value.decode(errors="replace") if default else device.default_smdp
+        if b"\x81" in tag_list(question):
+            default = self.fields.get(0x81)
+            device.default_smdp = default.value.decode(errors="replace") if default else ""
         return ", ".join(learnt), details | capabilities(self.fields.get(0xA8))
 
     def as_json(self) -> Any:

@@ -16,8 +16,7 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
-from microipa.eim import devices, esipa, packages, store
-from microipa.eim.activation_code import ActivationCode
+from microipa.eim import confirmation, devices, esipa, packages, store
 from microipa.eim.devices import DeviceView
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.esipa import EsipaRefused, ResultRefused
@@ -31,6 +30,7 @@ from microipa.eim.packages import Operation
 from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Relay
 from microipa.eim.results import Results
 from microipa.eim.server import Listeners, serve
+from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.errors import MicroipaError
 from microipa.rsp_client import RspClient
@@ -131,14 +131,26 @@ class Eim:
             if device_key is not None:
                 devices.enrol(device, device_key)
 
-    def order_download(self, eid: str, activation_code: str, *, expires: datetime | None = None) -> int:
-        """Queue a profile download, the eIM in the middle (SGP.32 3.2.3.2). Returns the order's number.
+    def order_download(
+        self,
+        eid: str,
+        source: str | Source,
+        *,
+        confirmation_code: str | None = None,
+        expires: datetime | None = None,
+    ) -> int:
+        """Queue a profile download (SGP.32 3.2.3). Returns the order's number.
 
-        Not delivered after ``expires``. Raises UnknownDevice and ActivationCodeInvalid.
+        ``source`` is an activation code, ``DefaultSmdp()`` or ``Smds(address)``; an SM-DS is asked by devices that
+        download directly. The eIM gives the ``confirmation_code``, so such a download goes through it. Not
+        delivered after ``expires``. Raises UnknownDevice, ActivationCodeInvalid and CodeNotGiven.
         """
-        code = ActivationCode.parse(activation_code)
-        summary = f"download {code.matching_id} from {code.smdp_address}"
-        return self._order(eid, store.DOWNLOAD, activation_code.encode(), summary, expires)
+        source = ActivationCode.parse(source) if isinstance(source, str) else source
+        code_hash = confirmation.hashed(confirmation_code) if confirmation_code is not None else None
+        if code_hash:
+            with self._store.work() as db:
+                confirmation.require_way(self._device(db, eid), source)
+        return self._order(eid, store.DOWNLOAD, source.text.encode(), str(source), expires, code_hash)
 
     def order_package(self, eid: str, operations: Sequence[Operation], *, expires: datetime | None = None) -> int:
         """Queue an eUICC package of PSMOs or of eCOs, in asn1tools notation. Returns the order's number.
@@ -212,11 +224,20 @@ class Eim:
             )
         return device
 
-    def _order(self, eid: str, kind: str, content: bytes, summary: str, expires: datetime | None) -> int:
+    def _order(
+        self,
+        eid: str,
+        kind: str,
+        content: bytes,
+        summary: str,
+        expires: datetime | None,
+        confirmation_hash: bytes | None = None,
+    ) -> int:
         with self._store.work() as db:
             device = self._device(db, eid)
             end = expires.timestamp() if expires else None
             order = Order(device=device, kind=kind, content=content, summary=summary, expires=end)
+            order.confirmation_hash = confirmation_hash
             db.add(order)
             db.flush()
             self._orders.tell(order)

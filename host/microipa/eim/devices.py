@@ -37,10 +37,10 @@ class DeviceView:
 
     ``profiles`` have iccid and state (enabled, disabled), with a whole list also name, class and more;
     ``profiles_known`` says when the card last sent one. ``eims`` are eimIds. ``counter`` is the newest
-    package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``euicc_info2`` is hex when it
-    cannot be read. ``certificates`` (euicc, eum) have subject and valid_until. ``device_key`` is the key (hex
-    of its SHA-256) that signs results where no eUICC does. ``state_change`` is the cause of the newest change
-    the IPA notified.
+    package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``default_smdp_address`` is empty
+    when the card has none. ``euicc_info2`` is hex when it cannot be read. ``certificates`` (euicc, eum) have
+    subject and valid_until. ``device_key`` is the key (hex of its SHA-256) that signs results where no eUICC
+    does. ``state_change`` is the cause of the newest change the IPA notified.
     """
 
     eid: str

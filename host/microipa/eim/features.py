@@ -7,6 +7,8 @@ from microipa.eim import answers
 from microipa.eim.store import Device
 from microipa.errors import MicroipaError
 
+DIRECT = "directRspServerCommunication"
+INDIRECT = "indirectRspServerCommunication"
 DOWNLOAD_DATA = "eimDownloadDataHandling"
 CTX_PARAMS_1 = "eimCtxParams1Generation"
 METADATA = "eimProfileMetadataVerification"

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, tlv
 from microipa.crypto.pki import Credential
-from microipa.eim import esipa, features, packages, store, words
+from microipa.eim import confirmation, esipa, features, packages, sources, store, words
 from microipa.eim.store import Device, Order
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
@@ -22,11 +22,14 @@ from microipa.trace import Trace
 ABOUT_EUICC = tlv(0x5C, bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9"))
 """Asked before the first package of a device: token, certificates, what card, IPA and device can."""
 ABOUT_EUICC_LEAST = tlv(0x5C, bytes.fromhex("84 A5 A6"))
+ABOUT_DEFAULT_SMDP = tlv(0x5C, b"\x81")
+"""Asked before a download from there, by an eIM that does not know it."""
 STORED_RESULTS = tlv(0x5C, bytes.fromhex("84 A2"))
 """Asked after a replayError: the result of that package may still be on the card."""
 QUESTIONS = {
     ABOUT_EUICC: "ask the eUICC who it is",
     ABOUT_EUICC_LEAST: "ask the eUICC who it is, in short",
+    ABOUT_DEFAULT_SMDP: "ask the eUICC for its default SM-DP+",
     STORED_RESULTS: "fetch the results the eUICC keeps",
 }
 TRANSACTION_ID_BYTES = 8
@@ -63,10 +66,14 @@ class Orders:
     def next_package(self, db: Session, device: Device) -> bytes | None:
         """The eIM package this device is to get now, however it gets it; None when nothing waits."""
         self.expire(db)
-        order = store.next_order(db, device.eid)
-        if order and order.kind != store.DATA and device.is_unknown:
-            order = self.ask(db, device, ABOUT_EUICC)
-        return self._deliver(order) if order else None
+        while order := store.next_order(db, device.eid):
+            if question := _first(order):
+                order = self.ask(db, device, question)
+            if order.confirmation_hash and order.message is None and (why := confirmation.obstacle(device)):
+                self.settle(db, order, store.FAILED, why)
+                continue
+            return self._deliver(order)
+        return None
 
     def ask(self, db: Session, device: Device, question: bytes) -> Order:
         """An IpaEuiccDataRequest that goes before whatever waits."""
@@ -79,6 +86,7 @@ class Orders:
     def settle(self, db: Session, order: Order, state: str, result: str, details: dict[str, Any] | None = None) -> None:
         """End an order. A data request that failed takes along what waits for it, or it would never end."""
         order.state, order.result, order.details, order.settled = state, result, details, time.time()
+        order.confirmation_hash = None
         self.tell(order)
         if order.kind == store.DATA and state == store.FAILED:
             db.flush()
@@ -149,8 +157,9 @@ class Orders:
         if order.kind in (store.DATA, store.QUERY):
             return packages.data_request(order.content, transaction_id)
         if order.kind == store.DOWNLOAD:
-            ours = features.has(order.device, features.DOWNLOAD_DATA)
-            return packages.download_trigger(None if ours else order.content.decode(), transaction_id)
+            source = sources.read(order.content.decode())
+            ours = features.has(order.device, features.DOWNLOAD_DATA) and source.at(order.device.default_smdp)
+            return packages.download_trigger(None if ours else source.data, transaction_id)
         device = order.device
         if order.counter is None:
             device.counter += 1
@@ -165,6 +174,16 @@ class Orders:
             token=device.token,
             content=order.content,
         )
+
+
+def _first(order: Order) -> bytes | None:
+    """What must be asked before this order can be carried out."""
+    if order.kind == store.DATA:
+        return None
+    if order.device.is_unknown:
+        return ABOUT_EUICC
+    from_default = order.kind == store.DOWNLOAD and order.content == sources.DefaultSmdp.text.encode()
+    return ABOUT_DEFAULT_SMDP if from_default and order.device.default_smdp is None else None
 
 
 def device_of(db: Session, eid: str) -> Device:

@@ -110,10 +110,9 @@ def euicc_package(
     return tlv(0xBF51, signed, tlv(SIGNATURE, signer.sign(signed + integer(0x84, token))))
 
 
-def download_trigger(activation_code: str | None, transaction_id: bytes) -> bytes:
-    """ProfileDownloadTriggerRequest BF54; without activation code the eIM itself knows what is to be downloaded."""
-    data = tlv(0xA0, tlv(0x80, activation_code.encode())) if activation_code else b""
-    return tlv(0xBF54, data, tlv(0x82, transaction_id))
+def download_trigger(data: bytes | None, transaction_id: bytes) -> bytes:
+    """ProfileDownloadTriggerRequest BF54; without ``data`` the eIM itself knows what is to be downloaded."""
+    return tlv(0xBF54, tlv(0xA0, data) if data else b"", tlv(0x82, transaction_id))
 
 
 def data_request(fields: bytes, transaction_id: bytes) -> bytes:

@@ -21,10 +21,10 @@ from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import compact, esipa, features, store, words
-from microipa.eim.activation_code import ActivationCode
+from microipa.eim import compact, confirmation, esipa, features, sources, store, words
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
+from microipa.eim.sources import ActivationCode
 from microipa.eim.store import Device, DownloadSession, Order, Store
 from microipa.errors import MicroipaError
 from microipa.rsp_client import Answer, RspClient, RspRefused, RspUnavailable, b64
@@ -39,6 +39,12 @@ class Function:
     tag: int
     error_tag: int
     codes: dict[tuple[str, str], int]
+
+    @property
+    def errors(self) -> str:
+        """Where the schema names the codes."""
+        name = self.name[0].upper() + self.name[1:]
+        return f"{name}ResponseEsipa.{self.name}Error{'' if self.tag == esipa.CANCEL_SESSION else 'Esipa'}"
 
 
 INITIATE = Function(
@@ -203,7 +209,9 @@ class Relay:
             if order is None:
                 unknown = INVALID_EIM_TRANSACTION if transaction_id else INVALID_DP_ADDRESS
                 raise RelayFailed(unknown, "no open download order for this request")
-            code = ActivationCode.parse(order.content.decode())
+            code = _smdp(order)
+            if code is None:
+                raise RelayFailed(INVALID_DP_ADDRESS, f"this eIM knows no SM-DP+ for order {order.id}: {order.summary}")
             if asked is not None and asked.lower() != code.smdp_address.lower():
                 raise RelayFailed(INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}")
             given = message.get(0xBF20)
@@ -239,7 +247,7 @@ class Relay:
         answer = await self._in_session(AUTHENTICATE, session, fields)
         try:
             metadata = answer.tlv_if_any("profileMetadata", 0xBF25)
-            signed = answer.tlv("smdpSigned2", 0x30).raw
+            signed = answer.tlv("smdpSigned2", 0x30)
             signature = answer.tlv("smdpSignature2", SIGNATURE).raw
             certificate = answer.tlv("smdpCertificate", 0x30).raw
         except RspUnavailable as error:
@@ -247,7 +255,7 @@ class Relay:
         with self._store.work() as db:
             kept = db.get_one(DownloadSession, session.transaction_id)
             kept.profile_metadata = metadata or None
-            kept.smdp_signed_2, kept.smdp_signature_2 = signed, signature
+            kept.smdp_signed_2, kept.smdp_signature_2 = signed.raw, signature
         if features.has(device, features.METADATA):
             try:
                 features.check_metadata(metadata)
@@ -256,7 +264,8 @@ class Relay:
             except features.MetadataMismatch as refusal:
                 raise RelayFailed(esipa.UNDEFINED, str(refusal)) from refusal
             metadata = b""
-        return tlv(0xA0, _transaction_id(device, message[0x80].raw), metadata, signed, signature, certificate)
+        own, hash_cc = _transaction_id(device, message[0x80].raw), confirmation.hash_cc(session, signed)
+        return tlv(0xA0, own, metadata, signed.raw, signature, certificate, hash_cc)
 
     def _rebuilt(self, code: int, session: DownloadSession, rebuild: Callable[[], bytes]) -> Tlv:
         """A card's answer in its plain form. Otherwise the device is asked for it, by the code of a bad signature."""
@@ -318,7 +327,10 @@ class Relay:
         with self._store.work() as db:
             order = db.get(Order, session.order_id)
             if order and order.state in store.OPEN:
-                self._orders.settle(db, order, store.FAILED, f"the device cancelled: {_cancel_reason(response.raw)}")
+                text = f"the device cancelled: {_cancel_reason(response.raw)}"
+                if order.confirmation_hash is None and confirmation.wanted(parse(session.smdp_signed_2 or b"\x30\x00")):
+                    text += "; the SM-DP+ wants a confirmation code, and the order has none"
+                self._orders.settle(db, order, store.FAILED, text)
         return tlv(0xA0)
 
     def _session(self, message: Tlv, unknown: int) -> DownloadSession:
@@ -340,12 +352,14 @@ class Relay:
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
         except RspRefused as refusal:
             codes = (refusal.subject, refusal.reason)
+            code = function.codes.get(codes, esipa.UNDEFINED)
+            text = f"{words.name(function.errors, code)}: {refusal}" if codes in function.codes else str(refusal)
             if codes != NO_SESSION:
                 with self._store.work() as db:
                     order = db.get(Order, order_id)
                     if order and order.state in store.OPEN:
-                        self._orders.settle(db, order, store.FAILED, str(refusal))
-            raise RelayFailed(function.codes.get(codes, esipa.UNDEFINED), str(refusal)) from refusal
+                        self._orders.settle(db, order, store.FAILED, text)
+            raise RelayFailed(code, str(refusal)) from refusal
 
 
 def _transaction_id(device: Device, own: bytes) -> bytes:
@@ -362,9 +376,14 @@ def _delivered_download(db: Session, transaction_id: bytes | None, address: str 
     fitting = [
         order
         for order in db.scalars(downloads)
-        if ActivationCode.parse(order.content.decode()).smdp_address.lower() == address.lower()
+        if (code := _smdp(order)) and code.smdp_address.lower() == address.lower()
     ]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _smdp(order: Order) -> ActivationCode | None:
+    """Where the profile of this order waits; None where only the device can tell."""
+    return sources.read(order.content.decode()).at(order.device.default_smdp)
 
 
 def _cancel_reason(response: bytes) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from microipa.asn1.tlv import Tlv, TlvError
 from microipa.crypto.certificates import CertificateInvalid
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import devices, esipa, packages, store, words
+from microipa.eim import devices, esipa, features, packages, sources, store, words
 from microipa.eim.answers import INCORRECT_TAG_LIST, DataAnswer, DeviceUnproven
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
@@ -216,7 +216,8 @@ class Results:
         if order:
             reason = words.name(DOWNLOAD_ERROR, words.number(code)) if code else "no reason given"
             details = {"errorResponse": answer.value.hex()} if answer else None
-            self._orders.settle(db, order, store.FAILED, f"the device gave the download up: {reason}", details)
+            text = f"the device gave the download up: {reason}{_doubt(order)}"
+            self._orders.settle(db, order, store.FAILED, text, details)
         return []
 
     # Who and what -------------------------------------------------------------------------------------------
@@ -234,6 +235,16 @@ class Results:
         else:
             order = store.order_of_transaction(db, transaction_id)
         return order if order and order.eid == device.eid and order.state == store.DELIVERED else None
+
+
+def _doubt(order: Order) -> str:
+    """What an order asks of a device that may be why it fails."""
+    source = sources.read(order.content.decode()) if order.kind == store.DOWNLOAD else None
+    if isinstance(source, sources.Smds) and not features.has(order.device, features.DIRECT):
+        return "; an SM-DS is asked by devices that download directly, which this one does not say of itself"
+    if isinstance(source, sources.DefaultSmdp) and not order.device.default_smdp:
+        return "; the card had no default SM-DP+ when it was asked"
+    return ""
 
 
 def _transaction_id(result: Tlv) -> bytes | None:

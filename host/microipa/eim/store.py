@@ -59,6 +59,7 @@ class Device(Base):
     compact_failed: Mapped[bool | None]
     """A compact form could not be rebuilt: none is taken before a plain one has shown what the card is now."""
     default_smdp: Mapped[str | None]
+    """Address of the card's default SM-DP+; empty when it has none; None: not learnt."""
     highest_sequence: Mapped[int] = mapped_column(default=0)
     """seqNumber of the newest accepted eUICC package result (SGP.32 5.14.6)."""
     profiles: Mapped[list[dict[str, Any]] | None]
@@ -107,7 +108,9 @@ class Order(Base):
     state: Mapped[str] = mapped_column(default=QUEUED, index=True)
     summary: Mapped[str]
     content: Mapped[bytes]
-    """package: DER of EuiccPackage; download: the activation code; data and query: fields of the request."""
+    """package: DER of EuiccPackage; download: the text of its source; data and query: fields of the request."""
+    confirmation_hash: Mapped[bytes | None]
+    """SHA-256 of a download's confirmation code, as long as it may be wanted."""
     transaction_id: Mapped[bytes | None] = mapped_column(index=True)
     counter: Mapped[int | None]
     message: Mapped[bytes | None]
