@@ -6,6 +6,7 @@ of both changes with the cause fallback.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,9 @@ from microipa.timeline import Timeline
 from microipa.trace import Event, Trace
 
 # So soon because somebody waits; the defaults of the firmware are a day and more.
-CONFIG = {"fallback_unregistered_s": 3, "attach_timeout_s": 7, "poll_interval_s": 1, "keep_association_s": 60}
+CONFIG = {"fallback_unregistered_s": 3, "attach_timeout_s": 5, "poll_interval_s": 1, "keep_association_s": 60}
+
+SEARCH_S = 3.0  # strong cells: three searches shall leave room in a minute for what comes of them
 
 
 def _asks(command: str) -> _stage.Matcher:
@@ -30,7 +33,7 @@ def _listened(event: Event) -> bool:
 
 
 async def run(folder: Path, radio: str, console: Console) -> int:
-    link = preset(radio)
+    link = replace(preset(radio), search_s=SEARCH_S)
     forget_all_but_keys(folder)
     lifeline = Preloaded("Lifeline", OPERATOR, FALLBACK_ALLOWED)
     LabFolder(folder, create=True).card(preloaded=[lifeline])
