@@ -17,7 +17,6 @@ from scene import QUICK
 
 NEW, THIRD = "99970", "99971"
 TIMEOUT_S = 45
-HEAP = "112wK"  # as firmware/README.md has it for devices that must come back by themselves
 Matcher = Callable[[Event], bool]
 
 
@@ -47,7 +46,7 @@ class Device:
     def lab(self) -> Lab:
         trace = Trace()
         trace.listen(self._hear)
-        return Lab(self.folder, radio="none", heap=HEAP, trace=trace, board_config=self.config)
+        return Lab(self.folder, radio="none", trace=trace, board_config=self.config)
 
     def when(self, matches: Matcher, act: Callable[[], object]) -> None:
         """Do this at once when the first such event comes."""

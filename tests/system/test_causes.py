@@ -10,7 +10,7 @@ from microipa.asn1 import sgp32
 from microipa.lab import EMERGENCY_PROFILE, Lab, LabFolder, Preloaded
 from microipa.trace import Event, Trace
 from scene import QUICK, es10
-from switching import HEAP, NEW, TIMEOUT_S, Device, enabled, introduce, logged
+from switching import NEW, TIMEOUT_S, Device, enabled, introduce, logged
 
 pytestmark = pytest.mark.xdist_group("causes")
 
@@ -23,8 +23,8 @@ APPLICATION = """
             await asyncio.sleep(1)
 
     working = asyncio.create_task(product())
-    await agent.run()
 """
+AGENT = "    try:\n        await agent.run()\n"
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +43,8 @@ def application(lab: Lab, work: str) -> None:
     """Let this run beside the agent."""
     main = lab.board.folder / "main.py"
     text = main.read_text()
-    assert "    await agent.run()\n" in text
-    main.write_text(text.replace("    await agent.run()\n", APPLICATION.replace("{work}", work)))
+    assert AGENT in text
+    main.write_text(text.replace(AGENT, APPLICATION.replace("{work}", work) + AGENT))
 
 
 async def play(lab: Lab) -> None:
@@ -101,7 +101,7 @@ async def test_5_14_5_what_one_eim_switches_the_other_hears_of(tmp_path: Path) -
 
     trace = Trace()
     trace.listen(hear)
-    async with Lab(tmp_path, radio="none", heap=HEAP, trace=trace, board_config=QUICK, two_eims=True) as lab:
+    async with Lab(tmp_path, radio="none", trace=trace, board_config=QUICK, two_eims=True) as lab:
         configuration = sgp32.decode("EimConfigurationData", lab.eim2.configuration())
         lab.eim.order_package(lab.eid, [("addEim", configuration)])
         lab.eim.order_package(lab.eid, [("enable", {"iccid": second.iccid})])

@@ -14,7 +14,6 @@ from microipa.euicc import ProfileState
 from microipa.lab import Lab
 from microipa.trace import Event
 
-HEAP = "112wK"  # firmware/README.md: what the modules for coming back take for a moment
 Matcher = Callable[[Event], bool]
 
 

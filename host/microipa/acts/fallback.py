@@ -46,7 +46,7 @@ async def run(folder: Path, radio: str, console: Console) -> int:
 
     trace.listen(hear)
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=link, heap=_stage.HEAP, trace=trace, board_config=CONFIG) as lab:
+    async with Lab(folder, radio=link, trace=trace, board_config=CONFIG) as lab:
         lab.eim.order_package(lab.eid, [("setFallbackAttribute", {"iccid": lifeline.iccid})])
         lab.step(f"the card has a second profile, Lifeline of {OPERATOR}; the eIM orders: fall back to that one")
         await lab.board.start()

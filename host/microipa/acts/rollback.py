@@ -27,7 +27,7 @@ async def run(folder: Path, radio: str, console: Console) -> int:
     LabFolder(folder, create=True).card(preloaded=[faraway])
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=link, heap=_stage.HEAP, trace=trace, board_config=CONFIG) as lab:
+    async with Lab(folder, radio=link, trace=trace, board_config=CONFIG) as lab:
         before = lab.euicc.profiles()
         lab.network.set_coverage(OPERATOR, False)
         lab.step(f"the card has a second profile, Faraway, whose operator {OPERATOR} has no cell in reach")
