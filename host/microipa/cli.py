@@ -17,6 +17,7 @@ from microipa.console import LAB, BadInput, Folder, hex_bytes, out, read
 from microipa.eim_commands import order_app
 from microipa.eim_views import eim_app
 from microipa.errors import MicroipaError
+from microipa.hil.cli import app as hil_app
 from microipa.modem.cli import app as modem_app
 from microipa.saip.cli import profile_app
 from microipa.smdpp_commands import smdpp_app
@@ -35,6 +36,7 @@ app.add_typer(eim_app)
 app.add_typer(card_app, name="card")
 app.add_typer(smdpp_app, name="smdpp")
 app.add_typer(modem_app, name="modem")
+app.add_typer(hil_app, name="hil")
 board_verbs.add_to(app)
 
 

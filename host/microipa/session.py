@@ -93,7 +93,7 @@ def print_session(events: list[Event], out: Console, as_json: bool) -> None:
         if as_json:
             print(json.dumps(_decoded(event)))
         else:
-            out.print(line(event, _words(event)))
+            out.print(line(event, words(event)))
 
 
 def with_es10(events: list[Event]) -> Iterator[Event]:
@@ -109,7 +109,8 @@ def with_es10(events: list[Event]) -> Iterator[Event]:
             yield Event(event.seconds, event.part, "es10", fields)
 
 
-def _words(event: Event) -> str:
+def words(event: Event) -> str:
+    """What an event says in one line, messages decoded; binary values are hex."""
     fields = event.fields
     match event.kind:
         case "apdu":

@@ -1,0 +1,214 @@
+"""The report's page and its JUnit file: complete, escaped, and nothing in them from elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from microipa.cli import app
+from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Recorder, Run
+from microipa.hil.report import total, write_reports
+from microipa.trace import Event
+from typer.testing import CliRunner
+
+RUN = Run(
+    "left", "walter", "1.28.0", "ipa-1a2b3c4d", "mpy", "gm02s", "UE8.2", "real", "8904", "", True,
+    "2026-11-25T00:36:22+00:00", 131.0, {"svn": "2.5.0"},
+)  # fmt: skip
+HOSTILE = "<script>alert('\"&\x1b\u202e\ud800')</script>"
+POLL, CUTS = "SGP.33-2: polling", "SGP.33-2: interruptions"
+DONE = Case("test_a[left-direct]", POLL, "SGP.32 3.1.1.1", "it polls", PASSED, "", 1.5,
+            Bill(2, 3, 400, 500, 7, 1000, 2))  # fmt: skip
+BROKEN = Case("test_b[left]", POLL, "SGP.32 3.1.1.2", "it ends", FAILED, "AssertionError: why\nassert 1 == 2", 0.5,
+              Bill(1, 1, 100, 50, 0, 900, 1))  # fmt: skip
+LEFT_OUT = Case("test_c[left]", CUTS, "SGP.32 3.3.1", "it is cut", SKIPPED, "the bench has no power switch")
+LOG = Event(5.0, "board", "log", {"text": "I (1) poll: done"})
+VOID = {"meta", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser makes of it: texts by element, and whether each element that begins ends."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(file.read_text(encoding="utf-8"))
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [str(attributes[name]) for _, attributes in self.tags if name in attributes]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.texts)
+
+
+def a_run(folder: Path, *cases: tuple[Case, list[Event]], run: Run = RUN) -> Path:
+    recorder = Recorder(folder, run)
+    for case, events in cases:
+        recorder.add(case, events)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return a_run(tmp_path / "left", (DONE, [LOG]), (BROKEN, [LOG]), (LEFT_OUT, []))
+
+
+def test_the_page_says_what_was_tested_and_what_came_of_each_case(folder: Path) -> None:
+    page = Page(write_reports(folder)[0])
+    facts = ("1.28.0", "ipa-1a2b3c4d, as mpy", "gm02s", "UE8.2", "8904", "svn 2.5.0", "2:11 min", "TETHERED. ")
+    cases = ("it polls: direct", "SGP.32 3.1.1.1", "✓ passed", "✗ failed", "– skipped", "AssertionError: why …")
+    for words in (*facts, *cases, POLL, CUTS, "AssertionError: why\nassert 1 == 2", "the bench has no power switch"):
+        assert words in page.texts, words
+    assert "✗ 1 failed, 1 passed, 1 skipped" in page.texts
+
+
+def test_a_page_of_a_board_on_its_own_modem_says_nothing_of_a_tether(tmp_path: Path) -> None:
+    page = Page(write_reports(a_run(tmp_path, run=replace(RUN, tether=False)))[0])
+    assert "TETHERED" not in page.text
+    assert "over the modem" in page.texts
+    assert "no case has run" in page.texts
+
+
+def test_nothing_on_the_page_comes_from_elsewhere_or_runs(folder: Path) -> None:
+    page = Page(write_reports(folder)[0])
+    assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form"} & {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") or name == "src" for _, attributes in page.tags for name in attributes)
+    anchors = set(page.values("id"))
+    assert len(anchors) == len(page.values("id"))
+    assert all(link[0] == "#" and link[1:] in anchors for link in page.values("href"))
+    assert any("default-src 'none'" in content for content in page.values("content"))
+    assert "url(" not in (folder / "report.html").read_text(encoding="utf-8").replace('"url(#head)"', "")
+
+
+def test_whatever_a_board_says_stays_text(tmp_path: Path) -> None:
+    run = replace(RUN, board=HOSTILE, modem_firmware=HOSTILE, card_versions={HOSTILE: HOSTILE}, firmware=HOSTILE)
+    case = Case(f"test[{HOSTILE}]", HOSTILE, HOSTILE, HOSTILE, FAILED, f"{HOSTILE}\n{HOSTILE}")
+    events = [Event(0, part, "log", {"text": HOSTILE}) for part in ("board", HOSTILE)]
+    events += [Event(0, "card", HOSTILE, {HOSTILE: HOSTILE})]
+    events += [Event(0, "modem", "at", {"direction": "in", "text": f"AT{HOSTILE}"})]
+    html, junit = write_reports(a_run(tmp_path, (case, events), run=run))
+    page = Page(html)
+    assert "script" not in {tag for tag, _ in page.tags}
+    shown = HOSTILE.replace("\x1b", "\ufffd").replace("\u202e", "\ufffd").replace("\ud800", "\ufffd")
+    assert page.text.count(shown) >= 8
+    assert not {"\x1b", "\u202e"} & set(html.read_text(encoding="utf-8"))
+    assert ElementTree.parse(junit).getroot().find(".//failure").get("message") == shown  # type: ignore[union-attr]
+
+
+def test_the_bill_of_all_adds_up_but_for_the_heap_whose_highest_peak_counts(folder: Path) -> None:
+    assert total([DONE.bill, BROKEN.bill]) == Bill(3, 4, 500, 550, 7, 1000, 3)
+    page = Page(write_reports(folder)[0])
+    last = page.texts[page.texts.index("all") + 1 :]
+    assert [text for text in last if text.strip()][:5] == ["2.00 s", "7", "1,050", "7", "1,000"]
+
+
+def test_each_case_that_ran_has_a_diagram_and_a_skipped_one_only_its_line(folder: Path) -> None:
+    page = Page(write_reports(folder)[0])
+    assert len([tag for tag, _ in page.tags if tag == "article"]) == 2
+    assert page.texts.count("SM-DP+") == 2
+    assert page.texts.count("poll: done") == 2
+    assert ("details", {"open": ""}) in page.tags  # so that paper has it as well
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[", "line 1 is not an event"),
+        ('{"t": 1, "part": "eim", "kind": "order"}', "cannot be shown"),
+        (None, "No such file"),
+    ],
+)  # fmt: skip
+def test_events_that_cannot_be_read_cost_their_diagram_and_not_the_report(
+    folder: Path, content: str | None, said: str
+) -> None:
+    file = folder / "cases/test_a-left-direct-.jsonl"
+    file.unlink() if content is None else file.write_text(content)
+    page = Page(write_reports(folder)[0])
+    assert said in page.text
+    assert page.texts.count("poll: done") == 1
+
+
+def test_events_are_read_from_the_runs_folder_only(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = a_run(tmp_path / "run", (DONE, [LOG]))
+    cases = folder / "cases.jsonl"
+    cases.write_text(cases.read_text().replace("cases/test_a-left-direct-.jsonl", "../secret"))
+    assert "outside of the run's folder" in Page(write_reports(folder)[0]).text
+
+
+def test_several_boards_of_a_bench_share_a_page_with_a_list_of_them(tmp_path: Path) -> None:
+    a_run(tmp_path / "left", (DONE, [LOG]))
+    a_run(tmp_path / "right", (BROKEN, [LOG]), run=replace(RUN, board="right", tether=False))
+    html, junit = write_reports(tmp_path)
+    page = Page(html)
+    assert "2 boards in the loop" in page.texts
+    assert "#board2" in page.values("href")
+    assert [suite.get("name") for suite in ElementTree.parse(junit).getroot()] == [f"left: {POLL}", f"right: {POLL}"]
+
+
+# JUnit ---------------------------------------------------------------------------------------------------------
+
+
+def test_junit_has_a_suite_for_each_group_and_counts_that_agree(folder: Path) -> None:
+    root = ElementTree.parse(write_reports(folder)[1]).getroot()
+    assert root.tag == "testsuites"
+    assert [suite.get("name") for suite in root] == [f"left: {POLL}", f"left: {CUTS}"]
+    for suite in root:
+        cases = suite.findall("testcase")
+        assert int(suite.attrib["tests"]) == len(cases)
+        assert int(suite.attrib["failures"]) == len(suite.findall("testcase/failure"))
+        assert int(suite.attrib["skipped"]) == len(suite.findall("testcase/skipped"))
+        assert suite.get("errors") == "0"
+        assert suite.get("timestamp") == "2026-11-25T00:36:22"
+        assert float(suite.attrib["time"]) == pytest.approx(sum(float(case.attrib["time"]) for case in cases))
+        assert [child.tag for child in suite] == ["properties"] + ["testcase"] * len(cases)
+    for name in ("tests", "failures", "skipped"):
+        assert int(root.attrib[name]) == sum(int(suite.attrib[name]) for suite in root)
+
+
+def test_junit_tells_the_board_the_reasons_and_the_bill(folder: Path) -> None:
+    root = ElementTree.parse(write_reports(folder)[1]).getroot()
+    properties = {entry.get("name"): entry.get("value") for entry in root[0].iter("property")}
+    told = {"firmware": "ipa-1a2b3c4d", "tether": "true", "eid": "8904", "card_svn": "2.5.0"}
+    assert properties.items() >= told.items()
+    assert "heap" not in properties
+    passed, failed, skipped = root.iter("testcase")
+    assert (passed.get("classname"), passed.get("name")) == ("left.SGP_33-2: polling", "test_a[left-direct]")
+    assert "bytes up 400" in (passed.findtext("system-out") or "")
+    failure = failed.find("failure")
+    assert failure is not None
+    assert failure.attrib == {"message": "AssertionError: why", "type": "AssertionError"}
+    assert failure.text == BROKEN.reason
+    assert skipped.find("skipped").attrib == {"message": "the bench has no power switch"}  # type: ignore[union-attr]
+
+
+# The command ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_both_beside_the_record_or_where_it_is_told(folder: Path, tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["hil", "report", str(folder)])
+    assert told.stdout.split() == [str(folder / "report.html"), str(folder / "junit.xml")]
+    elsewhere = [str(tmp_path / "a.html"), str(tmp_path / "b.xml")]
+    arguments = ["hil", "report", str(folder), "--html", elsewhere[0], "--junit", elsewhere[1]]
+    assert CliRunner().invoke(app, arguments).stdout.split() == elsewhere
+    assert (tmp_path / "a.html").read_bytes() == (folder / "report.html").read_bytes()
