@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.types import Type
-from conftest import Run
+from board_run import Run
 from datagram import UDP
 
 SCRIPT = UDP + """

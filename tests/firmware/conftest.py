@@ -1,53 +1,5 @@
-"""Each firmware test is a script inside the real MicroPython, with the heap of a board."""
+"""Fixtures: the firmware as a board has it, and the MicroPython it runs in."""
 
-from __future__ import annotations
+from board_run import flash, micropython
 
-import asyncio
-import textwrap
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-
-import pytest
-from microipa.board.bytecode import bytecode
-from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
-from microipa.paths import firmware
-
-Run = Callable[..., Awaitable[str]]
-
-
-@pytest.fixture(scope="session")
-def flash(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The firmware as a board has it: bytecode, which leaves the heap to what runs."""
-    folder = tmp_path_factory.mktemp("flash")
-    for name, code in bytecode(firmware()).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(code)
-    return folder
-
-
-@pytest.fixture
-def micropython(tmp_path: Path, flash: Path) -> Run:
-    """`await micropython(script, *argv)` runs the script beside the firmware and gives what it printed.
-
-    It shares the loop with the servers and modems of the test. A script that ends with a traceback fails
-    the test with that traceback.
-    """
-
-    async def run(script: str, *args: object, heapsize: str = DEFAULT_HEAP, timeout: float = 60) -> str:
-        path = tmp_path / "script.py"
-        path.write_text(textwrap.dedent(script))
-        process = await asyncio.create_subprocess_exec(
-            *find_micropython(), "-X", f"heapsize={heapsize}", str(path), *map(str, args),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            cwd=tmp_path, env=environment([flash, Path(__file__).parent]))  # rooms.py
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(), timeout)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        text = output.decode(errors="replace")
-        assert process.returncode == 0, text
-        return text
-
-    return run
+__all__ = ["flash", "micropython"]

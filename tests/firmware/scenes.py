@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conftest import Run
+from board_run import Run
 from microipa.asn1.tlv import tlv
 
 EID = bytes.fromhex("89049032123451234512345678901235")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from conftest import Run
+from board_run import Run
 from pty_modem import OK, PtyModem
 
 START = """

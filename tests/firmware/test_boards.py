@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.board.bytecode import compiled
 from microipa.board.known import known_boards, read_board
 from microipa.board.package import build, modems

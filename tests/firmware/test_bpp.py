@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Run
+from board_run import Run
 from microipa.asn1.tlv import tlv
 
 PIR = tlv(0xBF37, tlv(0xBF27, tlv(0x80, b"\x01" * 16)), tlv(0x5F37, bytes(64)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Run
+from board_run import Run
 
 START = """
 from ipa.card.channel import Channel

@@ -11,8 +11,8 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.types import Type
+from board_run import Run
 from coap_peer import SCRIPT, Reply, against, answer, peer, told
-from conftest import Run
 from hypothesis import given
 from hypothesis import strategies as st
 from microipa.crypto.pki import Pki

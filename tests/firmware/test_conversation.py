@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Run
+from board_run import Run
 from datagram import UDP
 from microipa.crypto.pki import Pki
 from microipa.eim.dtls import DtlsSettings

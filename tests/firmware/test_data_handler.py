@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1 import rsp, sgp32
 from microipa.asn1.tlv import parse, tlv
 from scenes import play

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1 import sgp32
 from microipa.asn1.kinds import Kind
 from microipa.asn1.tlv import integer, tlv

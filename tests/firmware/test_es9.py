@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1.tlv import tlv
 
 SCRIPT = '''

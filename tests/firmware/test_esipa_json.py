@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1.tlv import tlv
 
 EID = "89049032123451234512345678901235"

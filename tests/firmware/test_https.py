@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from board_run import Run
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from microipa.crypto.pki import Credential, Pki
 from stream import TCP

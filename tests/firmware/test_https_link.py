@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.crypto.pki import Pki
 from stream import TCP
 from test_https import Server, ok, serving

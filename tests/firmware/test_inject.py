@@ -6,7 +6,7 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.types import Type
-from conftest import Run
+from board_run import Run
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import tlv
 from scenes import SIGNATURE, TX, Scene, epe, epr, play, provide, remove

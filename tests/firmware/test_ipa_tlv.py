@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1 import tlv as host
 
 

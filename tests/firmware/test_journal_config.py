@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.paths import firmware
 
 JOURNAL = 'from ipa.journal import Journal\njournal = Journal("ipa.journal")\n'

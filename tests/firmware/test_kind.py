@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1.tlv import integer, tlv
 
 SCRIPT = """

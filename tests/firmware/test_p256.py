@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from conftest import Run
+from board_run import Run
 from cryptography.hazmat.primitives.asymmetric import ec as curves
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from microipa.crypto import ec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1 import rsp, sgp32
 from microipa.asn1.tlv import tlv
 from scenes import DEVICE_INFO, SIGNATURE, TX, acknowledge, epe, epr, play, provide, remove

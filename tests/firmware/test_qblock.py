@@ -7,8 +7,8 @@ from aiocoap import Message
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.numbers.types import Type
+from board_run import Run
 from coap_peer import PLAIN, SCRIPT, Reply, answer, peer, told
-from conftest import Run
 from microipa.crypto.pki import Pki
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.server import serve

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from conftest import Run
+from board_run import Run
 from pty_modem import OK, PREAMBLE, PtyModem
 
 START = """

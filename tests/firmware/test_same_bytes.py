@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Run
+from board_run import Run
 from microipa.asn1 import Schema, rsp, sgp32
 from microipa.asn1.tlv import tlv
 from scenes import EID, IMEI, SIGNATURE, TID, TX, epe, epr, play
