@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 from microipa.cli import app
+from microipa.hil.overview import total
 from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Recorder, Run
-from microipa.hil.report import total, write_reports
+from microipa.hil.report import write_reports
 from microipa.trace import Event
 from typer.testing import CliRunner
 
@@ -158,11 +159,18 @@ def test_events_are_read_from_the_runs_folder_only(tmp_path: Path) -> None:
 
 def test_several_boards_of_a_bench_share_a_page_with_a_list_of_them(tmp_path: Path) -> None:
     a_run(tmp_path / "left", (DONE, [LOG]))
-    a_run(tmp_path / "right", (BROKEN, [LOG]), run=replace(RUN, board="right", tether=False))
+    polled = replace(DONE, id="test_a[right-direct]", outcome=SKIPPED)
+    broken = replace(BROKEN, id="test_b[right]")
+    a_run(tmp_path / "right", (broken, [LOG]), (polled, []), run=replace(RUN, board="right", tether=False))
     html, junit = write_reports(tmp_path)
     page = Page(html)
-    assert "2 boards in the loop" in page.texts
+    assert "Hardware in the loop: 2 boards" in page.texts
+    assert page.texts.count("TETHER") == 1
     assert "#board2" in page.values("href")
+    start = page.texts.index("it polls: direct")
+    assert [text for text in page.texts[start:] if text.strip()][:6] == [
+        "it polls: direct", "✓ passed", "– skipped", "it ends", "not run", "✗ failed",
+    ]  # fmt: skip
     assert [suite.get("name") for suite in ElementTree.parse(junit).getroot()] == [f"left: {POLL}", f"right: {POLL}"]
 
 

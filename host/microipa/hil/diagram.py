@@ -25,25 +25,28 @@ def definitions() -> Element:
     return element("svg", element("defs", head), width=0, height=0, aria_hidden="true", class_="defs")
 
 
-def diagram(rows: Sequence[Row]) -> Element:
-    """The rows of a case, on one clock that begins with them."""
+def diagram(rows: Sequence[Row], name: str) -> Element:
+    """The rows of a case, on one clock that begins with them. ``name`` is no other diagram's of the page."""
     names = lanes(rows)
     places = {name: f"{100 * (2 * number + 1) / (2 * len(names)):.1f}%" for number, name in enumerate(names)}
     began = rows[0].seconds if rows else 0.0
-    texts = [element("text", name, x=at, y=15, class_="lane") for name, at in places.items()]
+    lines = (element("line", x1=at, x2=at, y1=0, y2="100%", class_="life") for at in places.values())
+    life = element("defs", element("g", *lines, id=f"{name}-life"))
+    texts = (element("text", lane, x=at, y=15, class_="lane") for lane, at in places.items())
     head = element(
         "tr",
         element("th", "s", class_="when"),
-        element("th", element("svg", *texts, height=_HEAD_PX, role="presentation"), class_="lanes"),
+        element("th", element("svg", life, *texts, height=_HEAD_PX, role="presentation"), class_="lanes"),
         element("th", class_="tag"),
         element("th"),
     )
-    body = (_row(row, began, places) for row in rows)
+    body = (_row(row, began, places, f"#{name}-life") for row in rows)
     return element("table", element("thead", head), element("tbody", *body), class_="sequence")
 
 
-def _row(row: Row, began: float, places: dict[str, str]) -> Element:
-    drawing = element("svg", *_life_lines(row, places), *_stroke(row, places), role="img", aria_label=_spoken(row))
+def _row(row: Row, began: float, places: dict[str, str], life: str) -> Element:
+    lines = element("use", href=life) if row.tag else None
+    drawing = element("svg", lines, *_stroke(row, places), role="img", aria_label=_spoken(row))
     words = element("td", row.text, class_="words")
     if row.count > 1:
         amount = f" ×{row.count:,}" + (f", {row.octets:,} bytes" if row.octets else "")
@@ -59,11 +62,6 @@ def _row(row: Row, began: float, places: dict[str, str]) -> Element:
         words,
         class_=" ".join(kinds) or None,
     )
-
-
-def _life_lines(row: Row, places: dict[str, str]) -> Iterator[Element]:
-    for x in places.values():
-        yield element("line", x1=x, x2=x, y1=0, y2="100%", class_="life" if row.tag else "life torn")
 
 
 def _stroke(row: Row, places: dict[str, str]) -> Iterator[Element]:
