@@ -34,7 +34,8 @@ def boards(records: Sequence[Record]) -> Element:
     names = ("board", "modem", "datagrams over", "card", "heap", "outcome")
     lines = (
         (element("a", called(record), href=f"#{record.name}"), run.modem,
-         element("b", "TETHER") if run.tether else "modem", run.card, run.heap or "the chip's own", _tally(record.cases))
+         element("b", "TETHER") if run.tether else "modem", run.card, run.heap or "the chip's own",
+         _tally(record.cases))
         for record in records
         for run in (record.run,)
     )  # fmt: skip
