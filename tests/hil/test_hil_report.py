@@ -116,6 +116,18 @@ def test_whatever_a_board_says_stays_text(tmp_path: Path) -> None:
     assert ElementTree.parse(junit).getroot().find(".//failure").get("message") == shown  # type: ignore[union-attr]
 
 
+def test_activation_codes_are_shown_in_part_since_a_report_is_handed_on(tmp_path: Path) -> None:
+    code = "LPA:1$smdpp.example$K2-SECRET-7"
+    said = (code, "AuthenticateServerRequest: matching id K2-SECRET-7, x", "download K2-SECRET-7 from smdpp.example")
+    events = [Event(0, "board", "log", {"text": text}) for text in said]
+    html, junit = write_reports(a_run(tmp_path, (replace(BROKEN, reason=f"{code}\n{code}"), events)))
+    page = Page(html)
+    for shown in ("LPA:1$smdpp.example$K2-S…", "AuthenticateServerRequest: matching id K2-S…, x"):
+        assert shown in page.texts
+    assert "download K2-S… from smdpp.example" in page.texts
+    assert "SECRET" not in html.read_text(encoding="utf-8") + junit.read_text(encoding="utf-8")
+
+
 def test_the_bill_of_all_adds_up_but_for_the_heap_whose_highest_peak_counts(folder: Path) -> None:
     assert total([DONE.bill, BROKEN.bill]) == Bill(3, 4, 500, 550, 7, 1000, 3)
     page = Page(write_reports(folder)[0])

@@ -97,7 +97,7 @@ def _events(record: Record, case: Case) -> Element | None:
         text = content[:EVENTS_LIMIT].decode("utf-8", "replace")
         events = session.read(text if whole else text[: text.rindex("\n")], case.events)
         shown = rows(events)
-    except (OSError, session.BadTrace, KeyError, ValueError, TypeError) as error:
+    except (OSError, session.BadTrace, KeyError, ValueError, TypeError, OverflowError) as error:
         return element("p", f"Its events cannot be shown: {error}", class_="soft")
     said = f"{len(events):,} events" + ("" if whole else f", of the first {EVENTS_LIMIT:,} bytes")
     summary = element("summary", f"{said}, in ", element("code", case.events))
