@@ -40,7 +40,7 @@ async def download(folder: Path, package: bytes) -> int:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> int:
-    return asyncio.run(download(tmp_path_factory.mktemp("small"), of_size(6_000)))
+    return max(asyncio.run(download(tmp_path_factory.mktemp("small"), of_size(6_000))) for _ in range(2))
 
 
 def of_size(size: int) -> bytes:
@@ -61,6 +61,10 @@ def test_peak_heap_is_that_of_a_small_profile(small: int, what: str, tmp_path: P
         package = (TS48 / name).read_bytes()
     else:
         package = of_size(1000 * int(what.removesuffix(" kB")))
-    peak = asyncio.run(download(tmp_path, package))
-    print(f"{what}: {len(package)} bytes, heap peak {peak}, with 6 kB {small}")
-    assert abs(peak - small) < SPREAD
+    # What lies in line for a moment is another at every run, on a busy machine by 2 kB; a profile that stays in the
+    # heap stays there at every run.
+    peaks = []
+    while not peaks or (peaks[-1] - small >= SPREAD and len(peaks) < 3):
+        peaks.append(asyncio.run(download(tmp_path / str(len(peaks)), package)))
+    print(f"{what}: {len(package)} bytes, heap peaks {peaks}, with 6 kB {small}")
+    assert abs(min(peaks) - small) < SPREAD
