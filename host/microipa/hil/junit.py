@@ -22,11 +22,12 @@ def document(records: Iterable[tuple[Run, list[Case]]]) -> bytes:
     suites = [suite for run, cases in records for suite in _suites(run, cases)]
     count = Counter[str]()
     for suite in suites:
-        for name in ("tests", "failures", "skipped"):
+        for name in ("tests", "failures"):
             count[name] += int(suite.attrib[name])
     seconds = sum(float(suite.attrib["time"]) for suite in suites)
+    # No count of skipped ones: strict readers know none here.
     root = element("testsuites", *suites, name="microipa.hil", tests=count["tests"], failures=count["failures"],
-                   errors=0, skipped=count["skipped"], time=f"{seconds:.3f}")  # fmt: skip
+                   errors=0, time=f"{seconds:.3f}")  # fmt: skip
     indent(root)
     return bytes(tostring(root, encoding="utf-8", xml_declaration=True))
 
