@@ -11,8 +11,9 @@ _CTRL_A, _CTRL_B, _CTRL_C = b"\x01", b"\x02", b"\x03"
 _KEYS = re.compile(_CTRL_B + b"|" + _CTRL_C)
 _PROMPT = b">>> "
 _RAW_BANNER = b"raw REPL; CTRL-B to exit\r\n>"
-# The raw REPL waits for a command, or does in a moment: the last one has ended with output and errors
-_RAW_PROMPTS = (_RAW_BANNER, b"\x04>", b"\x04\x04")
+# The raw REPL waits for a command, or does in a moment: mpremote does not wait for the prompt behind the banner, and
+# the last command has ended with output and errors
+_RAW_PROMPTS = (_RAW_BANNER, _RAW_BANNER[:-1], b"\x04>", b"\x04\x04")
 _TAIL = 64
 _HELD_LIMIT = 64 * 1024
 

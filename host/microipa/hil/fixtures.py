@@ -1,0 +1,416 @@
+"""What cases work with: board, eim, card, smdpp, radio, modem; each does what a person at the bench could do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from microipa.asn1 import sgp32
+from microipa.asn1.tlv import parse, tlv
+from microipa.board.package import SETTINGS, check_config
+from microipa.board.repl import Repl
+from microipa.eim import OrderView
+from microipa.errors import MicroipaError
+from microipa.hil.station import Matcher, Offer, Station
+from microipa.hil.terminal import Terminal
+from microipa.lab import BOOTSTRAP_OPERATOR, COAPS_PORT, OPERATOR, new_profile
+from microipa.radio import LinkSettings
+from microipa.saip import ProfilePackage, build, metadata
+from microipa.trace import Event
+
+POLL_S = 90.0
+IDLE = "agent: nothing left to do"
+_BANNER = ("MicroPython ", "Use Ctrl-D", "Type \"help()\"")
+_NOWHERE = ("127.0.0.1", 9)
+
+
+class BoardStuck(MicroipaError):
+    """The board did not come to an end in time, or not to the one that was asked for."""
+
+
+def logged(text: str) -> Matcher:
+    """The board has said this."""
+    return lambda event: (event.part, event.kind) == ("board", "log") and text in event.fields["text"]
+
+
+def answered(tag: int) -> Matcher:
+    """The card has begun to answer this ES10 function."""
+    return lambda event: event.kind == "apdu" and event.fields["response"].startswith(f"{tag:04x}")
+
+
+def order_done(what: str) -> Matcher:
+    """The eIM has settled an order of this kind: package or download."""
+    return lambda event: (
+        (event.part, event.kind) == ("eim", "order")
+        and event.fields.get("what") == what
+        and event.fields["state"] == "done"
+    )
+
+
+def told(cause: str) -> Matcher:
+    """The eIM has heard this stateChangeCause."""
+    return lambda event: (event.part, event.kind, event.fields.get("cause")) == ("eim", "state_change", cause)
+
+
+class Board:
+    """The board under test, through its serial port and nothing else but its supply."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._terminal: Terminal | None = None
+        self._dark = threading.Event()
+        self._changed = False
+        self._began = self._since = 0  # places among the events
+
+    def set(self, **settings: Any) -> None:
+        """Change settings of ipa.json for this case; without any, back to the bench's own."""
+        given = json.dumps({**self._station.settings, **settings}).encode()
+        check_config(given)
+        with self._repl() as repl:
+            repl.write_file(f"{self._station.flashed.version}/{SETTINGS}", given)
+        self._changed = bool(settings)
+
+    def forget(self) -> None:
+        """Erase what the assistant keeps in the board's flash: its journal."""
+        with self._repl() as repl:
+            repl.run("import os\nfor name in os.listdir():\n if name.startswith('ipa.journal'): os.remove(name)")
+
+    def start(self) -> None:
+        """Let the program run."""
+        repl = self._repl()
+        self._began = self._since = len(self._station.events)
+        self._terminal = Terminal(repl, self._heard)
+
+    def wait(self, timeout_s: float = POLL_S) -> None:
+        """Until the eIM has nothing more for it and it has ended. Raises BoardStuck, BoardLost."""
+        terminal = self._terminal
+        assert terminal, "start() it first"
+        if not terminal.ended.wait(timeout_s):
+            raise BoardStuck(f"the board still runs after {timeout_s:.0f} s; last: {self._last()}")
+        self._hang_up()
+        if terminal.lost:
+            raise terminal.lost
+        self._station.settled()
+        if not any(logged(IDLE)(event) for event in self._station.events[self._began :]):
+            raise BoardStuck(f"the board's program has ended without being done; last: {self._last()}")
+
+    def poll(self, timeout_s: float = POLL_S) -> None:
+        """Let it do all there is for it."""
+        self.start()
+        self.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Stop the program, if it runs, and leave the board at its REPL."""
+        was_running = self._terminal is not None and not self._terminal.ended.is_set()
+        self._hang_up()
+        if was_running:
+            self._repl().close()
+
+    def until(self, matches: Matcher, timeout_s: float = POLL_S) -> None:
+        """Wait for an event that came since the start, or comes. Raises BoardStuck."""
+        seen = threading.Event()
+        station = self._station
+        since = self._since
+
+        def look() -> None:
+            if any(matches(event) for event in station.events[since:]):
+                seen.set()
+            else:
+                station._when.append((matches, seen.set))
+
+        station.loop.call(look)
+        if not seen.wait(timeout_s):
+            raise BoardStuck(f"what the case waits for has not come in {timeout_s:.0f} s; last: {self._last()}")
+        station.loop.call(lambda: None)
+        self._since = len(station.events)
+
+    def cut_power_when(self, matches: Matcher) -> None:
+        """Take the supply at the moment of such an event; wait_dark() waits for it."""
+        self._dark.clear()
+        self._station.when(matches, self._cut)
+
+    def wait_dark(self, timeout_s: float = POLL_S) -> None:
+        """Raises BoardStuck when the moment for the power cut has not come."""
+        if not self._dark.wait(timeout_s):
+            raise BoardStuck(f"the moment for the power cut did not come in {timeout_s:.0f} s; last: {self._last()}")
+
+    def give_power(self) -> None:
+        """Supply it again: it boots its program."""
+        board = self._station.virtual
+        assert board
+        self._began = self._since = len(self._station.events)
+        self._station.record("board", "power", on=True)
+        self._station.loop.run(board.start())
+
+    def tidy(self, eim: EimDesk, card: CardView) -> None:
+        """Stop it, and bring settings and card back to what they were, as the eIM's orders can."""
+        station = self._station
+        station.forget_hooks()
+        self.stop()
+        eim.cancel_what_waits()
+        if self._changed:
+            self.set()
+        profiles = card.profiles()
+        if profiles.get(station.home) == "disabled":
+            eim.package(("enable", {"iccid": station.home}))
+        extra = [iccid for iccid in profiles if iccid not in (station.home, station.spare and station.spare.iccid)]
+        for iccid in extra:
+            eim.package(("delete", {"iccid": iccid}))
+        if extra or profiles.get(station.home) == "disabled":
+            self.poll()
+
+    def log(self) -> str:
+        """What it has said in this case."""
+        self._station.settled()
+        return "\n".join(event.fields["text"] for event in self._station.events if event.kind == "log")
+
+    def _cut(self) -> None:
+        board = self._station.virtual
+        assert board
+        self._station.trace.record("board", "power", on=False)
+        board.kill()
+        self._dark.set()
+
+    def _heard(self, text: str) -> None:
+        self._station.record("board", "log", text=text)
+
+    def _last(self) -> str:
+        """What it said last, without what its REPL says when the program has ended."""
+        lines = [line for line in self.log().splitlines() if not line.startswith(_BANNER)]
+        return lines[-1] if lines else "it said nothing"
+
+    def _hang_up(self) -> None:
+        if self._terminal:
+            self._terminal.close()
+            self._terminal = None
+
+    def _repl(self) -> Repl:
+        self._hang_up()
+        if self._station.virtual and not self._station.virtual.running:
+            self._station.loop.run(self._station.virtual.start())
+        return Repl(self._station.port)
+
+
+class EimDesk:
+    """The bench's eIM, with this board as its device."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._eim = station.lab.eim
+
+    @property
+    def eid(self) -> str:
+        return self._station.lab.eid
+
+    def package(self, *operations: tuple[str, Mapping[str, Any]]) -> int:
+        """Queue an eUICC package; the order's number."""
+        return self._do(lambda: self._eim.order_package(self.eid, list(operations)))
+
+    def download(self, code: str) -> int:
+        return self._do(lambda: self._eim.order_download(self.eid, code))
+
+    def ask(self, *names: str) -> int:
+        """Queue a question for IpaEuiccData."""
+        return self._do(lambda: self._eim.order_data(self.eid, names))
+
+    def order(self, number: int) -> OrderView:
+        return next(view for view in self._do(lambda: self._eim.orders(self.eid)) if view.id == number)
+
+    def outcome(self, number: int) -> tuple[str, str]:
+        """State of an order and its result in words."""
+        view = self.order(number)
+        return view.state, view.result or ""
+
+    def cancel_what_waits(self) -> None:
+        for view in self._do(lambda: self._eim.orders(self.eid)):
+            if view.state in ("queued", "delivered"):
+                self._do(lambda number=view.id: self._eim.cancel(number))  # type: ignore[misc]
+
+    def device(self) -> Any:
+        """What it knows of the device: DeviceView."""
+        return self._do(lambda: self._eim.device(self.eid))
+
+    def alarms(self) -> list[str]:
+        """What it has refused to believe, in this case."""
+        return [e.fields["text"] for e in self._station.events if (e.part, e.kind) == ("eim", "alarm")]
+
+    def messages(self) -> list[str]:
+        """The ESipa messages of this case: in from the device, out to it, with their tag."""
+        self._station.settled()
+        esipa = [e for e in self._station.events if (e.part, e.kind) == ("eim", "esipa") and e.fields["message"]]
+        return [f"{e.fields['direction']} {parse(bytes.fromhex(e.fields['message'])).tag:X}" for e in esipa]
+
+    def causes(self) -> list[str]:
+        """The stateChangeCauses that the device has told in this case."""
+        return [e.fields["cause"] for e in self._station.events if (e.part, e.kind) == ("eim", "state_change")]
+
+    def stranger(self) -> Callable[[], None]:
+        """Put another eIM, with a certificate of its own, at its address. Returns what puts it back."""
+        lab = self._station.whole
+        theirs, ours = (lab.network.resolve(name, COAPS_PORT) for name in (lab.eim2.fqdn, self._eim.fqdn))
+        assert theirs
+        assert ours
+        self._do(lambda: lab.network.route(self._eim.fqdn, COAPS_PORT, theirs))
+        return lambda: self._do(lambda: lab.network.route(self._eim.fqdn, COAPS_PORT, ours))
+
+    def configuration(self) -> dict[str, Any]:
+        """EimConfigurationData by which a card knows it."""
+        decoded: dict[str, Any] = sgp32.decode("EimConfigurationData", self._eim.configuration("pin"))
+        return decoded
+
+    def hide(self) -> Callable[[], None]:
+        """Let datagrams to it go nowhere. Returns what puts it back, in the lab's thread or any other.
+        """
+        network, host = self._station.whole.network, self._eim.fqdn
+        address = network.resolve(host, COAPS_PORT)
+        assert address
+        self._do(lambda: network.route(host, COAPS_PORT, _NOWHERE))
+        return lambda: network.route(host, COAPS_PORT, address)
+
+    def _do(self, work: Callable[[], Any]) -> Any:
+        return self._station.loop.call(work)
+
+
+class SmdppCounter:
+    """The bench's SM-DP+."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    def offer(self, name: str = "HIL", *, filler: int = 0, attributes: Sequence[bytes] = (), **more: Any) -> Offer:
+        """A fresh profile. ``attributes``: TLVs for its metadata; ``more``: of Smdpp.add_profile."""
+        lab = self._station.lab
+        spec = new_profile(name, OPERATOR, filler=filler)
+        package = build(spec)
+
+        def put() -> str:
+            lab.enrol(package, OPERATOR)
+            if self._station.virtual:
+                self._station.whole.admit_subscribers()
+            own = parse(metadata(ProfilePackage.parse(package))).value
+            return lab.smdpp.add_profile(package, metadata=tlv(0xBF25, own, *attributes), **more)
+
+        code = lab.smdpp.activation_code(self._station.loop.call(put))
+        return Offer(code, spec.iccid, spec.imsi)
+
+    def outcome(self, offer: Offer) -> tuple[str, str]:
+        """State and result of the profile's order."""
+        views = self._station.loop.call(self._station.lab.smdpp.orders)
+        view = next(view for view in views if view.iccid.rstrip("F") == offer.iccid)
+        return str(view.state), view.result or ""
+
+    def asked(self) -> list[str]:
+        """The ES9+ functions that it was asked for in this case and did."""
+        return [e.fields["function"] for e in self._station.events
+                if (e.part, e.kind, e.fields.get("outcome")) == ("smdpp", "es9", "ok")]
+
+    def until(self, state: str, offer: Offer, timeout_s: float = 30.0) -> None:
+        """Wait for a state of the profile's order: the eIM passes notifications on in its own time."""
+        seen = threading.Event()
+
+        def heard(event: Event) -> bool:
+            return event.part == "smdpp" and self._state(offer) == state
+
+        def look() -> None:
+            if self._state(offer) == state:
+                seen.set()
+            else:
+                self._station._when.append((heard, seen.set))
+
+        self._station.loop.call(look)
+        if not seen.wait(timeout_s):
+            raise BoardStuck(f"the SM-DP+'s order of {offer.iccid} is {self.outcome(offer)} after {timeout_s:.0f} s")
+
+    def _state(self, offer: Offer) -> str:
+        views = self._station.lab.smdpp.orders()
+        return next(str(view.state) for view in views if view.iccid.rstrip("F") == offer.iccid)
+
+    def hide_when_installed(self) -> Callable[[], None]:
+        """As hide, at the moment in which a profile is on the card. Returns what puts it back."""
+        put_back: list[Callable[[], None]] = []
+        self._station.when(answered(0xBF37), lambda: put_back.append(self.hide()))
+        return lambda: put_back[0]()
+
+    def hide(self) -> Callable[[], None]:
+        """Let nobody reach it by the eIM. Returns what puts it back."""
+        routes, address = self._station.lab.es9_routes, self._station.lab.smdpp.address
+        known = routes[address]
+        routes[address] = _NOWHERE
+        return lambda: routes.__setitem__(address, known)
+
+
+class CardView:
+    """The card, as its contacts tell where the bench has them, and as the eIM knows it elsewhere."""
+
+    def __init__(self, station: Station, eim: EimDesk) -> None:
+        self._station = station
+        self._eim = eim
+
+    def profiles(self) -> dict[str, str]:
+        """State of each profile by its ICCID."""
+        if self._station.virtual:
+            listed = self._station.loop.call(self._station.whole.euicc.profiles)
+            return {profile.iccid: profile.state for profile in listed}
+        return {profile["iccid"]: profile["state"] for profile in self._eim.device().profiles or []}
+
+    def enabled(self) -> str:
+        return next((iccid for iccid, state in self.profiles().items() if state == "enabled"), "")
+
+    def asked(self, tag: int) -> int:
+        """How often this ES10 function was called in this case, as its contacts saw it."""
+        start = f"{tag:04x}"
+        return sum(e.fields["command"][2:4] == "e2" and e.fields["command"][10:14] == start
+                   for e in self._station.events if e.kind == "apdu")
+
+
+class Radio:
+    """The air between the board's modem and the network."""
+
+    HOME, AWAY = BOOTSTRAP_OPERATOR, OPERATOR
+    """Of the profile a card comes with, and of those the bench offers."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._good: LinkSettings | None = station.whole.link.settings if station.virtual else None
+
+    def cover(self, operator: str, covered: bool) -> None:
+        """Put an operator's cells up, or take them down. Safe in any thread."""
+        self._station.loop.soon(lambda: self._station.whole.network.set_coverage(operator, covered))
+
+    def degrade(self, **settings: Any) -> None:
+        """Let the link be like this: fields of LinkSettings."""
+        assert self._good
+        self._station.whole.link.settings = replace(self._good, **settings)
+
+    def lost(self) -> int:
+        """Datagrams that did not arrive, since the bench stands."""
+        counters = self._station.whole.link.counters
+        return counters.up.lost + counters.down.lost
+
+    def mend(self) -> None:
+        if self._good:
+            self._station.whole.link.settings = self._good
+            for operator in (self.HOME, self.AWAY):
+                self.cover(operator, True)
+            self._station.settled()
+
+
+class ModemView:
+    """The board's modem, as far as it can be heard."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    @property
+    def family(self) -> str:
+        return self._station.place.family
+
+    def commands(self) -> list[str]:
+        """The AT commands of this case."""
+        return [e.fields.get("text", "") for e in self._station.events
+                if (e.part, e.kind, e.fields.get("direction")) == ("modem", "at", "in")]
+
+

@@ -1,0 +1,242 @@
+"""The pytest plugin: options, fixtures, what a case needs, and the record of the run.
+
+``pytest --pyargs microipa.hil --board virtual`` runs the suite; a folder of your own may use the same fixtures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from microipa.hil.bench import Place
+    from microipa.hil.fixtures import Board, CardView, EimDesk, ModemView, Radio, SmdppCounter
+    from microipa.hil.record import Recorder
+    from microipa.hil.station import Offer, Station
+
+_DEFAULT_RUN = "hil-run"
+_places = pytest.StashKey[list["Place"]]()
+_recorders = pytest.StashKey[dict[str, "Recorder"]]()
+_story = pytest.StashKey[dict[str, Any]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("microipa", "hardware in the loop (microipa.hil)")
+    group.addoption("--bench", type=Path, help="bench.toml: several boards, one worker each with -n")
+    group.addoption("--board", help="a name of `microipa board list`, or a board's folder (default: virtual)")
+    group.addoption("--port", help="device, pty or URL (rfc2217://…, socket://…) of the board's REPL")
+    group.addoption("--modem", help="modem family (default: the board's own)")
+    group.addoption("--card", help="virtual or real (default: virtual in the virtual board)")
+    group.addoption("--heap", help="of the virtual board: 96wK, 128wK (words)")
+    group.addoption("--form", help="how the firmware lies on the board: mpy or romfs")
+    group.addoption("--eim-url", help="where a real board reaches the bench's eIM: coaps://host:port")
+    group.addoption("--tether", action="store_const", const=True,
+                    help="the board's datagrams travel over its serial port: for a bench without a public address")
+    group.addoption("--run", type=Path, default=Path(_DEFAULT_RUN), help=f"folder of the record (default {_DEFAULT_RUN})")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*features): what the bench must have, of microipa.hil.bench.FEATURES")
+    config.addinivalue_line("markers", "sgp(group, clause): the SGP.33 test group of a case, and the SGP.32 clause")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "place" in metafunc.fixturenames:
+        params = [pytest.param(place, id=place.name, marks=pytest.mark.xdist_group(place.name))
+                  for place in _bench(metafunc.config)]
+        metafunc.parametrize("place", params, scope="session")
+
+
+def _bench(config: pytest.Config) -> list[Place]:
+    if _places not in config.stash:
+        from microipa.errors import MicroipaError
+
+        try:
+            config.stash[_places] = _chosen(config)
+        except MicroipaError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_places]
+
+
+def _chosen(config: pytest.Config) -> list[Place]:
+    from microipa.hil.bench import BadBench, Place, read_bench
+
+    names = ("board", "port", "modem", "card", "heap", "form", "eim_url", "tether")
+    given = {name: value for name in names if (value := config.getoption(name)) is not None}
+    if bench := config.getoption("bench"):
+        if given:
+            raise BadBench(f"--bench and --{next(iter(given)).replace('_', '-')} exclude each other: the file says it")
+        return read_bench(bench)
+    if given.get("port") or given.get("board", "virtual") != "virtual":
+        given.setdefault("card", "real")
+    return [Place(given.get("board", "virtual").rstrip("/").rpartition("/")[2], **given).check()]
+
+
+# Fixtures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
+    """The place at work, its board flashed."""
+    from microipa.errors import MicroipaError
+    from microipa.hil.station import Station
+
+    began = time.monotonic()
+    recorder = _recorder(request.config, place)
+    folder = recorder.folder / "bench"
+    try:
+        at_work = Station(place, folder).__enter__()
+    except MicroipaError as error:
+        pytest.exit(f"{place.name}: {error}", returncode=3)
+    with at_work:
+        recorder.learn(micropython=at_work.kind.release, firmware=at_work.flashed.version, eid=at_work.lab.eid)
+        yield at_work
+        last = at_work.take()
+        recorder.learn(seconds=round(time.monotonic() - began, 1), **_about(at_work))
+        at_work.events = last  # of the case that ends with us
+
+
+@pytest.fixture
+def board(station: Station, eim: EimDesk, card: CardView, radio: Radio) -> Iterator[Board]:
+    """The board under test, at its REPL, with the bench's settings; afterwards all is as it was before the case."""
+    from microipa.hil.fixtures import Board
+
+    board = Board(station)
+    yield board
+    radio.mend()
+    board.tidy(eim, card)
+
+
+@pytest.fixture
+def eim(station: Station) -> EimDesk:
+    """The eIM, which has no orders open."""
+    from microipa.hil.fixtures import EimDesk
+
+    eim = EimDesk(station)
+    eim.cancel_what_waits()
+    return eim
+
+
+@pytest.fixture
+def spare(station: Station, board: Board, eim: EimDesk, smdpp: SmdppCounter) -> Offer:
+    """A profile of another operator, which is on the card and disabled."""
+    if station.spare is None:
+        from microipa.lab import FALLBACK_ALLOWED
+
+        offer = smdpp.offer("Spare", attributes=[FALLBACK_ALLOWED])
+        order = eim.download(offer.code)
+        board.poll()
+        assert eim.outcome(order)[0] == "done", eim.outcome(order)
+        station.spare = offer
+    return station.spare
+
+
+@pytest.fixture
+def smdpp(station: Station) -> SmdppCounter:
+    from microipa.hil.fixtures import SmdppCounter
+
+    return SmdppCounter(station)
+
+
+@pytest.fixture
+def card(station: Station, eim: EimDesk) -> CardView:
+    from microipa.hil.fixtures import CardView
+
+    return CardView(station, eim)
+
+
+@pytest.fixture
+def radio(station: Station) -> Radio:
+    """The air, which ``board`` makes good again after the case."""
+    from microipa.hil.fixtures import Radio
+
+    return Radio(station)
+
+
+@pytest.fixture
+def modem(station: Station) -> ModemView:
+    from microipa.hil.fixtures import ModemView
+
+    return ModemView(station)
+
+
+# What a case needs, and what is written down of it -------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    place = _place_of(item)
+    if place is None:
+        return
+    item.stash[_story] = {"began": time.monotonic(), "outcome": "passed", "reason": ""}
+    for mark in item.iter_markers("needs"):
+        for feature in mark.args:
+            if why := place.lacks(feature):
+                pytest.skip(why)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[pytest.TestReport]:
+    report: pytest.TestReport = yield  # type: ignore[misc]
+    story = item.stash.get(_story, None)
+    if story is not None:
+        if report.outcome != "passed" and story["outcome"] == "passed":
+            story["outcome"] = report.outcome
+            story["reason"] = _reason(report, call)
+        if report.when == "teardown":
+            _write_down(item, story)
+    return report  # type: ignore[return-value]
+
+
+def _place_of(item: pytest.Item) -> Place | None:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("place") if callspec else None
+
+
+def _reason(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    return str(call.excinfo.exconly() if call.excinfo else "")
+
+
+def _write_down(item: pytest.Item, story: dict[str, Any]) -> None:
+    from microipa.hil.bill import bill_of
+    from microipa.hil.record import Case
+
+    place = _place_of(item)
+    assert place
+    recorder = _recorder(item.config, place)
+    station: Station | None = getattr(item, "funcargs", {}).get("station")
+    events = []
+    if station:
+        events = station.take()
+    mark = item.get_closest_marker("sgp")
+    group, clause = mark.args if mark else ("", "")
+    name = item.name.partition("[")[0]
+    case = Case(item.name, group, clause, name.removeprefix("test_").replace("_", " "), story["outcome"],
+                story["reason"], round(time.monotonic() - story["began"], 2), bill_of(events))
+    recorder.add(case, events)
+
+
+def _recorder(config: pytest.Config, place: Place) -> Recorder:
+    from microipa.hil.record import Recorder, Run
+
+    recorders = config.stash.setdefault(_recorders, {})
+    if place.name not in recorders:
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        run = Run(place.name, place.known.name, "", "", place.form, place.family, "", place.card, "",
+                  place.heap if place.is_virtual else "", place.tether, started)
+        recorders[place.name] = Recorder(config.getoption("run") / place.name, run)
+    return recorders[place.name]
+
+
+def _about(station: Station) -> dict[str, Any]:
+    """What the run has shown of modem and card."""
+    from microipa.hil.about import card_versions, modem_firmware
+
+    return {"modem_firmware": modem_firmware(station), "card_versions": card_versions(station)}

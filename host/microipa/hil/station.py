@@ -1,0 +1,196 @@
+"""A place of a bench at work: eIM and SM-DP+ in a thread of their own, and the board flashed through its serial port.
+
+Around the virtual board the whole lab of ``microipa.lab`` stands; beside a real one its servers do. Cases talk to both
+by the words of fixtures.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from microipa import paths
+from microipa.board import VirtualBoard
+from microipa.board.bytecode import compiled
+from microipa.board.flash import Flashed, Kind, check_fit, flash, kind
+from microipa.board.package import EIM, SETTINGS, Package, build, check_config
+from microipa.board.repl import Repl
+from microipa.hil.bench import Place
+from microipa.lab import Lab, LabFolder
+from microipa.smdpp.server import LOOPBACK
+from microipa.trace import Event, Trace
+
+T = TypeVar("T")
+Matcher = Callable[[Event], bool]
+
+_CALL_S = 60.0
+QUICK = {"apn": "iot.microipa.example", "stop_when_idle": True, "backoff_s": 1, "backoff_max_s": 2}
+"""What every board on a bench is set to, over its defaults and under what the bench says."""
+
+
+class Loop:
+    """An asyncio loop in a thread, so that cases are plain functions."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="lab", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float = _CALL_S) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
+
+    def call(self, function: Callable[[], T]) -> T:
+        async def wrapped() -> T:
+            return function()
+
+        return self.run(wrapped())
+
+    def soon(self, function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the bench is being cleared away
+            self.loop.call_soon_threadsafe(function)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A profile that waits at the SM-DP+."""
+
+    code: str
+    iccid: str
+    imsi: str
+
+
+class Station:
+    """``with Station(place, folder) as station``: everything runs, the board is flashed and waits at its REPL."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place = place
+        self.folder = folder
+        self.loop = Loop()
+        self.trace = Trace()
+        self.events: list[Event] = []
+        self.lab: LabFolder
+        self.virtual: VirtualBoard | None = None
+        self.port = place.port
+        self.kind: Kind
+        self.flashed: Flashed
+        self.settings: dict[str, Any] = {}
+        self.home = ""  # ICCID of the profile the card came with
+        self.spare: Offer | None = None  # a profile that stays on the card, disabled, between cases
+        self._when: list[tuple[Matcher, Callable[[], object]]] = []
+        self._running = AsyncExitStack()
+        self.trace.listen(self._hear)
+
+    def __enter__(self) -> Station:
+        try:
+            self.loop.run(self._start())
+            self._flash()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.loop.run(self._running.aclose())
+        self.loop.close()
+
+    @property
+    def whole(self) -> Lab:
+        """The lab around a virtual board, with modem, network and card."""
+        assert isinstance(self.lab, Lab)
+        return self.lab
+
+    def when(self, matches: Matcher, act: Callable[[], object]) -> None:
+        """Do this, in the lab's thread, at once when the first such event comes."""
+        self.loop.call(lambda: self._when.append((matches, act)))
+
+    def forget_hooks(self) -> None:
+        self.loop.call(self._when.clear)
+
+    def record(self, part: str, kind: str, **fields: Any) -> None:
+        """Note something that another thread has seen."""
+        self.loop.soon(lambda: self.trace.record(part, kind, **fields))
+
+    def settled(self) -> None:
+        """Return when what other threads have noted so far stands among the events."""
+        if not self.loop.loop.is_closed():
+            self.loop.call(lambda: None)
+
+    def take(self) -> list[Event]:
+        """The events since the last time."""
+        self.settled()
+        events, self.events = self.events, []
+        return events
+
+    def _hear(self, event: Event) -> None:
+        self.events.append(event)
+        for entry in [one for one in self._when if one[0](event)]:
+            if entry in self._when:
+                self._when.remove(entry)
+                entry[1]()
+
+    async def _start(self) -> None:
+        if self.place.is_virtual:
+            await self._start_lab()
+        else:
+            await self._start_servers()
+
+    async def _start_lab(self) -> None:
+        place = self.place
+        lab = self.lab = Lab(self.folder / "lab", radio="none", heap=place.heap, family=place.family,
+                             trace=self.trace, two_eims=True)
+        await self._running.enter_async_context(lab)
+        self.home = lab.euicc.profiles()[0].iccid
+        board = VirtualBoard(self.folder / "flash", lab.modem.path, heapsize=place.heap, modem=place.family)
+        board.folder.mkdir(exist_ok=True)
+        self.virtual = board
+        self._running.callback(board.pull_out)
+        self._running.callback(board.kill)
+        self.port = board.plug_in()
+        await board.start()
+
+    async def _start_servers(self) -> None:
+        lab = self.lab = LabFolder(self.folder / "lab", create=True, trace=self.trace)
+        if self.place.eim_url:
+            lab.eim.fqdn = urlsplit(self.place.eim_url).netloc
+        smdpp = await self._running.enter_async_context(lab.smdpp.serve())
+        lab.es9_routes[lab.smdpp.address] = (LOOPBACK, smdpp)
+        await self._running.enter_async_context(lab.eim.serve(self.place.eim_port))
+
+    def _flash(self) -> None:
+        self.settings = {**QUICK, **(self.place.settings or {})}
+        if self.place.modem != "auto" and not self.place.is_virtual:
+            self.settings["modem"] = self.place.modem
+        content = json.dumps(self.settings).encode()
+        check_config(content, f"settings of {self.place.name}")
+        package = _with_meter(build(self.place.known)).with_files(
+            {SETTINGS: content, EIM: self.loop.call(lambda: self.lab.eim.configuration("pin"))}
+        )
+        with Repl(self.port) as repl:
+            self.kind = kind(repl)
+            check_fit(self.kind, package.files["product.mpy"][1])
+            self.flashed = flash(repl, package, lambda *_: None)
+
+
+def _with_meter(package: Package) -> Package:
+    """The version with tools/heap_meter.py under its program, which is called product then."""
+    meter = paths.tools() / "heap_meter.py"
+    files = dict(package.files)
+    files["product.mpy"] = files.pop("app.mpy")
+    files["heap_meter.mpy"] = compiled(meter, meter.stat().st_mtime_ns)
+    files["app.py"] = b"import heap_meter\nimport product\n"
+    return replace(package, files=files)
