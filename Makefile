@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill test conformance lint clean
+.PHONY: demo bill test hil conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -15,6 +15,10 @@ bill: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+hil: $(STAMP)
+	$(BIN)/pytest -n 2 --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run; \
+	  status=$$?; $(BIN)/microipa hil report hil-run; exit $$status
 
 conformance: $(STAMP)
 	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance=tests/conformance.md -m covers

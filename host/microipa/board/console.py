@@ -108,4 +108,5 @@ class Console:
         process.write(_CTRL_B)
         if self.raw and self._tail.endswith(_RAW_PROMPTS):
             self.raw = False
+            self._tail = b""  # a prompt that comes late belongs to what is left
             self._held = bytearray()  # the port throws away what comes before it has changed its mode

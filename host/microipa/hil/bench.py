@@ -3,7 +3,7 @@
     [left]                        # the name of the place: of its folder in the run, and of its worker
     board = "walter"              # a name of `microipa board list`, or the path of a board's folder
     port = "rfc2217://rack7:4001" # a device, a pty, or a URL of pyserial; the virtual board needs none
-    tether = true                 # the board's datagrams travel over its serial port
+    eim_url = "coaps://eim.example:5684"
     has = ["power switch"]        # what cases may need and this place can do: see FEATURES
 
 All keys are the fields of Place. A virtual board with a virtual card has everything.
@@ -31,9 +31,11 @@ FEATURES = {
     "card contacts": "a card whose memory the bench can look into",
     "modem faults": "a modem that fails on demand",
     "SM-DP+ in reach": "a network in which the board reaches the bench's SM-DP+ by itself",
+    "heap for direct downloads": "room for TCP, HTTP and JSON beside the rest, more than 96wK where all code is in RAM",
     "network between": "a network that the bench can redirect: an eIM out of reach",
 }
 _HEAP = re.compile(r"[1-9][0-9]*w?[KM]?")
+_SMALL = ("96wK", "96K", "128K")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -46,7 +48,7 @@ class Place:
     """One board of a bench and what is around it.
 
     ``modem``: the family, "auto" for the one the board names. ``card``: virtual or real. ``heap``: of a virtual board,
-    MicroPython's -X heapsize. ``form``: mpy or romfs. ``eim_url``: where the board reaches the bench's eIM,
+    MicroPython's -X heapsize. ``eim_url``: where the board reaches the bench's eIM,
     coaps://host:port, which somebody forwards to ``eim_port`` of this machine. ``profiles``: activation codes of
     profiles that may be used up, where the card does not know the bench's own SM-DP+. ``settings``: more for ipa.json.
     """
@@ -57,8 +59,6 @@ class Place:
     modem: str = "auto"
     card: str = VIRTUAL
     heap: str = "96wK"
-    form: str = "mpy"
-    tether: bool = False
     eim_url: str = ""
     eim_port: int = 5684
     has: tuple[str, ...] = ()
@@ -81,7 +81,10 @@ class Place:
         """Why this place has not what a case needs; "" when it has. Raises BadBench for what no place can have."""
         if feature not in FEATURES:
             raise BadBench(f"a case needs {feature!r}: choose among {', '.join(FEATURES)}")
-        has = set(FEATURES) if self.is_virtual else {*self.has, *(["disposable profile"] if self.profiles else [])}
+        if self.is_virtual:
+            has = set(FEATURES) - ({"heap for direct downloads"} if self.heap in _SMALL else set())
+        else:
+            has = {*self.has, *(["disposable profile"] if self.profiles else [])}
         return "" if feature in has else f"the bench has no {feature} ({FEATURES[feature]}) at {self.name}"
 
     def check(self) -> Place:
@@ -97,17 +100,14 @@ class Place:
         if self.card not in ("virtual", "real"):
             raise BadBench(f"{where}: card is {self.card!r}, it is virtual or real")
         if self.is_virtual != (self.card == "virtual"):
-            raise BadBench(f"{where}: a {self.card} card is not in {'the virtual board' if self.is_virtual else known.name}"
-                           f": the virtual board has a virtual card, a board on a port a real one")
+            raise BadBench(f"{where}: card is {self.card}: the virtual board has a virtual one, others a real one")
         _check_family(where, self.family)
         if not _HEAP.fullmatch(self.heap):
             raise BadBench(f"{where}: heap is {self.heap!r}, write it as 96wK (words) or 256K (bytes)")
-        if self.form not in ("mpy", "romfs"):
-            raise BadBench(f"{where}: form is {self.form!r}, it is mpy or romfs")
         if self.eim_url and (urlsplit(self.eim_url).scheme != "coaps" or not urlsplit(self.eim_url).hostname):
             raise BadBench(f"{where}: eim_url is {self.eim_url!r}, write it as coaps://eim.example:5684")
-        if not self.is_virtual and not self.tether and not self.eim_url:
-            raise BadBench(f"{where}: how does {known.name} reach the eIM? Give eim_url, or use tether")
+        if not self.is_virtual and not self.eim_url:
+            raise BadBench(f"{where}: how does {known.name} reach the bench's eIM? Give eim_url")
         for feature in self.has:
             if feature not in FEATURES:
                 raise BadBench(f"{where}: nobody knows {feature!r}, in has there may be {', '.join(FEATURES)}")
@@ -139,8 +139,8 @@ def _place(path: Path, name: str, table: Any) -> Place:
         assert default is not MISSING
         if type(value) is not wanted:
             raise BadBench(f"{path}: place {name}: {key} is {value!r}, not {wanted.__name__}")
-    given = {key: tuple(map(str, value)) if isinstance(value, list) else value for key, value in table.items()}
-    return Place(name, **given).check()
+    lists = {key: tuple(map(str, value)) for key, value in table.items() if isinstance(value, list)}
+    return Place(name, **{**table, **lists}).check()
 
 
 def _check_family(where: str, family: str) -> None:

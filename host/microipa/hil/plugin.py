@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--modem", help="modem family (default: the board's own)")
     group.addoption("--card", help="virtual or real (default: virtual in the virtual board)")
     group.addoption("--heap", help="of the virtual board: 96wK, 128wK (words)")
-    group.addoption("--form", help="how the firmware lies on the board: mpy or romfs")
     group.addoption("--eim-url", help="where a real board reaches the bench's eIM: coaps://host:port")
-    group.addoption("--tether", action="store_const", const=True,
-                    help="the board's datagrams travel over its serial port: for a bench without a public address")
-    group.addoption("--run", type=Path, default=Path(_DEFAULT_RUN), help=f"folder of the record (default {_DEFAULT_RUN})")
+    group.addoption("--run", type=Path, default=Path(_DEFAULT_RUN), help="folder of the record: --run=hil-run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,7 +63,7 @@ def _bench(config: pytest.Config) -> list[Place]:
 def _chosen(config: pytest.Config) -> list[Place]:
     from microipa.hil.bench import BadBench, Place, read_bench
 
-    names = ("board", "port", "modem", "card", "heap", "form", "eim_url", "tether")
+    names = ("board", "port", "modem", "card", "heap", "eim_url")
     given = {name: value for name in names if (value := config.getoption(name)) is not None}
     if bench := config.getoption("bench"):
         if given:
@@ -181,8 +178,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[pytest.TestReport]:
-    report: pytest.TestReport = yield  # type: ignore[misc]
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     story = item.stash.get(_story, None)
     if story is not None:
         if report.outcome != "passed" and story["outcome"] == "passed":
@@ -190,7 +189,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             story["reason"] = _reason(report, call)
         if report.when == "teardown":
             _write_down(item, story)
-    return report  # type: ignore[return-value]
+    return report
 
 
 def _place_of(item: pytest.Item) -> Place | None:
@@ -229,8 +228,8 @@ def _recorder(config: pytest.Config, place: Place) -> Recorder:
     recorders = config.stash.setdefault(_recorders, {})
     if place.name not in recorders:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        run = Run(place.name, place.known.name, "", "", place.form, place.family, "", place.card, "",
-                  place.heap if place.is_virtual else "", place.tether, started)
+        run = Run(place.name, place.known.name, "", "", "mpy", place.family, "", place.card, "",
+                  place.heap if place.is_virtual else "", False, started)
         recorders[place.name] = Recorder(config.getoption("run") / place.name, run)
     return recorders[place.name]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
@@ -151,12 +152,13 @@ class Station:
 
     async def _start_lab(self) -> None:
         place = self.place
+        shutil.rmtree(self.folder, ignore_errors=True)  # a new card, and a board nobody has flashed
         lab = self.lab = Lab(self.folder / "lab", radio="none", heap=place.heap, family=place.family,
                              trace=self.trace, two_eims=True)
         await self._running.enter_async_context(lab)
         self.home = lab.euicc.profiles()[0].iccid
         board = VirtualBoard(self.folder / "flash", lab.modem.path, heapsize=place.heap, modem=place.family)
-        board.folder.mkdir(exist_ok=True)
+        board.folder.mkdir(parents=True, exist_ok=True)
         self.virtual = board
         self._running.callback(board.pull_out)
         self._running.callback(board.kill)
@@ -177,9 +179,9 @@ class Station:
             self.settings["modem"] = self.place.modem
         content = json.dumps(self.settings).encode()
         check_config(content, f"settings of {self.place.name}")
-        package = _with_meter(build(self.place.known)).with_files(
-            {SETTINGS: content, EIM: self.loop.call(lambda: self.lab.eim.configuration("pin"))}
-        )
+        trust = "ca" if self.virtual else "pin"
+        eim = self.loop.call(lambda: self.lab.eim.configuration(trust))
+        package = _with_meter(build(self.place.known)).with_files({SETTINGS: content, EIM: eim})
         with Repl(self.port) as repl:
             self.kind = kind(repl)
             check_fit(self.kind, package.files["product.mpy"][1])

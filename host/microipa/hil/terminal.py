@@ -55,7 +55,7 @@ class Terminal:
                 while b"\n" in line:
                     text, _, rest = line.partition(b"\n")
                     line = bytearray(rest)
-                    self._tell(text)
+                    self._tell(bytes(text))
                 if line == PROMPT and self._rebooted:
                     self.ended.set()
                 del line[_LINE_LIMIT:]

@@ -15,7 +15,7 @@ def test_several_orders_are_carried_out_in_their_order_in_one_poll(board: Board,
     board.poll()
     views = [eim.order(number) for number in orders]
     assert [view.state for view in views] == ["done"] * 3
-    settled = [view.settled for view in views]
+    settled = [view.settled.timestamp() for view in views if view.settled]
     assert settled == sorted(settled)
     assert board.log().count("poll: DTLS with") == 1
 
@@ -55,6 +55,7 @@ def test_an_eim_that_is_away_is_tried_again(board: Board, eim: EimDesk) -> None:
 @pytest.mark.sgp("SGP.33-2: eIM package injection", "SGP.32 3.1.1.2")
 def test_a_package_is_injected_into_a_board_that_listens(board: Board, eim: EimDesk) -> None:
     board.set(stop_when_idle=False, inject_wait_s=60)
+    eim.ask()  # so that it hears of this ability
     board.start()
     board.until(logged("inject: listening"))
     order = eim.package(("listProfileInfo", {}))

@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize(
     [
         pytest.param("indirect", marks=pytest.mark.sgp(INDIRECT, "SGP.32 3.2.3.2")),
         pytest.param("direct", marks=[pytest.mark.sgp(DIRECT, "SGP.32 3.2.3.1"),
-                                      pytest.mark.needs("SM-DP+ in reach")]),
+                                      pytest.mark.needs("SM-DP+ in reach", "heap for direct downloads")]),
     ],
     indirect=True,
 )
