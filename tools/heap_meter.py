@@ -46,6 +46,7 @@ def watch_network():
     """The channel that the settings chose; the other is not loaded."""
     for module, owner, names in (
         ("ipa.net.dtls", "Dtls", ("send", "recv")),
+        ("ipa.net.modem_dtls", "ModemDtls", ("send", "recv")),
         ("ipa.net.https", "_Channel", ("flush", "_receive")),
     ):
         if module in sys.modules:

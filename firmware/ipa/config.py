@@ -6,6 +6,7 @@ DEFAULTS = {
     "modem": "auto",  # a name of ipa.modem.driver; auto: the one board.py names
     "apn": "iot",
     "attach_timeout_s": 180,
+    "dtls": "auto",  # the "board"'s, by its tls module, or the "modem"'s own; auto: the board's where it has one
     "dtls_timeout_s": 120,  # a full handshake with every retransmission of mbedTLS
     "poll_interval_s": 86400,
     "poll_jitter_percent": 10,  # so much earlier or later, that not all devices of a fleet come at once
@@ -79,6 +80,7 @@ _CHOICES = {
     "block_size": (64, 128, 256, 512, 1024),
     "ipae": ("take-over", "stay-silent"),
     "transport": ("coap", "https"),
+    "dtls": ("auto", "board", "modem"),
     "binding": ("asn1", "json"),
     "download": ("indirect", "direct"),
 }

@@ -17,7 +17,7 @@ LOADED = 62 * 1024  # of them what a device loads that polls over CoAP and downl
 BOOT = """
 import sys
 from ipa import agent, config, conversation, journal, modem
-from ipa.net import coaps, esipa
+from ipa.net import coaps, dtls, esipa
 from ipa.steps import download
 modem.driver("bg95")
 print(*[name for name in sys.modules if name.split(".")[0] == "ipa"])

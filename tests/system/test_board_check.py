@@ -192,3 +192,31 @@ async def test_what_lies_behind_the_modem_is_told_apart_as_well(
         with pytest.raises(CheckFailed) as failed:
             await checked(port)
         assert sentence in str(failed.value)
+
+
+@pytest.mark.parametrize(("family", "trust", "sentence"), [
+    ("bg95", "pin", "DtlsError: the modem's DTLS pins no bare key: give the card a certificate to trust the eIM under"),
+    ("sara-r5", "ca", "DtlsError: this driver knows no DTLS of the modem's own: take the board's, or HTTPS"),
+])
+async def test_what_dtls_of_the_modems_own_cannot_do_is_named(
+        tmp_path: Path, family: str, trust: str, sentence: str) -> None:
+    async with Lab(tmp_path / "lab", radio="none", family=family, trust=trust, trace=Trace()) as lab:
+        (lab.board.folder / "main.py").unlink()
+        config = tmp_path / "ipa.json"
+        config.write_text('{"apn": "iot.microipa.example", "dtls": "modem"}')
+        port = await flashed(lab.board, config)
+        with pytest.raises(CheckFailed) as failed:
+            await checked(port)
+        assert f"DTLS or TLS with the eIM: {sentence}" in str(failed.value)
+
+
+async def test_a_board_without_dtls_reaches_its_eim_by_that_of_its_modem(tmp_path: Path) -> None:
+    async with Lab(tmp_path / "lab", radio="none", family="nrf91", trust="ca", trace=Trace()) as lab:
+        (lab.board.folder / "main.py").unlink()
+        (lab.board.folder / "boot.py").write_text("import sys\nclass Tls: pass\nsys.modules['tls'] = Tls")
+        config = tmp_path / "ipa.json"
+        config.write_text('{"apn": "iot.microipa.example"}')
+        port = await flashed(lab.board, config)
+        seen = dict(await checked(port))
+        assert seen["capabilities"] == "SHA-256; no DTLS, which is left to the modem"
+        assert seen["DTLS or TLS with the eIM"] == "the eIM is who the card says"

@@ -39,7 +39,7 @@ def quiet(what: str, done: int, total: int) -> None:
 
 def put(package: Package, report: Callable[[str, int, int], None] = quiet) -> Callable[[Repl], Flashed]:
     def work(repl: Repl) -> Flashed:
-        check_fit(kind(repl))
+        check_fit(kind(repl), "gm02s")
         return flash(repl, package, report)
 
     return work
@@ -239,11 +239,17 @@ async def test_a_micropython_that_cannot_run_the_assistant_is_refused_by_what_it
     assert not (board.folder / "main.py").exists()
 
 
+async def test_a_board_without_dtls_will_do_where_its_modem_has_dtls(board: VirtualBoard) -> None:
+    (board.folder / "boot.py").write_text("import sys\nclass Tls: pass\nsys.modules['tls'] = Tls")
+    for modem in ("bg95", "nrf91"):
+        await with_repl(board, lambda repl, modem=modem: check_fit(kind(repl), modem))
+
+
 async def test_bytecode_the_board_does_not_load_is_not_sent(board: VirtualBoard) -> None:
     mpy = build(find_board("virtual")).files["app.mpy"][1]
-    await with_repl(board, lambda repl: check_fit(kind(repl), mpy))
+    await with_repl(board, lambda repl: check_fit(kind(repl), "gm02s", mpy))
     with pytest.raises(BoardUnfit, match="loads bytecode version 6 and ours is 7: flash with --py"):
-        await with_repl(board, lambda repl: check_fit(kind(repl), 7))
+        await with_repl(board, lambda repl: check_fit(kind(repl), "gm02s", 7))
 
 
 ROM = """

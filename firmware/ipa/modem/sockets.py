@@ -47,7 +47,7 @@ class SocketModem(Modem):
 
     async def dtls(self, host, port, certificate):
         """As udp, secured by the modem itself under a CA (DER) that is written into it."""
-        raise SocketError("this driver knows no DTLS of the modem's own")
+        raise SocketError("this driver knows no DTLS of the modem's own: take the board's, or HTTPS")
 
     async def refresh(self, *args):
         """As Modem.refresh."""

@@ -15,6 +15,18 @@ class NetError(Exception):
     """A channel to a server could not be had or broke; the next try may go better."""
 
 
+class DtlsError(NetError):
+    """The association failed or cannot be made; it is closed."""
+
+
+class DtlsTimeout(DtlsError):
+    """The peer did not answer in time."""
+
+
+class DtlsClosed(DtlsError):
+    """The peer closed the association, or we did."""
+
+
 class ChannelRefused(NetError):
     """CoAP or HTTP themselves answered with an error."""
 

@@ -2,7 +2,6 @@
 
 from ipa.compat import INFO, const, log, ticks_diff, ticks_ms
 from ipa.net.coap import Coap
-from ipa.net.dtls import Dtls
 
 _PORT = const(5684)
 
@@ -10,6 +9,12 @@ _PORT = const(5684)
 class CoapsLink(Coap):
     def __init__(self, modem, settings):
         super().__init__()
+        self._by_modem = settings["dtls"] == "modem" or (settings["dtls"] == "auto" and not _board_has_dtls())
+        if self._by_modem:
+            from ipa.net.modem_dtls import ModemDtls as Dtls
+        else:
+            from ipa.net.dtls import Dtls
+        self._Dtls = Dtls
         self.q_block = settings["q_block"]
         self._modem = modem
         self._settings = settings
@@ -24,7 +29,11 @@ class CoapsLink(Coap):
                 self.doubtful = True
                 return
             self.end()
-        dtls = Dtls(await self._modem.udp(eim.host, eim.port or _PORT), eim.host, eim.trust)
+        port = eim.port or _PORT
+        if self._by_modem:
+            dtls = self._Dtls(self._modem, eim.host, port, eim.trust)
+        else:
+            dtls = self._Dtls(await self._modem.udp(eim.host, port), eim.host, eim.trust)
         await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
         log(INFO, "poll: DTLS with", eim.host)
         self.begin(dtls, self._settings["block_size"])
@@ -41,3 +50,11 @@ class CoapsLink(Coap):
         if self.dtls is not None:
             self.dtls.close()
             self.dtls = None
+
+
+def _board_has_dtls():
+    try:
+        import tls
+    except ImportError:
+        return False
+    return hasattr(tls, "PROTOCOL_DTLS_CLIENT")

@@ -8,7 +8,7 @@ import gc
 import io
 
 from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
-from ipa.net import NetError
+from ipa.net import DtlsClosed, DtlsError, DtlsTimeout, NetError
 from ipa.net.trust import Trust
 
 try:
@@ -34,18 +34,6 @@ _SUITES = (
     "TLS-ECDHE-ECDSA-WITH-AES-256-GCM-SHA384",
     "TLS-ECDHE-ECDSA-WITH-AES-128-CCM-8",
 )
-
-
-class DtlsError(NetError):
-    """The association failed or cannot be made; it is closed."""
-
-
-class DtlsTimeout(DtlsError):
-    """The peer did not answer in time."""
-
-
-class DtlsClosed(DtlsError):
-    """The peer closed the association, or we did."""
 
 
 class Dtls:

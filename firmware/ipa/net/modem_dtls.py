@@ -8,22 +8,25 @@ import asyncio
 
 from ipa.compat import const, ticks_add, ticks_diff, ticks_ms, wait_for_ms
 from ipa.modem import SocketError
-from ipa.net.dtls import DtlsClosed, DtlsError, DtlsTimeout
+from ipa.net import DtlsClosed, DtlsError, DtlsTimeout
 
 _SEND_MS = const(20000)
+_ROOM = const(1163)  # what a record leaves of 1200 bytes, as in Dtls
 
 
 class ModemDtls:
     """One association with host: see Dtls for what its methods do and raise."""
 
-    rtt_ms = None  # the modem does not tell
-
     def __init__(self, modem, host, port, trust):
         self._modem = modem
-        self._host = host
+        self.host = host
         self._port = port
         self._trust = trust
         self._socket = None
+        self.room = min(modem.largest, _ROOM)
+        self.rtt_ms = None  # from a message to the first that came after it: the modem tells nothing of its handshake
+        self._asked = 0  # messages that nothing came after yet,
+        self._asked_ms = 0  # and when the last of them went
 
     async def connect(self, timeout_ms):
         """Do the handshake. Raises DtlsError, DtlsTimeout."""
@@ -31,7 +34,7 @@ class ModemDtls:
         if kind != "ca":
             raise DtlsError("the modem's DTLS pins no bare key: give the card a certificate to trust the eIM under")
         try:
-            self._socket = await wait_for_ms(self._modem.dtls(self._host, self._port, certificate), timeout_ms)
+            self._socket = await wait_for_ms(self._modem.dtls(self.host, self._port, certificate), timeout_ms)
         except SocketError as error:
             raise DtlsError(str(error)) from None
         except asyncio.TimeoutError:
@@ -42,6 +45,8 @@ class ModemDtls:
         while True:
             n = self._io(self._open().write, buf)
             if n is not None:
+                self._asked += 1
+                self._asked_ms = ticks_ms()
                 return
             left = ticks_diff(deadline, ticks_ms())
             if left <= 0:
@@ -54,6 +59,9 @@ class ModemDtls:
         while True:
             n = self._io(self._open().readinto, buf)
             if n is not None:
+                if self._asked == 1:  # which of several it answers is not known (RFC 6298 3)
+                    self.rtt_ms = ticks_diff(ticks_ms(), self._asked_ms)
+                self._asked = 0
                 return n
             left = ticks_diff(deadline, ticks_ms())
             if left <= 0:

@@ -71,8 +71,8 @@ def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tu
     found = kind(repl)
     yield "MicroPython", f"{found.release} on {found.platform}"
     begin("capabilities")
-    check_fit(found)
-    yield "capabilities", "DTLS, SHA-256"
+    check_fit(found, board.modem)
+    yield "capabilities", "DTLS, SHA-256" if found.dtls else "SHA-256; no DTLS, which is left to the modem"
     begin("heap")
     if found.heap_free < HEAP_NEEDED:
         raise CheckFailed(

@@ -88,7 +88,7 @@ def flash_command(
             found = kind(repl)
             heap = f"{found.heap_free // 1024} kB of heap free"
             out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
-            check_fit(found, None if py else package.files["app.mpy"][1])
+            check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
             _tell(flash_romfs(repl, package) if romfs else _with_progress(repl, package))
             repl.restart()
     except BoardLost as error:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from microipa import paths
-from microipa.board.package import KEPT, SETTINGS, Package, check_config, version_of
+from microipa.board.package import KEPT, SETTINGS, Package, check_config, modems, version_of
 from microipa.board.repl import BoardFull, Repl
 from microipa.errors import MicroipaError
 
@@ -81,16 +81,17 @@ def kind(repl: Repl) -> Kind:
     return Kind(*repl.value("_kind()"))
 
 
-def check_fit(found: Kind, mpy: int | None = None) -> None:
-    """``mpy``: the version of bytecode it shall load. Raises BoardUnfit."""
+def check_fit(found: Kind, modem: str, mpy: int | None = None) -> None:
+    """``modem``: the name of the board's, which may speak DTLS in its place; ``mpy``: the version of bytecode it
+    shall load. Raises BoardUnfit."""
     if found.implementation != "micropython":
         raise BoardUnfit(f"the board runs {found.implementation} {found.release}: install MicroPython 1.26 or later")
     if found.version[:2] < MINIMUM:
         raise BoardUnfit(f"the board runs MicroPython {found.release}: install 1.26 or later")
-    if not found.dtls:
+    if not found.dtls and not modems().get(modem):
         raise BoardUnfit(
             f"the MicroPython {found.release} on this board ({found.platform}) has no DTLS in its tls module: "
-            "install a build with networking and mbedTLS"
+            f"install a build with networking and mbedTLS, since the driver of its modem ({modem}) has no DTLS either"
         )
     if not found.hashes:
         raise BoardUnfit("the board's MicroPython has no hashlib.sha256: install a build that has it")

@@ -113,10 +113,11 @@ def check_config(text: bytes, name: str = SETTINGS) -> dict[str, Any]:
     return settings
 
 
-def modems() -> list[str]:
-    """The names that ipa.modem.driver knows."""
-    drivers = runpy.run_path(str(paths.firmware() / "ipa" / "modem" / "__init__.py"))["_DRIVERS"]
-    return [entry.partition("=")[0] for entry in drivers.split()]
+def modems() -> dict[str, bool]:
+    """The names that ipa.modem.driver knows, and whether the driver can have the modem speak DTLS itself."""
+    folder = paths.firmware() / "ipa" / "modem"
+    entries = [entry.partition("=") for entry in runpy.run_path(str(folder / "__init__.py"))["_DRIVERS"].split()]
+    return {name: (folder / f"{driver.partition('.')[0]}_dtls.py").exists() for name, _, driver in entries}
 
 
 def manifest(board: Board) -> str:
