@@ -4,6 +4,7 @@ A file of two lines, CRC and JSON. It is written whole to a second file which th
 so that after a cut the old state or the new one is there. What its CRC does not confirm is never believed.
 
     download, attempts   eimTransactionId of the running download, how often it began
+    done                 eimTransactionId of the download that ended last, if the eIM has its result
     direct               the result of a direct download that is ours to deliver, see steps/direct.py
     switch               a change of profile that is not proven yet: `eim` (hex) whose package it was or `cause`
                          of our own, `undo` what takes it back, `left` seconds until then, `reset` the card's due

@@ -67,6 +67,14 @@ async def test_3_1_1_2_a_download_is_confirmed_first_and_its_end_reported_as_aft
     assert scene.said == [("answer", RECEIVED), ("eim", refusal)]
 
 
+async def test_3_1_1_2_a_repeat_of_a_trigger_whose_download_has_ended_is_confirmed_and_not_carried_out_again(
+        micropython: Run) -> None:
+    trigger = tlv(0xBF4E, tlv(0xBF54, tlv(0xA0, tlv(0x81)), tlv(0x82, TX)))
+    call = f"(session.journal.set(done='{TX.hex()}'), transfer('{trigger.hex()}'))[1]"
+    scene = await play(micropython, call, [], [])
+    assert scene.said == [("answer", RECEIVED)]
+
+
 @pytest.mark.covers("error.TransferEimPackageResponse.invalidPackageFormat")
 @pytest.mark.parametrize("content", [
     b"",

@@ -12,6 +12,7 @@ import pytest
 from microipa import saip
 from microipa.asn1.tlv import parse, tlv
 from microipa.eim import DefaultSmdp, Smds
+from microipa.eim.store import DELIVERED, Order, Store
 from microipa.lab import BOOTSTRAP_OPERATOR, EID, HTTPS_PORT, Lab, LabFolder, new_profile
 from microipa.radio import LinkSettings
 from microipa.trace import Event, Trace
@@ -122,6 +123,25 @@ async def test_3_2_3_the_card_knows_its_default_smdp(path: str, scene: Scene) ->
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
     assert scene.asked_by_eim() == (path == "indirect")
+
+
+async def test_a_trigger_that_comes_again_does_not_fetch_the_next_profile(scene: Scene) -> None:
+    """An eIM that has forgotten the end of a download, here because its database is one of before."""
+    give_default(scene.folder)
+    async with scene.lab() as lab:
+        for number in range(2):
+            lab.smdpp.add_profile(profile(number), eid=EID)
+        download = lab.eim.order_download(EID, DefaultSmdp())
+        await run(lab)
+        with Store(scene.folder / "eim.sqlite").work() as db:
+            db.get_one(Order, download).state = DELIVERED
+        noticed = asyncio.Event()
+        scene.when.append((log_line("this trigger has been carried out before"), noticed.set))
+        await lab.board.start()
+        await asyncio.wait_for(noticed.wait(), 60)
+        lab.board.kill()
+        assert installed(lab) == 1
+        assert sorted(str(view.state) for view in lab.smdpp.orders()) == ["installed", "released"]
 
 
 @pytest.mark.parametrize("address", ["", "smds.microipa.example"])

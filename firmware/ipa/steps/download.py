@@ -94,10 +94,15 @@ async def run(session, body):
     Raises InvalidPackage, and what the network or the modem raise.
     """
     enabled = False
+    done = None
     transaction, kind, value = parse_trigger(body)
     source = (None, None, "")
     if kind == _ACTIVATION_CODE:
         source = parse_activation_code(value, transaction)
+    if transaction is not None and session.journal.get("done") == transaction.hex():
+        # Who injects may do so twice; what then waits at a default SM-DP+ or an SM-DS is another profile.
+        log(INFO, "download: this trigger has been carried out before")
+        return False
     download = _download(session, transaction, kind)
     try:
         if session.journal.get("emergency"):
@@ -118,9 +123,10 @@ async def run(session, body):
         result = bytes(result)
         enabled = await _immediate_enable(session, result)
         await download.deliver(result)
+        done = None if transaction is None else transaction.hex()
     finally:
         download.close()
-    session.journal.set(download=None, attempts=None, eim=None)
+    session.journal.set(download=None, attempts=None, eim=None, done=done)
     return enabled
 
 
