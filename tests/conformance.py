@@ -2,7 +2,8 @@
 
 A pytest plugin, used by `make conformance`: it runs the tests that say which rows they exercise
 (``@pytest.mark.covers("psmo.enable.ok", …)``, keys in conformance_rows), prints the table, writes it to the
-file given by ``--conformance=FILE`` and fails when a row has no test, a failing one, or only skipped ones.
+file given by ``--conformance=FILE`` and fails when a row has no test, a failing one, or only skipped ones. With
+``--collect-only`` no test runs and no table is written: it fails when a row has no test, or a test names no row.
 """
 
 from __future__ import annotations
@@ -48,10 +49,20 @@ class Table:
                 if tests.get(report.nodeid) in (None, "passed"):
                     tests[report.nodeid] = report.outcome
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if session.config.option.collectonly:
+            for item in session.items:
+                for name, key in item.user_properties:
+                    if name == _PROPERTY:
+                        self._outcomes[str(key)][item.nodeid] = "passed"  # as far as can be known
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self._lines = list(_table(self._rows, self._by_row(), self._strangers()))
-        self._file.write_text("\n".join(self._lines) + "\n")
+        if session.config.option.collectonly:
+            self._lines = [line for line in self._lines if "| FAIL |" in line]
+        else:
+            self._file.write_text("\n".join(self._lines) + "\n")
         if session.exitstatus == pytest.ExitCode.OK and any("| FAIL |" in line for line in self._lines):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

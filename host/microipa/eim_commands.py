@@ -172,7 +172,11 @@ def eim_delete(
     eid: Eid = None,
     expires: Expires = None,
 ) -> None:
-    """Let the card forget an eIM, be it this one (eCO deleteEim)."""
+    """Let the card forget an eIM, be it this one (eCO deleteEim).
+
+    Of its own deletion an eIM hears once. When that gets lost the order stays delivered; the result is on the card,
+    where another eIM's `order data euiccPackageResultList` shows it, and comes when the card is told of this eIM again.
+    """
     _order(lab, eid, expires, "deleteEim", eim_id)
 
 

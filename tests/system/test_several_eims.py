@@ -119,6 +119,7 @@ async def test_5_14_5_an_eim_hears_that_another_one_has_changed_the_profile(tmp_
         lab.eim.order_download(lab.eid, lab.offer())
         await lab.board.start()
         assert await lab.board.wait() == 0
+        assert states(lab.eim.orders()) == ["package done", "download done", "data done"]
         lab.eim.order_package(lab.eid, [("enable", {"iccid": lab.euicc.profiles()[1].iccid})])
         await lab.board.start()
         assert await lab.board.wait() == 0

@@ -170,29 +170,42 @@ def test_other(): assert False
 """
 
 
-def test_a_row_passes_when_a_test_passes_and_none_fails(tmp_path: Path) -> None:
-    (tmp_path / "test_suite.py").write_text(SUITE)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = covers\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "2",
-        "-p",
-        "conformance",
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run(
-        [*command, "--conformance=table.md", "-m", "covers"],
-        cwd=tmp_path,
+def conformance(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The plugin over the tests in ``folder``."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "conformance", "-p", "no:cacheprovider", "-m", "covers"]
+    return subprocess.run(
+        [*command, *options],
+        cwd=folder,
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(TESTS)},
         check=False,
     )
+
+
+def test_every_row_that_applies_has_a_test_and_every_claim_of_a_test_a_row(tmp_path: Path) -> None:
+    """What `make conformance` would find without running a test twice in `make test`."""
+    table = tmp_path / "table.md"
+    done = conformance(TESTS.parent, "-n", "0", "--collect-only", f"--conformance={table}")
+    assert [line for line in done.stdout.splitlines() if "| FAIL |" in line] == []
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    assert not table.exists()
+
+
+def test_a_row_without_a_test_is_found_without_running_any(tmp_path: Path) -> None:
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = covers\n")
+    done = conformance(tmp_path, "--collect-only", "--conformance=table.md")
+    assert done.returncode == 1
+    assert "| psmo.enable.catBusy (5) | FAIL | no test |" in done.stdout
+    assert "| psmo.enabel.ok | FAIL | test_suite.py::test_misspelt |" in done.stdout
+    assert "psmo.enable.ok" not in done.stdout
+
+
+def test_a_row_passes_when_a_test_passes_and_none_fails(tmp_path: Path) -> None:
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = covers\n")
+    done = conformance(tmp_path, "-n", "2", "--conformance=table.md")
     table = (tmp_path / "table.md").read_text()
     lines = table.splitlines()
     assert done.returncode == 1

@@ -176,3 +176,29 @@ def test_2_11_2_1_every_result_code_is_told_by_its_name(tag, operation, code, wo
 def test_2_11_2_1_other_results_are_told_too(element, told):
     (outcome,) = eim_words.outcomes(parse(tlv(0x30, element)))
     assert f"{outcome.operation}: {outcome.words}" == told
+
+
+async def test_3_5_1_2_the_lost_result_of_an_eim_that_deleted_itself_stays_on_the_card_for_whoever_asks(
+    desk: Eim, ipa: Ipa, pki, tmp_path
+) -> None:
+    """Its order says delivered until then; the new eIM sees the result, and can bring the old one back to it."""
+    (tmp_path / "eim2").mkdir()
+    heir = Eim(pki.second_eim(), tmp_path / "eim2", es9_routes={})
+    heir.add_device(EID)
+    joins = ("addEim", sgp32.decode("EimConfigurationData", heir.configuration()))
+    number = desk.order_package(EID, [joins, ("deleteEim", {"eimId": OWN})])
+    await ipa.introduce()
+    lost = ipa.execute(await ipa.get())
+    assert (order(desk, number).state, order(desk, number).result) == ("delivered", None)
+    assert ipa.stored() == lost
+
+    question = heir.order_data(EID, ["euiccPackageResultList"])
+    await Ipa(heir.handle, ipa.card).work()
+    assert OWN in str(order(heir, question).details["ipaEuiccData"])
+    assert ipa.stored() == lost  # to be acknowledged by the one it is for
+
+    heir.order_package(EID, [("addEim", sgp32.decode("EimConfigurationData", desk.configuration()))])
+    await Ipa(heir.handle, ipa.card).work()
+    ipa.remove(await ipa.provide(ipa.stored()))
+    assert order(desk, number).result == "addEim: token 2, deleteEim: ok"
+    assert ipa.stored() == b""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from eim_ipa import UNDEFINED, Ipa, Refusal, alarms, order
 from euicc_peer import EID, spec
+from microipa import saip
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim, forwarder
@@ -602,3 +603,25 @@ async def test_5_14_7_a_result_under_handle_notification_is_taken_silently(desk,
     provided = tlv(0xBF50, ipa.eid, tlv(0xBF54, trigger[0x82].raw, result))
     assert await desk.handle(tlv(0xBF3D, provided)) == b""
     assert order(desk, number).state == "done"
+
+
+async def test_3_7_each_notification_goes_to_the_sm_dp_that_it_names(pki, tmp_path, enrolled, es9, smdpp):
+    """The installation result to where the profile came from, the rest to where its metadata wants it."""
+    other = Es9(smdpp)
+    async with serve_https(other.app, pki.smds_tls) as port:
+        routes = {ADDRESS: ("127.0.0.1", es9.port), pki.smds_address: ("127.0.0.1", port)}
+        desk = Eim(pki, tmp_path, es9_routes=routes)
+        desk.add_device(EID)
+        ipa = Ipa(desk.handle, enrolled)
+        metadata = saip.metadata(spec(2), notification_address=pki.smds_address)
+        matching_id = smdpp.add_profile(build(spec(2)), metadata=metadata)
+        desk.order_download(EID, smdpp.activation_code(matching_id))
+        async with desk.serve():
+            await ipa.work()
+            (installed,) = parse(ipa.card.es10("BF2B00"))[0xA0]
+            await ipa.notify(installed.raw)
+            await other.until(lambda: other.calls == ["handleNotification"])
+            await es9.until(lambda: es9.calls[-1] == "handleNotification")
+    assert es9.calls.count("handleNotification") == 1
+    assert base64.b64decode(other.asked["handleNotification"]["pendingNotification"]) == installed.raw
+    assert base64.b64decode(es9.asked["handleNotification"]["pendingNotification"])[:2] == b"\xbf\x37"

@@ -228,10 +228,11 @@ async def test_2_11_2_2_certificates_of_another_ci_are_refused_by_name(desk, ipa
 
 
 @pytest.mark.covers("error.IpaEuiccDataResponse.incorrectTagList")
-async def test_2_11_2_2_an_ipa_that_refuses_the_tag_list_is_asked_for_the_least(desk, ipa):
+@pytest.mark.parametrize("code", [1, UNDEFINED], ids=["incorrectTagList", "too much for it"])
+async def test_2_11_2_2_an_ipa_that_refuses_the_tag_list_is_asked_for_the_least(desk, ipa, code):
     number = desk.order_package(EID, LIST)
     request = await ipa.get()
-    refusal = tlv(0xA1, tlv(0x80, request[0x83].value), integer(0x02, 1))
+    refusal = tlv(0xA1, tlv(0x80, request[0x83].value), integer(0x02, code))
     assert await ipa.provide(tlv(0xBF52, refusal)) == []
     assert (await ipa.get())[0x5C].value == bytes.fromhex("84A5A6")
     await ipa.work()
@@ -241,10 +242,11 @@ async def test_2_11_2_2_an_ipa_that_refuses_the_tag_list_is_asked_for_the_least(
 @pytest.mark.covers("error.IpaEuiccDataResponse.undefinedError")
 async def test_2_11_2_2_an_ipa_that_answers_nothing_fails_what_waits_for_it(desk, ipa):
     number = desk.order_package(EID, LIST)
-    request = await ipa.get()
-    await ipa.provide(tlv(0xBF52, tlv(0xA1, tlv(0x80, request[0x83].value), integer(0x02, UNDEFINED))))
+    for _ in ("what is good to know", "the least"):
+        request = await ipa.get()
+        await ipa.provide(tlv(0xBF52, tlv(0xA1, tlv(0x80, request[0x83].value), integer(0x02, UNDEFINED))))
     assert order(desk, number).result == (
-        "ask the eUICC who it is: the IPA does not answer: undefinedError"
+        "ask the eUICC who it is, in short: the IPA does not answer: undefinedError"
     )
     with pytest.raises(Refusal) as end:
         await ipa.get()

@@ -115,6 +115,24 @@ def test_5_9_1_steps_come_in_their_order(terminal, eim, pki):
     assert eim.error(terminal.es10(replace(eim, eid=OTHER_EID, counter=-5).package())) == "invalidEid"
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(lambda package: package.raw + b"\0", id="behind the package"),
+        pytest.param(lambda package: tlv(0xBF51, package.value, b"\0"), id="behind the signature"),
+        pytest.param(
+            lambda package: tlv(0xBF51, tlv(0x30, package[0x30].value, b"\0"), package[0x5F37].raw),
+            id="in what is signed",
+        ),
+    ],
+)
+def test_5_9_1_bytes_that_trail_in_a_package_keep_it_from_being_executed(terminal, eim, place):
+    answer = terminal.es10(place(parse(eim.package(SET_DEFAULT_DP))))
+    assert not answer or 0xA0 not in parse(answer)
+    assert not default_dp(terminal)
+    assert results(terminal) == []
+
+
 # ---- forms
 
 

@@ -16,7 +16,7 @@ from microipa.eim.packages import certificate
 from microipa.eim.store import Device
 from microipa.errors import MicroipaError
 
-INCORRECT_TAG_LIST = 1
+INCORRECT_TAG_LIST, UNDEFINED = 1, 127
 
 
 class DeviceUnproven(MicroipaError):

@@ -13,7 +13,7 @@ from microipa.asn1.tlv import Tlv, TlvError
 from microipa.crypto.certificates import CertificateInvalid
 from microipa.crypto.ec import SignatureInvalid
 from microipa.eim import devices, esipa, features, packages, sources, store, words
-from microipa.eim.answers import INCORRECT_TAG_LIST, DataAnswer, DeviceUnproven
+from microipa.eim.answers import INCORRECT_TAG_LIST, UNDEFINED, DataAnswer, DeviceUnproven
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
 from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, Orders, device_of
@@ -177,11 +177,12 @@ class Results:
         return acknowledged
 
     def _settle_data(self, db: Session, device: Device, order: Order, answer: DataAnswer, message: Tlv) -> None:
-        if answer.error == INCORRECT_TAG_LIST and order.content == ABOUT_EUICC:
+        reason = words.name("IpaEuiccDataErrorCode", answer.error or 0)
+        if answer.error in (INCORRECT_TAG_LIST, UNDEFINED) and order.content == ABOUT_EUICC:
+            # Not known to an older IPA, or too much for a small one.
             self._orders.ask(db, device, ABOUT_EUICC_LEAST)
-            self._orders.settle(db, order, store.FAILED, "the IPA refuses the tag list")
+            self._orders.settle(db, order, store.FAILED, f"the IPA does not answer so much: {reason}")
         elif answer.error is not None:
-            reason = words.name("IpaEuiccDataErrorCode", answer.error)
             self._orders.settle(db, order, store.FAILED, f"the IPA does not answer: {reason}")
         elif order.kind == store.DATA and order.content == STORED_RESULTS:
             self._orders.settle(db, order, store.DONE, f"{len(answer.results)} results kept")
