@@ -184,7 +184,7 @@ class Station:
         package = _with_meter(build(self.place.known)).with_files({SETTINGS: content, EIM: eim})
         with Repl(self.port) as repl:
             self.kind = kind(repl)
-            check_fit(self.kind, package.files["product.mpy"][1])
+            check_fit(self.kind, self.place.family, package.files["product.mpy"][1])
             self.flashed = flash(repl, package, lambda *_: None)
 
 
