@@ -44,9 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
-        params = [pytest.param(place, id=place.name, marks=pytest.mark.xdist_group(place.name))
-                  for place in _bench(metafunc.config)]
-        metafunc.parametrize("place", params, scope="session")
+        if getattr(metafunc.config, "workerinput", {}).get("workercount", 1) > 1:
+            raise pytest.UsageError("several workers would flash one board at once: run the bench with -n 0")
+        places = _bench(metafunc.config)
+        metafunc.parametrize("place", places, ids=[place.name for place in places], scope="session")
 
 
 def _bench(config: pytest.Config) -> list[Place]:
