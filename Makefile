@@ -17,7 +17,7 @@ test: $(STAMP)
 	$(BIN)/pytest
 
 hil: $(STAMP)
-	$(BIN)/pytest -n 0 --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run; \
+	$(BIN)/pytest -n 2 --dist loadgroup --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run; \
 	  status=$$?; $(BIN)/microipa hil report hil-run; exit $$status
 
 conformance: $(STAMP)

@@ -43,11 +43,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "place" in metafunc.fixturenames:
-        if getattr(metafunc.config, "workerinput", {}).get("workercount", 1) > 1:
-            raise pytest.UsageError("several workers would flash one board at once: run the bench with -n 0")
-        places = _bench(metafunc.config)
-        metafunc.parametrize("place", places, ids=[place.name for place in places], scope="session")
+    """One worker a board: --dist loadgroup gives all cases of a place to the same one."""
+    if "station" not in metafunc.fixturenames:  # this plugin is loaded in every session, next to other tests
+        return
+    workers = getattr(metafunc.config, "workerinput", {}).get("workercount", 1)
+    if workers > 1 and metafunc.config.getoption("dist") != "loadgroup":
+        raise pytest.UsageError("several workers would flash one board at once: add --dist loadgroup, or run with -n 0")
+    places = [
+        pytest.param(place, id=place.name, marks=pytest.mark.xdist_group(place.name))
+        for place in _bench(metafunc.config)
+    ]
+    metafunc.parametrize("place", places, scope="session")
 
 
 def _bench(config: pytest.Config) -> list[Place]:
@@ -194,8 +200,10 @@ def pytest_runtest_makereport(
 
 
 def _place_of(item: pytest.Item) -> Place | None:
-    callspec = getattr(item, "callspec", None)
-    return callspec.params.get("place") if callspec else None
+    if "station" not in getattr(item, "fixturenames", ()):
+        return None
+    place: Place = item.callspec.params["place"]  # type: ignore[attr-defined]
+    return place
 
 
 def _reason(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
