@@ -368,4 +368,4 @@ async def test_the_heap_does_not_grow_with_the_profile(tmp_path: Path) -> None:
             await run(lab)
             assert eim_order(lab)[0] == "done"
         peaks.append(int(scene.log().split("heap: peak ")[1].split()[0]))
-    assert peaks[1] - peaks[0] < 2048
+    assert peaks[1] - peaks[0] < 3072  # of 64-bit words, as in test_streaming.py
