@@ -362,10 +362,10 @@ async def test_a_link_that_loses_segments_is_slow_and_no_more(scene: Scene) -> N
 async def test_the_heap_does_not_grow_with_the_profile(tmp_path: Path) -> None:
     peaks = []
     for size in (6_000, 200_000):
-        scene = Scene(tmp_path / str(size), {"measure_heap": True})
+        scene = Scene(tmp_path / f"{size:06}", {"measure_heap": True})
         async with scene.lab() as lab:
             lab.eim.order_download(EID, lab.offer(profile(filler=size)))
             await run(lab)
             assert eim_order(lab)[0] == "done"
         peaks.append(int(scene.log().split("heap: peak ")[1].split()[0]))
-    assert peaks[1] - peaks[0] < 3072  # of 64-bit words, as in test_streaming.py
+    assert peaks[1] - peaks[0] < 2048
