@@ -1,6 +1,7 @@
 """AT command lines: V.250 syntax, results, echo, unsolicited lines, limits (TS 27.007 clause 4 and 9)."""
 
 import asyncio
+import gc
 import os
 
 import pytest
@@ -176,11 +177,12 @@ async def test_nothing_stays_open_after_stop():
         await b.connected()
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == tasks
-    assert open_files() == files
+    assert open_files() <= files
 
 
 def open_files():
-    """How many files this process has open, where the system tells."""
+    """How many files this process has open, where the system tells; what earlier tests forgot is collected first."""
+    gc.collect()
     try:
         return len(os.listdir("/proc/self/fd"))
     except FileNotFoundError:
