@@ -42,18 +42,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "sgp(group, clause): the SGP.33 test group of a case, and the SGP.32 clause")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """A worker of pytest-xdist sees no --dist of its own: tell it."""
-    node.workerinput["dist"] = node.config.getoption("dist")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One worker a board: --dist loadgroup gives all cases of a place to the same one."""
     if "station" not in metafunc.fixturenames:  # this plugin is loaded in every session, next to other tests
         return
-    worker = getattr(metafunc.config, "workerinput", {})
-    if worker.get("workercount", 1) > 1 and worker["dist"] != "loadgroup":
+    workers = getattr(metafunc.config, "workerinput", {}).get("workercount", 1)
+    if workers > 1 and not metafunc.config.getoption("loadgroup", False):
         raise pytest.UsageError("several workers would flash one board at once: add --dist loadgroup, or run with -n 0")
     places = [
         pytest.param(place, id=place.name, marks=pytest.mark.xdist_group(place.name))
