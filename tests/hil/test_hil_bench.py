@@ -20,6 +20,8 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     assert "coverage control" in left.lacks("coverage control")
     assert (right.family, right.is_virtual) == ("nrf91", True)
     assert not any(right.lacks(feature) for feature in FEATURES)
+    tethered = Place("t", "walter", port="/dev/ttyACM0", card="real", tether=True).check()
+    assert "tether of t" in tethered.lacks("radio control")
     assert "96wK" in Place("small").lacks("heap for direct downloads")
 
 
@@ -36,6 +38,10 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     ('[left]\nport = "tcp://rack"\nboard = "walter"', "no URL of pyserial"),
     ('[left]\nboard = "walter"\nport = "/dev/ttyACM0"\ncard = "real"', "how does walter reach"),
     (f'[left]\n{WALTER}has = ["luck"]', "nobody knows 'luck'"),
+    (f"[left]\n{WALTER}tether = true", "tether and eim_url exclude each other"),
+    ("[left]\ntether = 1", "tether is 1, not bool"),
+    ('[left]\ntether = true\nhas = ["radio control"]', "meet no radio"),
+    ('[left]\ntether = true\nsettings = {dtls = "modem"}', "not the modem's"),
     ('["a b"]', "letters, digits"),
 ])  # fmt: skip
 def test_a_bench_that_cannot_be_is_refused(tmp_path: Path, content: str, words: str) -> None:

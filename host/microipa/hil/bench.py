@@ -49,7 +49,8 @@ class Place:
 
     ``modem``: the family, "auto" for the one the board names. ``card``: virtual or real. ``heap``: of a virtual board,
     MicroPython's -X heapsize. ``eim_url``: where the board reaches the bench's eIM,
-    coaps://host:port, which somebody forwards to ``eim_port`` of this machine. ``profiles``: activation codes of
+    coaps://host:port, which somebody forwards to ``eim_port`` of this machine; or ``tether``: over its serial port, for
+    a bench without a public address. ``profiles``: activation codes of
     profiles that may be used up, where the card does not know the bench's own SM-DP+. ``settings``: more for ipa.json.
     """
 
@@ -61,6 +62,7 @@ class Place:
     heap: str = "96wK"
     eim_url: str = ""
     eim_port: int = 5684
+    tether: bool = False
     has: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     settings: Mapping[str, Any] | None = None
@@ -81,6 +83,8 @@ class Place:
         """Why this place has not what a case needs; "" when it has. Raises BadBench for what no place can have."""
         if feature not in FEATURES:
             raise BadBench(f"a case needs {feature!r}: choose among {', '.join(FEATURES)}")
+        if self.tether and feature == "radio control":
+            return f"datagrams meet no radio on the tether of {self.name}"
         if self.is_virtual:
             has = set(FEATURES) - ({"heap for direct downloads"} if self.heap in _SMALL else set())
         else:
@@ -106,12 +110,23 @@ class Place:
             raise BadBench(f"{where}: heap is {self.heap!r}, write it as 96wK (words) or 256K (bytes)")
         if self.eim_url and (urlsplit(self.eim_url).scheme != "coaps" or not urlsplit(self.eim_url).hostname):
             raise BadBench(f"{where}: eim_url is {self.eim_url!r}, write it as coaps://eim.example:5684")
-        if not self.is_virtual and not self.eim_url:
-            raise BadBench(f"{where}: how does {known.name} reach the bench's eIM? Give eim_url")
+        if not (self.is_virtual or self.eim_url or self.tether):
+            raise BadBench(f"{where}: how does {known.name} reach the bench's eIM? Give eim_url, or tether")
+        self._check_tether(where)
         for feature in self.has:
             if feature not in FEATURES:
                 raise BadBench(f"{where}: nobody knows {feature!r}, in has there may be {', '.join(FEATURES)}")
         return self
+
+    def _check_tether(self, where: str) -> None:
+        if not self.tether:
+            return
+        if self.eim_url:
+            raise BadBench(f"{where}: tether and eim_url exclude each other: datagrams go over the serial port, or not")
+        if (self.settings or {}).get("dtls") == "modem":
+            raise BadBench(f"{where}: a tether carries what the board's own DTLS makes, not the modem's (dtls)")
+        if "radio control" in self.has:
+            raise BadBench(f"{where}: a tether has no radio control: its datagrams meet no radio")
 
 
 def read_bench(path: Path) -> list[Place]:

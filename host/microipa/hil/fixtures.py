@@ -16,6 +16,7 @@ from microipa.eim import OrderView
 from microipa.errors import MicroipaError
 from microipa.hil.station import Matcher, Offer, Station
 from microipa.hil.terminal import Terminal
+from microipa.hil.tether import Tether
 from microipa.lab import BOOTSTRAP_OPERATOR, COAPS_PORT, OPERATOR, new_profile
 from microipa.radio import LinkSettings
 from microipa.saip import ProfilePackage, build, metadata
@@ -61,6 +62,7 @@ class Board:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._terminal: Terminal | None = None
+        self._tether: Tether | None = None
         self._dark = threading.Event()
         self._changed = False
         self._began = self._since = 0  # places among the events
@@ -82,6 +84,8 @@ class Board:
         """Let the program run."""
         repl = self._repl()
         self._began = self._since = len(self._station.events)
+        if self._station.place.tether:
+            self._tether = Tether(self._station.eim_address, self._type, self._station.record)
         self._terminal = Terminal(repl, self._heard)
 
     def wait(self, timeout_s: float = POLL_S) -> None:
@@ -175,7 +179,12 @@ class Board:
         self._dark.set()
 
     def _heard(self, text: str) -> None:
-        self._station.record("board", "log", text=text)
+        if not (self._tether and self._tether.takes(text)):
+            self._station.record("board", "log", text=text)
+
+    def _type(self, data: bytes) -> None:
+        if self._terminal:
+            self._terminal.write(data)
 
     def _last(self) -> str:
         """What it said last, without what its REPL says when the program has ended."""
@@ -183,6 +192,8 @@ class Board:
         return lines[-1] if lines else "it said nothing"
 
     def _hang_up(self) -> None:
+        if self._tether:
+            self._tether.close()
         if self._terminal:
             self._terminal.close()
             self._terminal = None

@@ -34,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--card", help="virtual or real (default: virtual in the virtual board)")
     group.addoption("--heap", help="of the virtual board: 96wK, 128wK (words)")
     group.addoption("--eim-url", help="where a real board reaches the bench's eIM: coaps://host:port")
+    group.addoption("--tether", action="store_true", default=None,
+                    help="no eIM in reach: datagrams go over the board's serial port, and the report says so")
     group.addoption("--run", type=Path, default=Path(_DEFAULT_RUN), help="folder of the record: --run=hil-run")
 
 
@@ -70,7 +72,7 @@ def _bench(config: pytest.Config) -> list[Place]:
 def _chosen(config: pytest.Config) -> list[Place]:
     from microipa.hil.bench import BadBench, Place, read_bench
 
-    names = ("board", "port", "modem", "card", "heap", "eim_url")
+    names = ("board", "port", "modem", "card", "heap", "eim_url", "tether")
     given = {name: value for name in names if (value := config.getoption(name)) is not None}
     if bench := config.getoption("bench"):
         if given:
@@ -238,7 +240,7 @@ def _recorder(config: pytest.Config, place: Place) -> Recorder:
     if place.name not in recorders:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         run = Run(place.name, place.known.name, "", "", "mpy", place.family, "", place.card, "",
-                  place.heap if place.is_virtual else "", False, started)
+                  place.heap if place.is_virtual else "", place.tether, started)
         recorders[place.name] = Recorder(config.getoption("run") / place.name, run)
     return recorders[place.name]
 

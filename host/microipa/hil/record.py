@@ -53,7 +53,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Bill:
-    """What a case cost: whole IP packets on the air, APDUs at the card, heap in bytes (0 when not measured)."""
+    """What a case cost: whole IP packets on the air, APDUs at the card, heap in bytes (0 when not measured).
+
+    A tethered datagram counts as the packet that it would have been.
+    """
 
     datagrams_up: int = 0
     datagrams_down: int = 0

@@ -17,9 +17,10 @@ from microipa.trace import Event
 
 CARD, MODEM, BOARD, EIM, SMDPP = LANES = ("Card", "Modem", "Board", "eIM", "SM-DP+")
 SMDS = "SM-DS"
+TETHER = "tether"
 PARTS = {
     "card": CARD, "modem": MODEM, "radio": MODEM, "board": BOARD, "eim": EIM, "eim2": "eIM 2", "smdpp": SMDPP,
-    "smds": SMDS,
+    "smds": SMDS, TETHER: BOARD,
 }  # fmt: skip
 SERVERS = {"es9": "ES9+", "es11": "ES11", "es12": "ES12", "es2plus": "ES2+"}
 NOTES = {"log": "log", "network": "network", "order": "order", "step": "bench", "alarm": "ALARM"}
@@ -207,6 +208,8 @@ class _Reader:
         way = "up" if fields.get("direction") == "up" else "down"
         self._datagrams.add(event.seconds, way)
         self._datagrams.add(event.seconds, f"bytes {way}", int(fields.get("bytes", 0)))
+        if event.part == "tether":
+            self._datagrams.add(event.seconds, TETHER)
         if fields.get("lost"):
             self._datagrams.add(event.seconds, f"lost {way}")
 
@@ -230,7 +233,8 @@ class _Reader:
         text = "; ".join(f"{count[way]} datagrams {way}, {count[f'bytes {way}']:,} bytes" for way in ("up", "down"))
         if lost:
             text += f"; lost {count['lost up']} up and {count['lost down']} down"
-        return Row(self._datagrams.seconds, "IP", text, BOARD, EIM, answered=True, faint=True, loud=bool(lost))
+        tag = TETHER if count[TETHER] else "IP"
+        return Row(self._datagrams.seconds, tag, text, BOARD, EIM, answered=True, faint=True, loud=bool(lost))
 
 
 def _counted(pile: _Pile, tag: str, source: str, target: str) -> Row | None:

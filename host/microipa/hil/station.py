@@ -10,7 +10,7 @@ import asyncio
 import json
 import shutil
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 from microipa import paths
 from microipa.board import VirtualBoard
 from microipa.board.bytecode import compiled
-from microipa.board.flash import Flashed, Kind, check_fit, flash, kind
+from microipa.board.flash import BoardUnfit, Flashed, Kind, check_fit, flash, kind
 from microipa.board.package import EIM, SETTINGS, Package, build, check_config
 from microipa.board.repl import Repl
 from microipa.hil.bench import Place
-from microipa.lab import Lab, LabFolder
+from microipa.lab import COAPS_PORT, Lab, LabFolder
 from microipa.smdpp.server import LOOPBACK
 from microipa.trace import Event, Trace
 
@@ -89,6 +89,7 @@ class Station:
         self.settings: dict[str, Any] = {}
         self.home = ""  # ICCID of the profile the card came with
         self.spare: Offer | None = None  # a profile that stays on the card, disabled, between cases
+        self._eim_port = 0  # where the eIM beside a real board listens
         self._when: list[tuple[Matcher, Callable[[], object]]] = []
         self._running = AsyncExitStack()
         self.trace.listen(self._hear)
@@ -114,6 +115,13 @@ class Station:
         """The lab around a virtual board, with modem, network and card."""
         assert isinstance(self.lab, Lab)
         return self.lab
+
+    def eim_address(self, host: str, port: int) -> tuple[str, int] | None:
+        """Where the eIM of this place listens that has this name; None for whatever else."""
+        if not self.place.is_virtual:
+            return (LOOPBACK, self._eim_port) if (host, port) == (self.lab.eim.fqdn, COAPS_PORT) else None
+        ours = (self.whole.eim.fqdn, self.whole.eim2.fqdn)
+        return self.whole.network.resolve(host, port) if host in ours and port == COAPS_PORT else None
 
     def when(self, matches: Matcher, act: Callable[[], object]) -> None:
         """Do this, in the lab's thread, at once when the first such event comes."""
@@ -171,7 +179,8 @@ class Station:
             lab.eim.fqdn = urlsplit(self.place.eim_url).netloc
         smdpp = await self._running.enter_async_context(lab.smdpp.serve())
         lab.es9_routes[lab.smdpp.address] = (LOOPBACK, smdpp)
-        await self._running.enter_async_context(lab.eim.serve(self.place.eim_port))
+        self._eim_port = await self._running.enter_async_context(
+            lab.eim.serve(0 if self.place.tether else self.place.eim_port))
 
     def _flash(self) -> None:
         self.settings = {**QUICK, **(self.place.settings or {})}
@@ -181,18 +190,22 @@ class Station:
         check_config(content, f"settings of {self.place.name}")
         trust = "ca" if self.virtual else "pin"
         eim = self.loop.call(lambda: self.lab.eim.configuration(trust))
-        package = _with_meter(build(self.place.known)).with_files({SETTINGS: content, EIM: eim})
+        tools = ["heap_meter", *(["tether"] if self.place.tether else [])]
+        package = _with_tools(build(self.place.known), tools).with_files({SETTINGS: content, EIM: eim})
         with Repl(self.port) as repl:
             self.kind = kind(repl)
             check_fit(self.kind, self.place.family, package.files["product.mpy"][1])
+            if self.place.tether and not self.kind.dtls:
+                raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own: nothing for a tether")
             self.flashed = flash(repl, package, lambda *_: None)
 
 
-def _with_meter(package: Package) -> Package:
-    """The version with tools/heap_meter.py under its program, which is called product then."""
-    meter = paths.tools() / "heap_meter.py"
+def _with_tools(package: Package, names: Sequence[str]) -> Package:
+    """The version with these modules of tools/ under its program, which is called product then."""
     files = dict(package.files)
     files["product.mpy"] = files.pop("app.mpy")
-    files["heap_meter.mpy"] = compiled(meter, meter.stat().st_mtime_ns)
-    files["app.py"] = b"import heap_meter\nimport product\n"
+    for name in names:
+        tool = paths.tools() / f"{name}.py"
+        files[f"{name}.mpy"] = compiled(tool, tool.stat().st_mtime_ns)
+    files["app.py"] = "".join(f"import {name}\n" for name in (*names, "product")).encode()
     return replace(package, files=files)

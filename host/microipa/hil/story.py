@@ -46,7 +46,7 @@ def article(record: Record, case: Case) -> Element:
         element("header", element("h4", title_of(record, case)), verdict(case)),
         element("p", f"{case.clause or 'no clause'} · ", element("code", case.id), class_="soft"),
         element("pre", clean(case.reason, REASON_LIMIT)) if case.reason else None,
-        _bill(case),
+        _bill(record.run, case),
         _events(record, case),
         class_="case",
         id=anchor_of(record, case),
@@ -68,10 +68,11 @@ def anchor_of(record: Record, case: Case) -> str:
     return f"{record.name}-case{record.cases.index(case)}"
 
 
-def _bill(case: Case) -> Element:
+def _bill(run: Run, case: Case) -> Element:
     bill = case.bill
+    datagrams = "Tethered datagrams up, down" if run.tether else "Datagrams up, down"
     told = {
-        "Datagrams up, down": f"{figure(bill.datagrams_up)}, {figure(bill.datagrams_down)}",
+        datagrams: f"{figure(bill.datagrams_up)}, {figure(bill.datagrams_down)}",
         "Bytes up": figure(bill.bytes_up),
         "Bytes down": figure(bill.bytes_down),
         "Round trips": figure(bill.round_trips),

@@ -1,0 +1,157 @@
+"""A place without a public address: datagrams over the serial port, to its own eIM only, and marked in the report."""
+
+from __future__ import annotations
+
+import queue
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from microipa.hil.record import load
+from microipa.hil.report import write_reports
+from microipa.hil.tether import LARGEST, Tether
+from microipa.session import read
+from test_hil_suite import hil
+
+EIM = ("eim.example", 5684)
+OPEN = "~tA? eim.example 5684"
+PING, PONG = "~tA=cGluZw==", b"~tA0.cG9uZw==\n"
+
+
+class Cable:
+    """What the bench types, and what it notes."""
+
+    def __init__(self) -> None:
+        self.typed: queue.Queue[bytes] = queue.Queue()
+        self.noted: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def next(self) -> bytes:
+        return self.typed.get(timeout=30)
+
+    def note(self, part: str, kind: str, **fields: Any) -> None:
+        assert part == "tether"
+        self.noted.put({"kind": kind, **fields})
+
+
+@pytest.fixture
+def eim() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.bind(("127.0.0.1", 0))
+        end.settimeout(30)
+        yield end
+
+
+@pytest.fixture
+def cable() -> Cable:
+    return Cable()
+
+
+@pytest.fixture
+def tether(cable: Cable, eim: socket.socket) -> Iterator[Tether]:
+    """To a board that is given 50 ms to read a line."""
+    made = Tether(lambda *name: {EIM: eim.getsockname()}.get(name), cable.typed.put, cable.note, 0.05)
+    yield made
+    made.close()
+
+
+def test_a_datagram_goes_to_the_eim_and_its_answer_comes_back(
+    tether: Tether, cable: Cable, eim: socket.socket
+) -> None:
+    assert tether.takes(OPEN)
+    assert tether.takes(PING)
+    datagram, board = eim.recvfrom(LARGEST)
+    eim.sendto(b"pong", board)
+    assert (datagram, cable.next()) == (b"ping", PONG)
+    kinds = [cable.noted.get(timeout=30) for _ in range(3)]
+    assert [one.get("direction") for one in kinds] == [None, "up", "down"]
+    assert kinds[2] == {"kind": "datagram", "direction": "down", "bytes": 4, "lost": False, "begins": b"pong"}
+
+
+@pytest.mark.parametrize("line", [
+    "I (12) poll: DTLS with eim.example", "~tilde", "~ta? eim.example 5684", "~tA", "", "~tA= \x1b[2J",
+])  # fmt: skip
+def test_what_the_board_logs_is_left_to_the_log(tether: Tether, line: str) -> None:
+    assert not tether.takes(line)
+
+
+@pytest.mark.parametrize("line", [
+    "~tA? elsewhere.example 5684", "~tA? eim.example 443", "~tA? eim.example", "~tA?", "~tA? 127.0.0.1 22",
+    "~tA? eim.example 99999999999",
+])  # fmt: skip
+def test_nothing_but_the_eim_of_the_place_is_reached(tether: Tether, cable: Cable, line: str) -> None:
+    assert tether.takes(line)
+    assert tether.takes(PING)
+    assert cable.next() == b"~tA!\n"
+    assert "is no eIM of this place" in cable.noted.get_nowait()["text"]
+    assert cable.noted.empty()
+
+
+def test_a_line_that_came_garbled_is_no_datagram(tether: Tether, cable: Cable, eim: socket.socket) -> None:
+    for line in (OPEN, "~tA=cGl", "~tA=cG l uZw==", "~tB=cGluZw==", PING):
+        assert tether.takes(line)
+    assert eim.recv(LARGEST) == b"ping"
+
+
+def test_a_board_that_reads_nothing_loses_datagrams_and_is_not_run_over(
+    tether: Tether, cable: Cable, eim: socket.socket
+) -> None:
+    tether.takes(OPEN)
+    tether.takes(PING)
+    _, board = eim.recvfrom(LARGEST)
+    eim.sendto(bytes(500), board)
+    assert cable.next().startswith(b"~tA0+")
+    said = [cable.noted.get(timeout=30) for _ in range(3)]
+    assert (said[2]["direction"], said[2]["lost"]) == ("down", True)
+    assert cable.typed.empty()
+    tether.takes("~tB? eim.example 5684")
+    tether.takes(PING.replace("A", "B", 1))
+    _, board = eim.recvfrom(LARGEST)
+    eim.sendto(b"pong", board)
+    assert cable.next() == PONG.replace(b"A", b"B", 1)
+
+
+def test_a_datagram_larger_than_a_board_takes_is_lost(tether: Tether, cable: Cable, eim: socket.socket) -> None:
+    tether.takes(OPEN)
+    tether.takes(PING)
+    _, board = eim.recvfrom(LARGEST)
+    eim.sendto(bytes(LARGEST + 1), board)
+    eim.sendto(b"pong", board)
+    assert cable.next() == PONG
+
+
+def test_nothing_is_typed_into_a_board_that_has_closed(tether: Tether, cable: Cable, eim: socket.socket) -> None:
+    tether.takes(OPEN)
+    tether.takes(PING)
+    _, board = eim.recvfrom(LARGEST)
+    tether.takes("~tA!")
+    eim.sendto(b"pong", board)
+    tether.takes("~tB? eim.example 5684")
+    tether.close()
+    tether.takes("~tC? eim.example 5684")
+    assert cable.typed.empty()
+
+
+def test_a_place_without_a_public_address_is_served_and_its_report_says_so(tmp_path: Path) -> None:
+    done = hil(tmp_path, "--run=run", "--tether", "-k", "several_orders or downloaded_and_everyone or comes_whole")
+    assert done.returncode == 0, done.stdout
+    run, cases = load(tmp_path / "run" / "virtual")
+    assert (run.tether, run.heap) == (True, "96wK")
+    passed = [case for case in cases if case.outcome == "passed"]
+    assert [case.id.partition("[")[0] for case in passed] == [
+        "test_several_orders_are_carried_out_in_their_order_in_one_poll",
+        "test_a_profile_is_downloaded_and_everyone_hears_of_it",
+    ]
+    for case in passed:
+        assert case.bill.datagrams_up >= 5
+        events = read((tmp_path / "run" / "virtual" / case.events).read_text(), "")
+        carried = {event.part for event in events if event.kind == "datagram"}
+        assert carried == {"tether"}  # and none of them by the radio
+        assert not [event for event in events if event.kind == "log" and event.fields["text"].startswith("~t")]
+    skipped = [case.reason for case in cases if case.outcome == "skipped"]
+    assert any("meet no radio on the tether" in reason for reason in skipped), skipped
+    page = write_reports(tmp_path / "run")[0].read_text(encoding="utf-8")
+    assert "TETHERED" in page
+    assert "Tethered datagrams up, down" in page
+    assert "go over the board's serial port" in page
