@@ -3,7 +3,7 @@
     [left]                        # the name of the place: of its folder in the run, and of its worker
     board = "walter"              # a name of `microipa board list`, or the path of a board's folder
     port = "rfc2217://rack7:4001" # a device, a pty, or a URL of pyserial; the virtual board needs none
-    eim_url = "coaps://eim.example:5684"
+    eim_url = "coaps://eim.example:5684"    # or tether = true, where nobody outside reaches this machine
     has = ["power switch"]        # what cases may need and this place can do: see FEATURES
 
 All keys are the fields of Place. A virtual board with a virtual card has everything.

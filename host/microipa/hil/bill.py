@@ -13,7 +13,7 @@ _HEAP = re.compile(r"heap: peak (\d+) of")
 
 
 def bill_of(events: Iterable[Event]) -> Bill:
-    """Datagrams of the virtual radio or of a tether, APDUs of a card with contacts on the bench, heap as the board's meter told."""
+    """Datagrams of the virtual radio or a tether, APDUs of a card with contacts, heap as the board's meter told."""
     link, apdus, heap = Counters(), 0, 0
     for event in events:
         if event.kind == "datagram":
