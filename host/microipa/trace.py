@@ -16,7 +16,7 @@ Listener = Callable[["Event"], None]
 class Event:
     """One thing that happened.
 
-    ``seconds`` counts from the start of the trace, ``part`` says who saw it (board, modem, radio, card,
+    ``seconds`` counts from the start of the trace, ``part`` says who saw it (board, modem, radio, tether, card,
     eim, eim2, smdpp, lab), ``kind`` what it is (apdu, at, datagram, esipa, es9, log, step, …). ``fields`` is
     JSON-able; binary values are lower-case hex.
     """

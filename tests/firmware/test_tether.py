@@ -239,3 +239,20 @@ async def main():
     assert "~tA=b24gdGhlIGFpcg==" in said
     assert said.count("=") == 3
     assert "SocketError tether: the modem has no network" in said
+
+
+@pytest.mark.parametrize("family", ["bg95", "nrf91", "sara-r5"])
+async def test_the_driver_of_every_modem_is_tethered_and_its_own_dtls_refused(
+    board: Callable[[str], Board], family: str
+) -> None:
+    running = board(f"""
+async def main():
+    from ipa.modem import driver
+    kind = driver({family!r})
+    print("tethered", kind.udp is tether.udp)
+    await kind.dtls(modem, "eim.microipa.example", 5684, b"")
+""")
+    said = await running.end()
+    assert "tether: datagrams go over this serial port, not over the modem" in said
+    assert "tethered True" in said
+    assert "SocketError tether: it carries what the board's own DTLS makes" in said
