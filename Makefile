@@ -3,9 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill test hil conformance lint clean
+.PHONY: demo bill test coverage hil conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -15,6 +16,13 @@ bill: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# The drivers' tests once more, under CPython, which can count lines. Whether a driver works is told by MicroPython.
+coverage: $(STAMP)
+	$(BIN)/coverage erase
+	$(BIN)/pytest --interpreter cpython $(DRIVER_TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 hil: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run; \
@@ -34,5 +42,5 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
