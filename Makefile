@@ -25,8 +25,7 @@ coverage: $(STAMP)
 	$(BIN)/coverage report
 
 hil: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run; \
-	  status=$$?; $(BIN)/microipa hil report hil-run; exit $$status
+	$(BIN)/pytest -n 2 --dist loadgroup --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run
 
 conformance: $(STAMP)
 	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance=tests/conformance.md -m covers

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from microipa.hil.record import PASSED, SKIPPED, BadRecord, Bill, Case, Recorder, Run, load, runs
+from microipa.hil.record import PASSED, SKIPPED, BadRecord, Bill, Case, Recorder, Run, load, runs, runs_of
+from microipa.hil.title import title
 from microipa.session import read
 from microipa.trace import Event
 
@@ -41,3 +42,25 @@ def test_a_folder_that_holds_no_run_is_named(tmp_path: Path, content: str | None
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadRecord, match=str(tmp_path)):
         runs(tmp_path)
+
+
+def test_a_board_that_runs_again_begins_a_new_record_in_its_folder(tmp_path: Path) -> None:
+    Recorder(tmp_path / "left", RUN).add(Case("test_a", "", "", "", PASSED), EVENTS)
+    Recorder(tmp_path / "left", replace(RUN, session="second"))
+    Recorder(tmp_path / "right", replace(RUN, session="first"))
+    assert load(tmp_path / "left")[1] == []
+    assert not list((tmp_path / "left" / "cases").iterdir())
+    assert runs_of("second", tmp_path) == [tmp_path / "left"]
+    assert runs_of("third", tmp_path) == []
+
+
+@pytest.mark.parametrize(("name", "docstring", "said"), [
+    ("test_an_eim_that_is_away_is_tried_again", None, "An eIM that is away is tried again"),
+    ("test_the_card_s_smdpp", "", "The card's SM-DP+"),
+    ("test_smdpp", None, "SM-DP+"),
+    ("test_x", "  The card's own words.\n\n    More of it.\n", "The card's own words"),
+])  # fmt: skip
+def test_a_title_is_the_docstrings_first_line_or_the_name_in_the_standards_spelling(
+    name: str, docstring: str | None, said: str
+) -> None:
+    assert title(name, docstring) == said

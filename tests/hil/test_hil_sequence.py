@@ -132,3 +132,12 @@ def test_a_case_of_thousands_of_rows_keeps_its_beginning_and_its_end(number: int
 def test_a_line_without_end_is_cut_and_says_so() -> None:
     [row] = rows([log("x" * 5000)])
     assert row.text == "x" * TEXT_LIMIT + "… (5,000 characters)"
+
+
+def test_what_the_repl_says_by_itself_is_no_part_of_the_story() -> None:
+    noise = (">>> ", ">", "OK", "MPY: soft reboot", "raw REPL; CTRL-B to exit", 'Type "help()" for more information.',
+             "Use Ctrl-D to exit, Ctrl-E for paste mode", "MicroPython v1.26.0 on 2025-08-09; Generic ESP32S3 module")
+    spoken = ("OK so far", "I (1) boot: up", "MicroPython is too old", "> a quotation")
+    assert [row.text for row in rows([log(text) for text in (*noise, *spoken)])] == [
+        "OK so far", "boot: up", "MicroPython is too old", "> a quotation",
+    ]  # fmt: skip

@@ -5,10 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from microipa.hil.record import load
+from microipa.hil.record import Recorder, Run, load
 from microipa.session import read
+
+
+def left_by_an_earlier_session(folder: Path) -> None:
+    run = Run("old", "walter", "", "", "mpy", "gm02s", "", "real", "", "", False, "2026", session="yesterday")
+    Recorder(folder / "old", run)
 
 
 def hil(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -16,9 +22,15 @@ def hil(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_a_board_is_flashed_tried_and_kept_on_record(tmp_path: Path) -> None:
+def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) -> None:
+    left_by_an_earlier_session(tmp_path / "run")
     done = hil(tmp_path, "--run=run", "-k", "joins_and_leaves or downloaded_and_everyone")
     assert done.returncode == 0, done.stdout
+    assert f"report: {Path('run/report.html')}, {Path('run/junit.xml')}" in done.stdout
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "An eIM joins and leaves again" in page
+    assert "MPY: soft reboot" not in page
+    assert "walter" not in page
     run, cases = load(tmp_path / "run" / "virtual")
     assert (run.modem, run.heap, run.tether) == ("bg95", "96wK", False)
     assert run.firmware.startswith("ipa-")
@@ -31,6 +43,26 @@ def test_a_board_is_flashed_tried_and_kept_on_record(tmp_path: Path) -> None:
     assert 50_000 < download.bill.heap_peak < 96 * 1024 * 2
     events = read((tmp_path / "run" / "virtual" / download.events).read_text(), "")
     assert {"log", "at", "apdu", "esipa"} <= {event.kind for event in events}
+
+
+def test_workers_share_a_report_and_what_ran_earlier_is_not_in_it(tmp_path: Path) -> None:
+    left_by_an_earlier_session(tmp_path / "hil-run")
+    place = 'board = "walter"\nport = "/dev/none"\ncard = "real"\neim_url = "coaps://eim.example"\n'
+    (tmp_path / "bench.toml").write_text(f"[left]\n{place}[right]\n{place}")
+    needy = "without_coverage"  # there is no coverage to control: skipped before a port is opened
+    done = hil(tmp_path, "-n", "2", "--dist", "loadgroup", "--bench", "bench.toml", "-k", needy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report: hil-run/report.html" in done.stdout
+    suites = ElementTree.parse(tmp_path / "hil-run" / "junit.xml").getroot()
+    assert [suite.get("hostname") for suite in suites] == ["left", "right"]
+    assert ["the bench has no" in str(one.get("message")) for one in suites.iter("skipped")] == [True, True]
+
+
+def test_a_session_without_a_board_writes_no_report(tmp_path: Path) -> None:
+    left_by_an_earlier_session(tmp_path / "hil-run")
+    done = hil(tmp_path, "-k", "no_such_case")
+    assert "report:" not in done.stdout
+    assert not (tmp_path / "hil-run" / "report.html").exists()
 
 
 @pytest.mark.parametrize(("options", "words"), [

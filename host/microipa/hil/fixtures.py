@@ -14,6 +14,7 @@ from microipa.board.package import SETTINGS, check_config
 from microipa.board.repl import Repl
 from microipa.eim import OrderView
 from microipa.errors import MicroipaError
+from microipa.hil.banner import is_banner
 from microipa.hil.station import Matcher, Offer, Station
 from microipa.hil.terminal import Terminal
 from microipa.hil.tether import Tether
@@ -24,7 +25,6 @@ from microipa.trace import Event
 
 POLL_S = 90.0
 IDLE = "agent: nothing left to do"
-_BANNER = ("MicroPython ", "Use Ctrl-D", "Type \"help()\"")
 _NOWHERE = ("127.0.0.1", 9)
 
 
@@ -188,7 +188,7 @@ class Board:
 
     def _last(self) -> str:
         """What it said last, without what its REPL says when the program has ended."""
-        lines = [line for line in self.log().splitlines() if not line.startswith(_BANNER)]
+        lines = [line for line in self.log().splitlines() if not is_banner(line)]
         return lines[-1] if lines else "it said nothing"
 
     def _hang_up(self) -> None:

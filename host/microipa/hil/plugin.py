@@ -23,6 +23,8 @@ _DEFAULT_RUN = "hil-run"
 _places = pytest.StashKey[list["Place"]]()
 _recorders = pytest.StashKey[dict[str, "Recorder"]]()
 _story = pytest.StashKey[dict[str, Any]]()
+_session = pytest.StashKey[str]()
+_summary = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,6 +44,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*features): what the bench must have, of microipa.hil.bench.FEATURES")
     config.addinivalue_line("markers", "sgp(group, clause): the SGP.33 test group of a case, and the SGP.32 clause")
+
+
+    # Workers are told by pytest_configure_node.
+    config.stash[_session] = getattr(config, "workerinput", {}).get("microipa_session") or str(datetime.now(UTC))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of pytest-xdist: all workers' runs are of one session."""
+    node.workerinput["microipa_session"] = node.config.stash[_session]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -217,6 +229,7 @@ def _reason(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
 def _write_down(item: pytest.Item, story: dict[str, Any]) -> None:
     from microipa.hil.bill import bill_of
     from microipa.hil.record import Case
+    from microipa.hil.title import title
 
     place = _place_of(item)
     assert place
@@ -227,8 +240,8 @@ def _write_down(item: pytest.Item, story: dict[str, Any]) -> None:
         events = station.take()
     mark = item.get_closest_marker("sgp")
     group, clause = mark.args if mark else ("", "")
-    name = item.name.partition("[")[0]
-    case = Case(item.name, group, clause, name.removeprefix("test_").replace("_", " "), story["outcome"],
+    function = item.function  # type: ignore[attr-defined]
+    case = Case(item.name, group, clause, title(function.__name__, function.__doc__), story["outcome"],
                 story["reason"], round(time.monotonic() - story["began"], 2), bill_of(events))
     recorder.add(case, events)
 
@@ -240,7 +253,8 @@ def _recorder(config: pytest.Config, place: Place) -> Recorder:
     if place.name not in recorders:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         run = Run(place.name, place.known.name, "", "", "mpy", place.family, "", place.card, "",
-                  place.heap if place.is_virtual else "", place.tether, started)
+                  place.heap if place.is_virtual else "", place.tether, started,
+                  session=config.stash[_session])
         recorders[place.name] = Recorder(config.getoption("run") / place.name, run)
     return recorders[place.name]
 
@@ -250,3 +264,26 @@ def _about(station: Station) -> dict[str, Any]:
     from microipa.hil.about import card_versions, modem_firmware
 
     return {"modem_firmware": modem_firmware(station), "card_versions": card_versions(station)}
+
+
+# The report of the session -------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page and the JUnit file of the places that this session ran, when all workers are done."""
+    config = session.config
+    if hasattr(config, "workerinput") or not config.getoption("run").is_dir():
+        return
+    from microipa.errors import MicroipaError
+    from microipa.hil.report import write_session
+
+    try:
+        config.stash[_summary] = [str(path) for path in write_session(config.getoption("run"), config.stash[_session])]
+    except (MicroipaError, OSError) as error:
+        config.stash[_summary] = [f"none, {error}"]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if summary := config.stash.get(_summary, None):
+        terminalreporter.write_line(f"report: {', '.join(summary)}")

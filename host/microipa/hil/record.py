@@ -32,7 +32,7 @@ class Run:
     ``board`` is its name in the bench, ``kind`` the folder of boards/; ``firmware`` the version that was flashed, named
     by its hash, and ``form`` how (mpy or romfs); ``card`` says "virtual" or "real", ``card_versions`` what
     EUICCInfo2 tells; ``heap`` is MicroPython's -X heapsize, "" on a chip. ``tether``: the datagrams did not travel
-    over the modem. ``started`` is ISO 8601 in UTC.
+    over the modem. ``started`` is ISO 8601 in UTC. ``session`` is the pytest session, the same for all boards of it.
     """
 
     board: str
@@ -49,6 +49,7 @@ class Run:
     started: str
     seconds: float = 0.0
     card_versions: dict[str, str] = field(default_factory=dict)
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Recorder:
         self.folder = folder
         self.run = run
         (folder / EVENTS).mkdir(parents=True, exist_ok=True)
+        for earlier in (folder / EVENTS).glob("*.jsonl"):
+            earlier.unlink()
         (folder / CASES).write_text("", encoding="utf-8")
         self._save()
 
@@ -132,3 +135,9 @@ def runs(folder: Path) -> list[Path]:
     if not found:
         raise BadRecord(f"there is no {RUN} in {folder} or below: give the folder that --run named")
     return found
+
+
+def runs_of(session: str, folder: Path) -> list[Path]:
+    """The folders of the runs that a session of pytest has left in ``folder``; what others left there is theirs."""
+    wrote = f'"session": {json.dumps(session)}'
+    return sorted(path.parent for path in folder.glob(f"*/{RUN}") if wrote in path.read_text(encoding="utf-8"))

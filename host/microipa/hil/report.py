@@ -14,7 +14,7 @@ from microipa.hil import junit
 from microipa.hil.diagram import definitions
 from microipa.hil.markup import element
 from microipa.hil.overview import boards, front, page_title
-from microipa.hil.record import load, runs
+from microipa.hil.record import load, runs, runs_of
 from microipa.hil.story import Record, article, has_page
 
 PAGE, JUNIT = "report.html", "junit.xml"
@@ -26,17 +26,21 @@ def write_reports(folder: Path, html: Path | None = None, xml: Path | None = Non
 
     Returns their paths. Raises BadRecord, OSError.
     """
-    records = read_records(folder)
-    page, results = html or folder / PAGE, xml or folder / JUNIT
-    with page.open("w", encoding="utf-8") as file:
+    return _write(runs(folder), html or folder / PAGE, xml or folder / JUNIT)
+
+
+def write_session(folder: Path, session: str) -> tuple[Path, ...]:
+    """As write_reports, of what one session of pytest has left there; without a board in it, nothing is written."""
+    folders = runs_of(session, folder)
+    return _write(folders, folder / PAGE, folder / JUNIT) if folders else ()
+
+
+def _write(folders: Sequence[Path], html: Path, xml: Path) -> tuple[Path, Path]:
+    records = [Record(f"board{number}", path, *load(path)) for number, path in enumerate(folders, 1)]
+    with html.open("w", encoding="utf-8") as file:
         file.writelines(html_page(records))
-    results.write_bytes(junit.document([(record.run, record.cases) for record in records]))
-    return page, results
-
-
-def read_records(folder: Path) -> list[Record]:
-    """Raises BadRecord."""
-    return [Record(f"board{number}", path, *load(path)) for number, path in enumerate(runs(folder), 1)]
+    xml.write_bytes(junit.document([(record.run, record.cases) for record in records]))
+    return html, xml
 
 
 def html_page(records: Sequence[Record]) -> Iterator[str]:

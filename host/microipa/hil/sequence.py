@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from microipa import session
+from microipa.hil.banner import is_banner
 from microipa.hil.markup import clean
 from microipa.trace import Event
 
@@ -148,6 +149,8 @@ class _Reader:
                 self._add(event, "power", "on" if event.fields.get("on") else "off", BOARD)
             case kind if kind in SERVERS:
                 self._server_call(place, event)
+            case "log" if is_banner(event.fields["text"]):
+                pass
             case kind:
                 loud = kind == "alarm" or (kind == "log" and bool(_LOUD.match(event.fields["text"])))
                 self._add(event, NOTES.get(kind, kind), session.words(event), _lane(event), loud=loud)
