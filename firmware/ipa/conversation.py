@@ -28,6 +28,7 @@ class Conversation:
         self._journal = journal
         self.es10 = es10
         self.link, self._esipa, self._compact = chosen(modem, settings)
+        self._told = {}  # by card and eIM its rPLMN since boot, which is said again when it has changed
         self.wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
     def end(self):
@@ -78,13 +79,17 @@ class Conversation:
 
     async def _talk(self, session, waiting, plmn):
         eim_id = session.eim_id.hex()
+        whom = session.eid + session.eim_id
         clean = True
         if waiting:
             clean = await notify.deliver(session)
             self._proven(eim_id)
         cause = (self._journal.get("cause") or {}).get(eim_id)
         for number in range(self._settings["packages_per_poll"]):
-            package = await session.esipa.get_eim_package(session.eid, plmn, cause)
+            news = None if self._told.get(whom) == plmn else plmn
+            package = await session.esipa.get_eim_package(session.eid, news, cause)
+            if news is not None:
+                self._told[whom] = news
             if not number:
                 self._proven(eim_id)
             if cause is not None:

@@ -9,6 +9,7 @@ so that after a cut the old state or the new one is there. What its CRC does not
     switch               a change of profile that is not proven yet: `eim` (hex) whose package it was or `cause`
                          of our own, `undo` what takes it back, `left` seconds until then, `reset` the card's due
     profile, imei, plmn  ICCID enabled, device and network when we looked last, place where the board knows it
+    known                marks of what the eIMs have of the card, see steps/known.py
     cause                what the eIMs have to be told, see changes.py
     loss, fallback       see policy.py
     emergency            the application has the emergency profile enabled

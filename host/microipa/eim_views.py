@@ -110,6 +110,7 @@ def _in_full(view: DeviceView) -> Table:
         "default SM-DP+": _or_unknown(view.default_smdp_address) or "none",
         "state change": f"{view.state_change}, {_when(view.state_changed)}" if view.state_change else "none notified",
         "last poll": _when(view.last_poll),
+        "network": _or_unknown(view.rplmn),
         "open orders": ", ".join(str(number) for number in view.open_orders) or "none",
         "alarms": "\n".join(view.alarms) or "none",
     }

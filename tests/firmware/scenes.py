@@ -56,6 +56,11 @@ async def execute(whole):
     tag, length = await reader.header()
     return await packages.execute(session, Package(tag, length, reader))
 
+async def in_turn(*texts):
+    for text in texts:
+        outcome = await package(text)
+    return outcome
+
 async def transfer(text):
     from ipa.steps import inject
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from board_run import Run
 from datagram import UDP
+from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.server import serve
@@ -41,10 +42,10 @@ class Known:
 
 async def main(between, **settings):
     talk = Conversation(modem, dict(config.DEFAULTS, **settings), Journal("ipa.journal"), es10)
-    for number in range(2):
+    for number in range(len(PLMNS) or 2):
         if number:
             between(talk)
-        assert await talk.hold(Known, EID, b"", None) == IDLE
+        assert await talk.hold(Known, EID, b"", PLMNS.pop(0) if PLMNS else None) == IDLE
     print("asked the card with sockets", *said)
     print("sent", *[socket.sent for socket in modem.sockets], "open", *[not socket.closed for socket in modem.sockets])
     talk.end()
@@ -54,14 +55,18 @@ NONE_AVAILABLE = bytes.fromhex("bf4f03020101")
 HANDSHAKE_AND_REQUEST = 4
 
 
-async def polls(micropython: Run, pki: Pki, between: str, settings: str) -> tuple[list[str], list[str]]:
-    """Two polls; what the card and the network saw."""
+async def polls(micropython: Run, pki: Pki, between: str, settings: str, plmns: tuple[bytes, ...] = (),
+                asked: list[bytes] | None = None) -> tuple[list[str], list[str]]:
+    """Two polls, or one on each of these networks; what the card and the network saw. ``asked`` gets the requests."""
     async def handle(request: bytes) -> bytes:
         assert request[:2] == bytes.fromhex("bf4f")
+        if asked is not None:
+            asked.append(request)
         return NONE_AVAILABLE
 
     async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
         script = SCRIPT.replace("TRUST", repr(pki.ci.der)).replace("EID", repr(EID))
+        script = f"PLMNS = {list(plmns)!r}\n" + script
         out = await micropython(script + f"\nasyncio.run(main({between}{settings}))", port, heapsize="192wK")
     card, sent = [line for line in out.splitlines() if line.startswith(("asked", "sent"))]
     return card.split()[5:], sent.split()
@@ -97,3 +102,11 @@ async def test_when_nobody_answers_on_it_a_new_one_is_made_soon(micropython: Run
     nat_forgot = "lambda talk: setattr(modem.sockets[0], 'lose_out', range(99))"
     _, sent = await polls(micropython, pki, nat_forgot, ", keep_association_s=60")
     assert sent == ["sent", str(HANDSHAKE_AND_REQUEST + 2), "4", "open", "False", "True"]
+
+
+async def test_5_14_5_the_network_is_named_when_it_is_another_than_the_eim_knows(micropython: Run, pki: Pki) -> None:
+    home, away = bytes.fromhex("09f107"), bytes.fromhex("62f210")
+    asked: list[bytes] = []
+    await polls(micropython, pki, "lambda talk: None", ", keep_association_s=60", (home, home, away, away), asked)
+    assert [rplmn and rplmn.value for rplmn in (parse(request).get(0x82) for request in asked)] == [
+        home, None, away, None]

@@ -8,7 +8,7 @@ import pytest
 from board_run import Run
 from microipa.asn1 import rsp, sgp32
 from microipa.asn1.tlv import parse, tlv
-from scenes import play
+from scenes import Scene, play
 from test_same_bytes import (
     AUTHENTICATED,
     CANCELLED,
@@ -86,3 +86,54 @@ async def test_5_14_1_ctx_params1_of_the_eim_goes_to_the_card_as_it_is(micropyth
                        answers(error, extra=tlv(0xA2, CONTEXT)))
     [command] = [message for message in scene.to("card") if message.startswith(b"\xbf\x38")]
     assert command.endswith(CONTEXT)
+
+
+# euiccInfo1, which an eIM may have: step 3 of 3.2.3.2
+
+ABOUT = parse(rsp.encode("EUICCInfo1", INFO_1))
+SVN, VERIFICATION, SIGNING = (field.raw for field in ABOUT)
+NO_SERVER = sgp32.encode("InitiateAuthenticationResponseEsipa", ("initiateAuthenticationErrorEsipa", 1))
+UNDEFINED = sgp32.encode("InitiateAuthenticationResponseEsipa", ("initiateAuthenticationErrorEsipa", 127))
+
+
+async def asked_then_triggered(
+        micropython: Run, tag: str, field: bytes, *to_initiate: bytes, triggers: int = 1) -> Scene:
+    """The eIM asks for ``tag``, and then has downloads to the point where the SM-DP+ is asked and unknown."""
+    asked = tlv(0xBF52, tlv(0x5C, bytes.fromhex(tag))).hex()
+    trigger = sgp32.encode("ProfileDownloadTriggerRequest", TRIGGER).hex()
+    card = [(parse(field).raw[:2], field), *CARD[:2] * triggers]
+    answers = [EMPTY, *to_initiate, EMPTY]
+    if triggers > 1:
+        answers = [EMPTY, *to_initiate[:2], EMPTY, *to_initiate[2:], EMPTY]
+    call = f"in_turn('{asked}', {', '.join([repr(trigger)] * triggers)})"
+    scene = await play(micropython, call, card, answers)
+    assert scene.left == []
+    return scene
+
+
+def told(scene: Scene) -> list[bytes | None]:
+    """euiccInfo1 of each InitiateAuthentication."""
+    requests = [parse(message) for message in scene.to("eim") if message.startswith(b"\xbf\x39")]
+    return [field and field.raw for field in (request.get(0xBF20) for request in requests)]
+
+
+@pytest.mark.parametrize(("tag", "field", "said"), [
+    ("bf20", ABOUT.raw, None),
+    ("bf22", tlv(0xBF22, tlv(0x81, b"\3\3\1"), SVN, tlv(0x83, b"\1"), VERIFICATION, SIGNING), None),
+    # from before the card was updated
+    ("bf22", tlv(0xBF22, tlv(0x82, b"\2\2\2"), VERIFICATION, SIGNING), ABOUT.raw),
+    ("bf3c", tlv(0xBF3C, tlv(0x80, b"dp.example")), ABOUT.raw),
+], ids=["euiccInfo1", "euiccInfo2", "of another version", "something else"])
+async def test_3_2_3_2_an_eim_that_asked_for_euicc_info1_is_not_told_it_again(
+        micropython: Run, tag: str, field: bytes, said: bytes | None) -> None:
+    asked = "81" if tag == "bf3c" else tag
+    assert told(await asked_then_triggered(micropython, asked, field, NO_SERVER, *[NO_SERVER] * (not said))) == (
+        [said] if said else [None, ABOUT.raw])
+
+
+async def test_3_2_3_2_an_eim_that_has_lost_euicc_info1_is_told_it_and_from_then_on_each_time(
+        micropython: Run) -> None:
+    scene = await asked_then_triggered(
+        micropython, "bf20", ABOUT.raw, UNDEFINED, NO_SERVER, NO_SERVER, triggers=2)
+    assert told(scene) == [None, ABOUT.raw, ABOUT.raw]
+    assert any("euiccInfo1 follows" in line for line in scene.log)

@@ -51,6 +51,7 @@ async def test_first_light_on_every_way(way: Way, tmp_path: Path) -> None:
     assert capabilities(light) == (0x40 | 0x80 * way.direct | 0x04 * way.compact, 0x80 if way.https else 0x40)
     if not way.direct:
         said = uplink(light)
+        assert 0xBF20 not in parse(said["InitiateAuthentication"])  # the eIM had asked who the card is
         assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == way.compact
 
 

@@ -205,12 +205,14 @@ async def test_results_and_the_device_are_shown_in_words(microipa, lab) -> None:
 
 async def test_alarms_and_state_changes_are_shown(microipa, lab) -> None:
     desk = LabFolder(lab)
-    await desk.eim.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)), tlv(0x80), integer(0x81, 1)))
+    about = (tlv(0x80), integer(0x81, 1), tlv(0x82, b"\x09\xf1\x07"))
+    await desk.eim.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)), *about))
     signed = tlv(0x30, tlv(0x80, b"other.example"), integer(0x81, 1), integer(0x83, 1), tlv(0x30))
     foreign = tlv(0xBF51, tlv(0xA0, signed, tlv(0x5F37, bytes(64))))
     await desk.eim.handle(tlv(0xBF50, tlv(0x5A, bytes.fromhex(EID)), foreign))
     shown = microipa("devices", EID, "--lab", lab).out
     assert "fallback, 20" in shown
+    assert "901-70" in shown
     assert "other.example" in shown
 
 

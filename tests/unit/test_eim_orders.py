@@ -86,6 +86,14 @@ async def test_2_11_1_1_packages_are_signed_over_the_data_and_the_association_to
     assert decoded["euiccPackage"][1][0][0] == "disable"
 
 
+async def test_5_14_5_the_network_is_kept_for_polls_that_do_not_name_it_again(desk, ipa):
+    for extra, known in [((), None), ((tlv(0x82, b"\x09\xf1\x07"),), "901-70"), ((), "901-70"),
+                         ((tlv(0x82, b"\x09"),), "901-70"), ((tlv(0x82, b"\x62\xf2\x10"),), "262-01")]:  # fmt: skip
+        with pytest.raises(Refusal, match=str(NO_PACKAGE)):
+            await ipa.get(*extra)
+        assert desk.device(EID).rplmn == known
+
+
 async def test_orders_are_delivered_first_in_first_out_one_at_a_time(desk, ipa):
     first, second = desk.order_package(EID, LIST), desk.order_package(EID, [("getRAT", {})])
     await ipa.introduce()

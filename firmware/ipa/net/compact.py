@@ -41,7 +41,7 @@ class Compact:
         ask = self._esipa.initiate_authentication
         fields = await self._say(
             _UNDEFINED_ERROR,
-            b"",
+            b"" if euicc_info_1 else None,
             euicc_info_1,
             lambda info: ask(challenge, address, info, transaction),
         )

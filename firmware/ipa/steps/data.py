@@ -5,7 +5,7 @@ from ipa.card.channel import CardError
 from ipa.card.es10 import CardRefused
 from ipa.compat import ERROR, INFO, const, log
 from ipa.net import IPA_EUICC_DATA
-from ipa.steps import InvalidPackage, ipa_capabilities, notify
+from ipa.steps import InvalidPackage, ipa_capabilities, known, notify
 
 # GetCertsResponse
 _INVALID_CI_PK_ID = const(1)
@@ -72,6 +72,8 @@ async def request(session, body):
         parts = (tlv.encode(0xA1, echo, tlv.encode_integer(0x02, code)),)
     size = sum(len(part) for part in parts)
     await notify.provide(session, tlv.head(IPA_EUICC_DATA, size), *parts)
+    if code is None:
+        known.note(session, parts[1:])
 
 
 def _tags(tag_list, transaction):

@@ -48,6 +48,10 @@ class DirectDownload(Download):
         response = await self._authenticate_server(address, "")
         return await self.server.authenticate_client(self.transaction_id, response)
 
+    async def initiate(self, challenge, address, euicc_info_1):
+        """An SM-DP+ or SM-DS has nothing from before."""
+        return await self.server.initiate_authentication(challenge, address, euicc_info_1)
+
     async def steps(self, address, matching_id, oid):
         """Steps 2 to 11. Returns the ProfileInstallationResult, valid until the next card command."""
         self._oid = oid

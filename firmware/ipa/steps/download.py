@@ -8,8 +8,8 @@ from ipa import tlv
 from ipa.card.bpp import Loader
 from ipa.card.channel import CardError
 from ipa.compat import DEBUG, ERROR, INFO, const, log
-from ipa.net import PROFILE_DOWNLOAD_TRIGGER, NetError, Refused, ServerError
-from ipa.steps import InvalidPackage, digits, notify
+from ipa.net import PROFILE_DOWNLOAD_TRIGGER, EsipaRefused, NetError, Refused, ServerError
+from ipa.steps import InvalidPackage, digits, known, notify
 
 # ProfileDownloadData
 _ACTIVATION_CODE = const(0x80)
@@ -219,9 +219,7 @@ class Download:
         """Steps 2 to 6: returns the card's BF38."""
         es10 = self.session.es10
         challenge = await es10.get_euicc_challenge()
-        fields = await self.server.initiate_authentication(
-            challenge, address, await es10.get_euicc_info_1(), self.transaction
-        )
+        fields = await self.initiate(challenge, address, await es10.get_euicc_info_1())
         found = _by_tag(fields, 0x80, 0x5F37, 0x04, 0x0C, 0xA2)
         signed, certificate = _sequences(fields)
         if found[0x80] is not None and found[0x80] != tlv.find_raw(signed, 0x30, 0x80):
@@ -243,6 +241,17 @@ class Download:
         self.transaction_id = bytes(tlv.find(signed, 0x30, 0x80))
         log(INFO, "download: the card has authenticated the SM-DP+")
         return response
+
+    async def initiate(self, challenge, address, euicc_info_1):
+        """Steps 3 to 5, without euiccInfo1 where this eIM has it. Should it say no, then with it."""
+        ask = self.server.initiate_authentication
+        if known.has(self.session, euicc_info_1):
+            try:
+                return await ask(challenge, address, b"", self.transaction)
+            except EsipaRefused as error:
+                log(INFO, "download: euiccInfo1 follows:", error)
+            known.forget(self.session, euicc_info_1)
+        return await ask(challenge, address, euicc_info_1, self.transaction)
 
     def check_server(self, signed, certificate, challenge, address):
         """What the assistant can see of serverSigned1 itself; the signature is the card's to verify."""

@@ -133,8 +133,8 @@ def _imei(octets: bytes) -> str | None:
     return digits if digits.isdecimal() else None
 
 
-def _plmn(octets: bytes) -> str | None:
-    """TS 24.008 10.5.1.13: three octets hold the digits MCC2 MCC1, MNC3 MCC3, MNC2 MNC1."""
+def plmn(octets: bytes) -> str | None:
+    """MCC-MNC of TS 24.008 10.5.1.13: three octets hold the digits MCC2 MCC1, MNC3 MCC3, MNC2 MNC1."""
     a, b, c = (f"{octet:02X}" for octet in octets)
     mcc, mnc = a[1] + a[0] + b[1], (c[1] + c[0] + b[0]).rstrip("F")
     return f"{mcc}-{mnc}" if (mcc + mnc).isdecimal() else None
@@ -174,8 +174,8 @@ _FORMS: dict[str, Callable[[bytes], str | None]] = {
     "VersionType": _version,
     "tac": _swapped,
     "imei": _imei,
-    "mccMnc": _plmn,
-    "rPLMN": _plmn,
+    "mccMnc": plmn,
+    "rPLMN": plmn,
     "tagList": _tags,
     "extCardResource": _card_resource,
 }

@@ -40,7 +40,8 @@ class DeviceView:
     package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``default_smdp_address`` is empty
     when the card has none. ``euicc_info2`` is hex when it cannot be read. ``certificates`` (euicc, eum) have
     subject and valid_until. ``device_key`` is the key (hex of its SHA-256) that signs results where no eUICC
-    does. ``state_change`` is the cause of the newest change the IPA notified.
+    does. ``state_change`` is the cause of the newest change the IPA notified, ``rplmn`` the
+    network (MCC-MNC) it named last.
     """
 
     eid: str
@@ -58,6 +59,7 @@ class DeviceView:
     state_change: str | None
     state_changed: datetime | None
     last_poll: datetime | None
+    rplmn: str | None
     open_orders: list[int]
     alarms: list[str]
 
@@ -83,6 +85,7 @@ class DeviceView:
             state_change=device.state_change,
             state_changed=store.moment(device.state_changed),
             last_poll=store.moment(device.last_poll),
+            rplmn=device.rplmn,
             open_orders=list(db.scalars(waiting.order_by(Order.id))),
             alarms=list(db.scalars(alarms.order_by(Alarm.id))),
         )

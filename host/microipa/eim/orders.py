@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, tlv
+from microipa.asn1.words import plmn
 from microipa.crypto.pki import Credential
 from microipa.eim import confirmation, esipa, features, packages, sources, store, words
 from microipa.eim.store import Device, Order
@@ -52,6 +53,9 @@ class Orders:
         """The answer to GetEimPackage (SGP.32 5.14.5). Raises EidRefused, TlvError."""
         device = device_of(db, esipa.eid_of(message.get(esipa.EID)))
         device.last_poll = time.time()
+        rplmn = message.get(0x82)
+        if rplmn and len(rplmn.value) == 3:
+            device.rplmn = plmn(rplmn.value)
         if 0x80 in message:
             cause = message.get(0x81)
             device.state_change = words.name("StateChangeCause", words.number(cause)) if cause else "undefined"

@@ -72,6 +72,8 @@ class Device(Base):
     """Cause of the newest change the IPA notified."""
     state_changed: Mapped[float | None]
     last_poll: Mapped[float | None]
+    rplmn: Mapped[str | None]
+    """MCC-MNC of the newest poll that named its network: an IPA does when that has changed."""
 
     enrolled: Mapped[DeviceKey | None] = relationship(lazy="joined")
     """Who signs results in place of the card; None where the card does."""

@@ -1,0 +1,44 @@
+"""Which eIMs have EUICCInfo1 of this card: those that asked for it, or for EUICCInfo2, and got it (SGP.32 3.2.3.2).
+
+The journal keeps a mark of eIM, card and content for each, `known`: another card, or one whose CIs changed, is told
+anew. An eIM that asked and lost it says no, and is told as well.
+"""
+
+from binascii import crc32
+
+from ipa import tlv
+from ipa.compat import const
+
+_EUICC_INFO_1 = const(0xBF20)
+_EUICC_INFO_2 = const(0xBF22)
+_SHARED = (0x82, 0xA9, 0xAA)  # what EUICCInfo1 is cut from EUICCInfo2 by: svn and both lists of CI keys
+
+_MOST = const(8)
+
+
+def note(session, parts):
+    """The eIM took these fields of an IpaEuiccData."""
+    for part in parts:
+        tag = tlv.header(part)[0]
+        if tag == _EUICC_INFO_1 or tag == _EUICC_INFO_2:
+            mark = _mark(session, part)
+            marks = [old for old in session.journal.get("known", ()) if old != mark]
+            session.journal.set(known=(marks + [mark])[-_MOST:])
+
+
+def has(session, euicc_info_1):
+    return _mark(session, euicc_info_1) in session.journal.get("known", ())
+
+
+def forget(session, euicc_info_1):
+    mark = _mark(session, euicc_info_1)
+    session.journal.set(known=[old for old in session.journal.get("known") if old != mark] or None)
+
+
+def _mark(session, info):
+    tag, start, end = tlv.header(info)
+    mark = crc32(session.eid, crc32(session.eim_id))
+    for inner, _, raw in tlv.items(memoryview(info)[start:end]):
+        if tag == _EUICC_INFO_1 or inner in _SHARED:
+            mark = crc32(raw, mark)
+    return mark
