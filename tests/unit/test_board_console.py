@@ -7,12 +7,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import serial
 from board_bench import heard
 from microipa.board import VirtualBoard
 from microipa.paths import firmware
 from microipa.trace import Event
 from mpremote.transport_serial import SerialTransport
 
+STUBBORN = """import time
+try:
+    print('working')
+    while True:
+        time.sleep_ms(10)
+except KeyboardInterrupt:
+    print('not yet')
+while True:
+    time.sleep_ms(10)
+"""
 FOR_EVER = "import time\nprint('working')\nwhile True:\n    time.sleep_ms(10)\n"
 
 
@@ -50,6 +61,18 @@ async def test_ctrl_c_ends_a_running_main_py_and_the_raw_repl_takes_code_of_any_
     assert await at_repl(port, lambda repl: repl.eval(f"len('{'x' * 5000}')")) == 5000  # raw paste, many windows
     assert board.exit_code == 130
     assert board.running
+
+
+async def test_a_program_that_has_caught_one_ctrl_c_is_ended_by_the_next(
+        board: VirtualBoard, said: list[Event]) -> None:
+    (board.folder / "main.py").write_text(STUBBORN)
+    port = board.plug_in()
+    await board.start()
+    await heard(said, "log", text="working")
+    with serial.Serial(port) as cable:
+        cable.write(b"\r\x03\r\x01")  # and the raw REPL, as mpremote asks for it in the same breath
+        await heard(said, "log", text="not yet")
+    assert await at_repl(port, lambda repl: repl.eval("6 * 7")) == 42
 
 
 async def test_a_soft_reset_empties_the_heap_and_runs_main_py_in_the_friendly_repl_only(

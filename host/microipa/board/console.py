@@ -21,8 +21,8 @@ _HELD_LIMIT = 64 * 1024
 class Console:
     """Between the cable and whichever process the board runs: a program, or a REPL after it.
 
-    The REPL is a process of its own. From Ctrl-C, which ends the program, until it asks for input, what the
-    host types is held back; and so after Ctrl-B.
+    The REPL is a process of its own. From the last Ctrl-C, which ends the program, until it asks for input, what
+    the host types is held back; and so after Ctrl-B.
     """
 
     def __init__(self) -> None:
@@ -82,11 +82,14 @@ class Console:
 
     def _typed(self, data: bytes) -> None:
         while data:
-            if self._held is not None:
-                self._held += data[: _HELD_LIMIT - len(self._held)]
-                return
             if self._process is None:
                 return  # no power
+            if self._held is not None:
+                if self._is_program and _CTRL_C in data:  # once more: the first one can be lost in what it met
+                    data = data.rpartition(_CTRL_C)[2]
+                    self._interrupt(self._process)
+                self._held += data[: _HELD_LIMIT - len(self._held)]
+                return
             key = _KEYS.search(data)
             plain, data = (data, b"") if key is None else (data[: key.start()], data[key.end() :])
             self._process.write(plain)

@@ -152,7 +152,7 @@ class Board:
     def tidy(self, eim: EimDesk, card: CardView) -> None:
         """Stop it, and bring settings and card back to what they were, as the eIM's orders can."""
         station = self._station
-        station.forget_hooks()
+        station.tidy()
         self.stop()
         eim.cancel_what_waits()
         if self._changed:
@@ -164,7 +164,10 @@ class Board:
         for iccid in extra:
             eim.package(("delete", {"iccid": iccid}))
         if extra or profiles.get(station.home) == "disabled":
-            self.poll()
+            try:
+                self.poll()
+            finally:
+                self.stop()
 
     def log(self) -> str:
         """What it has said in this case."""
@@ -248,10 +251,10 @@ class EimDesk:
         """What it has refused to believe, in this case."""
         return [e.fields["text"] for e in self._station.events if (e.part, e.kind) == ("eim", "alarm")]
 
-    def messages(self) -> list[str]:
-        """The ESipa messages of this case: in from the device, out to it, with their tag."""
+    def messages(self, of: str = "eim") -> list[str]:
+        """The ESipa messages of this case: in from the device, out to it, with their tag. ``of`` eim2: the stranger."""
         self._station.settled()
-        esipa = [e for e in self._station.events if (e.part, e.kind) == ("eim", "esipa") and e.fields["message"]]
+        esipa = [e for e in self._station.events if (e.part, e.kind) == (of, "esipa") and e.fields["message"]]
         return [f"{e.fields['direction']} {parse(bytes.fromhex(e.fields['message'])).tag:X}" for e in esipa]
 
     def causes(self) -> list[str]:
@@ -265,7 +268,7 @@ class EimDesk:
         assert theirs
         assert ours
         self._do(lambda: lab.network.route(self._eim.fqdn, COAPS_PORT, theirs))
-        return lambda: self._do(lambda: lab.network.route(self._eim.fqdn, COAPS_PORT, ours))
+        return self._station.until_tidy(lambda: self._do(lambda: lab.network.route(self._eim.fqdn, COAPS_PORT, ours)))
 
     def configuration(self) -> dict[str, Any]:
         """EimConfigurationData by which a card knows it."""
@@ -273,13 +276,12 @@ class EimDesk:
         return decoded
 
     def hide(self) -> Callable[[], None]:
-        """Let datagrams to it go nowhere. Returns what puts it back, in the lab's thread or any other.
-        """
+        """Let datagrams to it go nowhere. Returns what puts it back, in the lab's thread or any other."""
         network, host = self._station.whole.network, self._eim.fqdn
         address = network.resolve(host, COAPS_PORT)
         assert address
         self._do(lambda: network.route(host, COAPS_PORT, _NOWHERE))
-        return lambda: network.route(host, COAPS_PORT, address)
+        return self._station.until_tidy(lambda: network.route(host, COAPS_PORT, address))
 
     def _do(self, work: Callable[[], Any]) -> Any:
         return self._station.loop.call(work)
@@ -350,7 +352,7 @@ class SmdppCounter:
         routes, address = self._station.lab.es9_routes, self._station.lab.smdpp.address
         known = routes[address]
         routes[address] = _NOWHERE
-        return lambda: routes.__setitem__(address, known)
+        return self._station.until_tidy(lambda: routes.__setitem__(address, known))
 
 
 class CardView:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,11 +108,11 @@ def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
     began = time.monotonic()
     recorder = _recorder(request.config, place)
     folder = recorder.folder / "bench"
-    try:
-        at_work = Station(place, folder).__enter__()
-    except MicroipaError as error:
-        pytest.exit(f"{place.name}: {error}", returncode=3)
-    with at_work:
+    with ExitStack() as running:
+        try:
+            at_work = running.enter_context(Station(place, folder))
+        except MicroipaError as error:
+            pytest.exit(f"{place.name}: {error}", returncode=3)
         recorder.learn(micropython=at_work.kind.release, firmware=at_work.flashed.version, eid=at_work.lab.eid)
         yield at_work
         last = at_work.take()

@@ -91,6 +91,7 @@ class Station:
         self.spare: Offer | None = None  # a profile that stays on the card, disabled, between cases
         self._eim_port = 0  # where the eIM beside a real board listens
         self._when: list[tuple[Matcher, Callable[[], object]]] = []
+        self._taken: list[Callable[[], object]] = []
         self._running = AsyncExitStack()
         self.trace.listen(self._hear)
 
@@ -127,8 +128,16 @@ class Station:
         """Do this, in the lab's thread, at once when the first such event comes."""
         self.loop.call(lambda: self._when.append((matches, act)))
 
-    def forget_hooks(self) -> None:
+    def until_tidy(self, put_back: Callable[[], None]) -> Callable[[], None]:
+        """The same function, which tidy() calls as well: whatever ends a case, the next one finds all in its place."""
+        self._taken.append(put_back)
+        return put_back
+
+    def tidy(self) -> None:
+        """Forget what a case waits for, and put back what it has taken away."""
         self.loop.call(self._when.clear)
+        while self._taken:
+            self._taken.pop()()
 
     def record(self, part: str, kind: str, **fields: Any) -> None:
         """Note something that another thread has seen."""

@@ -18,7 +18,8 @@ def test_a_stranger_at_the_eim_s_address_is_told_nothing(board: Board, eim: EimD
     put_back = eim.stranger()
     board.start()
     board.until(logged("PeerNotTrusted"))
-    assert eim.messages() == []
+    assert eim.messages(of="eim2") == []
+    assert not [message for message in eim.messages() if message.startswith("in ")]
     put_back()
     board.wait()
     assert eim.outcome(order)[0] == "done"
