@@ -1,5 +1,9 @@
-"""The one base class of everything that goes wrong in the lab on purpose."""
+"""The base classes of everything that goes wrong in the lab on purpose."""
 
 
 class MicroipaError(Exception):
     """Something a user can understand and mend. The command line prints it as one sentence and exits 1."""
+
+
+class Busy(MicroipaError):
+    """What cannot be taken up now. The same request may succeed a little later."""

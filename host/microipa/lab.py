@@ -24,13 +24,13 @@ from microipa.eim.identity import EimIdentity
 from microipa.errors import MicroipaError
 from microipa.euicc import Euicc
 from microipa.euicc.keys import CardKeys
+from microipa.https_server import LOOPBACK
 from microipa.lab_keys import LabKeys
 from microipa.modem import VirtualModem
 from microipa.radio import Link, LinkSettings, Network
 from microipa.saip import ProfilePackage, ProfileSpec, build, metadata
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
-from microipa.smdpp.server import LOOPBACK
 from microipa.smds import Smds
 from microipa.trace import SecondTrace, Trace
 
@@ -39,6 +39,10 @@ BOOTSTRAP_OPERATOR = "00101"  # the test network of 3GPP
 OPERATOR = "99970"  # MCC 999 is for networks that never leave a house
 FALLBACK_ALLOWED = tlv(0x9F67, b"\xff")
 EMERGENCY_PROFILE = tlv(0x9F7B, b"\xff")  # ecallIndication
+SUBSCRIBERS = "subscribers.json"
+# What a lab makes in its folder beside pki/, and what SQLite and half-done writes leave there.
+PARTS = ("board", "board.tty", "card.nvm*", "eim.sqlite*", "eim2", "keys.json", "smdpp.sqlite*", "smds.sqlite*",
+         "subscribers.*", "trace.jsonl")
 COAPS_PORT = 5684
 HTTPS_PORT = 443
 
@@ -134,12 +138,15 @@ class LabFolder:
         new = self.folder / "subscribers.new"
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump([asdict(one) for one in [*known, subscriber]], file, indent=1)
-        new.replace(self.folder / "subscribers.json")
+        new.replace(self.folder / SUBSCRIBERS)
 
     def subscribers(self) -> list[Subscriber]:
-        """All subscribers the lab's operators know."""
-        path = self.folder / "subscribers.json"
-        return [Subscriber(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
+        """All subscribers the lab's operators know. Raises NoLab for a file that is none of theirs."""
+        path = self.folder / SUBSCRIBERS
+        try:
+            return [Subscriber(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
+        except (ValueError, TypeError) as error:
+            raise NoLab(f"{path} is no list of subscribers: remove it; the profiles of this lab are lost") from error
 
     def card(self, trace: Trace | None = None, *, preloaded: Sequence[Preloaded] = (), **variant: Any) -> Euicc:
         """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile and what is preloaded.
@@ -311,11 +318,14 @@ async def _together(*servers: AbstractAsyncContextManager[int]) -> AsyncIterator
 
 
 def forget_all_but_keys(folder: Path) -> None:
-    """Remove what earlier runs left in a lab's folder; the PKI stays."""
-    for entry in folder.iterdir() if folder.exists() else ():
-        if entry.name == "pki":
-            continue
-        if entry.is_dir():
+    """Remove what earlier runs left in a lab's folder; the PKI stays, and whatever is not a lab's.
+
+    Raises NoLab for a folder that holds other things and no lab: they may have names like those of a lab's parts.
+    """
+    if not (folder / "pki").is_dir() and folder.exists() and any(folder.iterdir()):
+        raise NoLab(f"{folder} holds other things than a lab: give the name of a new folder")
+    for entry in (found for part in PARTS for found in folder.glob(part)):
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()

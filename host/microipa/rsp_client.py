@@ -131,7 +131,7 @@ class Answer:
         if str(status.get("status", "Executed-Success")).startswith("Executed"):
             return cls(function, fields)
         data = _inside(status, "statusCodeData")
-        codes = [str(data.get(key, ""))[:200] for key in ("subjectCode", "reasonCode", "message")]
+        codes = [_printable(data.get(key, ""))[:200] for key in ("subjectCode", "reasonCode", "message")]
         raise RspRefused(function, *codes)
 
     def text(self, name: str) -> str:
@@ -163,6 +163,11 @@ class Answer:
 def _inside(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = fields.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _printable(value: Any) -> str:
+    """A peer's own words, to be kept and shown: JSON can hold halves of characters and what moves a cursor."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
 
 
 def b64(data: bytes) -> str:

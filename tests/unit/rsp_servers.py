@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from microipa.crypto.pki import Credential, Pki
 from microipa.crypto.tls import client_context
-from microipa.smdpp.server import caller, serve_https
+from microipa.https_server import caller, serve_https
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response

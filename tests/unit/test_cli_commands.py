@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli_runner import Microipa
 from microipa.asn1.tlv import tlv
+from microipa.lab import forget_all_but_keys
 from microipa.saip import ProfilePackage
 from microipa.trace import Trace
 
@@ -148,6 +149,47 @@ def test_pki_names_a_file_it_cannot_use(microipa: Microipa, tmp_path: Path) -> N
 
 def test_pki_names_a_folder_it_cannot_make(microipa: Microipa) -> None:
     assert refused(microipa, "pki", "--lab", "/proc/microipa") == "/proc/microipa: No such file or directory"
+
+
+# a lab's folder
+
+DATABASES = ("eim.sqlite", "smdpp.sqlite", "smds.sqlite")
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_file_that_is_no_database_is_named(microipa: Microipa, tmp_path: Path, name: str) -> None:
+    microipa("pki", "--lab", tmp_path)
+    (tmp_path / name).write_text("what somebody wrote there " * 9)
+    sentence = refused(microipa, "orders", "--lab", tmp_path)
+    assert sentence == f"{tmp_path / name} cannot be used, remove it: file is not a database"
+
+
+@pytest.mark.parametrize("content", ["hello", '[{"imsi": 1}]', "[1]"])
+def test_a_file_that_holds_no_subscribers_is_named(microipa: Microipa, tmp_path: Path, content: str) -> None:
+    microipa("pki", "--lab", tmp_path)
+    (tmp_path / "subscribers.json").write_text(content)
+    sentence = refused(microipa, "order", "download", "--lab", tmp_path)
+    assert sentence.startswith(f"{tmp_path / 'subscribers.json'} is no list of subscribers: remove it")
+
+
+@pytest.mark.parametrize(
+    "words", [["demo", "--radio", "none"], ["demo", "--radio", "none", "--act", "rollback"], ["bill"]]
+)
+def test_what_is_not_a_labs_is_never_removed(microipa: Microipa, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "board").mkdir()
+    sentence = refused(microipa, *words, "--lab", tmp_path)
+    assert sentence == f"{tmp_path} holds other things than a lab: give the name of a new folder"
+    assert (tmp_path / "board").is_dir()
+
+
+def test_a_lab_that_begins_anew_leaves_what_else_is_in_its_folder(tmp_path: Path) -> None:
+    ours = ["card.nvm", "eim.sqlite", "eim.sqlite-wal", "keys.json", "subscribers.json", "trace.jsonl"]
+    for name in ("pki", "board", "eim2"):
+        (tmp_path / name).mkdir()
+    for name in (*ours, "notes.txt", "iot.der"):
+        (tmp_path / name).touch()
+    forget_all_but_keys(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["iot.der", "notes.txt", "pki"]
 
 
 # orders, order

@@ -174,6 +174,7 @@ def test_an_order_is_cancelled_once(microipa, lab) -> None:
     assert microipa("order", "cancel", 1, "--lab", lab) == (0, "order 1 cancelled\n", "")
     assert refused(microipa, "order", "cancel", 1, "--lab", lab) == "order 1 is cancelled already"
     assert refused(microipa, "order", "cancel", 2, "--lab", lab) == "there is no order 2"
+    assert refused(microipa, "order", "cancel", 1 << 64, "--lab", lab) == f"there is no order {1 << 64}"
     assert ordered(lab)[0].state == "cancelled"
 
 

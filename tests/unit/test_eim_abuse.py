@@ -138,6 +138,33 @@ def test_mutated_messages_of_a_real_session_are_answered_or_refused(busy, messag
     held(busy, mutated(data, data.draw(st.sampled_from(messages))))
 
 
+HUGE = b"\x7f" * 2000
+
+
+def test_a_number_that_nothing_can_hold_is_refused(busy):
+    poll = tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)), tlv(0x80), tlv(0x81, HUGE))
+    with pytest.raises(EsipaRefused, match="INTEGER 81 of 2000 bytes"):
+        asyncio.run(busy.handle(poll))
+
+
+def test_2_11_2_2_an_association_token_that_nothing_can_hold_is_refused(pki, tmp_path):
+    desk = Eim(pki, tmp_path, es9_routes={})
+    desk.add_device(EID)
+    card = Terminal(make_card(tmp_path, pki)).start()
+    card.es10(tlv(0xBF57, tlv(0xA0, desk.configuration())))
+    desk.order_package(EID, [("listProfileInfo", {})])
+
+    async def claim() -> None:
+        ipa = Ipa(desk.handle, card)
+        answer = parse(ipa.about(await ipa.get()))[0xA0]
+        fields = [tlv(0x84, b"\x01" * 9), *(field.raw for field in answer if field.tag != 0x84)]
+        await desk.handle(tlv(0xBF50, tlv(0x5A, bytes.fromhex(EID)), tlv(0xBF52, tlv(0xA0, *fields))))
+
+    with pytest.raises(EsipaRefused, match="INTEGER 84 of 9 bytes"):
+        asyncio.run(claim())
+    assert desk.device(EID).association_token is None
+
+
 def test_messages_of_a_session_with_another_eim_change_nothing_here(busy, messages):
     for message in messages:
         held(busy, message)

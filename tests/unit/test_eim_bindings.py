@@ -10,7 +10,8 @@ from eim_bindings import ASN1_TYPE, HEADERS, JSON_TYPE, WAYS, asking, b64, https
 from eim_ipa import EID_NOT_FOUND, NO_PACKAGE, OTHER_EID, UNDEFINED, Ipa, Refusal, order
 from euicc_peer import EID, spec
 from microipa.asn1.tlv import parse, tlv
-from microipa.eim import Eim, http, store
+from microipa.database import StoreBusy
+from microipa.eim import Eim, http
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
 from microipa.trace import Trace
@@ -105,6 +106,7 @@ async def test_6_1_x_admin_protocol_is_echoed_whatever_its_version(web, sent, ec
     (JSON + "getEimPackage", to_bytes({"eidValue": 7}), {}, 400),
     (JSON + "getEimPackage", to_bytes({"eidValue": EID, "stateChangeCause": "fallback"}), {}, 400),
     (JSON + "getEimPackage", to_bytes({"eidValue": EID, "stateChangeCause": 1 << 80}), {}, 400),
+    (JSON + "initiateAuthentication", to_bytes({"smdpAddress": "half of a character, \ud800"}), {}, 400),
     (JSON + "authenticateClient", to_bytes({"transactionId": "AB", "authenticateServerResponse": "?"}), {}, 400),
     (JSON + "authenticateClient", to_bytes({"transactionId": "AB", "authenticateServerResponse": "vzg="}), {}, 400),
     (JSON + "initiateAuthentication", to_bytes({"smdpAddress": ["x"]}), {}, 400),
@@ -125,7 +127,7 @@ async def test_6_1_only_post_is_served(web):
 
 async def test_a_database_that_another_process_holds_is_service_unavailable():
     async def busy(message: bytes) -> bytes:
-        raise store.StoreBusy("the eIM's database cannot be used now")
+        raise StoreBusy("the eIM's database cannot be used now")
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(http.application(busy)), base_url="https://eim") as web:
         assert (await web.post(ASN1, content=POLL, headers=HEADERS)).status_code == 503

@@ -15,10 +15,10 @@ from eim_ipa import Ipa, order
 from euicc_peer import EID, spec
 from microipa.asn1.tlv import integer, tlv
 from microipa.crypto.pki import Pki
+from microipa.database import StoreBusy
 from microipa.eim import Eim, server
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.esipa import EsipaRefused
-from microipa.eim.store import StoreBusy
 from microipa.saip import build
 from microipa.smdpp import Smdpp
 from smdpp_peer import ADDRESS

@@ -167,7 +167,7 @@ async def test_an_order_under_way_does_not_expire_for_the_card_may_have_executed
 
 
 def test_an_order_for_an_unknown_device_tells_how_to_add_it(desk):
-    with pytest.raises(UnknownDevice, match="add_device"):
+    with pytest.raises(UnknownDevice, match="microipa enrol"):
         desk.order_download(OTHER_EID, "LPA:1$smdpp.example$A")
     with pytest.raises(UnknownDevice, match=OTHER_EID):
         desk.order_package(OTHER_EID, LIST)

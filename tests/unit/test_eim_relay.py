@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,9 +16,9 @@ from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim, forwarder
 from microipa.eim.esipa import EsipaRefused
+from microipa.https_server import serve_https
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
-from microipa.smdpp.server import serve_https
 from microipa.trace import Trace
 from smdpp_peer import ADDRESS, asgi_client
 from starlette.applications import Starlette
@@ -379,6 +380,13 @@ async def test_6_3_2_a_refused_cancellation_has_its_code_and_ends_the_order_all_
     es9.tamper = lambda function, real: failure(subject, reason)
     assert await code_of(ipa.call(0xBF41, started[0x80].raw, tlv(0xA1, answer.value))) == code
     assert order(desk, number).state == "failed"
+
+
+async def test_words_of_an_sm_dp_that_no_file_or_terminal_takes_are_kept_without_them(desk, ipa, trigger, number, es9):
+    refusal = json.dumps(failure("8.1", "6.1")).replace("so be it", "\\ud800\\u001b[2Jno").encode()
+    es9.tamper = lambda function, answer: refusal
+    assert await code_of(ipa.download(trigger)) == UNDEFINED
+    assert order(desk, number).result.endswith("8.1/6.1 \ufffd\ufffd[2Jno")
 
 
 async def test_6_3_2_a_lost_session_of_the_sm_dp_leaves_the_order_open(desk, ipa, trigger, number, es9):

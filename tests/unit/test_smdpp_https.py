@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from microipa import saip
 from microipa.crypto.pki import Pki
 from microipa.errors import MicroipaError
+from microipa.https_server import MAX_BODY, PortTaken
 from microipa.smdpp import Smdpp
 from microipa.smdpp.es9_http import es9_functions
 from microipa.smdpp.json_binding import encode_answer
-from microipa.smdpp.server import MAX_BODY, PortTaken
 from smdpp_peer import ADDRESS, Es9, Peer, asgi_client, https_client
 
 SNI = {"sni_hostname": ADDRESS}
@@ -109,7 +109,7 @@ async def test_6_2_x_admin_protocol_is_echoed(smdpp, version):
 
 async def test_6_2_another_admin_protocol_is_refused(smdpp):
     response = await post(smdpp, "cancelSession", "{}", **{"X-Admin-Protocol": "soap/v1"})
-    assert (response.status_code, response.json()["error"]) == (400, "MalformedRequest")
+    assert (response.status_code, response.json()["error"]) == (400, "RequestRefused")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,7 @@ async def test_6_2_another_admin_protocol_is_refused(smdpp):
         ("{}", "transactionId is missing"),
         ('{"transactionId": 1}', "transactionId is missing or not a string"),
         ('{"transactionId": "xy"}', "not hexadecimal"),
+        ('{"transactionId": "\\ud800"}', "without a UTF-8 form"),
         ('{"transactionId": ""}', "has 0 bytes"),
         ('{"transactionId": "' + "00" * 17 + '"}', "has 17 bytes"),
         ('{"transactionId": "00", "cancelSessionResponse": "€"}', "not base64"),

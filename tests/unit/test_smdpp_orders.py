@@ -10,8 +10,8 @@ import sys
 import pytest
 from microipa import saip
 from microipa.crypto.pki import Pki
+from microipa.database import StoreBusy, StoreUnusable
 from microipa.smdpp import OrderInvalid, OrderState, OrderStateError, Refused, ServerBusy, Smdpp
-from microipa.smdpp.database import StoreOutdated
 from microipa.smdpp.identity import Identity
 from microipa.smdpp.sessions import Authenticated, Sessions
 from microipa.smdpp.store import Order, Store
@@ -106,10 +106,10 @@ def test_processes_share_the_orders(smdpp, tmp_path, profile):
 
 
 def test_a_database_somebody_sits_on_is_busy_not_broken(smdpp, tmp_path, monkeypatch):
-    monkeypatch.setattr("microipa.smdpp.database.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("microipa.database.BUSY_TIMEOUT_MS", 1)
     other = sqlite3.connect(tmp_path / "smdpp.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(ServerBusy, match="locked"):
+    with pytest.raises(StoreBusy, match="locked"):
         smdpp.orders()
     other.close()
     assert smdpp.orders() == []
@@ -120,7 +120,7 @@ def test_a_refusal_keeps_what_it_changed_an_error_does_not(tmp_path):
     fields = {"iccid": "1", "package": b"", "profile_metadata": b""}
 
     def add_and_raise(matching_id: str, error: Exception) -> None:
-        with store.transaction() as database:
+        with store.work() as database:
             database.add(Order(matching_id=matching_id, **fields))
             database.flush()
             raise error
@@ -129,7 +129,7 @@ def test_a_refusal_keeps_what_it_changed_an_error_does_not(tmp_path):
         add_and_raise("KEPT", Refused("8.2.7", "3.8", "no"))
     with pytest.raises(KeyError):
         add_and_raise("LOST", KeyError())
-    with store.transaction() as database:
+    with store.work() as database:
         assert store.find(database, "KEPT", EID)
         assert store.find(database, "LOST", EID) is None
 
@@ -139,7 +139,7 @@ def test_a_database_of_another_version_is_named_and_left_alone(tmp_path):
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE orders (matching_id)")
     other.close()
-    with pytest.raises(StoreOutdated, match="remove it"):
+    with pytest.raises(StoreUnusable, match="remove it"):
         Store(path)
     assert Store(tmp_path / "new.sqlite")
     assert Store(tmp_path / "new.sqlite")

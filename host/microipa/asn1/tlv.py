@@ -102,6 +102,16 @@ def integer(tag: int, value: int) -> bytes:
     return tlv(tag, value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True))
 
 
+def number(field: Tlv) -> int:
+    """A signed INTEGER, whatever its tag, of at most eight bytes: what a database or a line of text can hold.
+
+    Raises TlvError.
+    """
+    if not 1 <= len(field.value) <= 8:
+        raise TlvError(f"INTEGER {field.tag:02X} of {_bytes(len(field.value))}", field.offset)
+    return int.from_bytes(field.value, "big", signed=True)
+
+
 def _read(data: bytes, start: int, base: int) -> Tlv:
     position = start
     end = len(data)

@@ -9,7 +9,7 @@ from typing import Any
 from cryptography import x509
 
 from microipa.asn1 import sgp32
-from microipa.asn1.tlv import Tlv, parse_all, tlv
+from microipa.asn1.tlv import Tlv, number, parse_all, tlv
 from microipa.crypto.certificates import verify_euicc_chain
 from microipa.eim import words
 from microipa.eim.packages import certificate
@@ -37,7 +37,7 @@ class DataAnswer:
         inside = message.children()
         if len(inside) == 1 and inside[0].tag == 0xA1:
             error, transaction_id = inside[0], inside[0].get(0x80)
-            code = words.number(error[0x02])
+            code = number(error[0x02])
             return cls(transaction_id.value if transaction_id else None, code, {})
         if len(inside) == 1 and inside[0].tag == 0xA0:
             inside = inside[0].children()
@@ -75,7 +75,7 @@ class DataAnswer:
         details: dict[str, Any] = {}
         if b"\x84" in tag_list(question):
             token = self.fields.get(0x84)
-            device.token = words.number(token) if token else 0
+            device.token = number(token) if token else 0
             learnt.append(f"association token {device.token}")
             details["associationToken"] = device.token
         device.euicc_info2 = self._raw(0xBF22) or device.euicc_info2

@@ -33,11 +33,12 @@ from microipa.eim.server import Listeners, serve
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.errors import MicroipaError
+from microipa.https_server import serve_https
 from microipa.rsp_client import RspClient
-from microipa.smdpp.server import serve_https
 from microipa.trace import Trace
 
 RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
+LAST_ORDER = (1 << 63) - 1  # that SQLite can count to
 PROTOCOLS = b"\x04\xd0"  # eimSupportedProtocol: eimRetrieveHttps, eimRetrieveCoaps, eimInjectCoaps
 
 
@@ -190,7 +191,7 @@ class Eim:
     def cancel(self, order_id: int) -> None:
         """End an order: the device does not get it (again). Raises UnknownOrder, OrderSettled."""
         with self._store.work() as db:
-            order = db.get(Order, order_id)
+            order = db.get(Order, order_id) if 0 < order_id <= LAST_ORDER else None
             if order is None:
                 raise UnknownOrder(f"there is no order {order_id}")
             self._orders.cancel(db, order)
@@ -220,7 +221,7 @@ class Eim:
         if device is None:
             known = ", ".join(db.scalars(select(Device.eid))) or "none"
             raise UnknownDevice(
-                f"this eIM does not manage {eid[:64]} but {known}: add it with Eim.add_device({eid[:64]!r})"
+                f"this eIM does not manage {eid[:64]} but {known}: let it with `microipa enrol` or Eim.add_device"
             )
         return device
 

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import time
 
+from microipa.database import StoreBusy
 from microipa.eim import store
-from microipa.eim.store import Forward, Store, StoreBusy
+from microipa.eim.store import Forward, Store
 from microipa.rsp_client import RspClient, RspRefused, RspUnavailable, b64
 
 log = logging.getLogger(__name__)

@@ -11,19 +11,14 @@ from starlette.routing import Route
 
 from microipa.eim import json_binding
 from microipa.eim.json_binding import Handle
-from microipa.eim.store import StoreBusy
 from microipa.errors import MicroipaError
-from microipa.smdpp.server import BodyRefused, admin_protocol, read_body
+from microipa.https_server import RequestRefused, admin_protocol, http_status, read_body
 
 ASN1_PATH = "/gsma/rsp2/asn1"
 JSON_PATH = "/gsma/rsp2/esipa/"
 ASN1_TYPE = "application/x-gsma-rsp-asn1"
 JSON_TYPE = "application/json"
 ADMIN_PROTOCOL = "gsma/rsp/v2.1.0"  # what most peers say; the device's own is echoed
-
-
-class WrongMediaType(MicroipaError):
-    """A message in one binding at the path of the other."""
 
 
 def application(handle: Handle) -> Starlette:
@@ -49,18 +44,10 @@ async def _answer(handle: Handle, ours: str, other: str, request: Request) -> Re
     try:
         headers["X-Admin-Protocol"] = admin_protocol(request, ADMIN_PROTOCOL)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == other:
-            raise WrongMediaType(f"{other} at {request.url.path}")
+            raise RequestRefused(415, f"{other} at {request.url.path}")
         answered = await handle(await read_body(request))
     except MicroipaError as error:
-        return Response(str(error), _status(error), headers, "text/plain")
+        return Response(str(error), http_status(error), headers, "text/plain")
     if not answered:
         return Response(status_code=204, headers=headers)
     return Response(answered, headers={**headers, "Content-Type": ours})
-
-
-def _status(error: MicroipaError) -> int:
-    if isinstance(error, BodyRefused):
-        return error.status
-    if isinstance(error, WrongMediaType):
-        return 415
-    return 503 if isinstance(error, StoreBusy) else 400

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from microipa.asn1.tlv import Tlv, integer, parse, tlv
-from microipa.eim import esipa, words
+from microipa.asn1.tlv import Tlv, integer, number, parse, tlv
+from microipa.eim import esipa
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.errors import MicroipaError
@@ -54,9 +54,10 @@ def _hex(name: str, value: Any) -> bytes:
 
 
 def _text(name: str, value: Any) -> bytes:
-    if not isinstance(value, str):
-        raise EsipaRefused(f"{name} is not a string")
-    return value.encode()
+    try:
+        return str.encode(value)
+    except (TypeError, UnicodeEncodeError) as error:  # JSON can hold half a character
+        raise EsipaRefused(f"{name} is not a string with a UTF-8 form") from error
 
 
 def _number(name: str, value: Any) -> bytes:
@@ -197,7 +198,7 @@ async def answer(handle: Handle, name: str, body: bytes) -> bytes:
         return b""
     inside = parse(answered).children()
     if len(inside) == 1 and inside[0].tag == function.error_tag:
-        return _failed(function, words.number(inside[0]))
+        return _failed(function, number(inside[0]))
     return _executed(function, inside)
 
 

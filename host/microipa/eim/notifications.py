@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from microipa.asn1.tlv import Tlv, TlvError, tlv
+from microipa.asn1.tlv import Tlv, TlvError, number, tlv
 from microipa.crypto import ec
 from microipa.eim import words
 from microipa.eim.esipa import EID, NOTIFICATION_METADATA, PROFILE_INSTALLATION_RESULT
@@ -36,14 +36,14 @@ class Installation:
         transaction_id = data[0x80].value
         final = data[0xA2]
         success = final.get(0xA0)
-        details: dict[str, Any] = {"seqNumber": words.number(data[NOTIFICATION_METADATA][0x80])}
+        details: dict[str, Any] = {"seqNumber": number(data[NOTIFICATION_METADATA][0x80])}
         if iccid:
             details["iccid"] = iccid
         if success:
             details["aid"] = success[0x4F].value.hex()
             return cls(transaction_id, True, f"profile {iccid or details['aid']} installed", details)
         failure = final[0xA1]
-        command, reason = words.number(failure[0x80]), words.number(failure[0x81])
+        command, reason = number(failure[0x80]), number(failure[0x81])
         details |= {"bppCommandId": command, "errorReason": reason}
         sima = failure.get(0x82)
         if sima:
@@ -94,7 +94,7 @@ class Notification:
         iccid = iccid_from_bytes(card.value) if card else None
         return cls(
             raw=pending.raw,
-            sequence=words.number(metadata[0x80]),
+            sequence=number(metadata[0x80]),
             events=", ".join(words.bits("NotificationEvent", metadata[0x81].value)),
             address=metadata[0x0C].value.decode(errors="replace"),
             iccid=iccid,

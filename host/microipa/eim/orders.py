@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from microipa.asn1.tlv import Tlv, tlv
+from microipa.asn1.tlv import Tlv, number, tlv
 from microipa.asn1.words import plmn
 from microipa.crypto.pki import Credential
 from microipa.eim import confirmation, esipa, features, packages, sources, store, words
@@ -58,7 +58,7 @@ class Orders:
             device.rplmn = plmn(rplmn.value)
         if 0x80 in message:
             cause = message.get(0x81)
-            device.state_change = words.name("StateChangeCause", words.number(cause)) if cause else "undefined"
+            device.state_change = words.name("StateChangeCause", number(cause)) if cause else "undefined"
             device.state_changed = device.last_poll
             if self._trace:
                 self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)

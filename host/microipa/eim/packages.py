@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from microipa.asn1 import sgp32
-from microipa.asn1.tlv import Tlv, TlvError, integer, parse, parse_all, tlv
+from microipa.asn1.tlv import Tlv, TlvError, integer, number, parse, parse_all, tlv
 from microipa.crypto import ec
 from microipa.crypto.pki import Credential
 from microipa.eim import words
@@ -139,6 +139,8 @@ def question(
     tags = b"".join(tag for name, tag in known.items() if not names or name in [one.lower() for one in names])
     fields = [tlv(0x5C, tags)]
     if ci_key_id is not None:
+        if not ci_key_id:
+            raise PackageInvalid("the key identifier of the CI is empty")
         fields.append(tlv(0x04, ci_key_id))
     if notification is not None:
         fields.append(tlv(0xA1, _notification_search(notification)))
@@ -195,9 +197,9 @@ class PackageResult:
         return cls(
             eim_id=fields[0x80].value.decode(errors="replace"),
             transaction_id=transaction_id.value if transaction_id else None,
-            counter=words.number(counter) if counter else None,
-            sequence=words.number(fields[0x83]) if is_result else None,
-            error=words.number(fields[0x02]) if data is not None and not is_result else None,
+            counter=number(counter) if counter else None,
+            sequence=number(fields[0x83]) if is_result else None,
+            error=number(fields[0x02]) if data is not None and not is_result else None,
             outcomes=words.outcomes(fields[0x30]) if is_result else [],
             data=data,
             signature=body[SIGNATURE].value if data is not None else b"",

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
+from microipa.asn1.tlv import Tlv, TlvError, integer, number, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.crypto.ec import SignatureInvalid
@@ -390,6 +390,6 @@ def _cancel_reason(response: bytes) -> str:
     """The reason the card signed, as far as its answer can be read."""
     try:
         signed = parse(response)[0xA0][0x30]
-        return words.name("CancelSessionReason", words.number(signed.children()[-1]))
+        return words.name("CancelSessionReason", number(signed.children()[-1]))
     except TlvError:
         return "the eUICC knew no session"

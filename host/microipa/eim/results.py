@@ -9,7 +9,7 @@ from __future__ import annotations
 from cryptography import x509
 from sqlalchemy.orm import Session
 
-from microipa.asn1.tlv import Tlv, TlvError
+from microipa.asn1.tlv import Tlv, TlvError, number
 from microipa.crypto.certificates import CertificateInvalid
 from microipa.crypto.ec import SignatureInvalid
 from microipa.eim import devices, esipa, features, packages, sources, store, words
@@ -54,7 +54,7 @@ class Results:
         if result.tag == esipa.DOWNLOAD_TRIGGER:
             return self._take_download(db, device, result)
         if result.tag == 0xA0:
-            reason = words.name("EimPackageResultErrorCode", words.number(result[0x02]))
+            reason = words.name("EimPackageResultErrorCode", number(result[0x02]))
             order = self._open_order(db, device, _transaction_id(result))
             if order:
                 self._orders.settle(db, order, store.FAILED, f"the IPA could not handle the package: {reason}")
@@ -215,7 +215,7 @@ class Results:
         error = message[0x30]
         code, answer = error.get(0x80), error.get(0x04)
         if order:
-            reason = words.name(DOWNLOAD_ERROR, words.number(code)) if code else "no reason given"
+            reason = words.name(DOWNLOAD_ERROR, number(code)) if code else "no reason given"
             details = {"errorResponse": answer.value.hex()} if answer else None
             text = f"the device gave the download up: {reason}{_doubt(order)}"
             self._orders.settle(db, order, store.FAILED, text, details)

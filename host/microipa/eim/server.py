@@ -28,8 +28,7 @@ from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.json_binding import Handle
 from microipa.eim.qblock import Bursts, Wanted
-from microipa.eim.store import StoreBusy
-from microipa.errors import MicroipaError
+from microipa.errors import Busy, MicroipaError
 
 log = logging.getLogger(__name__)
 
@@ -305,7 +304,7 @@ class EsipaResource(resource.Resource):
                 self._listeners.note(request.remote, request.payload, payload)
         except EsipaRefused as refusal:
             code, payload = codes.BAD_REQUEST, str(refusal).encode()[:LARGEST_PAYLOAD]
-        except StoreBusy as busy:
+        except Busy as busy:
             code, payload = codes.SERVICE_UNAVAILABLE, str(busy).encode()
         finally:
             self._running -= 1

@@ -6,24 +6,18 @@ the last answered message; other processes (``microipa order …``) write to the
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, create_engine, delete, event, func, inspect, select
+from sqlalchemy import JSON, ForeignKey, delete, func, inspect, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
-from sqlalchemy.pool import NullPool
 
-from microipa.errors import MicroipaError
+from microipa.database import Database
 
-BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 MAX_ALARMS = 1000
 MAX_AT_ONCE = 32  # notifications on their way to SM-DP+ servers
 MAX_SESSIONS = 8  # kept for each download order
@@ -31,10 +25,6 @@ QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "faile
 CANCELLED = "cancelled"
 OPEN = (QUEUED, DELIVERED)
 DATA, PACKAGE, DOWNLOAD, QUERY = "data", "package", "download", "query"
-
-
-class StoreBusy(MicroipaError):
-    """Another process keeps the database to itself."""
 
 
 class Base(DeclarativeBase):
@@ -239,24 +229,13 @@ def plain(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in fields.items()}
 
 
-class Store:
-    """The database. ``with store.work() as db`` is one transaction, undone when it raises."""
+class Store(Database):
+    """The database of one eIM. A file of an earlier version is taken on: what it lacks may be empty."""
 
     def __init__(self, path: Path) -> None:
-        """Open ``path``, created readable by its owner alone."""
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-        event.listen(self._engine, "connect", _prepare)
-        event.listen(self._engine, "begin", _begin)
-        with _busy_is_named(), self._engine.begin() as connection:
-            Base.metadata.create_all(connection)
-            _add_columns(connection)
-
-    @contextmanager
-    def work(self) -> Iterator[Session]:
-        """Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS."""
-        with _busy_is_named(), Session(self._engine, expire_on_commit=False) as db, db.begin():
-            yield db
+        super().__init__(path, Base, schema=0)
+        with self.work() as db:
+            _add_columns(db.connection())
 
 
 def _add_columns(connection: Connection) -> None:
@@ -268,26 +247,6 @@ def _add_columns(connection: Connection) -> None:
             if column.name not in known:
                 kind = column.type.compile(connection.dialect)
                 connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
-
-
-@contextmanager
-def _busy_is_named() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        raise StoreBusy(f"the eIM's database cannot be used now: {error.orig}") from error
-
-
-def _prepare(connection: Any, record: object) -> None:
-    """Let SQLAlchemy, not the driver, begin transactions; readers and one writer side by side (WAL)."""
-    connection.isolation_level = None
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that read first could not become a writer after another process wrote.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def next_order(db: Session, eid: str) -> Order | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from microipa.asn1 import describe, sgp32
 from microipa.asn1.kinds import Kind
-from microipa.asn1.tlv import Tlv, TlvError
+from microipa.asn1.tlv import Tlv, number
 from microipa.errors import MicroipaError
 from microipa.saip import iccid_from_bytes
 
@@ -24,13 +24,6 @@ class Outcome:
     ok: bool
     words: str
     value: Any
-
-
-def number(tlv: Tlv) -> int:
-    """A signed INTEGER of any tag. Raises TlvError when it has no content."""
-    if not tlv.value:
-        raise TlvError(f"INTEGER {tlv.tag:02X} without content", tlv.offset)
-    return int.from_bytes(tlv.value, "big", signed=True)
 
 
 def name(path: str, code: int) -> str:

@@ -24,8 +24,8 @@ from microipa.board.flash import BoardUnfit, Flashed, Kind, check_fit, flash, ki
 from microipa.board.package import EIM, SETTINGS, Package, build, check_config
 from microipa.board.repl import Repl
 from microipa.hil.bench import Place
+from microipa.https_server import LOOPBACK
 from microipa.lab import COAPS_PORT, Lab, LabFolder
-from microipa.smdpp.server import LOOPBACK
 from microipa.trace import Event, Trace
 
 T = TypeVar("T")

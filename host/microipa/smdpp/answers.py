@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from microipa.asn1.tlv import Tlv, TlvError, parse, parse_all, tlv
+from microipa.asn1.tlv import Tlv, TlvError, number, parse, parse_all, tlv
 from microipa.smdpp.refusal import MalformedRequest, Refused
 
 SIGNATURE_BYTES = 64
@@ -154,13 +154,6 @@ def signature_value(field: Tlv) -> bytes:
 def signature_tlv(signature: bytes) -> bytes:
     """5F37 once, as it enters the input of the next signature."""
     return tlv(0x5F37, signature)
-
-
-def number(field: Tlv) -> int:
-    """A signed INTEGER of at most eight bytes."""
-    if not 1 <= len(field.value) <= 8:
-        raise TlvError(f"INTEGER {field.tag:02X} of {len(field.value)} bytes", field.offset)
-    return int.from_bytes(field.value, "big", signed=True)
 
 
 def oid_text(field: Tlv) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microipa.asn1 import saip
-from microipa.asn1.tlv import Tlv, parse, parse_all
+from microipa.asn1.tlv import Tlv, number, parse, parse_all
 from microipa.saip.services import IOT_MINIMAL, has
-from microipa.smdpp.answers import children_of, number
+from microipa.smdpp.answers import children_of
 from microipa.smdpp.refusal import Refused
 
 IOT_SPECIFIC_INFO = 0xB4  # in the EUICCInfo2 of SGP.32 cards only

@@ -62,7 +62,7 @@ class Es2:
         """Reserve a profile, by ICCID or by type, for one eUICC or for any (clause 5.3.1)."""
         if iccid is None and profile_type is None:
             raise Refused("8.2.1", "2.3", "neither iccid nor profileType says which profile is wanted")
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             _check_operator(database, requester)
             if iccid is not None:
                 order = _find(database, requester, iccid)
@@ -92,7 +92,7 @@ class Es2:
         An empty ``matching_id`` makes it wait for the eUICC whose default SM-DP+ this is. An order that is
         confirmed, and not yet released, may be confirmed again: its SM-DS was not there.
         """
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = _owned(database, requester, iccid)
             if order.state not in RESERVED:
                 raise Refused("8.2.1", "3.3", f"order {order.name} is {order.state}, it cannot be confirmed")
@@ -116,12 +116,12 @@ class Es2:
 
     async def release_profile(self, requester: str, iccid: str) -> None:
         """Let a confirmed order be downloaded; its SM-DS is told first (clause 5.3.4)."""
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = _confirmed(database, requester, iccid)
             database.expunge(order)
         if order.smds_address:
             await self._events.register(order)
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = _confirmed(database, requester, iccid)
             order.move(OrderState.RELEASED)
             self._record(order, f"operator {requester} released the order")
@@ -132,7 +132,7 @@ class Es2:
         """End an order that is not downloaded: the profile goes back into stock, or is gone (clause 5.3.3)."""
         if final_status not in FINAL:
             raise MalformedRequest(f"finalProfileStatusIndicator {final_status[:32]!a} is none of {', '.join(FINAL)}")
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = _owned(database, requester, iccid)
             if eid is not None and eid != order.eid:
                 raise Refused("8.1.1", "3.10", f"profile {order.iccid} is for {order.eid or 'any eUICC'}")

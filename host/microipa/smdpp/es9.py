@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import tlv
 from microipa.crypto import ec
+from microipa.database import utc_now
 from microipa.smdpp import bpp, results
 from microipa.smdpp.answers import AuthenticateServerOk, CancelSessionOk, PrepareDownloadOk, signature_tlv
 from microipa.smdpp.authentication import (
@@ -28,7 +29,6 @@ from microipa.smdpp.authentication import (
     check_transaction,
     verify_signature,
 )
-from microipa.smdpp.database import utc_now
 from microipa.smdpp.eligibility import choose
 from microipa.smdpp.identity import Identity
 from microipa.smdpp.json_binding import failed
@@ -104,7 +104,7 @@ class Es9:
 
     def _authenticate_client(self, session: RspSession, proof: AuthenticateServerOk) -> AuthenticateClientOk:
         eid, public_key = self._authentication.verify(session, proof)
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = _for(self._store.find(database, proof.matching_id, eid), proof.matching_id, eid)
             with reported(database, order, Point.ELIGIBILITY, eid):
                 _check_startable(order)
@@ -152,7 +152,7 @@ class Es9:
         signed = ready.euicc_signed2 + signature_tlv(peer.smdp_signature2)
         verify_signature(peer.public_key, ready.euicc_signature2, signed)
         check_transaction(session, ready.transaction_id)
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = database.get_one(Order, peer.order_id)
             if order.state is not OrderState.RELEASED:
                 raise Refused("8.2", "1.2", f"order {order.name} is {order.state}")
@@ -210,7 +210,7 @@ class Es9:
 
     def _installation_result(self, result: results.InstallationResult) -> None:
         transaction_id = result.transaction_id.hex().upper()
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             download = database.get(Download, transaction_id)
             if download is None:
                 # Refused, the card would keep a result that nobody will ever want.
@@ -235,7 +235,7 @@ class Es9:
             Notification.seq_number == told.seq_number,
             Notification.event == told.event,
         )
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             if database.scalars(same).first() is None:
                 database.add(
                     Notification(eid=eid, seq_number=told.seq_number, event=told.event, iccid=told.iccid)
@@ -258,7 +258,7 @@ class Es9:
         verify_signature(peer.public_key, cancelled.signature, cancelled.signed)
         check_transaction(session, cancelled.transaction_id)
         self._check_oid(cancelled.smdp_oid)
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = database.get_one(Order, peer.order_id)
             _give_up(order, cancelled)
             refusal = Refused("8.10", "4.2", f"the eUICC cancelled the session: {cancelled.words}")

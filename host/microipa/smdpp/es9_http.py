@@ -9,12 +9,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from microipa.errors import MicroipaError
+from microipa.https_server import read_body
 from microipa.smdpp import asn1_binding
 from microipa.smdpp.es9 import Es9
 from microipa.smdpp.json_binding import Field, octets, text, transaction_id
 from microipa.smdpp.refusal import Refused
 from microipa.smdpp.rsp_http import PATH, Call, Function, Interface
-from microipa.smdpp.server import read_body
 from microipa.trace import Trace
 
 ASN1_PATH = PATH + "asn1"

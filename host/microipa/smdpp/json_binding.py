@@ -17,6 +17,10 @@ MAX_TRANSACTION_ID_BYTES = 16
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise MalformedRequest(f"{name} is missing or not a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can hold half a character
+        raise MalformedRequest(f"{name} is a string without a UTF-8 form") from error
     return value
 
 

@@ -13,10 +13,9 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
+from microipa.database import StoreBusy, utc_now
 from microipa.rsp_client import RspClient, RspRefused, RspUnavailable
-from microipa.smdpp.database import utc_now
 from microipa.smdpp.json_binding import header
-from microipa.smdpp.refusal import ServerBusy
 from microipa.smdpp.store import Outgoing, Store
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class Outbox:
         while True:
             try:
                 await self.deliver_due()
-            except ServerBusy as busy:
+            except StoreBusy as busy:
                 log.warning("%s", busy)
             await asyncio.sleep(LOOK_S)
 
@@ -51,7 +50,7 @@ class Outbox:
 
     def _due(self) -> list[Outgoing]:
         first: dict[str, Outgoing] = {}
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             for message in database.scalars(select(Outgoing).order_by(Outgoing.id)):
                 first.setdefault(message.address, message)
             database.expunge_all()
@@ -68,7 +67,7 @@ class Outbox:
                 again = min(FIRST_PAUSE * 2 ** min(message.attempts, 12), LONGEST_PAUSE)
         except RspRefused as refusal:  # final: the same words will not be liked better later
             log.info("%s", refusal)
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             kept = database.get(Outgoing, message.id)
             if kept is None:
                 return  # another process was quicker; both told the same

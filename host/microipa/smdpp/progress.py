@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from microipa.smdpp.database import utc_now
+from microipa.database import utc_now
 from microipa.smdpp.json_binding import failed
 from microipa.smdpp.refusal import Refused
 from microipa.smdpp.store import Operator, Order, Outgoing

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microipa.errors import MicroipaError
+from microipa.errors import Busy, MicroipaError
 
 
 class Refused(MicroipaError):
@@ -19,5 +19,5 @@ class MalformedRequest(MicroipaError):
     """A request that cannot be understood, whatever it was meant to say."""
 
 
-class ServerBusy(MicroipaError):
-    """The SM-DP+ cannot take this up now. The same request may succeed a little later."""
+class ServerBusy(Busy):
+    """As many downloads are under way as fit."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from microipa.asn1.tlv import Tlv, TlvError, parse
-from microipa.smdpp.answers import number, oid_text, signature_value
+from microipa.asn1.tlv import Tlv, TlvError, number, parse
+from microipa.smdpp.answers import oid_text, signature_value
 
 BPP_COMMANDS = {
     0: "initialiseSecureChannel",

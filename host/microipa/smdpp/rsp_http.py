@@ -14,9 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from microipa.errors import MicroipaError
+from microipa.https_server import ADMIN_PROTOCOL, admin_protocol, caller, http_status, read_body
 from microipa.smdpp import json_binding
 from microipa.smdpp.refusal import Refused
-from microipa.smdpp.server import ADMIN_PROTOCOL, admin_protocol, caller, http_status, read_body
 from microipa.trace import Trace
 
 PATH = "/gsma/rsp2/"

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from microipa import saip
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
+from microipa.https_server import serve_https
 from microipa.rsp_client import RspClient
 from microipa.smdpp import es2
 from microipa.smdpp.es2 import Es2
@@ -29,7 +30,6 @@ from microipa.smdpp.es9_http import es9_routes
 from microipa.smdpp.events import Events, event
 from microipa.smdpp.identity import Identity
 from microipa.smdpp.outbox import Outbox
-from microipa.smdpp.server import serve_https
 from microipa.smdpp.sessions import Sessions
 from microipa.smdpp.store import Operator, Order, OrderInvalid, OrderState, Outgoing, Store, Variant
 from microipa.trace import Trace
@@ -135,7 +135,7 @@ class Smdpp:
         """
         order = self._profile(package, metadata, variants)
         order.profile_type = profile_type
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             if database.scalars(select(Order).where(Order.iccid == order.iccid)).first():
                 raise OrderInvalid(f"profile {order.iccid} is in stock or ordered already")
             database.add(order)
@@ -172,7 +172,7 @@ class Smdpp:
         order.move(OrderState.LINKED if eid else OrderState.ALLOCATED)
         order.move(OrderState.CONFIRMED)
         order.move(OrderState.RELEASED)
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             if order.matching_id and self._find(database, order.matching_id):
                 raise OrderInvalid(f"matchingId {order.matching_id} is taken, choose another or leave it out")
             database.add(order)
@@ -183,7 +183,7 @@ class Smdpp:
     def cancel(self, name: str) -> None:
         """End an order for good. ``name``: its matchingId or ICCID. Raises OrderInvalid, and Refused when it is
         downloaded or over."""
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             es2.cancel(self._known(database, name), OrderState.UNAVAILABLE)
 
     def activation_code(self, matching_id: str) -> str:
@@ -191,14 +191,14 @@ class Smdpp:
 
         Raises OrderInvalid when there is no such order.
         """
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             order = self._known(database, matching_id)
             code = f"LPA:1${self.address}${order.matching_id or ''}"
             return f"{code}$$1" if order.confirmation_hash else code
 
     def orders(self) -> list[OrderView]:
         """All profiles, oldest first."""
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             return [OrderView.of(order) for order in database.scalars(select(Order).order_by(Order.created, Order.id))]
 
     def add_operator(self, oid: str, address: str | None = None) -> None:
@@ -206,7 +206,7 @@ class Smdpp:
 
         Again, without an address, it changes nothing.
         """
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             known = database.get(Operator, oid)
             if known is None:
                 database.add(Operator(oid=oid, address=address))

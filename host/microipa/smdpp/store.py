@@ -7,6 +7,8 @@ writes.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +17,9 @@ from typing import Any
 from sqlalchemy import ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, object_session, relationship
 
+from microipa.database import Database, UtcDateTime, utc_now
 from microipa.errors import MicroipaError
-from microipa.smdpp.database import Database, UtcDateTime, utc_now
+from microipa.smdpp.refusal import Refused
 
 SCHEMA = 4  # grows with every change of the tables
 
@@ -188,6 +191,19 @@ class Store(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, Base, SCHEMA)
+
+    @contextmanager
+    def work(self) -> Iterator[Session]:
+        """As a Database, but Refused undoes nothing: a refusal is a decision too, and what it changed (a counter, an
+        order that ends) is kept."""
+        refusal: Refused | None = None
+        with super().work() as session:
+            try:
+                yield session
+            except Refused as error:
+                refusal = error
+        if refusal:
+            raise refusal
 
     def find(self, session: Session, matching_id: str | None, eid: str) -> Order | None:
         """The order a card asks for: by matchingId, or without one the oldest linked to its EID."""

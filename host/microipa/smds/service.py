@@ -16,15 +16,15 @@ from sqlalchemy import Select, select
 from starlette.applications import Starlette
 
 from microipa.crypto.pki import Pki
+from microipa.database import Database
+from microipa.https_server import serve_https
 from microipa.smdpp.answers import AuthenticateServerOk
 from microipa.smdpp.authentication import SM_DS, Authentication, InitiateAuthenticationOk
-from microipa.smdpp.database import Database
 from microipa.smdpp.es9_http import AUTHENTICATE, INITIATE
 from microipa.smdpp.identity import ServerIdentity
 from microipa.smdpp.json_binding import Field, flag, requester, text
 from microipa.smdpp.refusal import MalformedRequest, Refused
 from microipa.smdpp.rsp_http import Function, Interface
-from microipa.smdpp.server import serve_https
 from microipa.smdpp.sessions import RspSession, Sessions
 from microipa.smds.store import SCHEMA, Base, EventRecord
 from microipa.trace import Trace
@@ -126,7 +126,7 @@ class Smds:
         for name, value in (("eventId", event_id), ("rspServerAddress", rsp_server_address)):
             if not 1 <= len(value) <= MAX_TEXT:
                 raise MalformedRequest(f"{name} has {len(value)} characters, 1 to {MAX_TEXT} are allowed")
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             known = database.get(EventRecord, (eid, event_id))
             if known and (known.owner, known.rsp_server_address) != (requester, rsp_server_address):
                 raise Refused("8.9.5", "3.3", f"event {event_id!a} is registered for eUICC {eid} already")
@@ -141,7 +141,7 @@ class Smds:
 
     def delete_event(self, requester: str, eid: str, event_id: str) -> None:
         """Clause 5.9.2; only the server that registered an event knows it."""
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             known = database.get(EventRecord, (eid, event_id))
             if known is None or known.owner != requester:
                 raise Refused("8.9.5", "3.9", f"there is no event {event_id[:128]!a} of yours for eUICC {eid[:32]!a}")
@@ -151,7 +151,7 @@ class Smds:
 
     def events(self, eid: str) -> list[Event]:
         """What waits for one eUICC, oldest first."""
-        with self._store.transaction() as database:
+        with self._store.work() as database:
             return [Event(one.eid, one.event_id, one.rsp_server_address) for one in database.scalars(_of(eid))]
 
     def serve(self, port: int = 0) -> AbstractAsyncContextManager[int]:

@@ -18,8 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from microipa.crypto.certificates import POLICY, UNREADABLE
 from microipa.crypto.pki import Credential
 from microipa.crypto.tls import server_context
-from microipa.errors import MicroipaError
-from microipa.smdpp.refusal import MalformedRequest, ServerBusy
+from microipa.errors import Busy, MicroipaError
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY = 65_536  # bytes; the largest request, an authenticateServerResponse, has some 3 kB
@@ -33,8 +32,8 @@ class PortTaken(MicroipaError):
     """The port the server should listen on cannot be had."""
 
 
-class BodyRefused(MicroipaError):
-    """A request body that is too long, too slow or broken off. ``status`` says so in HTTP."""
+class RequestRefused(MicroipaError):
+    """A request that HTTP itself has a ``status`` for: its body too long, too slow or broken off, a wrong header."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -42,34 +41,34 @@ class BodyRefused(MicroipaError):
 
 
 def admin_protocol(request: Request, default: str = ADMIN_PROTOCOL) -> str:
-    """X-Admin-Protocol, any version, to be echoed: peers announce what they like. Raises MalformedRequest."""
+    """X-Admin-Protocol, any version, to be echoed: peers announce what they like. Raises RequestRefused."""
     protocol = request.headers.get("x-admin-protocol", default)
     if not re.fullmatch(r"gsma/rsp/v[0-9.]{1,16}", protocol):
-        raise MalformedRequest(f"X-Admin-Protocol {protocol[:64]!a} is not gsma/rsp/v…")
+        raise RequestRefused(400, f"X-Admin-Protocol {protocol[:64]!a} is not gsma/rsp/v…")
     return protocol
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body, chunked or not. Raises BodyRefused."""
+    """The whole body, chunked or not. Raises RequestRefused."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:
-                    raise BodyRefused(413, f"the body has more than {MAX_BODY} bytes")
+                    raise RequestRefused(413, f"the body has more than {MAX_BODY} bytes")
     except TimeoutError:
-        raise BodyRefused(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
+        raise RequestRefused(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
     except ClientDisconnect:
-        raise BodyRefused(400, "the peer went away in the middle of its request") from None
+        raise RequestRefused(400, "the peer went away in the middle of its request") from None
     return bytes(body)
 
 
 def http_status(error: MicroipaError) -> int:
     """The status of an answer to a request that came to nothing."""
-    if isinstance(error, BodyRefused):
+    if isinstance(error, RequestRefused):
         return error.status
-    return 503 if isinstance(error, ServerBusy) else 400
+    return 503 if isinstance(error, Busy) else 400
 
 
 @asynccontextmanager
