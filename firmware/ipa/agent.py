@@ -7,11 +7,12 @@ travels over the new profile.
 
 import asyncio
 import gc
+import sys
 
 from ipa import tlv
 from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
-from ipa.compat import DEBUG, ERROR, INFO, const, log, ticks_ms, unload, wait_for_ms
+from ipa.compat import DEBUG, ERROR, INFO, const, log, ticks_ms, unload, wait_for_ms, words
 from ipa.conversation import IDLE, SWITCH, Conversation
 from ipa.eim import EimFailed, EimUnknown, unserved
 from ipa.modem import ModemError, SocketError
@@ -31,8 +32,8 @@ _FAILURES = _EIM_FAILURES + (ModemError, CardError, MemoryError, asyncio.Timeout
 class Agent:
     """`modem`: a driver of ipa.modem; `settings`: from config.load; `board`: set_clock(seconds) is enough.
 
-    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None. Where it
-    can, `board.reset()` restarts it after polls that failed one after the other.
+    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None. After
+    polls that failed one after the other the modem is restarted, and the board where it can, by `board.reset()`.
     """
 
     def __init__(self, modem, settings, journal, board):
@@ -75,18 +76,25 @@ class Agent:
                 gc.collect()
                 self._pause -= await self._sleep(wait) // 1000
                 if self._failures and self._failures % _RESTART_AFTER == 0:
-                    self._restart()
+                    async with self._turn:
+                        await self._restart()
             except asyncio.CancelledError:
                 if self._calm.is_set():
                     raise
                 self._ready = False  # an emergency came in between
 
-    def _restart(self):
-        reset = getattr(self._board, "reset", None)
-        if reset is not None:
-            log(ERROR, "agent:", self._failures, "polls have failed, the board begins again")
-            self._journal.set(failures=self._failures)
-            reset()
+    async def _restart(self):
+        from ipa.modem import power  # most polls do not fail
+
+        log(ERROR, "agent:", self._failures, "polls have failed, modem and board begin again")
+        self._journal.set(failures=self._failures)
+        self._ready = False
+        try:
+            await power.reset(self._modem)  # which a board's reset does not reach
+        except (ModemError, MemoryError) as error:
+            log(ERROR, "agent:", error)
+        if hasattr(self._board, "reset"):
+            self._board.reset()
 
     async def _sleep(self, ms):
         """Until the next poll, or until somebody on the device has something for it. Returns the ms left."""
@@ -111,8 +119,10 @@ class Agent:
             if not self._ready:
                 await self._boot()
             idle = self._calm.is_set() and await self.poll()
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device its way back
             log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
+            if not isinstance(error, _FAILURES):
+                sys.print_exception(error)
             self._failures += 1
             gc.collect()
             try:
@@ -235,7 +245,7 @@ class Agent:
                     raise
                 failed += 1
                 failure = error
-                log(ERROR, "poll: eIM {}: {}".format(str(served[-1], "utf-8"), error))
+                log(ERROR, "poll: eIM {}: {}".format(words(served[-1]), error))
         await self._channel.close()
         if failed == len(served) and failed:
             raise failure

@@ -57,6 +57,11 @@ def log(level, *words):
         log_sink("%s (%d) %s" % ("?EID"[level], ticks_ms(), " ".join([str(word) for word in words])))
 
 
+def words(octets):
+    """What a peer says, fit for one line of a log: ASCII, and ? for all else."""
+    return "".join([chr(octet) if 0x20 <= octet < 0x7F else "?" for octet in octets])
+
+
 def unload():
     """Forget the modules that come and go, so that each has the room that the others had."""
     for name in _SOMETIMES + _SELDOM:

@@ -1,7 +1,7 @@
 """Which eIM, where it is, and how its server is recognised: what an EimConfigurationData says (SGP.32 2.11.1.1.1)."""
 
 from ipa import tlv
-from ipa.compat import INFO, log
+from ipa.compat import INFO, log, words
 
 
 class EimUnknown(Exception):
@@ -27,7 +27,7 @@ async def unserved(es10, served, initial):
         return None
     served.append(bytes(tlv.find(configuration, 0x80) or b""))
     if tlv.find(configuration, 0x81) is None:
-        log(INFO, "card: eIM", str(served[-1], "utf-8"), "has no eimFqdn: nobody to ask, it has to come to us")
+        log(INFO, "card: eIM", words(served[-1]), "has no eimFqdn: nobody to ask, it has to come to us")
         return await unserved(es10, served, initial)
     return Eim(configuration)
 
@@ -41,7 +41,11 @@ class Eim:
         if eim_id is None:
             raise EimUnknown("eIM configuration without eimId")
         self.eim_id = bytes(eim_id)
-        self.host, _, port = str(name, "utf-8").partition(":")
+        try:
+            str(eim_id, "utf-8")  # as the journal names it
+            self.host, _, port = str(name, "utf-8").partition(":")
+        except UnicodeError:
+            raise EimUnknown("eimId or eimFqdn is no text") from None
         if port and not port.isdigit():
             raise EimUnknown("the port in eimFqdn is {}".format(port))
         self.port = int(port) if port else None  # that of the transport

@@ -67,7 +67,7 @@ def items(buf):
 
 
 def find(buf, *path):
-    """The value of the first TLV of each tag of path inside the one before, or None."""
+    """The value of the first TLV of each tag of path inside the one before, or None. In None nothing is found."""
     return _find(buf, path, False)
 
 
@@ -77,7 +77,7 @@ def find_raw(buf, *path):
 
 
 def _find(buf, path, raw):
-    view = memoryview(buf)
+    view = memoryview(buf or b"")
     start = first = 0
     end = len(view)
     for wanted in path:
@@ -94,8 +94,8 @@ def _find(buf, path, raw):
 
 
 def integer(value):
-    """The INTEGER whose contents octets are value (X.690 8.3)."""
-    if not len(value):
+    """The INTEGER whose contents octets are value (X.690 8.3). Raises TlvError where there are none."""
+    if not value:
         raise TlvError("INTEGER without contents", 0)
     number = -1 if value[0] & 0x80 else 0
     for octet in value:

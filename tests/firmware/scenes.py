@@ -71,6 +71,24 @@ async def transfer(text):
         await packages.execute(session, one.trigger)
     return one.profile_changes
 
+async def direct(error, transaction):
+    "Deliver what a direct download left, to an SM-DP+ that answers with this error."
+    from ipa.net.es9 import Es9Malformed
+    from ipa.net.https import HttpsClosed, HttpsRefused
+    from ipa.net.jsonstream import JsonError
+    from ipa.steps import direct
+
+    raised = eval(error, {"Es9Malformed": Es9Malformed, "HttpsClosed": HttpsClosed, "HttpsRefused": HttpsRefused,
+                          "JsonError": JsonError})
+
+    class Es9(direct.Es9):
+        async def handle_notification(self, pending):
+            raise raised
+    direct.Es9 = Es9
+    session.tcp = True
+    session.journal.set(direct=transaction)
+    return await notify.deliver(session)
+
 async def main():
     print("outcome", await failing({call}))
     for line in said:

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from board_run import Run
 
-SCRIPT = """
+COMMON = """
 import asyncio
 from ipa import compat, config
 from ipa.agent import Agent
 from ipa.journal import Journal
 from ipa.modem import ModemError
 
+class At:
+    asked = []
+    def on(self, prefix, handler):
+        pass
+    async def command(self, text, **more):
+        self.asked.append(text)
+        raise ModemError("gone mad")
+
 class Modem:
+    at = At()
+    ready = b"RDY"
+    reset_command = b"AT+CFUN=1,1"
     carrier = None
     largest = 1200
     device_capabilities = b""
     starts = 0
+    fault = ModemError("gone mad")
     async def start(self):
         Modem.starts += 1
-        raise ModemError("gone mad")
+        raise self.fault
     async def signal(self):
         return None
     async def plmn(self):
@@ -33,6 +45,9 @@ class Board:
     def reset(self):
         raise Restarted
 
+class Bare:
+    pass
+
 async def nap(ms):
     waits.append(ms)
     return 0
@@ -40,16 +55,43 @@ async def nap(ms):
 compat.log_level = 0
 waits = []
 settings = dict(config.DEFAULTS)
-for life in range(2):
-    agent = Agent(Modem(), settings, Journal("journal"), Board())
+
+def live(board):
+    agent = Agent(Modem(), settings, Journal("journal"), board)
     agent._sleep = nap
     try:
         asyncio.run(agent.run())
     except Restarted:
         print(Modem.starts, Journal("journal").get("failures"))
+"""
+
+SCRIPT = COMMON + """
+for life in range(2):
+    live(Board())
+print(At.asked)
 print(all(later > 1.1 * earlier for earlier, later in zip(waits[:6], waits[1:7])), waits[8] > waits[5])
 """
 
 
 async def test_a_board_begins_again_after_eight_failed_polls_and_its_patience_goes_on(micropython: Run) -> None:
-    assert (await micropython(SCRIPT)).splitlines() == ["8 8", "16 16", "True True"]
+    lines = (await micropython(SCRIPT)).splitlines()
+    assert lines == ["8 8", "16 16", "[b'AT+CFUN=1,1', b'AT+CFUN=1,1']", "True True"]
+
+
+async def test_a_board_that_cannot_restart_itself_restarts_its_modem_and_polls_on(micropython: Run) -> None:
+    script = COMMON + """
+async def nap(ms):
+    if At.asked and Modem.starts > 8:
+        raise Restarted
+    return 0
+live(Bare())
+"""
+    assert (await micropython(script)).splitlines() == ["9 8"]
+
+
+async def test_a_defect_of_ours_is_a_failed_poll_like_any_other_and_is_printed(micropython: Run) -> None:
+    """It neither ends the program nor makes the device poll every minute."""
+    script = COMMON + "Modem.fault = KeyError(7)\nlive(Board())\nprint(waits[5] > waits[1])"
+    lines = (await micropython(script)).splitlines()
+    assert lines.count("KeyError: 7") == 8
+    assert lines[-2:] == ["8 8", "True"]

@@ -191,6 +191,13 @@ async def test_a_bad_answer_ends_in_a_named_error(micropython: Run, what: str) -
     assert (await against(micropython, reply, 5))[0] == [error]
 
 
+async def test_rfc7252_5_5_2_a_diagnosis_that_is_no_text_or_cut_inside_a_letter_is_a_refusal_like_any_other(
+        micropython: Run) -> None:
+    for payload, words in ((b"\xbf\x50\xff\xfe", "?P??"), (("x" + "é" * 60).encode(), "x" + "?" * 79)):
+        out, _ = await against(micropython, lambda request, said=payload: [
+            answer(request, Code.INTERNAL_SERVER_ERROR, said)], 9)
+        assert out == [f"CoapRefused 5.00 {words}"]
+
 async def test_rfc7252_4_2_silence_ends_after_seven_transmissions_for_three_sizes(micropython: Run) -> None:
     script = SCRIPT + """
 class Deaf:

@@ -173,6 +173,14 @@ async def test_5_14_7_an_installation_that_is_not_like_all_others_stays_plain(mi
     assert await one(micropython, "handle_notification", plain) == plain
 
 
+@pytest.mark.parametrize("plain", [
+    tlv(0x30, tlv(0xBF2F, *ABOUT), SIGNATURE, CERTIFICATE, EUM, tlv(0xA1, CERTIFICATE)),
+    tlv(0xBF37, tlv(0xBF27, tlv(0x80, TID)), SIGNATURE, tlv(0x9E)),
+    tlv(0x9E, b"?"),
+], ids=["a longer chain of certificates", "more than a signature", "no kind that we know"])
+async def test_5_14_7_a_notification_of_a_later_standard_stays_plain(micropython: Run, plain: bytes) -> None:
+    assert await one(micropython, "handle_notification", plain) == plain
+
 @pytest.mark.covers("compact.compactOtherSignedNotification")
 async def test_5_14_7_of_any_other_notification_the_certificates_go(micropython: Run) -> None:
     about = tlv(0xBF2F, *ABOUT, ICCID)

@@ -110,3 +110,36 @@ async def test_5_14_5_the_network_is_named_when_it_is_another_than_the_eim_knows
     await polls(micropython, pki, "lambda talk: None", ", keep_association_s=60", (home, home, away, away), asked)
     assert [rplmn and rplmn.value for rplmn in (parse(request).get(0x82) for request in asked)] == [
         home, None, away, None]
+
+
+@pytest.mark.parametrize("other", ["'port', 4711", "'trust', Known.trust + Known.trust[1:]"])
+async def test_another_eim_at_the_same_address_does_not_get_the_association_that_was_kept(
+        micropython: Run, pki: Pki, other: str) -> None:
+    """It would be spoken to under the trust of the first."""
+    _, sent = await polls(micropython, pki, f"lambda talk: setattr(Known, {other})", ", keep_association_s=60")
+    assert sent == ["sent", "4", "4", "open", "False", "True"]
+
+
+async def test_a_handshake_that_ends_in_an_error_of_ours_leaves_no_socket_open(micropython: Run, pki: Pki) -> None:
+    script = SCRIPT.replace("TRUST", repr(pki.ci.der)).replace("EID", repr(EID)) + """
+from ipa.net.dtls import Dtls
+
+def cut(self, *_):
+    raise MemoryError
+
+async def failing():
+    talk = Conversation(modem, dict(config.DEFAULTS, keep_association_s=60), Journal("ipa.journal"), es10)
+    Dtls._io = cut
+    for _ in range(2):
+        try:
+            await talk.hold(Known, b"", b"", None)
+        except MemoryError:
+            print("MemoryError", *[socket.closed for socket in modem.sockets])
+asyncio.run(failing())
+"""
+    async def handle(request: bytes) -> bytes:
+        raise AssertionError(request)
+
+    async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
+        out = await micropython(script, port, heapsize="192wK")
+    assert [line for line in out.splitlines() if "Memory" in line] == ["MemoryError True", "MemoryError True True"]

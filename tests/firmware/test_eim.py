@@ -87,6 +87,15 @@ async def test_2_11_1_1_1_an_eim_that_cannot_be_reached_or_recognised_does_not_h
     ]
 
 
+async def test_2_11_1_1_1_an_eim_whose_name_or_address_is_no_text_does_not_hide_the_next(micropython: Run) -> None:
+    bad_name = tlv(0x30, tlv(0x80, b"\xff\xfe"), tlv(0x81, b"a.example"), KEY)
+    bad_address = tlv(0x30, tlv(0x80, b"b"), tlv(0x81, b"\xff.example"), KEY)
+    assert await ask(micropython, [told(bad_name, bad_address, eim("c"))], 3) == [
+        "EimUnknown eimId or eimFqdn is no text",
+        "EimUnknown eimId or eimFqdn is no text",
+        f"c a.example None {PIN}",
+    ]
+
 async def test_2_11_1_1_1_an_eim_without_address_is_left_to_come_by_itself(micropython: Run) -> None:
     out = await ask(micropython, [told(eim("a", None), eim("b"), eim("c", None))], 2)
     assert out == [f"b a.example None {PIN}", "no more"]

@@ -232,6 +232,16 @@ async def test_5_9_22_in_an_emergency_the_card_is_left_alone_and_the_eim_hears_w
     assert (scene.outcome, scene.said) == ("no error but False", [("eim", provide(answer))])
 
 
+async def test_3_2_3_2_an_sm_dp_whose_address_is_no_text_has_failed_and_the_eim_hears_of_it(micropython: Run) -> None:
+    trigger = tlv(0xBF54, tlv(0x82, TX), tlv(0xA0, tlv(0x80, b"1$smdp.example$A")))
+    card = [(tlv(0xBF2E), tlv(0xBF2E, tlv(0x80, bytes(16)))), (tlv(0xBF20), tlv(0xBF20))]
+    signed = tlv(0x30, tlv(0x80, TX), tlv(0x81, bytes(16)), tlv(0x83, b"\xff\xfe"))
+    answer = tlv(0xBF39, tlv(0xA0, tlv(0x80, TX), signed, tlv(0x5F37, SIGNATURE), tlv(0x04, bytes(20)), tlv(0x30)))
+    scene = await play(micropython, f"package('{trigger.hex()}')", card, [answer, EMPTY])
+    assert scene.outcome == "no error but False"
+    assert scene.to("eim")[-1] == provide(tlv(0xBF54, tlv(0x82, TX), tlv(0x30, b"\x80\x01\x7f")))
+
+
 # Notifications, 3.7
 
 LISTED = tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x09")), tlv(0xBF2F, tlv(0x80, b"\x05"))))
@@ -298,6 +308,20 @@ async def test_3_7_a_broken_network_leaves_everything_on_the_card(micropython: R
     assert scene.outcome.startswith("OSError")
     assert scene.to("card")[-1] == one(5)[0]
 
+
+@pytest.mark.parametrize("answer", ["JsonError('no JSON')", "Es9Malformed('handleNotification', 'no header')",
+                                    "HttpsRefused(502)", "HttpsClosed('TLS')"])
+async def test_3_2_3_1_an_sm_dp_that_answers_with_rubbish_does_not_keep_the_device_from_its_eim(
+        micropython: Run, answer: str) -> None:
+    """The page of a captive portal, say. What the SM-DP+ does not take is then the eIM's to have."""
+    result = tlv(0xBF37, tlv(0xBF27, tlv(0x80, TX), tlv(0xBF2F, tlv(0x80, b"\x05"), tlv(0x0C, b"smdp.example")),
+                             tlv(0xA2, tlv(0xA0))), tlv(0x5F37, SIGNATURE))
+    card = [(STORED, stored()), (tlv(0xBF28), tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x05"))))),
+            (one(5)[0], tlv(0xBF2B, tlv(0xA0, result)))]
+    call = f"direct(\"{answer}\", '{TX.hex()}')"
+    scene = await play(micropython, call, card, [])
+    assert scene.outcome == "no error but True"
+    assert [line for line in scene.log if "stays on the card" in line]
 
 async def test_removing_what_is_gone_already_is_no_error(micropython: Run) -> None:
     gone = (remove(7)[0], bytes.fromhex("bf3003800101"))

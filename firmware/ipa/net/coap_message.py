@@ -1,8 +1,9 @@
 """CoAP messages, the octets of them (RFC 7252 3), and the options of blocks (RFC 7959 2.2, RFC 9177 4.2)."""
 
-from ipa.compat import const
+from ipa.compat import const, words
 from ipa.net import ChannelRefused, NetError
 
+_WHY = const(80)  # octets of a diagnosis that are worth a line in the log
 _BLOCK2 = const(23)
 _BLOCK1 = const(27)
 _Q_BLOCK2 = const(31)
@@ -26,7 +27,7 @@ class CoapRefused(ChannelRefused):
 
     def __init__(self, code, why=b""):
         text = "{}.{:02d}".format(code >> 5, code & 0x1F)
-        super().__init__("{} {}".format(text, str(bytes(why[:80]), "utf-8")) if len(why) else text)
+        super().__init__("{} {}".format(text, words(why[:_WHY])) if len(why) else text)
         self.code = code
 
 

@@ -18,25 +18,31 @@ class CoapsLink(Coap):
         self.q_block = settings["q_block"]
         self._modem = modem
         self._settings = settings
-        self._since = 0  # when the association was last in use
+        self._with = None  # whom the association is with: host, port, trust
+        self._since = 0  # when it was last in use
 
     async def open(self, eim):
         """Go on with the association of the last time where it is young enough: then it is `doubtful`."""
-        kept = self.dtls
-        if kept is not None:
+        port = eim.port or _PORT
+        wanted = (eim.host, port, eim.trust)
+        if self.dtls is not None:
             age = ticks_diff(ticks_ms(), self._since)
-            if kept.host == eim.host and 0 <= age < self._settings["keep_association_s"] * 1000:
+            if self._with == wanted and 0 <= age < self._settings["keep_association_s"] * 1000:
                 self.doubtful = True
                 return
             self.end()
-        port = eim.port or _PORT
         if self._by_modem:
             dtls = self._Dtls(self._modem, eim.host, port, eim.trust)
         else:
             dtls = self._Dtls(await self._modem.udp(eim.host, port), eim.host, eim.trust)
-        await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
+        try:
+            await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
+        except BaseException:  # an emergency and a full heap as well: the modem has few sockets
+            dtls.close()
+            raise
         log(INFO, "poll: DTLS with", eim.host)
         self.begin(dtls, self._settings["block_size"])
+        self._with = wanted
         self.doubtful = False
 
     def close(self, keep):

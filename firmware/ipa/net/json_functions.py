@@ -6,7 +6,7 @@ What a card signed goes out as the card wrote it; nothing that is long is ever w
 from binascii import b2a_base64
 
 from ipa import tlv
-from ipa.compat import const
+from ipa.compat import const, words
 from ipa.net.jsonstream import Reader
 
 _PIECE = const(256)  # letters, 192 bytes in base64
@@ -78,7 +78,7 @@ class JsonFunctions:
         """functionExecutionStatus, wherever it stands in the header."""
         status, subject, reason, message = await _status(json)
         if status[:8] != b"Executed":
-            raise self._refused(function, _words(subject + b"/" + reason), _words(message))
+            raise self._refused(function, words(subject + b"/" + reason), words(message))
 
     def _check_transaction(self, function, found):
         # Where it is missing, or stands behind the package, the card still compares the signed one.
@@ -174,8 +174,3 @@ async def _status(json):
         else:
             await json.skip()
     return [found.get(name, b"") for name in (b"status", b"subjectCode", b"reasonCode", b"message")]
-
-
-def _words(text):
-    """For a log: what a server says is not to be trusted with more than letters."""
-    return "".join([chr(octet) if 0x20 <= octet < 0x7F else "?" for octet in text])

@@ -8,7 +8,7 @@ the next conversation brings it to its end.
 
 from ipa import tlv
 from ipa.compat import ERROR, INFO, log
-from ipa.net import NetError, Refused
+from ipa.net import NetError, ServerError
 from ipa.net.es9 import HEADERS, Es9
 from ipa.net.https import Https, HttpsRefused
 from ipa.net.trust import PeerNotTrusted
@@ -120,7 +120,7 @@ async def _settle(session, server, result):
         session.journal.set(direct=noted)
     try:
         await server.handle_notification(result)
-    except (Refused, HttpsRefused) as error:  # the eIM may have more luck with it
+    except (ServerError, HttpsRefused) as error:  # the eIM may have more luck with it
         log(ERROR, "download: result", seq_number, "stays on the card:", error)
         session.journal.set(direct=None)
         return

@@ -116,6 +116,8 @@ async def run(session, body):
         result = await download.steps(*source)
     except DownloadFailed as error:
         await download.give_up(error)
+    except UnicodeError:
+        await download.give_up(DownloadFailed("a name or an address that is no text"))
     except (CardError, ServerError, tlv.TlvError) as error:
         mismatch = isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH
         await download.give_up(DownloadFailed(str(error), _METADATA_MISMATCH if mismatch else None))
@@ -315,7 +317,7 @@ class Download:
                 response = await self.session.es10.cancel_session(self.transaction_id, reason)
                 await self.server.cancel_session(self.transaction_id, tlv.find(response, 0xBF41))
                 log(INFO, "download: session cancelled with reason", reason)
-            except (CardError, ServerError, NetError) as error:
+            except (CardError, ServerError, NetError, tlv.TlvError) as error:
                 log(ERROR, "download:", error)  # the report below matters more
         said = tlv.encode(0x04, failure.response) if failure.response else b""
         result = tlv.encode(0x30, tlv.encode_integer(0x80, failure.code), said)
