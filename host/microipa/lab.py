@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cryptography import x509
+
 from microipa import paths
 from microipa.asn1.tlv import parse, tlv
 from microipa.board import VirtualBoard
@@ -79,11 +81,13 @@ class LabFolder:
 
     The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, smds.sqlite, subscribers.json (mode 0600: it holds K and
     OPc), keys.json, board/ (the board's flash) and trace.jsonl. ``keys`` of other makers are noted there; without,
-    those noted before are used. Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
+    those noted before are used. ``eim_fqdn`` is the eIM's name where it is not the PKI's, ``card_ci`` the CI of cards
+    that are none of ours. Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
     """
 
     def __init__(
-        self, folder: Path, *, create: bool = False, keys: LabKeys | None = None, trace: Trace | None = None
+        self, folder: Path, *, create: bool = False, keys: LabKeys | None = None, eim_fqdn: str = "",
+        card_ci: x509.Certificate | None = None, trace: Trace | None = None
     ) -> None:
         if not create and not (folder / "pki").is_dir():
             raise NoLab(f"no lab in {folder}: start one with `microipa lab up --lab {folder}`")
@@ -94,9 +98,13 @@ class LabFolder:
         self._foreign_card, self._foreign_eim = noted.card is not None, noted.eim is not None
         self._card_keys = CardKeys.read(noted.card) if noted.card else CardKeys.of(self.pki, EID)
         self.eid = self._card_keys.eid
-        own, ci = self.pki.ci.certificate, self._card_keys.ci
+        own, ci = self.pki.ci.certificate, card_ci or self._card_keys.ci
+        self.card_ci = ci
         smdpp = [Identity.read(path) for path in noted.smdpp] or [Identity.of(self.pki)]
-        eim = EimIdentity.read(noted.eim, ci) if noted.eim else replace(EimIdentity.of(self.pki), ci=ci)
+        named = self.pki.eim_called(eim_fqdn) if eim_fqdn else self.pki
+        eim = EimIdentity.read(noted.eim, ci) if noted.eim else replace(EimIdentity.of(named), ci=ci)
+        if eim_fqdn:
+            eim = replace(eim, fqdn=eim_fqdn)
         if keys is not None:
             keys.note(folder)
         self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see

@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 from microipa.errors import MicroipaError
 from microipa.hil.bench import FEATURES, BadBench, Place, read_bench
+from microipa.hil.supply import BadSupply, switch
 
-WALTER = 'board = "walter"\nport = "rfc2217://rack7:4001"\ncard = "real"\neim_url = "coaps://eim.example"\n'
+WALTER = 'board = "walter"\nport = "rfc2217://rack7:4001"\neim_url = "coaps://eim.example"\n'
+POWER = 'power_on = "true"\npower_off = "true 2"\n'
 
 
 def test_several_places_are_read(tmp_path: Path) -> None:
     file = tmp_path / "bench.toml"
-    file.write_text(f'[left]\n{WALTER}has = ["power switch"]\n[right]\nmodem = "nrf91"\nheap = "128wK"\n')
+    file.write_text(f'[left]\n{WALTER}{POWER}[right]\nmodem = "nrf91"\nheap = "128wK"\n')
     left, right = read_bench(file)
-    assert (left.name, left.family, left.is_virtual) == ("left", "gm02s", False)
+    assert (left.name, left.family, left.is_virtual, left.card) == ("left", "gm02s", False, "real")
+    assert (left.bind, left.eim_port) == ("127.0.0.1", 5684)
     assert left.lacks("power switch") == ""
+    assert "profiles" in left.lacks("disposable profile")
     assert "coverage control" in left.lacks("coverage control")
     assert (right.family, right.is_virtual) == ("nrf91", True)
     assert not any(right.lacks(feature) for feature in FEATURES)
@@ -37,11 +41,19 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     ('[left]\nheap = "much"', "heap is 'much'"),
     ('[left]\nport = "tcp://rack"\nboard = "walter"', "no URL of pyserial"),
     ('[left]\nboard = "walter"\nport = "/dev/ttyACM0"\ncard = "real"', "how does walter reach"),
-    (f'[left]\n{WALTER}has = ["luck"]', "nobody knows 'luck'"),
     (f"[left]\n{WALTER}tether = true", "tether and eim_url exclude each other"),
     ("[left]\ntether = 1", "tether is 1, not bool"),
-    ('[left]\ntether = true\nhas = ["radio control"]', "meet no radio"),
     ('[left]\ntether = true\nsettings = {dtls = "modem"}', "not the modem's"),
+    (f'[left]\n{WALTER}card = "virtual"', "others a real one"),
+    (f'[left]\n{WALTER}bind = "everywhere"', "bind is 'everywhere'"),
+    (f'[left]\n{WALTER}eim_port = 70000', "eim_port is 70000"),
+    (f'[left]\n{WALTER}ci = "none.pem"', "cannot read none.pem"),
+    (f'[left]\n{WALTER}power_on = "true"', "power_on and power_off go together"),
+    (f'[left]\n{WALTER}power_on = "true"\npower_off = "no-such-program 1"', "there is no program 'no-such-program'"),
+    (f'[left]\n{WALTER}power_on = "true"\npower_off = "\'"', "is no command line"),
+    (f'[left]\n{WALTER}[right]\n{WALTER}', "left and right share the port rfc2217://rack7:4001"),
+    (f'[left]\n{WALTER}[right]\n{WALTER.replace("4001", "4002")}', "left and right share the eim_port 5684"),
+    ('[left]\nboard = "walter"\nport = "/dev/ttyACM0"\neim_url = "https://eim.example"', "write it as coaps://"),
     ('["a b"]', "letters, digits"),
 ])  # fmt: skip
 def test_a_bench_that_cannot_be_is_refused(tmp_path: Path, content: str, words: str) -> None:
@@ -56,3 +68,12 @@ def test_a_bench_that_cannot_be_is_refused(tmp_path: Path, content: str, words: 
 def test_a_case_that_needs_what_nobody_has_is_a_mistake() -> None:
     with pytest.raises(BadBench, match="luck"):
         Place("left").lacks("luck")
+
+
+@pytest.mark.parametrize(("command", "words"), [
+    ("sh -c 'echo no such hub >&2; exit 3'", "ended with status 3: no such hub"),
+    ("false", "ended with status 1: it said nothing"),
+])  # fmt: skip
+def test_a_supply_that_does_not_switch_is_told_with_what_it_said(command: str, words: str) -> None:
+    with pytest.raises(BadSupply, match=words):
+        switch(command)

@@ -47,8 +47,8 @@ def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) ->
 
 def test_workers_share_a_report_and_what_ran_earlier_is_not_in_it(tmp_path: Path) -> None:
     left_by_an_earlier_session(tmp_path / "hil-run")
-    place = 'board = "walter"\nport = "/dev/none"\ncard = "real"\neim_url = "coaps://eim.example"\n'
-    (tmp_path / "bench.toml").write_text(f"[left]\n{place}[right]\n{place}")
+    place = '[{}]\nboard = "walter"\nport = "/dev/none{}"\neim_url = "coaps://eim.example"\neim_port = {}\n'
+    (tmp_path / "bench.toml").write_text(place.format("left", 1, 5684) + place.format("right", 2, 5685))
     needy = "without_coverage"  # there is no coverage to control: skipped before a port is opened
     done = hil(tmp_path, "-n", "2", "--dist", "loadgroup", "--bench", "bench.toml", "-k", needy)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -53,14 +53,16 @@ class BoardFailed(MicroipaError):
 class Repl:
     """A board in its raw REPL, its program stopped, its heap empty. Use it in a ``with``, or close()."""
 
-    def __init__(self, port: str) -> None:
-        """``port``: a device, a pty, or a URL of pyserial. Raises PortError, BoardSilent."""
+    def __init__(self, port: str, *, interrupt: bool = True) -> None:
+        """``port``: a device, a pty, or a URL of pyserial. Without ``interrupt`` the program goes on, and there is
+        nothing to do but to listen. Raises PortError, BoardSilent."""
         link = Path(port)
         # mpremote tells a pty by its name, which a link hides.
         self.port = str(link.resolve()) if link.is_symlink() else port
         self._transport = self._open()
-        with self.lend():
-            self._enter()
+        if interrupt:
+            with self.lend():
+                self._enter()
 
     def _open(self) -> SerialTransport:
         try:

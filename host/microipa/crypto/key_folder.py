@@ -33,15 +33,7 @@ class KeyFolder:
         self.path = path
 
     def certificate(self, name: str) -> x509.Certificate:
-        path = self._find(name, CERTIFICATE_SUFFIXES)
-        data = path.read_bytes()
-        try:
-            load = x509.load_pem_x509_certificate if PEM in data else x509.load_der_x509_certificate
-            certificate = load(data)
-            _curve(path, certificate.public_key())
-        except UNREADABLE as error:
-            raise KeysInvalid(f"{path} is no certificate in PEM or DER: {error}") from error
-        return certificate
+        return read_certificate(self._find(name, CERTIFICATE_SUFFIXES))
 
     def credential(self, name: str) -> Credential:
         """The certificate with its private key."""
@@ -64,6 +56,20 @@ class KeyFolder:
             if path.is_file():
                 return path
         raise KeysInvalid(f"{self.path} has no {' or '.join(name + suffix for suffix in suffixes)}")
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """A certificate in PEM or DER, with a key on one of our curves. Raises KeysInvalid."""
+    try:
+        data = path.read_bytes()
+        load = x509.load_pem_x509_certificate if PEM in data else x509.load_der_x509_certificate
+        certificate = load(data)
+        _curve(path, certificate.public_key())
+    except OSError as error:
+        raise KeysInvalid(f"cannot read {path}: {error.strerror}") from error
+    except UNREADABLE as error:
+        raise KeysInvalid(f"{path} is no certificate in PEM or DER: {error}") from error
+    return certificate
 
 
 def _curve(path: Path, key: object) -> None:

@@ -126,6 +126,13 @@ class Pki:
         other.eim_tls = self._credential("eim2_tls", _eim_tls_profile(other.eim_fqdn, other.eim_oid))
         return other
 
+    def eim_called(self, fqdn: str) -> Pki:
+        """The same PKI with the eIM under another name, by which devices reach it from outside."""
+        other = copy(self)
+        other.eim_fqdn = fqdn
+        other.eim_tls = self._credential(f"eim_tls_{fqdn}", _eim_tls_profile(fqdn, Pki.eim_oid))
+        return other
+
     def _credential(self, name: str, profile: _Profile) -> Credential:
         """Read key and certificate; make whichever is missing or no longer fits its issuer."""
         key = self._key(self._folder / f"{name}.key")

@@ -33,7 +33,7 @@ from microipa.eim.server import Listeners, serve
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.errors import MicroipaError
-from microipa.https_server import serve_https
+from microipa.https_server import LOOPBACK, serve_https
 from microipa.rsp_client import RspClient
 from microipa.trace import Trace
 
@@ -86,11 +86,12 @@ class Eim:
         self._injector = Injector(self._store, self._orders, self._listeners, self._provide_result, self._note)
         self._serving = 0
 
-    def configuration(self, trust: str = "ca") -> bytes:
+    def configuration(self, trust: str = "ca", port: int | None = None) -> bytes:
         """EimConfigurationData (SGP.32 2.11.1.1.1, DER) that makes a card belong to this eIM.
 
         ``trust`` says what trustedPublicKeyDataTls holds: "ca" the issuer's certificate, "certificate" the
-        server's own, "pin" its bare public key. Raises BadTrust.
+        server's own, "pin" its bare public key. ``port`` goes into eimFqdn where it is not the transport's own.
+        Raises BadTrust.
         """
         anchors = {
             "ca": (0xA1, self._identity.tls_issuer.public_bytes(Encoding.DER)),
@@ -103,7 +104,7 @@ class Eim:
         return tlv(
             0x30,
             tlv(0x80, self.fqdn.encode()),
-            tlv(0x81, self.fqdn.encode()),
+            tlv(0x81, (self.fqdn if port is None else f"{self.fqdn}:{port}").encode()),
             integer(0x82, 2),  # eimIdTypeFqdn
             integer(0x83, 0),
             integer(0x84, -1),  # the card allocates an association token
@@ -325,10 +326,10 @@ class Eim:
     # The server ---------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[int]:
-        """Serve ESipa over CoAP and DTLS on 127.0.0.1: ``async with eim.serve() as port``."""
-        settings = DtlsSettings()
-        serving = serve(self.handle, self._identity.tls, port=port, settings=settings, listeners=self._listeners)
+    async def serve(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
+        """Serve ESipa over CoAP and DTLS: ``async with eim.serve() as port``. Raises PortTaken."""
+        serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=DtlsSettings(),
+                        listeners=self._listeners)
         async with serving as bound, self._forwarding():
             injecting = asyncio.create_task(self._injector.run())
             try:

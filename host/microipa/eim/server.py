@@ -29,6 +29,7 @@ from microipa.eim.esipa import EsipaRefused
 from microipa.eim.json_binding import Handle
 from microipa.eim.qblock import Bursts, Wanted
 from microipa.errors import Busy, MicroipaError
+from microipa.https_server import LOOPBACK, PortTaken
 
 log = logging.getLogger(__name__)
 
@@ -313,11 +314,12 @@ class EsipaResource(resource.Resource):
 
 @contextlib.asynccontextmanager
 async def serve(
-    handle: Handle, credential: Credential, *, port: int, settings: DtlsSettings, listeners: Listeners | None = None
+    handle: Handle, credential: Credential, *, host: str = LOOPBACK, port: int, settings: DtlsSettings,
+    listeners: Listeners | None = None
 ) -> AsyncIterator[int]:
-    """Answer ESipa on 127.0.0.1. Gives the UDP port, chosen by the system when ``port`` is 0.
+    """Answer ESipa at an address of this machine. Gives the UDP port, chosen by the system when ``port`` is 0.
 
-    ``listeners`` learns which devices can be asked the other way.
+    ``listeners`` learns which devices can be asked the other way. Raises PortTaken.
     """
     site = resource.Site()
     site.add_resource(ASN1_PATH, EsipaResource(handle, listeners))
@@ -336,7 +338,11 @@ async def serve(
     if listeners:
         listeners.open(context)
     try:
-        yield await endpoints[0].start("127.0.0.1", port)
+        try:
+            bound = await endpoints[0].start(host, port)
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {host}:{port} (UDP): {error.strerror}") from error
+        yield bound
     finally:
         if listeners:
             listeners.open(None)

@@ -4,30 +4,37 @@
     board = "walter"              # a name of `microipa board list`, or the path of a board's folder
     port = "rfc2217://rack7:4001" # a device, a pty, or a URL of pyserial; the virtual board needs none
     eim_url = "coaps://eim.example:5684"    # or tether = true, where nobody outside reaches this machine
-    has = ["power switch"]        # what cases may need and this place can do: see FEATURES
+    bind = "0.0.0.0"              # the eIM listens at this address; without, on loopback
+    power_on = "uhubctl -l 1-1 -p 2 -a on"
+    power_off = "uhubctl -l 1-1 -p 2 -a off"
 
-All keys are the fields of Place. A virtual board with a virtual card has everything.
+All keys are the fields of Place. What a place can do follows from them; the virtual board can do everything.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from microipa.board.known import Board, find_board
+from microipa.crypto.key_folder import read_certificate
 from microipa.errors import MicroipaError
+from microipa.hil.supply import words_of
+from microipa.https_server import LOOPBACK
 
 VIRTUAL = "virtual"
 FEATURES = {
-    "disposable profile": "a profile that may be loaded, enabled and deleted",
+    "disposable profile": "a profile with a subscription, which may be loaded, enabled and deleted: profiles",
+    "own SM-DP+": "profiles made by the bench's own SM-DP+, whose CI the card must trust",
     "coverage control": "operators whose cells can be switched off",
     "radio control": "a link that can be made to lose, double and hold back datagrams",
-    "power switch": "a supply that the bench can cut",
+    "power switch": "a supply that the bench can cut: power_on and power_off",
     "card contacts": "a card whose memory the bench can look into",
     "modem faults": "a modem that fails on demand",
     "SM-DP+ in reach": "a network in which the board reaches the bench's SM-DP+ by itself",
@@ -47,24 +54,32 @@ class BadBench(MicroipaError):
 class Place:
     """One board of a bench and what is around it.
 
-    ``modem``: the family, "auto" for the one the board names. ``card``: virtual or real. ``heap``: of a virtual board,
-    MicroPython's -X heapsize. ``eim_url``: where the board reaches the bench's eIM,
-    coaps://host:port, which somebody forwards to ``eim_port`` of this machine; or ``tether``: over its serial port, for
-    a bench without a public address. ``profiles``: activation codes of
-    profiles that may be used up, where the card does not know the bench's own SM-DP+. ``settings``: more for ipa.json.
+    ``modem``: the family, "auto" for the one the board names. ``card``: virtual or real, by default as the board is.
+    ``heap``: of a virtual board, MicroPython's -X heapsize. ``settings``: more for ipa.json.
+
+    Of real boards: ``eim_url`` is where the board reaches the bench's eIM, coaps://host:port, which somebody forwards
+    to ``eim_port`` of this machine at its address ``bind``; or ``tether``: over its serial port, for a bench without a
+    public address. ``lab`` is the folder with the keys of that eIM, by default hil-lab/<name>; a card that belongs to
+    the eIM needs it as long as it lives. ``ci`` is the certificate of the card's CI (PEM or DER), "" for a card under
+    the lab's own. ``profiles``: activation codes of profiles that may be used up and have a subscription.
+    ``power_on``, ``power_off``: commands that switch the board's supply.
     """
 
     name: str
     board: str = VIRTUAL
     port: str = ""
     modem: str = "auto"
-    card: str = VIRTUAL
+    card: str = ""
     heap: str = "96wK"
     eim_url: str = ""
     eim_port: int = 5684
     tether: bool = False
-    has: tuple[str, ...] = ()
+    bind: str = LOOPBACK
+    lab: str = ""
+    ci: str = ""
     profiles: tuple[str, ...] = ()
+    power_on: str = ""
+    power_off: str = ""
     settings: Mapping[str, Any] | None = None
 
     @property
@@ -80,7 +95,8 @@ class Place:
         return self.known.modem if self.modem == "auto" else self.modem
 
     def lacks(self, feature: str) -> str:
-        """Why this place has not what a case needs; "" when it has. Raises BadBench for what no place can have."""
+        """Why this place has not what a case needs; "" when it has, as far as the bench file tells. Raises BadBench
+        for what no place can have."""
         if feature not in FEATURES:
             raise BadBench(f"a case needs {feature!r}: choose among {', '.join(FEATURES)}")
         if self.tether and feature == "radio control":
@@ -88,11 +104,17 @@ class Place:
         if self.is_virtual:
             has = set(FEATURES) - ({"heap for direct downloads"} if self.heap in _SMALL else set())
         else:
-            has = {*self.has, *(["disposable profile"] if self.profiles else [])}
-        return "" if feature in has else f"the bench has no {feature} ({FEATURES[feature]}) at {self.name}"
+            has = {"own SM-DP+"}  # until the card has been asked: see Station.lacks
+            has |= {"disposable profile"} if self.profiles else set()
+            has |= {"power switch"} if self.power_on else set()
+        return "" if feature in has else self.without(feature)
+
+    def without(self, feature: str) -> str:
+        """The reason for which a case is skipped."""
+        return f"the bench has no {feature} ({FEATURES[feature]}) at {self.name}"
 
     def check(self) -> Place:
-        """Itself. Raises BadBench, UnknownBoard, BadBoard."""
+        """The place with its card told. Raises BadBench, UnknownBoard, BadBoard, BadSupply, KeysInvalid."""
         where = f"place {self.name}"
         known = self.known
         if not _NAME.fullmatch(self.name):
@@ -101,22 +123,37 @@ class Place:
             raise BadBench(f"{where}: which port is {known.name} on? Give port, such as /dev/ttyACM0")
         if "://" in self.port and not re.match(r"(rfc2217|socket|spy|hwgrep|cp2110|alt)://.", self.port):
             raise BadBench(f"{where}: {self.port} is no URL of pyserial: rfc2217://host:port or socket://host:port")
-        if self.card not in ("virtual", "real"):
+        card = "virtual" if self.is_virtual else "real"
+        if self.card not in ("", "virtual", "real"):
             raise BadBench(f"{where}: card is {self.card!r}, it is virtual or real")
-        if self.is_virtual != (self.card == "virtual"):
+        if self.card not in ("", card):
             raise BadBench(f"{where}: card is {self.card}: the virtual board has a virtual one, others a real one")
         _check_family(where, self.family)
         if not _HEAP.fullmatch(self.heap):
             raise BadBench(f"{where}: heap is {self.heap!r}, write it as 96wK (words) or 256K (bytes)")
-        if self.eim_url and (urlsplit(self.eim_url).scheme != "coaps" or not urlsplit(self.eim_url).hostname):
-            raise BadBench(f"{where}: eim_url is {self.eim_url!r}, write it as coaps://eim.example:5684")
-        if not (self.is_virtual or self.eim_url or self.tether):
-            raise BadBench(f"{where}: how does {known.name} reach the bench's eIM? Give eim_url, or tether")
         self._check_tether(where)
-        for feature in self.has:
-            if feature not in FEATURES:
-                raise BadBench(f"{where}: nobody knows {feature!r}, in has there may be {', '.join(FEATURES)}")
-        return self
+        if not self.is_virtual:
+            self._check_surroundings(where)
+        return replace(self, card=card)
+
+    def _check_surroundings(self, where: str) -> None:
+        """Of a real board."""
+        if not (self.eim_url or self.tether):
+            raise BadBench(f"{where}: how does {self.known.name} reach the bench's eIM? Give eim_url, or tether")
+        if self.eim_url and not _is_coaps(self.eim_url):
+            raise BadBench(f"{where}: eim_url is {self.eim_url!r}, write it as coaps://eim.example:5684")
+        if not 0 < self.eim_port < 65536:
+            raise BadBench(f"{where}: eim_port is {self.eim_port}, a UDP port is 1 to 65535")
+        try:
+            ipaddress.ip_address(self.bind)
+        except ValueError:
+            raise BadBench(f"{where}: bind is {self.bind!r}, no address; 0.0.0.0 are all of this machine") from None
+        if self.ci:
+            read_certificate(Path(self.ci))
+        if bool(self.power_on) != bool(self.power_off):
+            raise BadBench(f"{where}: power_on and power_off go together: whoever cuts the supply must give it back")
+        for command in filter(None, (self.power_on, self.power_off)):
+            words_of(command)
 
     def _check_tether(self, where: str) -> None:
         if not self.tether:
@@ -125,12 +162,10 @@ class Place:
             raise BadBench(f"{where}: tether and eim_url exclude each other: datagrams go over the serial port, or not")
         if (self.settings or {}).get("dtls") == "modem":
             raise BadBench(f"{where}: a tether carries what the board's own DTLS makes, not the modem's (dtls)")
-        if "radio control" in self.has:
-            raise BadBench(f"{where}: a tether has no radio control: its datagrams meet no radio")
 
 
 def read_bench(path: Path) -> list[Place]:
-    """The places that a bench file describes. Raises BadBench, UnknownBoard, BadBoard."""
+    """The places that a bench file describes. Raises BadBench and what Place.check raises."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -139,7 +174,15 @@ def read_bench(path: Path) -> list[Place]:
         raise BadBench(f"{path} is not TOML: {error}") from None
     if not tables:
         raise BadBench(f"{path} describes no board: begin a place with a name in brackets, as [left]")
-    return [_place(path, name, table) for name, table in tables.items()]
+    places = [_place(path, name, table) for name, table in tables.items()]
+    real = [place for place in places if not place.is_virtual]
+    for key in ("port", "eim_port", "lab"):
+        owners: dict[Any, str] = {}
+        for place in real:
+            value = getattr(place, key)
+            if value and owners.setdefault(value, place.name) != place.name:
+                raise BadBench(f"{path}: {owners[value]} and {place.name} share the {key} {value}: give each its own")
+    return places
 
 
 def _place(path: Path, name: str, table: Any) -> Place:
@@ -156,6 +199,14 @@ def _place(path: Path, name: str, table: Any) -> Place:
             raise BadBench(f"{path}: place {name}: {key} is {value!r}, not {wanted.__name__}")
     lists = {key: tuple(map(str, value)) for key, value in table.items() if isinstance(value, list)}
     return Place(name, **{**table, **lists}).check()
+
+
+def _is_coaps(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "coaps" and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:
+        return False
 
 
 def _check_family(where: str, family: str) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import parse, tlv
 from microipa.board.package import SETTINGS, check_config
-from microipa.board.repl import Repl
+from microipa.board.repl import PortError, Repl
 from microipa.eim import OrderView
 from microipa.errors import MicroipaError
+from microipa.hil import supply
 from microipa.hil.banner import is_banner
 from microipa.hil.station import Matcher, Offer, Station
 from microipa.hil.terminal import Terminal
 from microipa.hil.tether import Tether
-from microipa.lab import BOOTSTRAP_OPERATOR, COAPS_PORT, OPERATOR, new_profile
+from microipa.lab import BOOTSTRAP_OPERATOR, COAPS_PORT, FALLBACK_ALLOWED, OPERATOR, new_profile
 from microipa.radio import LinkSettings
 from microipa.saip import ProfilePackage, build, metadata
 from microipa.trace import Event
@@ -26,6 +30,7 @@ from microipa.trace import Event
 POLL_S = 90.0
 IDLE = "agent: nothing left to do"
 _NOWHERE = ("127.0.0.1", 9)
+_BACK_S, _LOOK_AGAIN_S = 30.0, 0.2  # of a USB port whose board boots
 
 
 class BoardStuck(MicroipaError):
@@ -64,6 +69,7 @@ class Board:
         self._terminal: Terminal | None = None
         self._tether: Tether | None = None
         self._dark = threading.Event()
+        self._cut_failed: supply.BadSupply | None = None
         self._changed = False
         self._began = self._since = 0  # places among the events
 
@@ -84,9 +90,7 @@ class Board:
         """Let the program run."""
         repl = self._repl()
         self._began = self._since = len(self._station.events)
-        if self._station.place.tether:
-            self._tether = Tether(self._station.eim_address, self._type, self._station.record)
-        self._terminal = Terminal(repl, self._heard)
+        self._listen(repl)
 
     def wait(self, timeout_s: float = POLL_S) -> None:
         """Until the eIM has nothing more for it and it has ended. Raises BoardStuck, BoardLost."""
@@ -137,17 +141,23 @@ class Board:
         self._station.when(matches, self._cut)
 
     def wait_dark(self, timeout_s: float = POLL_S) -> None:
-        """Raises BoardStuck when the moment for the power cut has not come."""
+        """Raises BoardStuck when the moment for the power cut has not come, BadSupply."""
         if not self._dark.wait(timeout_s):
             raise BoardStuck(f"the moment for the power cut did not come in {timeout_s:.0f} s; last: {self._last()}")
+        if self._cut_failed:
+            raise self._cut_failed
 
     def give_power(self) -> None:
-        """Supply it again: it boots its program."""
-        board = self._station.virtual
-        assert board
-        self._began = self._since = len(self._station.events)
-        self._station.record("board", "power", on=True)
-        self._station.loop.run(board.start())
+        """Supply it again: it boots its program. Raises BadSupply, PortError."""
+        station = self._station
+        station.settled()
+        self._began = self._since = len(station.events)
+        if station.virtual:
+            self._supply()
+        else:
+            self._hang_up()  # a USB port goes with the supply
+            self._supply()
+            self._listen(_back(station.port, interrupt=False), restart=False)
 
     def tidy(self, eim: EimDesk, card: CardView) -> None:
         """Stop it, and bring settings and card back to what they were, as the eIM's orders can."""
@@ -160,7 +170,8 @@ class Board:
         profiles = card.profiles()
         if profiles.get(station.home) == "disabled":
             eim.package(("enable", {"iccid": station.home}))
-        extra = [iccid for iccid in profiles if iccid not in (station.home, station.spare and station.spare.iccid)]
+        kept = {*station.kept, *([station.spare.iccid] if station.spare else [])}
+        extra = [iccid for iccid in profiles if iccid not in kept]
         for iccid in extra:
             eim.package(("delete", {"iccid": iccid}))
         if extra or profiles.get(station.home) == "disabled":
@@ -174,11 +185,36 @@ class Board:
         self._station.settled()
         return "\n".join(event.fields["text"] for event in self._station.events if event.kind == "log")
 
+    def _listen(self, repl: Repl, *, restart: bool = True) -> None:
+        """To the program from now on, which is what the board runs after a restart."""
+        if self._station.place.tether:
+            self._tether = Tether(self._station.eim_address, self._type, self._station.record)
+        self._terminal = Terminal(repl, self._heard, restart=restart)
+        self._station.runs = True
+
+    def _supply(self) -> None:
+        station = self._station
+        station.record("board", "power", on=True)
+        if station.virtual:
+            station.loop.run(station.virtual.start())
+        else:
+            supply.switch(station.place.power_on)
+        self._dark.clear()
+
     def _cut(self) -> None:
-        board = self._station.virtual
-        assert board
+        """In the lab's thread, which goes on while a command does the work."""
         self._station.trace.record("board", "power", on=False)
-        board.kill()
+        if self._station.virtual:
+            self._station.virtual.kill()
+            self._dark.set()
+        else:
+            threading.Thread(target=self._cut_by_command, name="supply").start()
+
+    def _cut_by_command(self) -> None:
+        try:
+            supply.switch(self._station.place.power_off)
+        except supply.BadSupply as error:
+            self._cut_failed = error
         self._dark.set()
 
     def _heard(self, text: str) -> None:
@@ -200,12 +236,28 @@ class Board:
         if self._terminal:
             self._terminal.close()
             self._terminal = None
+        self._station.runs = False
 
     def _repl(self) -> Repl:
         self._hang_up()
         if self._station.virtual and not self._station.virtual.running:
             self._station.loop.run(self._station.virtual.start())
+        elif self._dark.is_set() and not self._station.virtual:
+            self._supply()
+            return _back(self._station.port)
         return Repl(self._station.port)
+
+
+def _back(port: str, *, interrupt: bool = True) -> Repl:
+    """The port of a board that has just got its supply, as soon as it is there. Raises PortError."""
+    deadline = time.monotonic() + _BACK_S
+    while True:
+        try:
+            return Repl(port, interrupt=interrupt)
+        except PortError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_AGAIN_S)
 
 
 class EimDesk:
@@ -217,7 +269,12 @@ class EimDesk:
 
     @property
     def eid(self) -> str:
-        return self._station.lab.eid
+        return self._station.eid
+
+    @property
+    def name(self) -> str:
+        """Its eimId."""
+        return self._eim.fqdn
 
     def package(self, *operations: tuple[str, Mapping[str, Any]]) -> int:
         """Queue an eUICC package; the order's number."""
@@ -355,8 +412,37 @@ class SmdppCounter:
         return self._station.until_tidy(lambda: routes.__setitem__(address, known))
 
 
+def load_spare(station: Station, board: Board, eim: EimDesk, smdpp: SmdppCounter) -> Offer:
+    """Put a profile onto the card that stays there, disabled: one of the bench's, or by an activation code of a real
+    place, which is used once: the profile is known again in later runs. Skips when all codes are used up."""
+    if station.virtual:
+        offer = smdpp.offer("Spare", attributes=[FALLBACK_ALLOWED])
+        _load(board, eim, offer.code)
+        return offer
+    noted = station.spares()
+    for code, iccid in noted.items():
+        if iccid in station.kept:
+            return Offer(code, iccid, "")
+    fresh = [code for code in station.place.profiles if code not in noted]
+    if not fresh:
+        pytest.skip(f"the activation codes of {station.place.name} are used up: give new ones as profiles")
+    code = fresh[0]
+    before = station.ask().profiles
+    _load(board, eim, code)
+    [iccid] = station.ask().profiles.keys() - before
+    station.note_spare(code, iccid)
+    return Offer(code, iccid, "")
+
+
+def _load(board: Board, eim: EimDesk, code: str) -> None:
+    order = eim.download(code)
+    board.poll()
+    assert eim.outcome(order)[0] == "done", eim.outcome(order)
+
+
 class CardView:
-    """The card, as its contacts tell where the bench has them, and as the eIM knows it elsewhere."""
+    """The card, as its contacts tell where the bench has them; elsewhere as the board tells at its REPL, and as the eIM
+    knows it while the board's program runs."""
 
     def __init__(self, station: Station, eim: EimDesk) -> None:
         self._station = station
@@ -367,6 +453,8 @@ class CardView:
         if self._station.virtual:
             listed = self._station.loop.call(self._station.whole.euicc.profiles)
             return {profile.iccid: profile.state for profile in listed}
+        if not self._station.runs:
+            return dict(self._station.ask().profiles)
         return {profile["iccid"]: profile["state"] for profile in self._eim.device().profiles or []}
 
     def enabled(self) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from microipa.hil.station import Offer, Station
 
 _DEFAULT_RUN = "hil-run"
+_OF_A_PLACE = ("board", "port", "modem", "card", "heap", "eim_url", "bind", "tether")
 _places = pytest.StashKey[list["Place"]]()
 _recorders = pytest.StashKey[dict[str, "Recorder"]]()
 _story = pytest.StashKey[dict[str, Any]]()
 _session = pytest.StashKey[str]()
 _summary = pytest.StashKey[list[str]]()
+_down = pytest.StashKey[dict[str, str]]()  # places that did not come up, and why
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,14 +41,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--eim-url", help="where a real board reaches the bench's eIM: coaps://host:port")
     group.addoption("--tether", action="store_true", default=None,
                     help="no eIM in reach: datagrams go over the board's serial port, and the report says so")
+    group.addoption("--bind", help="address at which the bench's eIM listens (default: loopback)")
     group.addoption("--run", type=Path, default=Path(_DEFAULT_RUN), help="folder of the record: --run=hil-run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*features): what the bench must have, of microipa.hil.bench.FEATURES")
     config.addinivalue_line("markers", "sgp(group, clause): the SGP.33 test group of a case, and the SGP.32 clause")
-
-
+    if any(config.getoption(name) is not None for name in ("bench", *_OF_A_PLACE)):
+        _bench(config)  # what is wrong with it is said once, and no worker starts
     # Workers are told by pytest_configure_node.
     config.stash[_session] = getattr(config, "workerinput", {}).get("microipa_session") or str(datetime.now(UTC))
 
@@ -85,14 +88,11 @@ def _bench(config: pytest.Config) -> list[Place]:
 def _chosen(config: pytest.Config) -> list[Place]:
     from microipa.hil.bench import BadBench, Place, read_bench
 
-    names = ("board", "port", "modem", "card", "heap", "eim_url", "tether")
-    given = {name: value for name in names if (value := config.getoption(name)) is not None}
+    given = {name: value for name in _OF_A_PLACE if (value := config.getoption(name)) is not None}
     if bench := config.getoption("bench"):
         if given:
             raise BadBench(f"--bench and --{next(iter(given)).replace('_', '-')} exclude each other: the file says it")
         return read_bench(bench)
-    if given.get("port") or given.get("board", "virtual") != "virtual":
-        given.setdefault("card", "real")
     return [Place(given.get("board", "virtual").rstrip("/").rpartition("/")[2], **given).check()]
 
 
@@ -101,7 +101,7 @@ def _chosen(config: pytest.Config) -> list[Place]:
 
 @pytest.fixture(scope="session")
 def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
-    """The place at work, its board flashed."""
+    """The place at work, its board flashed. When it does not come up its first case fails, and tells why."""
     from microipa.errors import MicroipaError
     from microipa.hil.station import Station
 
@@ -112,8 +112,9 @@ def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
         try:
             at_work = running.enter_context(Station(place, folder))
         except MicroipaError as error:
-            pytest.exit(f"{place.name}: {error}", returncode=3)
-        recorder.learn(micropython=at_work.kind.release, firmware=at_work.flashed.version, eid=at_work.lab.eid)
+            request.config.stash.setdefault(_down, {})[place.name] = str(error)
+            raise pytest.fail.Exception(f"{place.name}: {error}", pytrace=False) from None
+        recorder.learn(micropython=at_work.kind.release, firmware=at_work.flashed.version, eid=at_work.eid)
         yield at_work
         last = at_work.take()
         recorder.learn(seconds=round(time.monotonic() - began, 1), **_about(at_work))
@@ -121,10 +122,13 @@ def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
 
 
 @pytest.fixture
-def board(station: Station, eim: EimDesk, card: CardView, radio: Radio) -> Iterator[Board]:
+def board(
+    request: pytest.FixtureRequest, station: Station, eim: EimDesk, card: CardView, radio: Radio
+) -> Iterator[Board]:
     """The board under test, at its REPL, with the bench's settings; afterwards all is as it was before the case."""
     from microipa.hil.fixtures import Board
 
+    _skip_what_lacks(request.node, station.lacks)
     board = Board(station)
     yield board
     radio.mend()
@@ -145,13 +149,9 @@ def eim(station: Station) -> EimDesk:
 def spare(station: Station, board: Board, eim: EimDesk, smdpp: SmdppCounter) -> Offer:
     """A profile of another operator, which is on the card and disabled."""
     if station.spare is None:
-        from microipa.lab import FALLBACK_ALLOWED
+        from microipa.hil.fixtures import load_spare
 
-        offer = smdpp.offer("Spare", attributes=[FALLBACK_ALLOWED])
-        order = eim.download(offer.code)
-        board.poll()
-        assert eim.outcome(order)[0] == "done", eim.outcome(order)
-        station.spare = offer
+        station.spare = load_spare(station, board, eim, smdpp)
     return station.spare
 
 
@@ -193,9 +193,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if place is None:
         return
     item.stash[_story] = {"began": time.monotonic(), "outcome": "passed", "reason": ""}
+    _skip_what_lacks(item, place.lacks)
+    if why := item.config.stash.get(_down, {}).get(place.name):
+        pytest.skip(f"{place.name} did not come up: {why}")
+
+
+def _skip_what_lacks(item: pytest.Item, lacks: Callable[[str], str]) -> None:
     for mark in item.iter_markers("needs"):
         for feature in mark.args:
-            if why := place.lacks(feature):
+            if why := lacks(feature):
                 pytest.skip(why)
 
 
@@ -261,10 +267,14 @@ def _recorder(config: pytest.Config, place: Place) -> Recorder:
 
 
 def _about(station: Station) -> dict[str, Any]:
-    """What the run has shown of modem and card."""
-    from microipa.hil.about import card_versions, modem_firmware
+    """What modem and card tell of themselves when all is over."""
+    from microipa.errors import MicroipaError
 
-    return {"modem_firmware": modem_firmware(station), "card_versions": card_versions(station)}
+    try:
+        about = station.ask()
+    except MicroipaError as error:
+        return {"modem_firmware": f"not told: {error}"}
+    return {"modem_firmware": about.modem_firmware, "card_versions": dict(about.versions)}
 
 
 # The report of the session -------------------------------------------------------------------------------------

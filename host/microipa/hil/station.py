@@ -1,7 +1,7 @@
 """A place of a bench at work: eIM and SM-DP+ in a thread of their own, and the board flashed through its serial port.
 
-Around the virtual board the whole lab of ``microipa.lab`` stands; beside a real one its servers do. Cases talk to both
-by the words of fixtures.py.
+Around the virtual board the whole lab of ``microipa.lab`` stands; beside a real one its servers do, and what modem and
+card are is asked through the board. Cases talk to both by the words of fixtures.py.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from microipa import paths
+from microipa.asn1 import sgp32
 from microipa.board import VirtualBoard
 from microipa.board.bytecode import compiled
 from microipa.board.flash import BoardUnfit, Flashed, Kind, check_fit, flash, kind
 from microipa.board.package import EIM, SETTINGS, Package, build, check_config
 from microipa.board.repl import Repl
+from microipa.crypto.key_folder import read_certificate
+from microipa.crypto.pki import subject_key_identifier
+from microipa.errors import MicroipaError
+from microipa.hil.about import About, ask
 from microipa.hil.bench import Place
 from microipa.https_server import LOOPBACK
 from microipa.lab import COAPS_PORT, Lab, LabFolder
@@ -32,8 +37,13 @@ T = TypeVar("T")
 Matcher = Callable[[Event], bool]
 
 _CALL_S = 60.0
+SPARES = "spares.json"
 QUICK = {"apn": "iot.microipa.example", "stop_when_idle": True, "backoff_s": 1, "backoff_max_s": 2}
 """What every board on a bench is set to, over its defaults and under what the bench says."""
+
+
+class CardUnfit(MicroipaError):
+    """A card that this bench cannot work with; the message says what to do."""
 
 
 class Loop:
@@ -87,9 +97,13 @@ class Station:
         self.kind: Kind
         self.flashed: Flashed
         self.settings: dict[str, Any] = {}
+        self.eid = ""
         self.home = ""  # ICCID of the profile the card came with
+        self.kept: frozenset[str] = frozenset()  # ICCIDs of all profiles it came with
         self.spare: Offer | None = None  # a profile that stays on the card, disabled, between cases
         self._eim_port = 0  # where the eIM beside a real board listens
+        self._trusts_smdpp = True
+        self.runs = False  # whether the board's program does, so that nobody can talk to its REPL
         self._when: list[tuple[Matcher, Callable[[], object]]] = []
         self._taken: list[Callable[[], object]] = []
         self._running = AsyncExitStack()
@@ -99,6 +113,8 @@ class Station:
         try:
             self.loop.run(self._start())
             self._flash()
+            if not self.virtual:
+                self._learn()
         except BaseException:
             self.close()
             raise
@@ -173,7 +189,9 @@ class Station:
         lab = self.lab = Lab(self.folder / "lab", radio="none", heap=place.heap, family=place.family,
                              trace=self.trace, two_eims=True)
         await self._running.enter_async_context(lab)
+        self.eid = lab.eid
         self.home = lab.euicc.profiles()[0].iccid
+        self.kept = frozenset([self.home])
         board = VirtualBoard(self.folder / "flash", lab.modem.path, heapsize=place.heap, modem=place.family)
         board.folder.mkdir(parents=True, exist_ok=True)
         self.virtual = board
@@ -183,13 +201,25 @@ class Station:
         await board.start()
 
     async def _start_servers(self) -> None:
-        lab = self.lab = LabFolder(self.folder / "lab", create=True, trace=self.trace)
-        if self.place.eim_url:
-            lab.eim.fqdn = urlsplit(self.place.eim_url).netloc
+        place = self.place
+        host, _ = self._eim_address
+        ci = read_certificate(Path(place.ci)) if place.ci else None
+        lab = self.lab = LabFolder(self.home_folder, create=True, eim_fqdn=host, card_ci=ci, trace=self.trace)
         smdpp = await self._running.enter_async_context(lab.smdpp.serve())
         lab.es9_routes[lab.smdpp.address] = (LOOPBACK, smdpp)
-        self._eim_port = await self._running.enter_async_context(
-            lab.eim.serve(0 if self.place.tether else self.place.eim_port))
+        where = (0, LOOPBACK) if place.tether else (place.eim_port, place.bind)
+        self._eim_port = await self._running.enter_async_context(lab.eim.serve(*where))
+
+    @property
+    def home_folder(self) -> Path:
+        """Where the lab beside a real board lives, longer than any run."""
+        return Path(self.place.lab or f"hil-lab/{self.place.name}")
+
+    @property
+    def _eim_address(self) -> tuple[str, int | None]:
+        """Host and port by which a real board reaches the eIM; no port where it is the standard's."""
+        url = urlsplit(self.place.eim_url)
+        return url.hostname or "", None if url.port == COAPS_PORT else url.port
 
     def _flash(self) -> None:
         self.settings = {**QUICK, **(self.place.settings or {})}
@@ -197,16 +227,74 @@ class Station:
             self.settings["modem"] = self.place.modem
         content = json.dumps(self.settings).encode()
         check_config(content, f"settings of {self.place.name}")
-        trust = "ca" if self.virtual else "pin"
-        eim = self.loop.call(lambda: self.lab.eim.configuration(trust))
         tools = ["heap_meter", *(["tether"] if self.place.tether else [])]
-        package = _with_tools(build(self.place.known), tools).with_files({SETTINGS: content, EIM: eim})
+        package = _with_tools(build(self.place.known), tools).with_files({SETTINGS: content})
         with Repl(self.port) as repl:
             self.kind = kind(repl)
             check_fit(self.kind, self.place.family, package.files["product.mpy"][1])
             if self.place.tether and not self.kind.dtls:
                 raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own: nothing for a tether")
+            package = package.with_files({EIM: self._eim_configuration()})
             self.flashed = flash(repl, package, lambda *_: None)
+
+    def _eim_configuration(self) -> bytes:
+        """What the board gives a card that knows no eIM."""
+        if self.virtual:
+            return self.loop.call(lambda: self.lab.eim.configuration("ca"))
+        way = self.settings.get("dtls", "auto")
+        by_modem = way == "modem" or (way == "auto" and not self.kind.dtls)
+        # A pin needs no clock; the DTLS of modems knows certificates only.
+        configuration = self.lab.eim.configuration("ca" if by_modem else "pin", self._eim_address[1])
+        (self.home_folder / EIM).write_bytes(configuration)
+        return configuration
+
+    # A real card ----------------------------------------------------------------------------------------------
+
+    def ask(self) -> About:
+        """Ask modem and card through the board, whose program must not run. Raises what ``about.ask`` raises."""
+        return ask(self.port, self.place.known, self.flashed.version, self.settings)
+
+    def lacks(self, feature: str) -> str:
+        """Why this place has not what a case needs, now that its card is known; "" when it has."""
+        if feature == "own SM-DP+" and not self.virtual and not self._trusts_smdpp:
+            return self.place.without(feature)
+        return self.place.lacks(feature)
+
+    def spares(self) -> dict[str, str]:
+        """ICCIDs of profiles that were loaded by activation codes of this place, by the code."""
+        path = self.home_folder / SPARES
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def note_spare(self, code: str, iccid: str) -> None:
+        (self.home_folder / SPARES).write_text(json.dumps({**self.spares(), code: iccid}, indent=1), encoding="utf-8")
+
+    def _learn(self) -> None:
+        """Find out whose card it is. Raises CardUnfit, and what ask() raises."""
+        card = self.ask()
+        self._check_ci(card)
+        self._check_eim(card)
+        if not card.enabled:
+            raise CardUnfit(f"the card {card.eid} has no enabled profile, so the board gets onto no network: "
+                            "enable one first, with an LPA or another eIM")
+        self.eid, self.home, self.kept = card.eid, card.enabled, frozenset(card.profiles)
+        self._trusts_smdpp = bool(self.lab.smdpp.ci_pk_ids & set(card.cis))
+        self.loop.call(lambda: self.lab.eim.add_device(card.eid))
+
+    def _check_ci(self, card: About) -> None:
+        if subject_key_identifier(self.lab.card_ci) not in card.cis:
+            known = ", ".join(one.hex() for one in card.cis)
+            raise CardUnfit(f"the card {card.eid} trusts the CIs {known} and not that of "
+                            f"{self.place.ci or 'this lab'}: give the certificate of one of them as ci of the place")
+
+    def _check_eim(self, card: About) -> None:
+        ours = sgp32.decode("EimConfigurationData", (self.home_folder / EIM).read_bytes())
+        theirs = card.eims.get(ours["eimId"])
+        if theirs and theirs.get("eimPublicKeyData", ours["eimPublicKeyData"]) != ours["eimPublicKeyData"]:
+            raise CardUnfit(f"the card {card.eid} knows the eIM {ours['eimId']} by another key than {self.home_folder} "
+                            "has: bring back the lab's folder of then (lab in the bench file), or use another host")
+        if card.eims and not theirs:
+            raise CardUnfit(f"the card {card.eid} belongs to the eIM {', '.join(card.eims)}: let that one order addEim "
+                            f"with {self.home_folder / EIM}, or take a card without an eIM")
 
 
 def _with_tools(package: Package, names: Sequence[str]) -> Package:

@@ -47,7 +47,7 @@ def test_a_profile_is_enabled_and_its_result_comes_over_its_own_network(
 
 
 @pytest.mark.sgp("SGP.33-3 4.2.3, SGP.33-1 4.2.33: delete", "SGP.32 3.4.3")
-@pytest.mark.needs("disposable profile")
+@pytest.mark.needs("own SM-DP+")
 def test_a_disabled_profile_is_deleted(board: Board, eim: EimDesk, card: CardView, smdpp: Any) -> None:
     offer = smdpp.offer("Short-lived")
     loading = eim.download(offer.code)

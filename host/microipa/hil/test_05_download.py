@@ -9,7 +9,7 @@ from microipa.hil.fixtures import Board, CardView, EimDesk, SmdppCounter
 INDIRECT, DIRECT = "SGP.33-2: indirect profile download", "SGP.33-2: direct profile download"
 ALL_OF_IT = ["initiateAuthentication", "authenticateClient", "getBoundProfilePackage", "handleNotification"]
 
-pytestmark = pytest.mark.needs("disposable profile")
+pytestmark = pytest.mark.needs("own SM-DP+")
 
 
 @pytest.fixture(params=["indirect", "direct"])
@@ -66,7 +66,6 @@ def test_a_large_profile_flows_through_a_small_heap(
 
 
 @pytest.mark.sgp(INDIRECT, "SGP.32 3.2.3.2")
-@pytest.mark.needs("network between")
 def test_an_smdpp_that_is_away_ends_the_order_with_a_reason(board: Board, eim: EimDesk, smdpp: SmdppCounter) -> None:
     offer = smdpp.offer()
     smdpp.hide()

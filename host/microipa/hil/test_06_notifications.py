@@ -7,10 +7,9 @@ import pytest
 from microipa.hil.fixtures import Board, CardView, EimDesk, SmdppCounter
 from microipa.hil.station import Offer
 
-pytestmark = pytest.mark.needs("disposable profile")
-
 
 @pytest.mark.sgp("SGP.33-2: notifications, SGP.33-3 4.2.13: HandleNotification", "SGP.32 3.7")
+@pytest.mark.needs("disposable profile")
 def test_enable_and_disable_are_told_and_leave_the_card(
     board: Board, eim: EimDesk, card: CardView, spare: Offer
 ) -> None:
@@ -23,7 +22,7 @@ def test_enable_and_disable_are_told_and_leave_the_card(
 
 
 @pytest.mark.sgp("SGP.33-2: notifications, SGP.33-3 4.2.13: HandleNotification", "SGP.32 3.7")
-@pytest.mark.needs("network between")
+@pytest.mark.needs("own SM-DP+", "card contacts")
 def test_an_smdpp_that_was_away_hears_of_the_installation_later(
     board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter
 ) -> None:

@@ -26,7 +26,7 @@ def test_a_stranger_at_the_eim_s_address_is_told_nothing(board: Board, eim: EimD
 
 
 @pytest.mark.sgp(DOWNLOAD, "SGP.32 3.2.3.2, SGP.22 3.1.3")
-@pytest.mark.needs("disposable profile")
+@pytest.mark.needs("own SM-DP+")
 def test_policy_rules_that_nobody_can_consent_to_cancel_the_session(
     board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter
 ) -> None:
@@ -39,7 +39,7 @@ def test_policy_rules_that_nobody_can_consent_to_cancel_the_session(
 
 
 @pytest.mark.sgp(DOWNLOAD, "SGP.22 3.1.3")
-@pytest.mark.needs("disposable profile")
+@pytest.mark.needs("own SM-DP+")
 def test_an_smdpp_with_another_oid_than_the_activation_code_has_is_refused(
     board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter
 ) -> None:
@@ -52,7 +52,7 @@ def test_an_smdpp_with_another_oid_than_the_activation_code_has_is_refused(
 
 
 @pytest.mark.sgp(DOWNLOAD, "SGP.22 3.1.3")
-@pytest.mark.needs("disposable profile")
+@pytest.mark.needs("own SM-DP+")
 def test_a_confirmation_code_that_nobody_can_type_ends_the_order(
     board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter
 ) -> None:

@@ -10,7 +10,7 @@ from microipa.hil.fixtures import Board, CardView, EimDesk, Radio, SmdppCounter
 
 GROUP = "SGP.33-2: bad radio"
 
-pytestmark = pytest.mark.needs("disposable profile", "radio control")
+pytestmark = pytest.mark.needs("own SM-DP+", "radio control")
 
 AIRS: dict[str, dict[str, Any]] = {
     "losses, doubles and overtaking": {"loss": 0.03, "reorder": 0.1, "duplicate": 0.05},

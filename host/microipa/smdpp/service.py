@@ -98,6 +98,7 @@ class Smdpp:
         identities = [Identity.of(keys)] if isinstance(keys, Pki) else list(keys)
         self._tls = identities[0].tls
         self.address = address = identities[0].address
+        self.ci_pk_ids = frozenset(identity.ci_pk_id for identity in identities)
         self._store = Store(folder / "smdpp.sqlite")
         self._peers = list(peers) or [identity.ci for identity in identities]
         self.routes = {} if routes is None else routes
