@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +17,11 @@ from microipa.board.flash import flash, kind
 from microipa.board.known import find_board
 from microipa.board.package import build, own_files
 from microipa.board.repl import Repl
+from microipa.demo import queue_orders
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab
 from microipa.modem.serial import Serial
-from microipa.trace import Trace
+from microipa.trace import Event, Trace
+from scene import QUICK
 
 BOARD = find_board("virtual")
 
@@ -220,3 +224,41 @@ async def test_a_board_without_dtls_reaches_its_eim_by_that_of_its_modem(tmp_pat
         seen = dict(await checked(port))
         assert seen["capabilities"] == "SHA-256; no DTLS, which is left to the modem"
         assert seen["DTLS or TLS with the eIM"] == "the eIM is who the card says"
+
+
+@pytest.mark.parametrize(("family", "secured", "plain"), [
+    ("bg95", "AT+QSSLOPEN", "AT+QIOPEN"), ("nrf91", "AT#XSSOCKET", "AT#XSOCKET=")])
+async def test_a_board_without_dtls_goes_from_microipa_flash_to_first_light_by_that_of_its_modem(
+        tmp_path: Path, family: str, secured: str, plain: str) -> None:
+    trace = Trace()
+    said = ""
+    endings: asyncio.Queue[int] = asyncio.Queue()
+
+    def listen(event: Event) -> None:
+        nonlocal said
+        if event.kind == "at" and event.fields["direction"] == "in":
+            said += event.fields.get("text", "")
+        elif event.kind == "program":
+            endings.put_nowait(event.fields["exit_code"])
+
+    async with Lab(tmp_path / "lab", radio="none", family=family, trace=trace) as lab:
+        shutil.rmtree(lab.board.folder)
+        lab.board.folder.mkdir()
+        (lab.board.folder / "boot.py").write_text("import sys\nclass Tls: pass\nsys.modules['tls'] = Tls")
+        config, eim = tmp_path / "ipa.json", tmp_path / "eim.der"
+        config.write_text(json.dumps({**QUICK, "apn": "iot.microipa.example"}))
+        eim.write_bytes(lab.eim.configuration("ca"))
+        queue_orders(lab)
+        port = lab.board.plug_in()
+        trace.listen(listen)
+        await lab.board.start()
+        assert await asyncio.wait_for(endings.get(), 20) == 0  # there is nothing yet that could run
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("microipa"), "flash", "--board", "virtual", "--port", port,
+            "--config", config, "--eim", eim, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        output, _ = await asyncio.wait_for(process.communicate(), 100)
+        assert process.returncode == 0, output.decode()
+        assert await asyncio.wait_for(endings.get(), 100) == 0
+        assert {order.state for order in lab.eim.orders(lab.eid)} == {"done"}
+    assert secured in said
+    assert plain not in said

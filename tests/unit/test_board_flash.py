@@ -215,6 +215,15 @@ async def test_the_version_before_gives_way_when_room_is_scarce(board: VirtualBo
     assert await runs(board, said) == "version 3 runs"
 
 
+async def test_a_version_of_many_files_asks_for_no_more_room_than_they_take(board: VirtualBoard) -> None:
+    """Two whole versions fit a Pico LTE, whose file system has 848 kB, and it can go back."""
+    use_littlefs(board, 74)
+    for number in (1, 2):
+        files = {f"ipa/{name}.py": bytes([number, name]) * 2000 for name in range(20)}
+        await with_repl(board, put(version(number).with_files(files)))
+    assert (await with_repl(board, go_back)).version.startswith("ipa-")
+
+
 async def test_flash_that_fills_up_while_we_write_is_reported_as_full(board: VirtualBoard) -> None:
     use_littlefs(board, 16)
     await with_repl(board, lambda repl: repl.run("import os"))
@@ -344,6 +353,9 @@ def write(path: Path, content: bytes) -> Path:
     (["--board", "virtual", "--mpy", "--py"], "--mpy and --py exclude each other: choose one"),
     (["--board", "virtual"], "there is no .lab/board.tty: start `microipa lab up` here"),
     (["--board", "virtual", "--port", "nonsense://x"], "cannot use nonsense://x: "),
+    (["--board", "virtual", "--port", "/dev/null"], "/dev/null is no serial port: name the board's with --port"),
+    (["--board", "virtual", "--port", "/dev"], "/dev is no serial port: name the board's with --port"),
+    (["--board", "virtual", "--back"], "there is no .lab/board.tty: start `microipa lab up` here"),
 ])
 def test_a_mistake_on_the_command_line_is_one_sentence(
         microipa: Microipa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], sentence: str) -> None:
@@ -406,3 +418,26 @@ async def test_the_whole_assistant_is_flashed_and_starts_with_the_settings_it_wa
     assert json.loads((folder / "ipa.json").read_text())["modem"] == "gm02s"
     assert (folder / f"ipa/agent.{form[2:]}").exists()
     assert not list(boards().glob("*/*.mpy"))
+
+
+async def test_a_cable_pulled_in_the_middle_is_one_sentence_that_says_what_boots_and_what_to_do(
+        board: VirtualBoard, said: list[Event], microipa: Microipa, monkeypatch: pytest.MonkeyPatch) -> None:
+    await with_repl(board, put(version(1)))
+    loop = asyncio.get_running_loop()
+    original = Repl.write_file
+
+    async def pull() -> None:
+        board.pull_out()
+
+    def write_and_pull(repl: Repl, path: str, *rest: object) -> None:
+        if path.endswith("ipa/config.mpy"):
+            asyncio.run_coroutine_threadsafe(pull(), loop).result()
+        original(repl, path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Repl, "write_file", write_and_pull)
+    outcome = await asyncio.to_thread(microipa, "flash", "--board", "virtual", "--port", board.plug_in())
+    assert outcome.status == 1
+    assert outcome.err.endswith("is its cable in? Flash again: until that has ended the board boots what it booted "
+                                "before\n")
+    assert outcome.err.count("\n") == 1
+    assert await runs(board, said) == "version 1 runs"

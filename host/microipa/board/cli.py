@@ -70,7 +70,7 @@ def flash_command(
     from microipa.board.romfs import flash_romfs
 
     if back:
-        with Repl(chosen_port(None, port)) as repl:
+        with Repl(chosen_port(find_board(board) if board else None, port)) as repl:
             _tell(go_back(repl))
             repl.restart()
         return
@@ -86,9 +86,9 @@ def flash_command(
     try:
         with Repl(chosen_port(known, port)) as repl:
             found = kind(repl)
+            check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
             heap = f"{found.heap_free // 1024} kB of heap free"
             out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
-            check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
             _tell(flash_romfs(repl, package) if romfs else _with_progress(repl, package))
             repl.restart()
     except BoardLost as error:

@@ -201,8 +201,8 @@ def _copy(repl: Repl, package: Package, here: dict[str, dict[str, str]], running
     for name in present.keys() - package.files.keys():
         repl.run(f"os.remove({package.version + '/' + name!r})")
     folders = sorted({str(Path(package.version, name).parent) for name in missing})
-    blocks = len(missing) + _BLOCKS_OF_FOLDER * (len(folders) + 1) + _SPARE_BLOCKS
-    _make_room(repl, sum(len(package.files[name]) for name in missing), blocks, here, running, package.version)
+    extra = _BLOCKS_OF_FOLDER * (len(folders) + 1) + _SPARE_BLOCKS
+    _make_room(repl, [len(package.files[name]) for name in missing], extra, here, running, package.version)
     sources = {digest: f"{folder}/{name}" for folder, files in here.items() for name, digest in files.items()}
     done = reused = package.size - sum(len(package.files[name]) for name in missing)
     for folder in folders:
@@ -224,14 +224,15 @@ def _report_piece(report: Report, name: str, before: int, total: int, piece: int
     report(name, before + piece, total)
 
 
-def _make_room(repl: Repl, size: int, blocks: int, here: dict[str, dict[str, str]], running: list[str],
+def _make_room(repl: Repl, sizes: list[int], extra: int, here: dict[str, dict[str, str]], running: list[str],
                version: str) -> None:
-    """See that so many bytes fit, and blocks lost on them; old versions that nothing needs go. Raises BoardFull."""
+    """See that files of these sizes fit, which begin a block each, and as many blocks ``extra``; old versions that
+    nothing needs go. Raises BoardFull."""
     spare = [folder for folder in sorted(here) if folder not in (*running[:1], version)]
     spare.sort(key=lambda folder: folder in running)  # the one to go back to goes last
     while True:
         free, block = repl.value("_free()")
-        needed = size + blocks * block
+        needed = (extra + sum(-(-size // block) for size in sizes)) * block
         if needed <= free:
             return
         if not spare:

@@ -172,6 +172,8 @@ def _why_not(port: str, error: Exception) -> str:
         return f"there is no port {port}: plug the board in, or name another with --port ({known or 'none is there'})"
     if number == errno.EACCES or "Permission denied" in text:
         return f"no permission to use {port}: join the group it belongs to, dialout on many systems"
+    if "Inappropriate ioctl" in text or number == errno.EISDIR:
+        return f"{port} is no serial port: name the board's with --port"
     if "lock" in text or number in (errno.EBUSY, errno.EAGAIN):
         return f"another program has {port} open: close that terminal, IDE or `microipa` and try again"
     return f"cannot use {port}: {text}"
