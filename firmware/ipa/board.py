@@ -34,5 +34,7 @@ class MachineBoard:
 async def pulse(pin, level, ms):
     """Hold a pin at a level for so long, then at the other."""
     out = machine.Pin(pin, machine.Pin.OUT, value=level)
-    await sleep_ms(ms)
-    out.value(1 - level)
+    try:
+        await sleep_ms(ms)
+    finally:  # an emergency may end the waiting, and a key that stays pressed keeps the modem in reset
+        out.value(1 - level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -182,6 +183,42 @@ async def test_a_silent_modem_is_named(micropython: Run) -> None:
     await failing(at.command(b"AT+QISEND=0,4", payload=b"abcd", timeout_ms=50))
 """), modem.path)
     assert out.splitlines() == ["AtTimeout modem does not answer AT", "AtTimeout no answer to AT+QISEND"]
+
+
+async def test_a_modem_that_takes_no_bytes_is_named_like_one_that_answers_none(micropython: Run) -> None:
+    """Flow control that a hung modem holds: without an end of the waiting nobody would press its power key."""
+    out = await micropython(script("""
+    import io
+
+    class Held(io.IOBase):
+        def write(self, data): return None
+        def readinto(self, buf): return None
+        def ioctl(self, request, arg): return 0
+
+    held = At(Held())
+    await failing(held.command(b"AT+X", timeout_ms=50))
+    await failing(held.sync(2))
+"""), "/dev/null")
+    assert out.splitlines() == ["AtTimeout the modem takes no more bytes", "AtTimeout modem does not answer AT"]
+
+
+async def test_a_line_that_never_falls_silent_is_given_up(micropython: Run) -> None:
+    """Noise, or a modem at another speed."""
+    async def chatter(modem: PtyModem) -> None:
+        while True:
+            modem.say(b"\xf8\x00\r\n")
+            await asyncio.sleep(0.01)
+
+    async with PtyModem(lambda line: OK) as modem:
+        noise = asyncio.create_task(chatter(modem))
+        try:
+            await micropython(script("""
+    from ipa import compat
+    compat.log_level = 0
+    await failing(at.sync(2))
+"""), modem.path, timeout=30)
+        finally:
+            noise.cancel()
 
 
 async def test_a_waiting_command_lets_the_application_run(micropython: Run) -> None:

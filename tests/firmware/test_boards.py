@@ -95,6 +95,24 @@ async def test_every_board_keeps_the_contract_with_its_pins_at_rest_until_it_is_
         assert what["clock"] == [["clock", [2026, 11, 22, 6, 21, 15, 0, 0]]], board.name
 
 
+async def test_a_key_is_let_go_when_an_emergency_ends_the_waiting(micropython: Run, tmp_path: Path) -> None:
+    (tmp_path / "machine.py").write_text(MACHINE)
+    out = await micropython("""
+import asyncio, machine
+from ipa.board import pulse
+async def main():
+    task = asyncio.create_task(pulse(4, 0, 60000))
+    await asyncio.sleep_ms(0)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        print(machine.done[-1])
+asyncio.run(main())
+""")
+    assert out.strip() == "('level', 4, 1)"
+
+
 @pytest.mark.parametrize("board", known_boards(), ids=lambda board: board.name)
 def test_every_board_compiles_has_a_driver_and_says_whether_anybody_ran_it(board) -> None:
     path = board.folder / "board.py"

@@ -29,6 +29,23 @@ async def test_sgp32_3_8_2_opening_selects_the_isdr_and_tells_the_terminal_capab
     assert out.split() == ["a0000005591010ffffffff8900000100", "80aa000005a903840101"]
 
 
+async def test_sgp32_3_8_2_a_modem_that_keeps_the_terminal_capability_to_itself_opens_the_channel_all_the_same(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    carrier = Carrier(lambda command: b"abc")
+    through = carrier.transmit
+    async def transmit(apdu):
+        if apdu[1] == 0xAA:
+            raise AtError(b"AT+CGLA", "+CME ERROR: 4")
+        return await through(apdu)
+    carrier.transmit = transmit
+    channel = Channel(carrier)
+    await channel.open()
+    print(channel.is_open, bytes(await channel.store(b"\xbf\x2e\x00")))
+"""))
+    assert out.splitlines()[-1] == "True b'abc'"
+
+
 async def test_a_command_goes_out_in_numbered_blocks_and_its_answer_comes_by_get_response(
         micropython: Run) -> None:
     out = await micropython(script("""

@@ -170,6 +170,25 @@ print("eid", (await es10.get_eid()).hex(), modem.registered())
     assert out == ["True", f"eid {bench.folder.eid} True"]
 
 
+@pytest.mark.parametrize("family", ["sara-r5", "sara-r422"])
+async def test_sockets_that_runs_before_left_open_do_not_use_up_the_modem(
+        family: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family).on() as bench, echo(bench.network):
+        out = await bench.run(micropython, """
+await modem.attach("iot")
+for _ in range(7):
+    await modem.at.command(b"AT+USOCR=17")
+buf = bytearray(100)
+udp = await modem.udp("eim.microipa.example", 5684)
+other = await modem.udp("eim.microipa.example", 5684)
+for socket in (udp, other):
+    socket.write(b"ping")
+    await socket.flush()
+    print(await receive(socket, buf))
+""")
+    assert out == ["b'ping'", "b'ping'"]
+
+
 # Whatever family it is on, a quirk is survived: registration, an APDU of any length, a datagram each way.
 SURVIVE = """
 await modem.attach("iot")

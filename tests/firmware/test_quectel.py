@@ -57,6 +57,51 @@ async def test_attach_waits_for_the_registration_urc_and_then_opens_data(micropy
     assert modem.lines[-3:] == [b"AT+QIACT?", b'AT+QICSGP=1,1,"iot"', b"AT+QIACT=1"]
 
 
+async def test_timers_that_nobody_can_read_are_no_reason_not_to_work(micropython: Run) -> None:
+    """TS 27.007 7.38, 10.1.22"""
+    async with bg95({b"AT+CEREG?": lines('+CEREG: 4,1,"1","2",9,,,"?","x"', "OK"), b"AT+CEREG=4": OK,
+                     b'AT+CPSMS=1,,,"00000110","00001000"': OK}) as modem:
+        out = await run(micropython, modem, """
+    from ipa.modem import power
+    await power.save(modem, {"psm_periodic_s": 3600, "psm_active_s": 16, "edrx_cycle_s": 0})
+    print("goes on", modem.registered())
+""")
+    assert out[-1] == "goes on True"
+
+
+async def test_an_imei_has_fifteen_digits(micropython: Run) -> None:
+    """TS 23.003 6.2.1; a module whose maker has written none says something shorter."""
+    async with bg95({b"AT+CGSN": lines("0", "OK")}) as modem:
+        out = await run(micropython, modem, "    await failing(modem.imei())")
+    assert out[-1] == "ModemError no IMEI in [b'0']"
+
+
+@pytest.mark.parametrize("error", ["ValueError", "IndexError"])
+async def test_a_socket_whose_modem_answers_with_noise_fails_and_is_closed(micropython: Run, error: str) -> None:
+    async with bg95({}) as modem:
+        out = await run(micropython, modem, f"""
+    from ipa.modem.sockets import Datagram
+
+    class Noisy:
+        largest, read_again_ms = 100, 50
+        _sockets = {{}}
+        async def _receive(self, number, buf):
+            raise {error}("+QIRD: 1x")
+        async def _shut(self, number):
+            print("shut", number)
+    noisy = Noisy()
+    socket = noisy._sockets[3] = Datagram(noisy, 3)
+    await socket.wait(5000)
+    print("failed", socket.readinto(bytearray(9)) < 0)
+    socket.close()
+    for _ in range(100):
+        if noisy._sockets:
+            await asyncio.sleep_ms(10)
+    print(noisy._sockets)
+""")
+    assert out[-3:] == ["failed True", "shut 3", "{}"]
+
+
 async def test_attach_says_what_the_network_said(micropython: Run) -> None:
     answers = {**ATTACHED, b"AT+CEREG?": lines("+CEREG: 1,3", "OK")}
     async with bg95(answers) as modem:

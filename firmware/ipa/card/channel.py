@@ -68,10 +68,13 @@ class Channel:
         self.is_open = False
         await self._carrier.open(ISD_R)
         if self.announces:
-            sw = await self._command(_TERMINAL_CAPABILITY)
-            if sw != 0x9000:
-                # Many modems send it themselves at power-on and let it through no more.
-                log(DEBUG, "card: {:04X} to TERMINAL CAPABILITY".format(sw))
+            # Many modems send it themselves at power-on and let it through no more.
+            try:
+                sw = await self._command(_TERMINAL_CAPABILITY)
+                if sw != 0x9000:
+                    log(DEBUG, "card: {:04X} to TERMINAL CAPABILITY".format(sw))
+            except AtError as error:
+                log(DEBUG, "card:", error)
         self.is_open = True
 
     async def announce_on_basic(self):

@@ -19,6 +19,7 @@ _TIMEOUT_MS = const(5000)
 _SYNC_MS = const(300)
 _SYNC_TRIES = const(10)
 _QUIET_MS = const(100)
+_QUIET_TRIES = const(30)  # the longest answer there is takes a tenth of that
 _EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
 _WRITE_MS = const(2)
 _ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
@@ -110,16 +111,17 @@ class At:
             self._field = field
             self._inline = inline
             try:
-                await self._write(text)
+                await self._write(text, deadline)
                 if apdu is not None:
-                    await self._write_hex(apdu)
-                await self._write(b"\r")
+                    await self._write_hex(apdu, deadline)
+                await self._write(b"\r", deadline)
                 if payload is not None:
                     await self._woken(text, deadline)
                     if self._result is None:
                         if self.prompt_ms:
                             await sleep_ms(self.prompt_ms)
-                        await self._write(payload if self._room is None else memoryview(payload)[: self._room])
+                        taken = payload if self._room is None else memoryview(payload)[: self._room]
+                        await self._write(taken, deadline)
                 while self._result is None:
                     await self._woken(text, deadline)
                 return self._finish(text)
@@ -164,12 +166,16 @@ class At:
             self._n = 0
             self._begin(None, False, None)
             try:
-                await self._write(b"AT\r")
-                await self._woken(b"AT", ticks_add(ticks_ms(), _SYNC_MS))
+                deadline = ticks_add(ticks_ms(), _SYNC_MS)
+                await self._write(b"AT\r", deadline)
+                await self._woken(b"AT", deadline)
                 # That may have been the late answer. Hear the modem out.
-                while ticks_diff(ticks_ms(), self._heard) < _QUIET_MS:
+                for _ in range(_QUIET_TRIES):
+                    quiet = ticks_diff(ticks_ms(), self._heard) >= _QUIET_MS
+                    if quiet:
+                        break
                     await sleep_ms(_QUIET_MS)
-                if self._result is True:
+                if quiet and self._result is True:
                     self._unsure = False
                     return
             except AtTimeout:
@@ -178,22 +184,24 @@ class At:
                 self._pending = False
         raise AtTimeout("modem does not answer AT")
 
-    async def _write(self, data):
+    async def _write(self, data, deadline):
         view = memoryview(data)
         done = 0
         while done < len(view):
             n = self._uart.write(view[done:])
             if n:
                 done += n
-            else:
+            elif ticks_diff(deadline, ticks_ms()) > 0:
                 await sleep_ms(_WRITE_MS)
+            else:
+                raise AtTimeout("the modem takes no more bytes")
 
-    async def _write_hex(self, data):
+    async def _write_hex(self, data, deadline):
         view = memoryview(data)
         for i in range(0, len(view), _HEX_SLICE):
             # Upper case: some basebands refuse the other.
-            await self._write(hexlify(view[i : i + _HEX_SLICE]).upper())
-        await self._write(b'"')
+            await self._write(hexlify(view[i : i + _HEX_SLICE]).upper(), deadline)
+        await self._write(b'"', deadline)
 
     async def _run(self):
         chunk = bytearray(_CHUNK)

@@ -14,6 +14,7 @@ _CARD_READY_MS = const(15000)
 _ASK_AGAIN_MS = const(10000)  # a URC can get lost
 _POLL_MS = const(500)
 _NO_SIGNAL = const(99)
+_IMEI = const(15)  # digits
 _STATES = ("not registered", "registered", "searching", "denied", "unknown", "roaming")
 
 
@@ -144,7 +145,7 @@ class Modem:
         lines = await self.at.command(self.imei_command, prefix=b"")
         for line in lines:
             digits = line.replace(b"+CGSN:", b"").strip().strip(b'"')
-            if digits.isdigit():
+            if digits.isdigit() and len(digits) == _IMEI:
                 return digits.decode()
         raise ModemError("no IMEI in %s" % lines)
 

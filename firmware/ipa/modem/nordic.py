@@ -3,7 +3,7 @@
 from errno import ENOTCONN
 
 from ipa.compat import const
-from ipa.modem import SocketError
+from ipa.modem import ModemError, SocketError
 from ipa.modem.at import AtError
 from ipa.modem.context import activate
 from ipa.modem.sockets import SocketModem
@@ -62,7 +62,7 @@ class Nrf91(SocketModem):
             if option is not None:
                 await self.at.command(option % handle)
             await self.at.command(text.encode(), timeout_ms=_CONNECT_MS)
-        except AtError:
+        except ModemError:
             await self.try_command(b"AT#XCLOSE=%d" % handle)
             raise
         return handle

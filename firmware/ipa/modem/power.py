@@ -37,7 +37,7 @@ async def save(modem, settings):
         if settings["edrx_cycle_s"]:
             cycle = await edrx(modem, settings["edrx_cycle_s"])
             log(INFO, "power: the network grants", "no eDRX" if cycle is None else "eDRX every {:.1f} s".format(cycle))
-    except AtError as error:
+    except (AtError, ValueError) as error:
         log(INFO, "power:", error)
 
 

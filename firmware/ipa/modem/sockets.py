@@ -176,6 +176,9 @@ class Socket(io.IOBase):
             except MemoryError:  # what this socket carried has a hole now
                 log(ERROR, "modem: no memory for a socket")
                 self.fail(ENOMEM)
+            except (ValueError, IndexError):  # and now as well
+                log(ERROR, "modem: unreadable answer of a socket")
+                self.fail(EIO)
         await self._close()
 
     async def _receive(self):

@@ -1,11 +1,12 @@
 """u-blox SARA-R5 and SARA-R422: data connection and sockets (AT commands manual, +USO…)."""
 
 from ipa.compat import INFO, const, log
-from ipa.modem import SocketError
+from ipa.modem import ModemError, SocketError
 from ipa.modem.at import AtError
 from ipa.modem.context import activate
 from ipa.modem.sockets import SocketModem
 
+_SOCKETS = range(7)
 _MOST = const(1024)  # bytes a command takes or gives
 _PROTOCOL = {"UDP": 17, "TCP": 6}
 _CONNECT_MS = const(130000)
@@ -34,12 +35,19 @@ class SaraR4(SocketModem):
         await activate(self)
 
     async def _open(self, service, host, port):
-        line = await self._line(b"AT+USOCR=%d" % _PROTOCOL[service], b"+USOCR:")
+        create = b"AT+USOCR=%d" % _PROTOCOL[service]
+        try:
+            line = await self._line(create, b"+USOCR:")
+        except AtError:
+            for number in _SOCKETS:
+                if number not in self._sockets:  # left open by a run before ours
+                    await self.try_command(b"AT+USOCL=%d" % number)
+            line = await self._line(create, b"+USOCR:")
         number = int(line.split(b",")[0])
         text = 'AT+USOCO=%d,"%s",%d' % (number, host, port)
         try:
             await self.at.command(text.encode(), timeout_ms=_CONNECT_MS)
-        except AtError:
+        except ModemError:
             await self.try_command(b"AT+USOCL=%d" % number)
             raise
         return number
