@@ -21,7 +21,7 @@ def serve(
 ) -> None:
     """Put the card into vsmartcard's virtual PC/SC reader, until that goes away.
 
-    Not while a lab is up in the same folder: a card is in one reader.
+    Not while a lab is up in the same folder, which is refused: a card is in one reader.
     """
     from microipa.euicc import vpcd as reader
     from microipa.lab import LabFolder

@@ -15,7 +15,7 @@ from rich.table import Table
 from microipa.eim import OrderView
 from microipa.errors import MicroipaError
 from microipa.euicc import ProfileState
-from microipa.lab import Lab, forget_all_but_keys, new_profile
+from microipa.lab import Lab, forget_all_but_keys, new_profile, require_idle
 from microipa.lab_keys import LabKeys
 from microipa.radio import Counters, preset
 from microipa.saip import build, iccid_to_bytes
@@ -153,6 +153,7 @@ async def stay_up(folder: Path, radio: str, console: Console, keys: LabKeys) -> 
 
     ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing.
     """
+    require_idle(folder)  # before the trace of the lab that runs there is begun anew
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))

@@ -26,6 +26,8 @@ from microipa.eim.identity import EimIdentity
 from microipa.errors import MicroipaError
 from microipa.euicc import Euicc
 from microipa.euicc.keys import CardKeys
+from microipa.euicc.nvm import in_reader
+from microipa.file_lock import lock
 from microipa.https_server import LOOPBACK
 from microipa.lab_keys import LabKeys
 from microipa.modem import VirtualModem
@@ -142,11 +144,12 @@ class LabFolder:
         profile = ProfilePackage.parse(package)
         aka = profile.aka
         subscriber = Subscriber(profile.imsi, aka.k.hex(), aka.opc.hex(), operator, aka.algorithm)
-        known = [other for other in self.subscribers() if other.imsi != subscriber.imsi]
         new = self.folder / "subscribers.new"
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump([asdict(one) for one in [*known, subscriber]], file, indent=1)
-        new.replace(self.folder / SUBSCRIBERS)
+        with lock(self.folder / "subscribers.lock"):
+            known = [other for other in self.subscribers() if other.imsi != subscriber.imsi]
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump([asdict(one) for one in [*known, subscriber]], file, indent=1)
+            new.replace(self.folder / SUBSCRIBERS)
 
     def subscribers(self) -> list[Subscriber]:
         """All subscribers the lab's operators know. Raises NoLab for a file that is none of theirs."""
@@ -193,7 +196,7 @@ class Lab(LabFolder):
     the card does not know yet. ``card`` says what kind of card a new one is, in words of Euicc.create.
     ``trust`` is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of
     another maker is pinned by default. Opened again on the same folder it goes on where it stopped. Raises
-    MicroipaError subclasses of the parts when one cannot start.
+    InUse when one runs there already, and MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -234,6 +237,15 @@ class Lab(LabFolder):
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._running.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        self._running.enter_context(self.euicc.in_reader())
         self.admit_subscribers()
         smdpp, smds, es12, self.es2_port, *eims = await self._running.enter_async_context(
             _together(
@@ -262,7 +274,6 @@ class Lab(LabFolder):
             {"eim.der": self.eim.configuration(self._trust), **self._heap_meter()},
         )
         self._running.callback(self.board.kill)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -325,13 +336,23 @@ async def _together(*servers: AbstractAsyncContextManager[int]) -> AsyncIterator
         await asyncio.gather(*(server.__aexit__(None, None, None) for server in servers))
 
 
+def require_idle(folder: Path) -> None:
+    """Raises InUse while a lab runs in ``folder``, or its card is in a reader."""
+    nvm = folder / "card.nvm"
+    if nvm.exists():
+        with in_reader(nvm):
+            pass
+
+
 def forget_all_but_keys(folder: Path) -> None:
     """Remove what earlier runs left in a lab's folder; the PKI stays, and whatever is not a lab's.
 
-    Raises NoLab for a folder that holds other things and no lab: they may have names like those of a lab's parts.
+    Raises InUse for a lab that runs, and NoLab for a folder that holds other things and no lab: they may have names
+    like those of a lab's parts.
     """
     if not (folder / "pki").is_dir() and folder.exists() and any(folder.iterdir()):
         raise NoLab(f"{folder} holds other things than a lab: give the name of a new folder")
+    require_idle(folder)
     for entry in (found for part in PARTS for found in folder.glob(part)):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

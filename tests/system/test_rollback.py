@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from microipa.eim.packages import ROLLED_BACK
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab, Preloaded
 from microipa.saip import ProfilePackage
 from scene import answered, es10
@@ -71,7 +72,7 @@ PITFALLS = {"no coverage": no_coverage, "AKA refused": aka_refused, "APN wrong":
 
 def gone_back(lab: Lab, device: Device) -> None:
     assert enabled(lab) == "Bootstrap"
-    assert outcome(lab) == ("failed", "enable: ok, rollback: ok")
+    assert outcome(lab) == ("failed", f"{ROLLED_BACK}; before: enable: ok")
     assert device.asked(0xBF58) >= 1
     assert "switch" not in device.journal()
     assert device.causes() == []  # what an eIM ordered itself it learns by the result

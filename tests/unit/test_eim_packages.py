@@ -138,7 +138,13 @@ async def test_5_9_16_a_rollback_leaves_the_profiles_of_the_packages_own_list(de
     two.card.refresh()
     two.remove(await two.provide(rolled[0xBF51].raw))
     assert order(desk, number).state == "failed"
-    assert order(desk, number).result.endswith("enable: ok, rollback: ok")
+    assert order(desk, number).result.startswith(
+        "rolled back, the new profile did not connect and the old one is enabled again; before: listProfileInfo: "
+    )
+    assert order(desk, number).result.endswith(", enable: ok")
+    assert [one["operation"] for one in order(desk, number).details["results"]] == [
+        "listProfileInfo", "enable", "rollback"
+    ]
     states = {profile["iccid"]: profile["state"] for profile in desk.device(EID).profiles}
     assert states == {FIRST: "enabled", SECOND: "disabled"}
     assert alarms(events) == []

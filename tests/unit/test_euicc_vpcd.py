@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from cli_runner import Microipa
@@ -55,6 +58,24 @@ async def play(card, script: Callable[[Reader], Awaitable[None]]) -> None:
 @pytest.fixture
 def card(pki, tmp_path):
     return make_card(tmp_path, pki)
+
+
+def test_a_card_that_another_process_has_in_its_reader_is_not_served(microipa: Microipa, tmp_path: Path) -> None:
+    card = LabFolder(tmp_path, create=True).card()
+    script = "import sys; from pathlib import Path; from microipa.euicc import Euicc\n" \
+             "with Euicc.open(Path(sys.argv[1])).in_reader(): print('in', flush=True), sys.stdin.read()"
+    nvm = tmp_path / "card.nvm"
+    other = subprocess.Popen([sys.executable, "-c", script, nvm], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with other:
+        assert other.stdout
+        assert other.stdout.readline() == b"in\n"
+        for words in (["card", "serve", "--vpcd", "127.0.0.1:1"], ["lab", "up"], ["demo"]):
+            err = microipa(*words, "--lab", tmp_path).err
+            assert err == f"microipa: the card {nvm} is in use by process {other.pid}: end that first\n"
+        assert not (tmp_path / "trace.jsonl").exists()  # that of a running lab is not begun anew
+        other.kill()
+    with card.in_reader():  # a holder that was killed holds nothing
+        pass
 
 
 async def test_the_atr_is_told_when_asked_for_and_nothing_else_is(card):

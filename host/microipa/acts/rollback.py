@@ -12,6 +12,7 @@ from rich.console import Console
 
 from microipa.acts import _stage
 from microipa.demo import Meter, run_board
+from microipa.eim.packages import ROLLED_BACK
 from microipa.lab import OPERATOR, Lab, LabFolder, Preloaded, forget_all_but_keys
 from microipa.radio import preset
 from microipa.timeline import Timeline
@@ -41,7 +42,7 @@ async def run(folder: Path, radio: str, console: Console) -> int:
         orders = lab.eim.orders(lab.eid)
     outcome = next(view for view in orders if view.id == order)
     back = (_stage.enabled(before), _stage.enabled(after)) == ("Bootstrap", "Bootstrap")
-    good = back and (outcome.state, outcome.result) == ("failed", "enable: ok, rollback: ok")
+    good = back and (outcome.state, outcome.result) == ("failed", f"{ROLLED_BACK}; before: enable: ok")
     _stage.summarise({"before": before, "after": after}, orders, console, good)
     if good:
         console.print("The switch failed and the device did not: it is on the network, and the eIM knows why.")

@@ -6,7 +6,7 @@ followed by the associationToken TLV, ``84 01 00`` for a card that has none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -39,6 +39,7 @@ ECOS = frozenset(("addEim", "deleteEim", "updateEim", "listEim"))
 EVENTS = ("install", "enable", "disable", "delete")  # the bits of NotificationEvent
 SIGNATURE = 0x5F37
 REPLAY_ERROR = 4
+ROLLED_BACK = "rolled back, the new profile did not connect and the old one is enabled again"
 
 Operation = tuple[str, Mapping[str, Any]]
 
@@ -212,21 +213,33 @@ class PackageResult:
         ec.verify(public_key, self.signature, self.data.raw + integer(0x84, token))
 
     @property
+    def _rollback(self) -> words.Outcome | None:
+        """What became of the rollback, when there was one (SGP.32 3.3.2)."""
+        return next((outcome for outcome in self.outcomes if outcome.operation == "rollback"), None)
+
+    @property
     def ok(self) -> bool:
         """Every operation succeeded and none was rolled back."""
-        undone = any(outcome.operation == "rollback" for outcome in self.outcomes)
-        return self.sequence is not None and not undone and all(outcome.ok for outcome in self.outcomes)
+        return self.sequence is not None and not self._rollback and all(outcome.ok for outcome in self.outcomes)
 
     def text(self) -> str:
+        """One sentence for an operator. What was rolled back begins with that: the rest is not so any more."""
         if self.error is not None:
             return f"the card refused the package: {words.name('EuiccPackageErrorCode', self.error)}"
-        return ", ".join(f"{outcome.operation}: {outcome.words}" for outcome in self.outcomes)
+        rollback = self._rollback
+        if rollback and rollback.ok:
+            return f"{ROLLED_BACK}; before: {_listed(one for one in self.outcomes if one is not rollback)}"
+        return _listed(self.outcomes)
 
     def details(self) -> dict[str, Any]:
         if self.error is not None:
             return {"euiccPackageErrorCode": self.error}
         listed = [{"operation": o.operation, "ok": o.ok, "value": o.value} for o in self.outcomes]
         return {"seqNumber": self.sequence, "results": listed}
+
+
+def _listed(outcomes: Iterable[words.Outcome]) -> str:
+    return ", ".join(f"{outcome.operation}: {outcome.words}" for outcome in outcomes)
 
 
 def certificate(field: Tlv) -> bytes:

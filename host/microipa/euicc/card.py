@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from microipa.crypto.pki import Credential, verify_euicc_chain
 from microipa.errors import MicroipaError
 from microipa.euicc.chip import Chip
 from microipa.euicc.install import isdp_aid
-from microipa.euicc.nvm import Nvm, PowerCut, Profile, State
+from microipa.euicc.nvm import Nvm, PowerCut, Profile, State, in_reader
 from microipa.euicc.personalisation import check
 from microipa.euicc.uicc import Uicc
 from microipa.saip import ProfilePackage, iccid_from_bytes, metadata
@@ -133,6 +134,10 @@ class Euicc:
     def open(cls, nvm: Path, trace: Trace | None = None) -> Euicc:
         """Take up a card made before. Raises NvmError."""
         return cls(nvm, trace)
+
+    def in_reader(self) -> AbstractContextManager[None]:
+        """Hold the card while it is in a reader, see ``nvm.in_reader``. Raises InUse."""
+        return in_reader(self._path)
 
     @property
     def certificate(self) -> bytes:

@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import typing
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from microipa.asn1.tlv import parse_all
 from microipa.errors import MicroipaError
+from microipa.file_lock import lock
 
 CAPACITY = 500_000  # bytes of profiles and notifications this card has room for
 MAX_EIMS = 8
@@ -235,6 +237,14 @@ class Nvm:
             return False
         self.writes_left -= 1
         return self.writes_left < 0
+
+
+def in_reader(path: Path) -> AbstractContextManager[None]:
+    """Hold the card whose file this is: of two readers each would undo what the other's card wrote.
+
+    For all processes of this machine. Raises InUse.
+    """
+    return lock(path.with_name(path.name + ".lock"), f"the card {path}")
 
 
 def _digest(snapshot: str) -> str:

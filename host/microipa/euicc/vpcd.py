@@ -24,8 +24,13 @@ class NoReader(MicroipaError):
 async def serve(card: Euicc, host: str = "127.0.0.1", port: int = PORT) -> None:
     """Put ``card`` into the reader that listens there, until it is pulled out: the reader goes away.
 
-    Raises NoReader.
+    Raises NoReader, and InUse when the card is in another.
     """
+    with card.in_reader():
+        await _serve(card, host, port)
+
+
+async def _serve(card: Euicc, host: str, port: int) -> None:
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host, port)

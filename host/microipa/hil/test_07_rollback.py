@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from microipa.eim.packages import ROLLED_BACK
 from microipa.hil.fixtures import Board, CardView, EimDesk, Radio, logged
 from microipa.hil.station import Offer, Station
 
@@ -26,7 +27,7 @@ def test_without_coverage_the_card_goes_back_and_the_eim_is_told(
     order = switch(eim, spare, rollbackFlag=None)
     board.poll()
     assert card.enabled() == station.home
-    assert eim.outcome(order) == ("failed", "enable: ok, rollback: ok")
+    assert eim.outcome(order) == ("failed", f"{ROLLED_BACK}; before: enable: ok")
     assert eim.causes() == []  # what an eIM ordered itself it learns by the result
 
 
