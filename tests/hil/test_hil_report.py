@@ -169,6 +169,17 @@ def test_events_are_read_from_the_runs_folder_only(tmp_path: Path) -> None:
     assert "outside of the run's folder" in Page(write_reports(folder)[0]).text
 
 
+def test_what_failed_for_one_reason_stands_together_whatever_the_boards_clock_said(tmp_path: Path) -> None:
+    for number, name in enumerate(("left", "right")):
+        stuck = f"microipa.hil.fixtures.BoardStuck: it still runs; last: I ({1000 + number}) agent: next try"
+        a_run(tmp_path / name, (replace(BROKEN, id=f"test_b[{name}]", reason=stuck), []), run=replace(RUN, board=name))
+    texts = Page(write_reports(tmp_path)[0]).texts
+    start = texts.index("What failed") + 1
+    assert [text for text in texts[start:] if text.strip()][:5] == [
+        "BoardStuck: it still runs; last: I agent: next try", "it ends", " on left", "it ends", " on right",
+    ]  # fmt: skip
+
+
 def test_several_boards_of_a_bench_share_a_page_with_a_list_of_them(tmp_path: Path) -> None:
     a_run(tmp_path / "left", (DONE, [LOG]))
     polled = replace(DONE, id="test_a[right-direct]", outcome=SKIPPED)
@@ -180,9 +191,10 @@ def test_several_boards_of_a_bench_share_a_page_with_a_list_of_them(tmp_path: Pa
     assert page.texts.count("TETHER") == 1
     assert "#board2" in page.values("href")
     start = page.texts.index("it polls: direct")
-    assert [text for text in page.texts[start:] if text.strip()][:6] == [
-        "it polls: direct", "✓ passed", "– skipped", "it ends", "not run", "✗ failed",
-    ]  # fmt: skip
+    assert [text for text in page.texts[start:] if text.strip()][:5] == ["it polls: direct", "✓", "–", "it ends", "✗"]
+    assert "failed on right" in page.values("title")
+    opened = ["open" in attributes for tag, attributes in page.tags if tag == "details"]
+    assert opened == [False, True]  # passed on the left, failed on the right
     assert [suite.get("name") for suite in ElementTree.parse(junit).getroot()] == [f"left: {POLL}", f"right: {POLL}"]
 
 

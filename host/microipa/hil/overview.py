@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -12,6 +13,7 @@ from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Run
 from microipa.hil.story import SIGNS, Record, anchor_of, figure, has_page, in_time, title_of, verdict
 
 LINE_LIMIT = 300  # characters of a reason
+FAILURES = 8  # cases that are named below one reason
 TETHERED = (
     "The datagrams of this board travelled over its serial port and not over its modem. "
     "Nothing here says that it reaches an eIM through a network."
@@ -22,19 +24,24 @@ _COLUMNS = {
     "bytes": "number", "APDUs": "number detail", "heap peak": "number detail",
 }  # fmt: skip
 _NOTE = "Bytes are those of whole IP packets, both ways. – is none, or nothing on this bench that counts it."
+_FOLDED = (
+    "On this page of several boards only the diagrams of cases that failed are open, and printed; a click opens "
+    "another. `microipa hil report` with the folder of one board makes a page that has all of that board open."
+)
 _LEGEND = (
-    "In the diagrams a heavy arrow is a message between device and servers, a thin one ES10 at the card, a dotted one "
+    "In the diagrams a heavy arrow is a message between device and servers, a thin one ES10 at the card, a dashed one "
     "traffic that is only counted; two heads: its answer is in the same line. A circle is what a part noted by itself, "
     "a line across what the bench did. What came several times in a row stands once, with ×."
 )
 
 
 def boards(records: Sequence[Record]) -> Element:
-    """Several boards of one bench: who is who."""
-    names = ("board", "modem", "datagrams over", "card", "heap", "outcome")
+    """Several boards of one bench: who is who, what failed on which of them, and each case on all of them."""
+    names = ("board", "kind", "modem", "its firmware", "firmware", "datagrams over", "card", "heap", "took", "outcome")
     lines = (
-        (element("a", called(record), href=f"#{record.name}"), run.modem,
-         element("b", "TETHER") if run.tether else "modem", run.card, run.heap or "the chip's own",
+        (element("a", run.board, href=f"#{record.name}"), run.kind, run.modem, run.modem_firmware or "not known",
+         run.firmware or "not known", element("b", "TETHER") if run.tether else "modem", run.card,
+         run.heap or "the chip's own", in_time(run.seconds) if run.seconds else "not to its end",
          _tally(record.cases))
         for record in records
         for run in (record.run,)
@@ -42,26 +49,45 @@ def boards(records: Sequence[Record]) -> Element:
     return element(
         "section",
         element("h1", page_title(records)),
+        element("p", _tally(case for record in records for case in record.cases), class_="lead"),
         _plain_table(names, lines),
+        *_failures(records),
         element("h3", "Case by case"),
-        _plain_table(("case", *(called(record) for record in records)), _side_by_side(records)),
+        _side_by_side(records),
+        element("p", _FOLDED, class_="soft small"),
         class_="boards",
     )
 
 
-def _side_by_side(records: Sequence[Record]) -> Iterator[list[Element]]:
-    """A line a case: what came of it on each board."""
+def _side_by_side(records: Sequence[Record]) -> Element:
+    """A line a case: what came of it on each board, as a sign."""
     outcomes = [{title_of(record, case): case for case in record.cases} for record in records]
-    for title in dict.fromkeys(title for known in outcomes for title in known):
-        cells = [element("span", title)]
-        for record, known in zip(records, outcomes, strict=True):
-            cells.append(_linked_verdict(record, known[title]) if title in known else element("span", "not run"))
-        yield cells
+    head = (element("th", element("span", record.run.board), class_="upright") for record in records)
+    body = (
+        element(
+            "tr",
+            element("th", title, scope="row"),
+            *(
+                element("td", _sign(record, known[title]) if title in known else None)
+                for record, known in zip(records, outcomes, strict=True)
+            ),
+        )
+        for title in dict.fromkeys(title for known in outcomes for title in known)
+    )
+    return element(
+        "table",
+        element("thead", element("tr", element("th", "✓ passed, ✗ failed, – skipped, empty: not run"), *head)),
+        element("tbody", *body),
+        class_="matrix",
+    )
 
 
-def _linked_verdict(record: Record, case: Case) -> Element:
-    made = verdict(case)
-    return element("a", made, href=f"#{anchor_of(record, case)}") if has_page(case) else made
+def _sign(record: Record, case: Case) -> Element:
+    sign = SIGNS.get(case.outcome, case.outcome).partition(" ")[0]
+    label = f"{case.outcome} on {record.run.board}"
+    if has_page(case):
+        return element("a", sign, href=f"#{anchor_of(record, case)}", title=label, class_=case.outcome)
+    return element("span", sign, title=label, class_=case.outcome)
 
 
 def _plain_table(names: Sequence[str], lines: Iterable[Sequence[str | Element]]) -> Element:
@@ -69,7 +95,7 @@ def _plain_table(names: Sequence[str], lines: Iterable[Sequence[str | Element]])
         "table",
         element("thead", element("tr", *(element("th", name) for name in names))),
         element("tbody", *(element("tr", *(element("td", cell) for cell in line)) for line in lines)),
-        class_="listing",
+        class_="listing wide",
     )
 
 
@@ -82,7 +108,7 @@ def front(record: Record) -> Element:
         element("div", element("b", "TETHERED. "), TETHERED, class_="tether") if run.tether else None,
         element("h3", "What was tested"),
         _facts(run),
-        *_failures(record),
+        *_failures([record]),
         element("h3", "Cases by SGP.33 group"),
         _cases(record),
         element("p", _NOTE, class_="soft small"),
@@ -131,17 +157,23 @@ def _facts(run: Run) -> Element:
     return element("table", element("tbody", *lines), class_="facts")
 
 
-def _failures(record: Record) -> Iterator[Element]:
+def _failures(records: Sequence[Record]) -> Iterator[Element]:
     """What a reader looks for first; what failed for one reason stands together."""
-    reasons: dict[str, list[Case]] = {}
-    for case in record.cases:
-        if case.outcome == FAILED:
-            reasons.setdefault(first_line(case.reason), []).append(case)
+    reasons: dict[str, list[tuple[Record, Case]]] = {}
+    for record in records:
+        for case in record.cases:
+            if case.outcome == FAILED:
+                reasons.setdefault(first_line(case.reason), []).append((record, case))
     if reasons:
         yield element("h3", "What failed")
-    for reason, cases in sorted(reasons.items(), key=lambda item: -len(item[1])):
-        links = (element("li", _case_link(record, case)) for case in cases)
-        yield element("div", element("p", reason or "no reason was given"), element("ul", *links), class_="failure")
+    for reason, failed in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        links = (
+            element("li", _case_link(record, case), f" on {record.run.board}" if len(records) > 1 else None)
+            for record, case in failed[:FAILURES]
+        )
+        more = element("li", f"and {len(failed) - FAILURES} more") if len(failed) > FAILURES else None
+        why = element("p", reason or "no reason was given")
+        yield element("div", why, element("ul", *links, more), class_="failure")
 
 
 def _cases(record: Record) -> Element:
@@ -206,5 +238,7 @@ def _cells(tag: str, cells: Sequence[str | Element], names: Sequence[str]) -> It
 
 
 def first_line(reason: str) -> str:
+    """A reason in short, without module names and a board's clock, which would make one reason look like several."""
     first, _, more = reason.partition("\n")
+    first = re.sub(r"^(\w+\.)+(?=[A-Z])|(?<= [EID]) \(\d+\)", "", first)
     return clean(first + (" …" if more else ""), LINE_LIMIT)

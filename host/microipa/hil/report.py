@@ -11,10 +11,9 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, tostring
 
 from microipa.hil import junit
-from microipa.hil.diagram import definitions
 from microipa.hil.markup import element
 from microipa.hil.overview import boards, front, page_title
-from microipa.hil.record import load, runs, runs_of
+from microipa.hil.record import FAILED, load, runs, runs_of
 from microipa.hil.story import Record, article, has_page
 
 PAGE, JUNIT = "report.html", "junit.xml"
@@ -55,7 +54,7 @@ def html_page(records: Sequence[Record]) -> Iterator[str]:
     )
     # The style is ours and not escaped, as HTML wants it.
     yield '<!DOCTYPE html>\n<html lang="en">\n' + _text(head).replace("</head>", f"<style>\n{style}</style></head>")
-    yield "<body>" + _text(definitions())
+    yield "<body>"
     if len(records) > 1:
         yield _text(boards(records))
     for record in records:
@@ -66,7 +65,7 @@ def html_page(records: Sequence[Record]) -> Iterator[str]:
                 continue
             yield f'<section class="group" id="{record.name}-group{number}">' + _text(element("h2", group))
             for case in ran:
-                yield _text(article(record, case))
+                yield _text(article(record, case, folded=len(records) > 1 and case.outcome != FAILED))
             yield "</section>"
         yield "</div>"
     yield "</body></html>\n"

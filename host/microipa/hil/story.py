@@ -40,14 +40,15 @@ def has_page(case: Case) -> bool:
     return bool(case.events) or case.outcome != SKIPPED
 
 
-def article(record: Record, case: Case) -> Element:
+def article(record: Record, case: Case, folded: bool = False) -> Element:
+    """``folded``: its diagram waits for a click, and is not printed."""
     return element(
         "article",
         element("header", element("h4", title_of(record, case)), verdict(case)),
         element("p", f"{case.clause or 'no clause'} · ", element("code", case.id), class_="soft"),
         element("pre", clean(case.reason, REASON_LIMIT)) if case.reason else None,
         _bill(record.run, case),
-        _events(record, case),
+        _events(record, case, folded),
         class_="case",
         id=anchor_of(record, case),
     )
@@ -84,7 +85,7 @@ def _bill(run: Run, case: Case) -> Element:
     return element("dl", *entries, class_="bill")
 
 
-def _events(record: Record, case: Case) -> Element | None:
+def _events(record: Record, case: Case, folded: bool) -> Element | None:
     """Its diagram, or why there is none."""
     if not case.events:
         return element("p", "Nothing was recorded of it.", class_="soft")
@@ -102,7 +103,7 @@ def _events(record: Record, case: Case) -> Element | None:
         return element("p", f"Its events cannot be shown: {error}", class_="soft")
     said = f"{len(events):,} events" + ("" if whole else f", of the first {EVENTS_LIMIT:,} bytes")
     summary = element("summary", f"{said}, in ", element("code", case.events))
-    return element("details", summary, diagram(shown, anchor_of(record, case)), open="")
+    return element("details", summary, diagram(shown), open=None if folded else "")
 
 
 def figure(value: int) -> str:
