@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from board_run import Run
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from microipa.crypto.pki import Credential, Pki
 from stream import TCP
@@ -88,11 +89,13 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(server: Server, credential: Credential, folder: Path) -> AsyncIterator[int]:
+async def serving(server: Server, credential: Credential, folder: Path,
+                  above: Sequence[x509.Certificate] = ()) -> AsyncIterator[int]:
+    """``above``: certificates of CAs between the server's and the one its clients trust."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pem = folder / "server.pem"
     pem.write_bytes(credential.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-                    + credential.certificate.public_bytes(Encoding.PEM))
+                    + b"".join(one.public_bytes(Encoding.PEM) for one in (credential.certificate, *above)))
     context.load_cert_chain(pem)
     listener = await asyncio.start_server(
         server.serve, "127.0.0.1", 0, ssl=context, ssl_shutdown_timeout=0.1)

@@ -12,6 +12,8 @@ except ImportError:  # CPython, which only looks at this module
 _BASIC_CONSTRAINTS = b"\x55\x1d\x13"
 _VALIDITY = const(3)  # as _sequence() counts
 _SPKI = const(5)
+_X509_FIRST = const(0x2080)  # MBEDTLS_ERR_X509_..., to which the low-level error is added
+_X509_LAST = const(0x307F)
 
 
 class ClockUnset(NetError):
@@ -53,6 +55,8 @@ class Trust:
         """PeerNotTrusted when that is what an exception of `tls` means, else None."""
         if isinstance(error, ValueError):  # how it tells what is wrong with a certificate
             return PeerNotTrusted(str(error).strip().replace("\n", "; "))
+        if _X509_FIRST <= -(error.errno or 0) <= _X509_LAST:
+            return PeerNotTrusted("mbedTLS does not take the server's certificate: %s" % error)
         return PeerNotTrusted(self._why) if self._why else None
 
     def _load(self, context):
@@ -68,8 +72,12 @@ class Trust:
                 continue
             if len(self._anchors) == 1 and not _is_ca(anchor):
                 return False
-            context.load_verify_locations(bytes(anchor))
-            loaded = True
+            try:
+                _take(context, anchor)
+                loaded = True
+            except ValueError as error:
+                refusal = PeerNotTrusted("a trusted certificate that mbedTLS cannot use (%s): is it on P-256?" % error)
+                log(DEBUG, "trust:", refusal)
         if not loaded:
             raise refusal or PeerNotTrusted("no trusted certificate is configured")
         return True
@@ -86,6 +94,15 @@ class Trust:
             self.accepted = False
             self._why = "certificate unreadable: %s" % error
         return 0 if self.accepted else 1
+
+
+def _take(context, anchor):
+    try:
+        context.load_verify_locations(bytes(anchor))
+    except ValueError:
+        from ipa.net.anchor import without_policies  # few need it
+
+        context.load_verify_locations(without_policies(anchor))
 
 
 def _sequence(certificate, number):

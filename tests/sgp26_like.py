@@ -2,6 +2,7 @@
 
 What is odd about the real ones is odd here too: a CI with a critical policy and no short name, ends beyond the year
 7000, serial numbers of nine octets, an EUM whose name constraint RFC 5280 reads otherwise than SGP.22, PEM beside DER.
+The policy of a TLS certificate is the only one that is not critical.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ EID = "89049032123451234512345678901235"
 SMDPP_ADDRESS, EIM_FQDN = "testsmdpplus1.example.com", "testeim.example.com"
 SMDPP_OID = "2.999.110"
 POLICY = "2.23.146.1.2.1."
+ACME = {"ORGANIZATION_NAME": "ACME"}
+BOTH_ENDS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), True
 PARAMETERS = {  # what OpenSSL writes before a key in PEM
     curve: b"-----BEGIN EC PARAMETERS-----\n" + oid + b"\n-----END EC PARAMETERS-----\n"
     for curve, oid in (("secp256r1", b"BggqhkjOPQMBBw=="), ("brainpoolP256r1", b"BgkrJAMDAggBAQc="))
@@ -47,6 +50,7 @@ def issue(
     policy: str | None,
     *extensions: tuple[x509.ExtensionType, bool],
     ca: bool = False,
+    critical_policy: bool = True,
     end: datetime = END,
 ) -> Member:
     key = ec.generate_private_key(curve)
@@ -71,7 +75,7 @@ def issue(
         builder = builder.add_extension(x509.BasicConstraints(True, None if issuer is None else 0), True)
     if policy:
         policies = [x509.PolicyInformation(x509.ObjectIdentifier(POLICY + policy), None)]
-        builder = builder.add_extension(x509.CertificatePolicies(policies), True)
+        builder = builder.add_extension(x509.CertificatePolicies(policies), critical_policy)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
     crl = x509.UniformResourceIdentifier("http://ci.example.com/CRL-A.crl")
@@ -83,6 +87,20 @@ def issue(
 def alternative(oid: str, host: str | None = None) -> tuple[x509.ExtensionType, bool]:
     names: list[x509.GeneralName] = [x509.DNSName(host)] if host else []
     return x509.SubjectAlternativeName([*names, x509.RegisteredID(x509.ObjectIdentifier(oid))]), False
+
+
+def certificate_issuer(curve: ec.EllipticCurve) -> Member:
+    subject = name(
+        COMMON_NAME="Test CI", ORGANIZATIONAL_UNIT_NAME="TESTCERT", ORGANIZATION_NAME="RSPTEST", COUNTRY_NAME="IT"
+    )
+    end = datetime(2055, 4, 1, 8, 27, 51, tzinfo=UTC)
+    return issue(None, curve, subject, "0", alternative("2.999.1"), ca=True, end=end)
+
+
+def tls_server(issuer: Member, curve: ec.EllipticCurve = NIST, *, critical_policy: bool = False) -> Member:
+    """CERT.DP.TLS of the SM-DP+."""
+    subject, names = name(**ACME, COMMON_NAME=SMDPP_ADDRESS), alternative(SMDPP_OID, SMDPP_ADDRESS)
+    return issue(issuer, curve, subject, "3", BOTH_ENDS, names, critical_policy=critical_policy)
 
 
 @dataclass(frozen=True)
@@ -103,20 +121,7 @@ class TestSet:
 
     @classmethod
     def make(cls, curve: ec.EllipticCurve, web: Member | None = None) -> TestSet:
-        ci = issue(
-            None,
-            curve,
-            name(
-                COMMON_NAME="Test CI",
-                ORGANIZATIONAL_UNIT_NAME="TESTCERT",
-                ORGANIZATION_NAME="RSPTEST",
-                COUNTRY_NAME="IT",
-            ),
-            "0",
-            alternative("2.999.1"),
-            ca=True,
-            end=datetime(2055, 4, 1, 8, 27, 51, tzinfo=UTC),
-        )
+        ci = certificate_issuer(curve)
         web = web or ci
         # Of the names it permits, a card's has the organisation and begins with the serial number: no subtree of X.509.
         permitted = x509.DirectoryName(name(ORGANIZATION_NAME="RSP Test EUM", SERIAL_NUMBER="89049032"))
@@ -135,17 +140,15 @@ class TestSet:
             name(COUNTRY_NAME="ES", ORGANIZATION_NAME="RSP Test EUM", SERIAL_NUMBER=EID, COMMON_NAME="Test eUICC"),
             "1",
         )
-        acme = {"ORGANIZATION_NAME": "ACME"}
-        both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), True
         return cls(
             ci,
             eum,
             euicc,
-            issue(ci, curve, name(**acme, COMMON_NAME="TEST SM-DP+"), "4", alternative(SMDPP_OID)),
-            issue(ci, curve, name(**acme, COMMON_NAME="TEST SM-DP+"), "5", alternative(SMDPP_OID)),
-            issue(web, NIST, name(**acme, COMMON_NAME=SMDPP_ADDRESS), "3", both, alternative(SMDPP_OID, SMDPP_ADDRESS)),
-            issue(ci, curve, name(**acme, COMMON_NAME="TEST eIM"), None),
-            issue(web, NIST, name(**acme, COMMON_NAME=EIM_FQDN), None, both, alternative("2.999.120", EIM_FQDN)),
+            issue(ci, curve, name(**ACME, COMMON_NAME="TEST SM-DP+"), "4", alternative(SMDPP_OID)),
+            issue(ci, curve, name(**ACME, COMMON_NAME="TEST SM-DP+"), "5", alternative(SMDPP_OID)),
+            tls_server(web),
+            issue(ci, curve, name(**ACME, COMMON_NAME="TEST eIM"), None),
+            issue(web, NIST, name(**ACME, COMMON_NAME=EIM_FQDN), None, BOTH_ENDS, alternative("2.999.120", EIM_FQDN)),
             web,
         )
 

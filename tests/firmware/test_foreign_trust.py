@@ -1,0 +1,69 @@
+"""SM-DP+ servers under certificates such as GSMA issues, before the real mbedTLS: which are trusted, and what is said
+of the others (SGP.22 4.5.2, RFC 5280)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from board_run import Run
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from microipa.crypto.pki import Credential
+from sgp26_like import BRAINPOOL, NIST, SMDPP_ADDRESS, Member, certificate_issuer, issue, name, tls_server
+from test_https import SCRIPT, Server, ok, serving
+
+CI = certificate_issuer(NIST)
+BRAINPOOL_CI = certificate_issuer(BRAINPOOL)
+UNREADABLE = "PeerNotTrusted mbedTLS does not take the server's certificate: "
+UNUSABLE = "PeerNotTrusted a trusted certificate that mbedTLS cannot use (invalid cert): is it on P-256?"
+
+
+def der(member: Member) -> bytes:
+    return member.certificate.public_bytes(Encoding.DER)
+
+
+async def ask(micropython: Run, folder: Path, server: Member, *anchors: Member, above: Sequence[Member] = ()) -> str:
+    """What the board says of one request to this server, which it trusts under ``anchors``."""
+    trust = ("ca", *(der(anchor) for anchor in anchors))
+    script = f"asyncio.run(post(client({trust!r}, {SMDPP_ADDRESS!r})))"
+    credential = Credential(server.key, server.certificate)
+    async with serving(Server([ok(b"pong")]), credential, folder, above=[one.certificate for one in above]) as port:
+        return (await micropython(SCRIPT + script, port)).strip()
+
+
+async def test_a_server_under_a_ci_with_a_critical_policy_is_trusted(micropython: Run, tmp_path: Path) -> None:
+    """And with an end beyond the year 7000 and a serial number of nine octets."""
+    assert await ask(micropython, tmp_path, tls_server(CI), CI) == "pong"
+
+
+async def test_a_ci_that_only_has_the_same_name_is_not_trusted(micropython: Run, tmp_path: Path) -> None:
+    told = await ask(micropython, tmp_path, tls_server(certificate_issuer(NIST)), CI)
+    assert told == "PeerNotTrusted The certificate is not correctly signed by the trusted CA"
+
+
+async def test_rfc5280_4_2_a_critical_policy_of_the_server_itself_is_beyond_mbedtls(
+        micropython: Run, tmp_path: Path) -> None:
+    told = await ask(micropython, tmp_path, tls_server(CI, critical_policy=True), CI)
+    assert told.startswith(UNREADABLE)
+    assert "-8320" in told  # MBEDTLS_ERR_X509_FEATURE_UNAVAILABLE
+
+
+async def test_rfc5280_4_2_1_10_and_so_are_critical_name_constraints_of_a_ca_below(
+        micropython: Run, tmp_path: Path) -> None:
+    permitted = x509.NameConstraints([x509.DNSName("example.com")], None)
+    below = issue(CI, NIST, name(COMMON_NAME="Sub CA"), None, (permitted, True), ca=True)
+    told = await ask(micropython, tmp_path, tls_server(below), CI, above=[below])
+    assert told.startswith(UNREADABLE)
+
+
+async def test_a_ci_on_brainpool_is_beyond_mbedtls_and_keeps_no_other_from_being_used(
+        micropython: Run, tmp_path: Path) -> None:
+    server = tls_server(CI)
+    assert await ask(micropython, tmp_path, server, BRAINPOOL_CI) == UNUSABLE
+    assert await ask(micropython, tmp_path, server, BRAINPOOL_CI, CI) == "pong"
+
+
+async def test_a_server_with_a_key_on_brainpool_finds_no_curve_in_common(micropython: Run, tmp_path: Path) -> None:
+    told = await ask(micropython, tmp_path, tls_server(CI, BRAINPOOL), CI)
+    assert told.startswith("HttpsClosed TLS: ")
