@@ -21,7 +21,8 @@ NIST, BRAINPOOL = ec.SECP256R1(), ec.BrainpoolP256R1()
 START, END = datetime(2020, 4, 1, 8, 27, 51, tzinfo=UTC), datetime(7496, 1, 24, 17, 25, 17, tzinfo=UTC)
 EID = "89049032123451234512345678901235"
 SMDPP_ADDRESS, EIM_FQDN = "testsmdpplus1.example.com", "testeim.example.com"
-SMDPP_OID = "2.999.110"
+SMDS_ADDRESS = "testrootsmds.example.com"
+SMDPP_OID, SMDS_OID = "2.999.110", "2.999.115"
 POLICY = "2.23.146.1.2.1."
 ACME = {"ORGANIZATION_NAME": "ACME"}
 BOTH_ENDS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), True
@@ -103,6 +104,12 @@ def tls_server(issuer: Member, curve: ec.EllipticCurve = NIST, *, critical_polic
     return issue(issuer, curve, subject, "3", BOTH_ENDS, names, critical_policy=critical_policy)
 
 
+def ds_tls_server(issuer: Member) -> Member:
+    """CERT.DS.TLS of the SM-DS."""
+    subject, names = name(**ACME, COMMON_NAME=SMDS_ADDRESS), alternative(SMDS_OID, SMDS_ADDRESS)
+    return issue(issuer, NIST, subject, "6", BOTH_ENDS, names, critical_policy=False)
+
+
 @dataclass(frozen=True)
 class TestSet:
     """Everybody under one CI; TLS certificates are under the CI ``web``, which is the P-256 one."""
@@ -115,6 +122,8 @@ class TestSet:
     auth: Member
     pb: Member
     tls: Member
+    ds_auth: Member
+    ds_tls: Member
     eim_signing: Member
     eim_tls: Member
     web: Member
@@ -147,17 +156,20 @@ class TestSet:
             issue(ci, curve, name(**ACME, COMMON_NAME="TEST SM-DP+"), "4", alternative(SMDPP_OID)),
             issue(ci, curve, name(**ACME, COMMON_NAME="TEST SM-DP+"), "5", alternative(SMDPP_OID)),
             tls_server(web),
+            issue(ci, curve, name(**ACME, COMMON_NAME="TEST SM-DS"), "7", alternative(SMDS_OID)),
+            ds_tls_server(web),
             issue(ci, curve, name(**ACME, COMMON_NAME="TEST eIM"), None),
             issue(web, NIST, name(**ACME, COMMON_NAME=EIM_FQDN), None, BOTH_ENDS, alternative("2.999.120", EIM_FQDN)),
             web,
         )
 
     def write(self, folder: Path) -> Path:
-        """Folders smdpp, eim and card, as ``lab up`` takes them."""
+        """Folders smdpp, smds, eim and card, as ``lab up`` takes them."""
         smdpp = {"ci": self.ci, "auth": self.auth, "pb": self.pb, "tls": self.tls}
+        smds = {"ci": self.ci, "auth": self.ds_auth, "tls": self.ds_tls}
         eim = {"ci": self.web, "signing": self.eim_signing, "tls": self.eim_tls}
         card = {"ci": self.ci, "eum": self.eum, "euicc": self.euicc}
-        for whose, members in {"smdpp": smdpp, "eim": eim, "card": card}.items():
+        for whose, members in {"smdpp": smdpp, "smds": smds, "eim": eim, "card": card}.items():
             (folder / whose).mkdir(parents=True)
             for number, (role, member) in enumerate(members.items()):
                 self._write(folder / whose, role, member, pem=number % 2 == 0)

@@ -39,6 +39,11 @@ app.add_typer(modem_app, name="modem")
 app.add_typer(hil_app, name="hil")
 board_verbs.add_to(app)
 
+Direct = Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")]
+OverHttps = Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")]
+InJson = Annotated[bool, typer.Option("--json", help="Ask it in JSON instead of ASN.1.")]
+Compact = Annotated[bool, typer.Option("--compact", help="Say only what it cannot know.")]
+
 
 def main() -> None:
     """Run the command; a mistake that has a name is one sentence on stderr and exit status 1."""
@@ -62,10 +67,10 @@ def demo(
     lab: Folder = LAB / "demo",
     radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "nbiot",
     act: Annotated[str | None, typer.Option(help="rollback, fallback …; without: first light.")] = None,
-    direct: Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")] = False,
-    https: Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Ask it in JSON instead of ASN.1.")] = False,
-    compact: Annotated[bool, typer.Option("--compact", help="Say only what it cannot know.")] = False,
+    direct: Direct = False,
+    https: OverHttps = False,
+    as_json: InJson = False,
+    compact: Compact = False,
 ) -> None:
     """Provision a virtual board end to end and show every step; or another act of a device's life."""
     from microipa import acts
@@ -121,8 +126,13 @@ def lab_up(
     smdpp_keys: Annotated[
         list[Path] | None, typer.Option(help="Folder with ci, auth, pb and tls; once for each CI, the preferred first.")
     ] = None,
+    smds_keys: Annotated[list[Path] | None, typer.Option(help="Folder with ci, auth and tls of an SM-DS.")] = None,
     eim_keys: Annotated[Path | None, typer.Option(help="Folder with signing, tls and its issuer, ci.")] = None,
     card_keys: Annotated[Path | None, typer.Option(help="Folder with euicc, eum and ci.")] = None,
+    direct: Direct = False,
+    https: OverHttps = False,
+    as_json: InJson = False,
+    compact: Compact = False,
 ) -> None:
     """Start servers, modem and board, and stay up until Ctrl-C.
 
@@ -130,8 +140,10 @@ def lab_up(
     """
     from microipa.demo import stay_up
     from microipa.lab_keys import LabKeys
+    from microipa.ways import Way
 
-    asyncio.run(stay_up(lab, radio, out, LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys)))
+    keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
+    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact)))
 
 
 @app.command()

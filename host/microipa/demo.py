@@ -148,7 +148,7 @@ async def run(folder: Path, radio: str, console: Console, way: Way = PLAIN) -> i
     return 0 if outcome.succeeded else 1
 
 
-async def stay_up(folder: Path, radio: str, console: Console, keys: LabKeys) -> None:
+async def stay_up(folder: Path, radio: str, console: Console, keys: LabKeys, way: Way = PLAIN) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
     ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing.
@@ -157,7 +157,8 @@ async def stay_up(folder: Path, radio: str, console: Console, keys: LabKeys) -> 
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    async with Lab(folder, radio=radio, trace=trace, board_config={"poll_interval_s": POLL_S}, keys=keys) as lab:
+    settings = {"poll_interval_s": POLL_S, **way.settings}
+    async with Lab(folder, radio=radio, trace=trace, board_config=settings, heap=way.heap, keys=keys) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
         lab.step(f"operators order by ES2+ at https://127.0.0.1:{lab.es2_port}, with {folder / 'pki'}/operator_tls.pem")

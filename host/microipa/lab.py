@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from microipa import paths
 from microipa.asn1.tlv import parse, tlv
@@ -36,6 +37,7 @@ from microipa.saip import ProfilePackage, ProfileSpec, build, metadata
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
 from microipa.smds import Smds
+from microipa.smds.identity import SmdsIdentity
 from microipa.trace import SecondTrace, Trace
 
 EID = "89049032123451234512345678901235"
@@ -103,6 +105,7 @@ class LabFolder:
         own, ci = self.pki.ci.certificate, card_ci or self._card_keys.ci
         self.card_ci = ci
         smdpp = [Identity.read(path) for path in noted.smdpp] or [Identity.of(self.pki)]
+        smds = [SmdsIdentity.read(path) for path in noted.smds] or [SmdsIdentity.of(self.pki)]
         named = self.pki.eim_called(eim_fqdn) if eim_fqdn else self.pki
         eim = EimIdentity.read(noted.eim, ci) if noted.eim else replace(EimIdentity.of(named), ci=ci)
         if eim_fqdn:
@@ -110,13 +113,16 @@ class LabFolder:
         if keys is not None:
             keys.note(folder)
         self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see
-        self.smdpp = Smdpp(smdpp, folder, peers=[own], routes=self.smds_routes, trace=trace)
+        root_ds = [identity.tls.certificate for identity in smds]
+        self.smdpp = Smdpp(smdpp, folder, peers=[own, *root_ds], routes=self.smds_routes, trace=trace)
         self.smdpp.add_operator(self.pki.operator_oid)
         self.es9_routes: dict[str, tuple[str, int]] = {}
         servers = [identity.tls.certificate for identity in smdpp]
-        self.smds = Smds(self.pki, folder, servers=servers, trace=trace)
+        self.smds = Smds(smds, folder, servers=servers, trace=trace)
         self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=[own, *servers], trace=trace)
         self.eim.add_device(self.eid)
+        issuers = [eim.tls_issuer, *(identity.ci for identity in (*smdpp, *smds))]
+        self._roots = {issuer.public_bytes(Encoding.DER) for issuer in issuers} - {self.pki.ci.der}
 
     def offer(
         self,
@@ -183,7 +189,7 @@ class LabFolder:
             ci=keys.ci,
             bootstrap=bootstrap,
             preloaded=[(profile.package, profile.metadata) for profile in preloaded],
-            root_ds=self.pki.smds_address,
+            root_ds=self.smds.address,
             trace=trace,
             **variant,
         )
@@ -229,7 +235,7 @@ class Lab(LabFolder):
             self.euicc, self.network, self.link, family=family, quirks=quirks, trace=self.trace)
         self.board: VirtualBoard
         self._heap = heap
-        # Certificates of real CIs are not for mbedTLS: they have a critical policy it does not know.
+        # A CI of another maker may be on a curve that mbedTLS does not know.
         self._trust = trust or ("pin" if self._foreign_eim else "ca")
         self._board_config = board_config or {}
         self._measure_heap = measure_heap
@@ -257,9 +263,9 @@ class Lab(LabFolder):
             )
         )
         self.es9_routes[self.smdpp.address] = (LOOPBACK, smdpp)
-        self.smds_routes[self.pki.smds_address] = (LOOPBACK, es12)
+        self.smds_routes[self.smds.address] = (LOOPBACK, es12)
         self.network.route(self.smdpp.address, HTTPS_PORT, (LOOPBACK, smdpp))
-        self.network.route(self.pki.smds_address, HTTPS_PORT, (LOOPBACK, smds))
+        self.network.route(self.smds.address, HTTPS_PORT, (LOOPBACK, smds))
         for eim, coaps, https in zip(self._eims, eims[::2], eims[1::2], strict=True):
             self.network.route(eim.fqdn, COAPS_PORT, (LOOPBACK, coaps))
             self.network.route(eim.fqdn, HTTPS_PORT, (LOOPBACK, https))
@@ -271,7 +277,11 @@ class Lab(LabFolder):
         )
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},
-            {"eim.der": self.eim.configuration(self._trust), **self._heap_meter()},
+            {
+                "eim.der": self.eim.configuration(self._trust),
+                "roots.der": b"".join(sorted(self._roots)),  # of other makers; our own CI comes with eim.der
+                **self._heap_meter(),
+            },
         )
         self._running.callback(self.board.kill)
 

@@ -83,7 +83,7 @@ def order(
         eid=desk.eid if by_itself and eid is None else eid,
         confirmation_code=confirmation_code,
         expires=moment(expires),
-        smds_address=desk.pki.smds_address if event else None,
+        smds_address=desk.smds.address if event else None,
     )
     out.print(desk.smdpp.activation_code(made) if made else f"LPA:1${desk.smdpp.address}$")
 

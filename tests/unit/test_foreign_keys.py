@@ -27,8 +27,9 @@ from microipa.lab_keys import LabKeys
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
 from microipa.smdpp.identity import Identity
+from microipa.smds.identity import SmdsIdentity
 from microipa.trace import Trace
-from sgp26_like import BRAINPOOL, EID, EIM_FQDN, NIST, SMDPP_ADDRESS, SMDPP_OID, TestSet, issue, name
+from sgp26_like import BRAINPOOL, EID, EIM_FQDN, NIST, SMDPP_ADDRESS, SMDPP_OID, SMDS_ADDRESS, TestSet, issue, name
 from smdpp_peer import Es9, Refusal, asgi_client
 from test_smdpp_card import bound_package, load
 
@@ -154,6 +155,7 @@ async def test_a_lab_with_three_folders_of_foreign_keys_comes_to_first_light(fol
     ("whose", "file", "content", "words"),
     [
         ("smdpp", "auth.der", None, r"smdpp has no auth.pem or auth.der or auth.crt$"),
+        ("smds", "auth.der", None, r"smds has no auth.pem or auth.der or auth.crt$"),
         ("smdpp", "pb.key", None, r"has no pb.key or pb.key.pem or pb.key.der$"),
         ("smdpp", "ci.pem", b"-----BEGIN CERTIFICATE-----\n", r"ci.pem is no certificate in PEM or DER"),
         ("eim", "signing.der", b"\x30\x00", r"signing.der is no certificate in PEM or DER"),
@@ -173,7 +175,7 @@ def test_a_file_that_is_missing_or_unreadable_is_named(own, whose, file, content
 def read(folder: Path, whose: str) -> object:
     if whose == "eim":
         return EimIdentity.read(folder / whose, CardKeys.read(folder / "card").ci)
-    return {"smdpp": Identity, "card": CardKeys}[whose].read(folder / whose)
+    return {"smdpp": Identity, "smds": SmdsIdentity, "card": CardKeys}[whose].read(folder / whose)
 
 
 def put(path: Path, certificate: x509.Certificate, key: object = None) -> None:
@@ -193,6 +195,9 @@ def test_files_that_do_not_belong_together_are_named(own, sets):
     put(own / "smdpp" / "auth", one.pb.certificate, one.pb.key)
     with pytest.raises(KeysInvalid, match=r"auth in .*: the smdpp certificate lacks the policy 2\.23\.146\.1\.2\.1\.4"):
         read(own, "smdpp")
+    put(own / "smds" / "auth", one.auth.certificate, one.auth.key)
+    with pytest.raises(KeysInvalid, match=r"auth in .*lacks the policy 2\.23\.146\.1\.2\.1\.7 of the role ds_auth"):
+        read(own, "smds")
     put(own / "eim" / "ci", stranger.certificate)
     with pytest.raises(KeysInvalid, match="was not issued by the ci beside it"):
         read(own, "eim")
@@ -242,11 +247,12 @@ def self_signed(curve: curves.EllipticCurve | None) -> x509.Certificate:
 
 def test_a_lab_notes_whose_keys_it_has_and_takes_a_card_with_other_keys_for_no_card_of_its_own(folders, tmp_path):
     nist, brainpool = folders.values()
-    keys = LabKeys((brainpool / "smdpp", nist / "smdpp"), nist / "eim", brainpool / "card")
+    keys = LabKeys((brainpool / "smdpp", nist / "smdpp"), nist / "eim", brainpool / "card", (nist / "smds",))
     lab = LabFolder(tmp_path / "lab", create=True, keys=keys)
     lab.card()
     again = LabFolder(tmp_path / "lab")  # as another process opens it
-    assert (again.eid, again.smdpp.address, again.eim.fqdn) == (EID, SMDPP_ADDRESS, EIM_FQDN)
+    servers = (again.smdpp.address, again.smds.address, again.eim.fqdn)
+    assert (again.eid, *servers) == (EID, SMDPP_ADDRESS, SMDS_ADDRESS, EIM_FQDN)
     assert again.offer().startswith(f"LPA:1${SMDPP_ADDRESS}$")
     assert again.card().certificate == CardKeys.read(brainpool / "card").euicc.der
     other = LabFolder(tmp_path / "lab", keys=LabKeys(card=nist / "card").over(LabKeys.of(tmp_path / "lab")))
@@ -262,7 +268,7 @@ async def test_3_6_1_the_labs_sm_ds_takes_events_of_an_sm_dp_with_foreign_keys_f
         assert [event.rsp_server_address for event in lab.smds.events(lab.eid)] == [SMDPP_ADDRESS]
 
 
-@pytest.mark.parametrize("option", ["--smdpp-keys", "--eim-keys", "--card-keys"])
+@pytest.mark.parametrize("option", ["--smdpp-keys", "--smds-keys", "--eim-keys", "--card-keys"])
 def test_lab_up_with_a_folder_that_is_none_is_one_sentence(microipa: Microipa, tmp_path, option):
     status, out, err = microipa("lab", "up", "--lab", tmp_path / "lab", option, tmp_path / "nowhere")
     assert (status, out) == (1, "")

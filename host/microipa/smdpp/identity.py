@@ -19,12 +19,14 @@ from microipa.crypto.pki import Credential, Pki
 
 @dataclass(frozen=True)
 class ServerIdentity:
-    """CI certificate, certificate for authentication (CERT.DPauth, CERT.DSauth) and for TLS with their keys, OID."""
+    """CI certificate, certificate for authentication (CERT.DPauth, CERT.DSauth) and for TLS with their keys, OID and
+    the host name in the TLS certificate."""
 
     ci: x509.Certificate
     auth: Credential
     tls: Credential
     oid: str
+    address: str
 
     @property
     def ci_pk_id(self) -> bytes:
@@ -34,15 +36,14 @@ class ServerIdentity:
 
 @dataclass(frozen=True)
 class Identity(ServerIdentity):
-    """An SM-DP+'s, which has CERT.DPpb and, in its TLS certificate, a host name besides."""
+    """An SM-DP+'s, which has CERT.DPpb besides."""
 
     pb: Credential
-    address: str
 
     @classmethod
     def of(cls, pki: Pki) -> Identity:
         """The SM-DP+ of our own PKI."""
-        return cls(pki.ci.certificate, pki.smdpp_auth, pki.smdpp_tls, pki.smdpp_oid, pki.smdpp_pb, pki.smdpp_address)
+        return cls(pki.ci.certificate, pki.smdpp_auth, pki.smdpp_tls, pki.smdpp_oid, pki.smdpp_address, pki.smdpp_pb)
 
     @classmethod
     def read(cls, path: Path) -> Identity:
@@ -54,14 +55,15 @@ class Identity(ServerIdentity):
         folder = KeyFolder(path)
         ci = folder.certificate("ci")
         auth, pb = folder.credential("auth"), folder.credential("pb")
-        oids = [_oid(path, role, credential, ci) for role, credential in (("auth", auth), ("pb", pb))]
+        oids = [oid_of(path, role, credential, ci) for role, credential in (("auth", auth), ("pb", pb))]
         if len(set(oids)) != 1:
             raise KeysInvalid(f"auth and pb in {path} name different SM-DP+: {' and '.join(oids)}")
         tls = folder.credential("tls")
-        return cls(ci, auth, tls, oids[0], pb, host_name(path, tls))
+        return cls(ci, auth, tls, oids[0], host_name(path, tls), pb)
 
 
-def _oid(path: Path, role: str, credential: Credential, ci: x509.Certificate) -> str:
+def oid_of(path: Path, role: str, credential: Credential, ci: x509.Certificate) -> str:
+    """The OID in a certificate of this role that the folder ``path`` holds. Raises KeysInvalid."""
     try:
         return verify_smdpp_certificate(credential.der, role, ci.public_key())[1]  # type: ignore[arg-type]
     except CertificateInvalid as error:

@@ -21,11 +21,11 @@ from microipa.https_server import serve_https
 from microipa.smdpp.answers import AuthenticateServerOk
 from microipa.smdpp.authentication import SM_DS, Authentication, InitiateAuthenticationOk
 from microipa.smdpp.es9_http import AUTHENTICATE, INITIATE
-from microipa.smdpp.identity import ServerIdentity
 from microipa.smdpp.json_binding import Field, flag, requester, text
 from microipa.smdpp.refusal import MalformedRequest, Refused
 from microipa.smdpp.rsp_http import Function, Interface
 from microipa.smdpp.sessions import RspSession, Sessions
+from microipa.smds.identity import SmdsIdentity
 from microipa.smds.store import SCHEMA, Base, EventRecord
 from microipa.trace import Trace
 
@@ -51,22 +51,28 @@ class Event:
 
 
 class Smds:
-    """An SM-DS whose events live in ``folder``/smds.sqlite, under the lab's own CI.
+    """An SM-DS whose events live in ``folder``/smds.sqlite.
 
-    SM-DP+ are those with a TLS certificate under this CI or in ``servers``.
+    ``keys``: our own PKI, or an identity for each CI, the preferred one first. SM-DP+ are those with a TLS
+    certificate under one of these CIs or in ``servers``.
     """
 
     def __init__(
-        self, pki: Pki, folder: Path, *, servers: Sequence[x509.Certificate] = (), trace: Trace | None = None
+        self,
+        keys: Pki | Sequence[SmdsIdentity],
+        folder: Path,
+        *,
+        servers: Sequence[x509.Certificate] = (),
+        trace: Trace | None = None,
     ) -> None:
-        identity = ServerIdentity(pki.ci.certificate, pki.smds_auth, pki.smds_tls, pki.smds_oid)
-        self._identity = identity
-        self._servers = [identity.ci, *servers]
+        identities = [SmdsIdentity.of(keys)] if isinstance(keys, Pki) else list(keys)
+        self._tls = identities[0].tls
+        self.address = identities[0].address
+        self._servers = [*(identity.ci for identity in identities), *servers]
         self._store = Database(folder / "smds.sqlite", Base, SCHEMA)
         self._sessions = Sessions()
-        self._authentication = Authentication(
-            SM_DS, {identity.ci_pk_id: identity}, self._sessions, pki.smds_address
-        )
+        by_ci = {identity.ci_pk_id: identity for identity in identities}
+        self._authentication = Authentication(SM_DS, by_ci, self._sessions, self.address)
         # ES11 has the paths of ES9+ (clause 6.5.2): a device asks an SM-DS as it asks an SM-DP+.
         devices = Interface("smds", "es9plus", trace).routes(
             {
@@ -156,11 +162,11 @@ class Smds:
 
     def serve(self, port: int = 0) -> AbstractAsyncContextManager[int]:
         """Serve ES11 by HTTPS on 127.0.0.1: ``async with smds.serve() as port``. Raises PortTaken."""
-        return serve_https(self.app, self._identity.tls, port)
+        return serve_https(self.app, self._tls, port)
 
     def serve_servers(self, port: int = 0) -> AbstractAsyncContextManager[int]:
         """Serve ES12 by HTTPS with mutual authentication on 127.0.0.1. Raises PortTaken."""
-        return serve_https(self.servers_app, self._identity.tls, port, clients=self._servers)
+        return serve_https(self.servers_app, self._tls, port, clients=self._servers)
 
 
 def _of(eid: str) -> Select[EventRecord]:
