@@ -261,37 +261,28 @@ async def test_bytecode_the_board_does_not_load_is_not_sent(board: VirtualBoard)
         await with_repl(board, lambda repl: check_fit(kind(repl), "gm02s", 7))
 
 
-ROM = """
-import os
+CUT = """
 import sys
 import vfs
 
-class Rom:
-    part = bytearray({size})
+def rom_ioctl(what, *more):
+    if what == 4: sys.exit()  # the board resets in the middle
+    return original(what, *more)
 
-    @staticmethod
-    def rom_ioctl(what, number=0, *more):
-        if what == 1: return 1
-        if what == 2: return memoryview(Rom.part)
-        if what == 3: return 4
-        if what == 4 and "cut" in os.listdir(): sys.exit()  # the board resets in the middle
-        if what == 4: Rom.part[more[0] : more[0] + len(more[1])] = more[1]
-        if what == 5:
-            with open("rom.img", "wb") as file: file.write(Rom.part)
-        if what == 6: return 4096
-        return 0
-
-    umount = vfs.umount
-
-try:
-    with open("rom.img", "rb") as file: file.readinto(Rom.part)
-    vfs.mount(vfs.VfsRom(Rom.part), "/rom")
-    sys.path.append("/rom")
-except OSError:
-    pass
-sys.modules["vfs"] = Rom
+original = vfs.rom_ioctl
+vfs.rom_ioctl = rom_ioctl
 """
-"""boot.py of a board with a romfs partition: MicroPython's VfsRom on bytes that outlive a soft reset."""
+
+
+async def test_the_partition_of_a_virtual_board_leaves_its_heap_as_large_as_it_was(board: VirtualBoard) -> None:
+    def free(repl: Repl) -> int:
+        repl.run("import gc")
+        return int(repl.value("(gc.collect(), gc.mem_free())[1]"))
+
+    without = await with_repl(board, free)
+    board.kill()
+    board.rom_size = 100_000
+    assert 0 <= without - await with_repl(board, free) < 4096  # the module that stands for the port's
 
 
 async def test_a_romfs_partition_holds_a_version_and_the_file_system_the_one_before(
@@ -304,18 +295,18 @@ async def test_a_romfs_partition_holds_a_version_and_the_file_system_the_one_bef
     with pytest.raises(NoPartition, match="has no romfs partition: flash with --mpy"):
         await with_repl(board, put_rom)
     board.kill()
-    (board.folder / "boot.py").write_text(ROM.format(size=4096))
+    board.rom_size = 4096
     with pytest.raises(NoPartition, match="holds 4096 bytes and the image has"):
         await with_repl(board, put_rom)
     board.kill()
-    (board.folder / "boot.py").write_text(ROM.format(size=65536))
+    board.rom_size = 65536
     flashed = await with_repl(board, put_rom)
     assert (flashed.version, flashed.previous) == ("/rom", version(1).version)
     assert await runs(board, said) == "version 2 runs"
-    (board.folder / "cut").touch()
+    (board.folder / "boot.py").write_text(CUT)
     with pytest.raises(MicroipaError):
         await with_repl(board, partial(put_rom, number=3))
-    (board.folder / "cut").unlink()
+    (board.folder / "boot.py").unlink()
     assert await runs(board, said) == "version 1 runs"
     await with_repl(board, partial(put_rom, number=3))
     assert await runs(board, said) == "version 3 runs"

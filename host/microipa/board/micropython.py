@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from struct import calcsize
 
 from microipa.errors import MicroipaError
 
@@ -16,6 +18,7 @@ DEFAULT_HEAP = "96wK"
 """The heap of a small board: 96 Ki words, which hold what 96 kB hold on a 32-bit chip."""
 
 _MINIMUM = (1, 26)
+_BITS_OF_BLOCK = 3  # in the heap's tables: two say what it is, one whether it has a finaliser
 _PROBE_SECONDS = 20
 _PROBE = f"""
 import sys, tls
@@ -52,6 +55,22 @@ def find_micropython() -> list[str]:
         "arm64), or build the unix port of https://github.com/micropython/micropython and put it on PATH or "
         "in MICROPYTHON."
     )
+
+
+def heap_bytes(heapsize: str, beside: int = 0) -> int:
+    """What -X heapsize=… comes to in bytes, ``beside`` for one object of so many bytes that is to cost nothing.
+
+    A w lets MicroPython count in words of the machine, of which a 32-bit one has four bytes.
+    """
+    size = re.fullmatch(r"([0-9]+)(w?)([KM]?)", heapsize)
+    if not size:
+        raise ValueError(f"{heapsize} is no heap size of MicroPython: 96wK or 196608")
+    number, words, unit = size.groups()
+    pointer = calcsize("P")
+    whole = int(number) * {"": 1, "K": 1 << 10, "M": 1 << 20}[unit] * (pointer // 4 if words else 1)
+    block = 4 * pointer
+    blocks = -(-beside // block)
+    return whole + blocks * block + -(-blocks * _BITS_OF_BLOCK // 8)
 
 
 def environment(path: Sequence[Path | str] = (), extra: Mapping[str, str] | None = None) -> dict[str, str]:

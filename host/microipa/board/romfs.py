@@ -36,6 +36,10 @@ def _rom_size():
 """
 
 
+_BLOCK = 4096
+_DEVICE_ROOM = 4096  # for settings and trust material
+
+
 class NoPartition(MicroipaError):
     """The board's MicroPython was built without a romfs partition, or with one that is too small."""
 
@@ -49,6 +53,11 @@ def image(package: Package) -> bytes:
             target.write_bytes(content)
         with contextlib.redirect_stdout(io.StringIO()):
             return bytes(make_romfs(folder, mpy_cross=False))
+
+
+def partition_for(package: Package) -> int:
+    """Bytes of a partition that holds this version with the settings and the trust material of a device."""
+    return -(-(len(image(package)) + _DEVICE_ROOM) // _BLOCK) * _BLOCK
 
 
 def flash_romfs(repl: Repl, package: Package) -> Flashed:

@@ -14,7 +14,7 @@ from typing import Any
 from microipa import paths
 from microipa.board.bytecode import bytecode
 from microipa.board.console import Console
-from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
+from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython, heap_bytes
 from microipa.board.process import Process
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
@@ -35,10 +35,11 @@ class VirtualBoard:
     """
 
     def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
-                 trace: Trace | None = None) -> None:
+                 rom_size: int = 0, trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` is
-        MicroPython's: "96wK" is 96 Ki words."""
+        MicroPython's: "96wK" is 96 Ki words. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``."""
         self.folder = folder
+        self.rom_size = rom_size
         self._uart = uart
         self._heapsize = heapsize
         self._modem = modem
@@ -120,8 +121,8 @@ class VirtualBoard:
     def _run_program(self) -> None:
         """What power and a soft reset begin with; a board that has no main.py goes to the REPL."""
         program = ["main.py"]
-        if self._boots:  # and may have mounted another file system
-            program = ["-c", "import boot, os\nif 'main.py' in os.listdir(): import main"]
+        if boots := self._boots:  # and may have mounted another file system
+            program = ["-c", f"{boots}import os\nif 'main.py' in os.listdir(): import main"]
         elif self._console and not (self.folder / "main.py").exists():
             self._run_repl()
             return
@@ -134,19 +135,33 @@ class VirtualBoard:
         """A REPL in a fresh heap: it knows nothing of the program that ran before it."""
         assert self._console
         self._in_repl = True
-        self._process = self._spawn(["-i", "-c", "import boot"] if self._boots else [], self._answered,
-                                    self._repl_ended)
+        boots = self._boots
+        self._process = self._spawn(["-i", "-c", boots] if boots else [], self._answered, self._repl_ended)
         self._console.run_repl(self._process)
 
     def _spawn(self, program: list[str], on_output: Callable[[bytes], None],
                on_end: Callable[[int], None]) -> Process:
-        command = [*find_micropython(), "-X", f"heapsize={self._heapsize}", *program]
+        heapsize = self._heapsize
         surroundings = {"MICROIPA_UART": self._uart, "MICROIPA_MODEM": self._modem}
+        if self.rom_size:
+            heapsize = str(heap_bytes(heapsize, self.rom_size))
+            surroundings["MICROIPA_ROM"] = str(self._partition())
+        command = [*find_micropython(), "-X", f"heapsize={heapsize}", *program]
         return Process(command, self.folder, environment([self.folder / "lib"], surroundings), on_output, on_end)
 
     @property
-    def _boots(self) -> bool:
-        return (self.folder / "boot.py").exists()
+    def _boots(self) -> str:
+        """What runs before main.py, and before the REPL: the port's own part for a romfs, and boot.py."""
+        rom = f"import sys\nsys.path.insert(0, {str(paths.tools())!r})\nimport virtual_rom\ndel sys.path[0]\n"
+        boot = (self.folder / "boot.py").exists()
+        return (rom if self.rom_size else "") + ("import boot\n" if boot else "")
+
+    def _partition(self) -> Path:
+        """The file of the romfs partition, which outlives everything; empty at first."""
+        file = self.folder.with_name(f"{self.folder.name}.romfs")
+        if not file.exists() or file.stat().st_size != self.rom_size:
+            file.write_bytes(bytes(self.rom_size))
+        return file
 
     def _flush_uart(self) -> None:
         """What a modem said to a board without power is lost."""

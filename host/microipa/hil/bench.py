@@ -38,7 +38,7 @@ FEATURES = {
     "card contacts": "a card whose memory the bench can look into",
     "modem faults": "a modem that fails on demand",
     "SM-DP+ in reach": "a network in which the board reaches the bench's SM-DP+ by itself",
-    "heap for direct downloads": "room for TCP, HTTP and JSON beside the rest, more than 96wK where all code is in RAM",
+    "heap for direct downloads": "room for TCP, HTTP and JSON: 96wK where code runs in flash, more where it is in RAM",
     "network between": "a network that the bench can redirect: an eIM out of reach",
 }
 _HEAP = re.compile(r"[1-9][0-9]*w?[KM]?")
@@ -55,7 +55,9 @@ class Place:
     """One board of a bench and what is around it.
 
     ``modem``: the family, "auto" for the one the board names. ``card``: virtual or real, by default as the board is.
-    ``heap``: of a virtual board, MicroPython's -X heapsize. ``settings``: more for ipa.json.
+    ``heap``: of a virtual board, MicroPython's -X heapsize. ``form``: mpy, which a board loads into its RAM, or romfs,
+    which runs in flash; a virtual board gets a partition for it, and so much more heap as that takes there.
+    ``settings``: more for ipa.json.
 
     Of real boards: ``eim_url`` is where the board reaches the bench's eIM, coaps://host:port, which somebody forwards
     to ``eim_port`` of this machine at its address ``bind``; or ``tether``: over its serial port, for a bench without a
@@ -71,6 +73,7 @@ class Place:
     modem: str = "auto"
     card: str = ""
     heap: str = "96wK"
+    form: str = "mpy"
     eim_url: str = ""
     eim_port: int = 5684
     tether: bool = False
@@ -102,7 +105,8 @@ class Place:
         if self.tether and feature == "radio control":
             return f"datagrams meet no radio on the tether of {self.name}"
         if self.is_virtual:
-            has = set(FEATURES) - ({"heap for direct downloads"} if self.heap in _SMALL else set())
+            is_short = self.heap in _SMALL and self.form != "romfs"
+            has = set(FEATURES) - ({"heap for direct downloads"} if is_short else set())
         else:
             has = {"own SM-DP+"}  # until the card has been asked: see Station.lacks
             has |= {"disposable profile"} if self.profiles else set()
@@ -129,6 +133,8 @@ class Place:
         if self.card not in ("", card):
             raise BadBench(f"{where}: card is {self.card}: the virtual board has a virtual one, others a real one")
         _check_family(where, self.family)
+        if self.form not in ("mpy", "romfs"):
+            raise BadBench(f"{where}: form is {self.form!r}, it is mpy or romfs")
         if not _HEAP.fullmatch(self.heap):
             raise BadBench(f"{where}: heap is {self.heap!r}, write it as 96wK (words) or 256K (bytes)")
         self._check_tether(where)

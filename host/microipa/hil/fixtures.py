@@ -13,7 +13,7 @@ import pytest
 
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import parse, tlv
-from microipa.board.package import SETTINGS, check_config
+from microipa.board.package import check_config
 from microipa.board.repl import PortError, Repl
 from microipa.eim import OrderView
 from microipa.errors import MicroipaError
@@ -78,7 +78,7 @@ class Board:
         given = json.dumps({**self._station.settings, **settings}).encode()
         check_config(given)
         with self._repl() as repl:
-            repl.write_file(f"{self._station.flashed.version}/{SETTINGS}", given)
+            self._station.write_settings(repl, given)
         self._changed = bool(settings)
 
     def forget(self) -> None:

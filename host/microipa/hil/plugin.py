@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from microipa.hil.station import Offer, Station
 
 _DEFAULT_RUN = "hil-run"
-_OF_A_PLACE = ("board", "port", "modem", "card", "heap", "eim_url", "bind", "tether")
+_OF_A_PLACE = ("board", "port", "modem", "card", "heap", "form", "eim_url", "bind", "tether")
 _places = pytest.StashKey[list["Place"]]()
 _recorders = pytest.StashKey[dict[str, "Recorder"]]()
 _story = pytest.StashKey[dict[str, Any]]()
@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--modem", help="modem family (default: the board's own)")
     group.addoption("--card", help="virtual or real (default: virtual in the virtual board)")
     group.addoption("--heap", help="of the virtual board: 96wK, 128wK (words)")
+    group.addoption("--form", help="how the board is flashed: mpy (default), or romfs, which runs in place")
     group.addoption("--eim-url", help="where a real board reaches the bench's eIM: coaps://host:port")
     group.addoption("--tether", action="store_true", default=None,
                     help="no eIM in reach: datagrams go over the board's serial port, and the report says so")
@@ -114,7 +115,7 @@ def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
         except MicroipaError as error:
             request.config.stash.setdefault(_down, {})[place.name] = str(error)
             raise pytest.fail.Exception(f"{place.name}: {error}", pytrace=False) from None
-        recorder.learn(micropython=at_work.kind.release, firmware=at_work.flashed.version, eid=at_work.eid)
+        recorder.learn(micropython=at_work.kind.release, firmware=at_work.firmware, eid=at_work.eid)
         yield at_work
         last = at_work.take()
         recorder.learn(seconds=round(time.monotonic() - began, 1), **_about(at_work))
@@ -259,7 +260,7 @@ def _recorder(config: pytest.Config, place: Place) -> Recorder:
     recorders = config.stash.setdefault(_recorders, {})
     if place.name not in recorders:
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        run = Run(place.name, place.known.name, "", "", "mpy", place.family, "", place.card, "",
+        run = Run(place.name, place.known.name, "", "", place.form, place.family, "", place.card, "",
                   place.heap if place.is_virtual else "", place.tether, started,
                   session=config.stash[_session])
         recorders[place.name] = Recorder(config.getoption("run") / place.name, run)

@@ -21,9 +21,10 @@ from microipa import paths
 from microipa.asn1 import sgp32
 from microipa.board import VirtualBoard
 from microipa.board.bytecode import compiled
-from microipa.board.flash import BoardUnfit, Flashed, Kind, check_fit, flash, kind
+from microipa.board.flash import ROM, BoardUnfit, Flashed, Kind, check_fit, flash, kind
 from microipa.board.package import EIM, SETTINGS, Package, build, check_config
 from microipa.board.repl import Repl
+from microipa.board.romfs import flash_romfs, partition_for
 from microipa.crypto.key_folder import read_certificate
 from microipa.crypto.pki import subject_key_identifier
 from microipa.errors import MicroipaError
@@ -95,6 +96,7 @@ class Station:
         self.virtual: VirtualBoard | None = None
         self.port = place.port
         self.kind: Kind
+        self.package = _with_tools(build(place.known), ["heap_meter", *(["tether"] if place.tether else [])])
         self.flashed: Flashed
         self.settings: dict[str, Any] = {}
         self.eid = ""
@@ -192,7 +194,9 @@ class Station:
         self.eid = lab.eid
         self.home = lab.euicc.profiles()[0].iccid
         self.kept = frozenset([self.home])
-        board = VirtualBoard(self.folder / "flash", lab.modem.path, heapsize=place.heap, modem=place.family)
+        rom_size = partition_for(self.package) if place.form == "romfs" else 0
+        board = VirtualBoard(self.folder / "flash", lab.modem.path, heapsize=place.heap, modem=place.family,
+                             rom_size=rom_size)
         board.folder.mkdir(parents=True, exist_ok=True)
         self.virtual = board
         self._running.callback(board.pull_out)
@@ -227,15 +231,27 @@ class Station:
             self.settings["modem"] = self.place.modem
         content = json.dumps(self.settings).encode()
         check_config(content, f"settings of {self.place.name}")
-        tools = ["heap_meter", *(["tether"] if self.place.tether else [])]
-        package = _with_tools(build(self.place.known), tools).with_files({SETTINGS: content})
         with Repl(self.port) as repl:
             self.kind = kind(repl)
+            package = self.package = self.package.with_files({SETTINGS: content, EIM: self._eim_configuration()})
             check_fit(self.kind, self.place.family, package.files["product.mpy"][1])
             if self.place.tether and not self.kind.dtls:
                 raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own: nothing for a tether")
-            package = package.with_files({EIM: self._eim_configuration()})
-            self.flashed = flash(repl, package, lambda *_: None)
+            in_rom = self.place.form == "romfs"
+            self.flashed = flash_romfs(repl, package) if in_rom else flash(repl, package, lambda *_: None)
+
+    @property
+    def firmware(self) -> str:
+        """The version that was flashed, by its hash."""
+        return self.package.version if self.flashed.version == ROM else self.flashed.version
+
+    def write_settings(self, repl: Repl, content: bytes) -> None:
+        """Give the version that runs another ipa.json; a romfs is written anew for that."""
+        if self.place.form == "romfs":
+            kind(repl)
+            flash_romfs(repl, self.package.with_files({SETTINGS: content}))
+        else:
+            repl.write_file(f"{self.flashed.version}/{SETTINGS}", content)
 
     def _eim_configuration(self) -> bytes:
         """What the board gives a card that knows no eIM."""
