@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from microipa.console import LAB, BadInput, Folder, out
+from microipa.console import LAB, Folder, host_and_port, out
 
 card_app = typer.Typer(no_args_is_help=True, help="Let a terminal of another maker use the lab's card.")
 
@@ -27,10 +27,8 @@ def serve(
     from microipa.lab import LabFolder
     from microipa.lab_keys import LabKeys
 
-    host, _, port = vpcd.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise BadInput(f"--vpcd {vpcd} is not HOST:PORT")
+    host, port = host_and_port("--vpcd", vpcd)
     card = LabFolder(lab, create=True, keys=LabKeys(card=card_keys).over(LabKeys.of(lab))).card()
     out.print(f"card {card.eid} goes into the reader at {vpcd}; Ctrl-C pulls it out")
-    asyncio.run(reader.serve(card, host, int(port)))
+    asyncio.run(reader.serve(card, host, port))
     out.print("the reader is gone")

@@ -42,6 +42,14 @@ def hex_bytes(name: str, text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+def host_and_port(name: str, text: str) -> tuple[str, int]:
+    """HOST:PORT; ``name`` is what the user knows it by. Raises BadInput."""
+    host, _, port = text.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port, re.ASCII) or not 0 < int(port) < 65536:
+        raise BadInput(f"{name} {text[:64]} is not HOST:PORT")
+    return host, int(port)
+
+
 def read(file: Path) -> bytes:
     """Raises BadInput."""
     try:
@@ -58,6 +66,14 @@ def write(file: Path, content: bytes, *, private: bool = False) -> None:
             if private and stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.fchmod(descriptor, 0o600)  # it may have been there before
             opened.write(content)
+    except OSError as error:
+        raise BadInput(f"cannot write {file}: {error.strerror}") from None
+
+
+def require_writable(file: Path) -> None:
+    """Before work that would be in vain otherwise; what the file holds stays. Raises BadInput."""
+    try:
+        file.open("ab").close()
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror}") from None
 

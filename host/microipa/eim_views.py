@@ -65,19 +65,8 @@ def devices(
     elif eid is not None:
         out.print(_in_full(views[0]))
     else:
-        table = Table(
-            Column("EID", no_wrap=True),
-            "enabled profile",
-            "last poll",
-            "open orders",
-            "alarms",
-            title=f"devices in {lab}",
-        )
         for view in views:
-            enabled = [str(one.get("iccid")) for one in view.profiles or [] if one.get("state") == "enabled"]
-            profile = "not known" if view.profiles is None else ", ".join(enabled) or "none"
-            table.add_row(view.eid, profile, _when(view.last_poll), str(len(view.open_orders)), str(len(view.alarms)))
-        out.print(table)
+            out.print(_in_short(view))
 
 
 @eim_app.command()
@@ -94,6 +83,18 @@ def enrol(
     LabFolder(lab).eim.add_device(eid, device_key=read(device_key) if device_key else None)
     whose = "a key of the device" if device_key else "its eUICC"
     out.print(f"{eid} is enrolled; its results are to be signed by {whose}")
+
+
+def _in_short(view: DeviceView) -> str:
+    """One line, which a table of it would be too wide for."""
+    enabled = [str(one.get("iccid")) for one in view.profiles or [] if one.get("state") == "enabled"]
+    words = [
+        "profiles not known" if view.profiles is None else f"{', '.join(enabled) or 'no profile'} enabled",
+        f"last poll {_when(view.last_poll)}",
+        f"{len(view.open_orders)} open orders" if view.open_orders else "",
+        f"{len(view.alarms)} alarms" if view.alarms else "",
+    ]
+    return f"{view.eid}  {', '.join(word for word in words if word)}"
 
 
 def _in_full(view: DeviceView) -> Table:

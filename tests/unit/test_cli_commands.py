@@ -340,6 +340,36 @@ def test_file_content_that_looks_like_markup_is_shown_as_it_is(microipa: Microip
     assert microipa("trace", file).out == "   1.000  modem  → [red]AT[/nothing]\n"
 
 
+# board, modem
+
+
+def test_a_heap_that_micropython_does_not_take_is_refused(microipa: Microipa, tmp_path: Path) -> None:
+    sentence = refused(microipa, "board", "virtual", tmp_path / "flash", "--heap", "much")
+    assert sentence == "--heap much is none that MicroPython takes: give 96wK, 128k or 200000"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--modem", "bg96"], "no modem family 'bg96': choose one of bg95, "),
+        (["--modem", "bg95", "--port", "/dev/no-such-port"], "cannot open /dev/no-such-port: "),
+        (["--modem", "bg95", "--port", "/dev/no-such-port", "--echo", "here"], "--echo here is not HOST:PORT"),
+    ],
+)
+def test_a_modem_that_cannot_be_recorded_is_one_sentence(
+    microipa: Microipa, tmp_path: Path, words: list[str], sentence: str
+) -> None:
+    assert refused(microipa, "modem", "record", tmp_path / "x.at", *words).startswith(sentence)
+
+
+def test_a_transcript_that_cannot_be_written_is_said_before_the_modem_is_asked(
+    microipa: Microipa, tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "missing" / "x.at"
+    sentence = refused(microipa, "modem", "record", nowhere, "--modem", "bg95", "--port", "/dev/no-such-port")
+    assert sentence == f"cannot write {nowhere}: No such file or directory"
+
+
 # demo
 
 

@@ -201,7 +201,9 @@ async def test_results_and_the_device_are_shown_in_words(microipa, lab) -> None:
         assert words in shown
     (told,) = [json.loads(line) for line in microipa("devices", "--json", "--lab", lab).out.splitlines()]
     assert (told["eid"], told["association_token"], told["counter"]) == (EID, 1, 3)
-    assert EID in microipa("devices", "--lab", lab).out
+    short = microipa("devices", "--lab", lab).out
+    assert short.startswith(f"{EID}  ")
+    assert len(short.splitlines()) == 1
 
 
 async def test_alarms_and_state_changes_are_shown(microipa, lab) -> None:

@@ -12,8 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from microipa.console import LAB, out
-from microipa.errors import MicroipaError
+from microipa.console import LAB, BadInput, out
 
 if TYPE_CHECKING:
     from microipa.board.flash import Flashed
@@ -39,10 +38,6 @@ def add_to(microipa: typer.Typer) -> None:
     microipa.add_typer(app, name="board")
 
 
-class BadChoice(MicroipaError):
-    """Options that do not go together."""
-
-
 def flash_command(
     board: BoardName = None,
     port: Port = "auto",
@@ -62,7 +57,7 @@ def flash_command(
     ways = [name for name, chosen in (("--mpy", mpy), ("--py", py), ("--romfs", romfs), ("--back", back),
                                       ("--freeze-manifest", freeze_manifest)) if chosen]
     if len(ways) > 1:
-        raise BadChoice(f"{' and '.join(ways)} exclude each other: choose one")
+        raise BadInput(f"{' and '.join(ways)} exclude each other: choose one")
     from microipa.board.flash import check_fit, go_back, kind
     from microipa.board.known import find_board
     from microipa.board.package import build, make_line, manifest, own_files
@@ -75,7 +70,7 @@ def flash_command(
             repl.restart()
         return
     if board is None:
-        raise BadChoice("which board? Name it with --board; `microipa board list` shows them")
+        raise BadInput("which board? Name it with --board; `microipa board list` shows them")
     known = find_board(board)
     if freeze_manifest:
         freeze_manifest.write_text(manifest(known), encoding="utf-8")
@@ -116,7 +111,7 @@ def check_board(board: BoardName = None, port: Port = "auto") -> None:
     from microipa.board.repl import Repl
 
     if board is None:
-        raise BadChoice("which board? Name it with --board; `microipa board list` shows them")
+        raise BadInput("which board? Name it with --board; `microipa board list` shows them")
     known = find_board(board)
     with Repl(chosen_port(known, port)) as repl:
         out.print(f"[green]✓[/] {'serial':26} {repl.port}")
@@ -132,6 +127,10 @@ def virtual(
     heap: Annotated[str, typer.Option(help="96wK: 96 Ki words, as on a 32-bit chip with 96 kB.")] = "96wK",
 ) -> None:
     """Run a board without modem as a process, until Ctrl-C; its REPL is on a pty."""
+    from microipa.board.micropython import run_micropython
+
+    if run_micropython("pass", heapsize=heap).returncode:
+        raise BadInput(f"--heap {heap[:64]} is none that MicroPython takes: give 96wK, 128k or 200000")
     folder.mkdir(parents=True, exist_ok=True)
     asyncio.run(_stay_up(folder.resolve(), heap))
 

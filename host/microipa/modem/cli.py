@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microipa.errors import MicroipaError
+from microipa.console import host_and_port, require_writable, write
 
 if TYPE_CHECKING:
     from microipa.modem.record import Tour
 
 app = typer.Typer(no_args_is_help=True, help="Look at modems.")
-
-
-class BadEcho(MicroipaError):
-    """Not HOST:PORT."""
 
 
 @app.callback()
@@ -45,17 +41,19 @@ def record_command(
 
     if family not in FAMILIES:
         raise UnknownFamily(f"no modem family {family!r}: choose one of {', '.join(FAMILIES)}")
+    require_writable(output)  # a tour takes minutes
     if port == "virtual":
         tour, source = asyncio.run(_virtual(family)), "the lab's modem"
     else:
-        tour, source = asyncio.run(record(port, baud, family, apn, _echo(echo))), f"a modem at {baud} baud"
+        there = None if echo is None else host_and_port("--echo", echo)
+        tour, source = asyncio.run(record(port, baud, family, apn, there)), f"a modem at {baud} baud"
     for line in tour.lines:
         print(line)
     tour.transcript.title = [
         f"{family}: tools/modem_tour.py on {source}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
         *(f"= {line}" for line in tour.lines),
     ]
-    output.write_text(tour.transcript.text())
+    write(output, tour.transcript.text().encode())
     print(f"{output}: {len(tour.transcript.turns)} turns")
     raise typer.Exit(tour.status)
 
@@ -66,12 +64,3 @@ async def _virtual(family: str) -> Tour:
 
     async with bench(family) as modem:
         return await record(modem.path, 115200, family, "iot", ECHO)
-
-
-def _echo(text: str | None) -> tuple[str, int] | None:
-    if text is None:
-        return None
-    host, _, number = text.rpartition(":")
-    if not host or not number.isdecimal() or not 0 < int(number) < 65536:
-        raise BadEcho(f"--echo is {text!r}, not HOST:PORT")
-    return host, int(number)
