@@ -123,6 +123,7 @@ def pki(lab: Folder = LAB) -> None:
 def lab_up(
     lab: Folder = LAB,
     radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "short",
+    modem: Annotated[str, typer.Option(help="The modem's name, as the driver's: bg95, nrf91, …")] = "bg95",
     smdpp_keys: Annotated[
         list[Path] | None, typer.Option(help="Folder with ci, auth, pb and tls; once for each CI, the preferred first.")
     ] = None,
@@ -143,7 +144,7 @@ def lab_up(
     from microipa.ways import Way
 
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
-    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact)))
+    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact), modem))
 
 
 @app.command()

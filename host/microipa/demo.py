@@ -148,17 +148,22 @@ async def run(folder: Path, radio: str, console: Console, way: Way = PLAIN) -> i
     return 0 if outcome.succeeded else 1
 
 
-async def stay_up(folder: Path, radio: str, console: Console, keys: LabKeys, way: Way = PLAIN) -> None:
+async def stay_up(
+    folder: Path, radio: str, console: Console, keys: LabKeys, way: Way = PLAIN, family: str = "bg95"
+) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
-    ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing.
+    ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing;
+    ``family`` is that of the modem.
     """
     require_idle(folder)  # before the trace of the lab that runs there is begun anew
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
     settings = {"poll_interval_s": POLL_S, **way.settings}
-    async with Lab(folder, radio=radio, trace=trace, board_config=settings, heap=way.heap, keys=keys) as lab:
+    async with Lab(
+        folder, radio=radio, family=family, trace=trace, board_config=settings, heap=way.heap, keys=keys
+    ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
         lab.step(f"operators order by ES2+ at https://127.0.0.1:{lab.es2_port}, with {folder / 'pki'}/operator_tls.pem")

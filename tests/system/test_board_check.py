@@ -48,7 +48,7 @@ async def checked(port: str) -> list[tuple[str, str]]:
     return await asyncio.wait_for(asyncio.to_thread(run), 100)
 
 
-@pytest.mark.parametrize("family", ["bg95", "gm02s", "nrf91"])
+@pytest.mark.parametrize("family", ["bg95", "gm02s", "nrf91", "tx62"])
 async def test_a_board_is_checked_from_its_serial_port_to_its_eim(tmp_path: Path, family: str) -> None:
     async with Lab(tmp_path / "lab", radio="none", family=family, trace=Trace()) as lab:
         (lab.board.folder / "main.py").unlink()

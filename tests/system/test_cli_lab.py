@@ -36,7 +36,8 @@ async def until(lines: asyncio.StreamReader, words: str) -> str:
 async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_path: Path) -> None:
     lab = str(tmp_path / "lab")
     process = await asyncio.create_subprocess_exec(
-        MICROIPA, "lab", "up", "--radio", "none", "--lab", lab, stdout=asyncio.subprocess.PIPE, limit=1 << 20)
+        MICROIPA, "lab", "up", "--radio", "none", "--modem", "tx62", "--lab", lab,
+        stdout=asyncio.subprocess.PIPE, limit=1 << 20)
     assert process.stdout
     try:
         await until(process.stdout, "the lab is up")
