@@ -27,6 +27,7 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     tethered = Place("t", "walter", port="/dev/ttyACM0", card="real", tether=True).check()
     assert "tether of t" in tethered.lacks("radio control")
     assert "96wK" in Place("small").lacks("heap for direct downloads")
+    assert not Place("small", form="romfs").lacks("heap for direct downloads")
 
 
 @pytest.mark.parametrize(("content", "words"), [
@@ -39,6 +40,7 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     ('[left]\nboard = "walter"', "which port is walter on"),
     ('[left]\nmodem = "bg96"', "no modem 'bg96'"),
     ('[left]\nheap = "much"', "heap is 'much'"),
+    ('[left]\nform = "frozen"', "form is 'frozen', it is mpy or romfs"),
     ('[left]\nport = "tcp://rack"\nboard = "walter"', "no URL of pyserial"),
     ('[left]\nboard = "walter"\nport = "/dev/ttyACM0"\ncard = "real"', "how does walter reach"),
     (f"[left]\n{WALTER}tether = true", "tether and eim_url exclude each other"),

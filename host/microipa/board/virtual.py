@@ -158,7 +158,7 @@ class VirtualBoard:
 
     def _partition(self) -> Path:
         """The file of the romfs partition, which outlives everything; empty at first."""
-        file = self.folder.with_name(f"{self.folder.name}.romfs")
+        file = self.folder.with_name(f"{self.folder.name}.romfs").resolve()  # for a process in another folder
         if not file.exists() or file.stat().st_size != self.rom_size:
             file.write_bytes(bytes(self.rom_size))
         return file
