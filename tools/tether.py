@@ -4,7 +4,8 @@ Put it beside main.py and import it before main.py. Card, registration, clock an
 while that is registered is there a datagram, so that a lost network is one here as well. The lines, each a whole one
 among those of the log; A is the link's letter, host/microipa/hil/tether.py types the other end:
 
-    ~tA? eim.example 5684    it is open: the bench decides where to
+    ~tA? eim.example 5684    it is open: the bench decides where to. Said again until something was typed: a port
+                             comes after its board
     ~tA=Fv79AAAA...          a datagram
     ~tA+                     a line was read: type the next one
     ~tA!                     it is over; typed: it leads nowhere
@@ -43,6 +44,8 @@ class Tether(io.IOBase):
         global _last
         _last = _last + 1 if _last < 0x5A else 0x41
         self._mark = b"~t" + bytes((_last,))
+        self._to = "? %s %d" % (host, port)
+        self._heard = False
         self._modem = modem
         self._rx = bytearray(_DATAGRAM)
         self._filled = 0
@@ -54,7 +57,6 @@ class Tether(io.IOBase):
         for _ in range(_STALE):  # what was typed for the link before
             if not _typed():
                 break
-        self._say("? %s %d" % (host, port))
 
     def ioctl(self, _request, _arg):
         return 0
@@ -72,6 +74,8 @@ class Tether(io.IOBase):
         if self._error:
             return -self._error
         if self._modem.registered():
+            if not self._heard:
+                self._say(self._to)
             self._say("=", buf)
         return len(buf)
 
@@ -110,11 +114,14 @@ class Tether(io.IOBase):
                 continue
             n = self._length
             self._length = 0
-            if 4 < n < _LINE and self._line[:3] == self._mark:
+            if not 3 < n < _LINE or self._line[:3] != self._mark:
+                continue
+            self._heard = True
+            if self._line[3] == 0x21:
+                self._error = ENOTCONN
+            elif n > 4:
                 self._say("+")
                 self._piece(self._line[3] - 0x30, self._line[4] == 0x2E, memoryview(self._line)[5:n])
-            elif n == 4 and self._line[:3] == self._mark and self._line[3] == 0x21:
-                self._error = ENOTCONN
 
     def _piece(self, number, is_last, letters):
         """What misses a piece, or is too long, is dropped: datagrams get lost."""

@@ -43,6 +43,7 @@ async def run():
 async def datagrams(count):
     link = await tether.udp(modem, "eim.microipa.example", 5684)
     buf = bytearray(1500)
+    link.write(b"hello")
     for _ in range(count):
         await link.wait(20000)
         n = link.readinto(buf)
@@ -170,7 +171,7 @@ async def test_sgp32_6_2_dtls_and_its_messages_pass_through_the_serial_port(
         bench.close()
         endpoint.stop()
     assert said.count("answered True") == 2
-    assert bench.asked == [(HOST, PORT)]
+    assert set(bench.asked) == {(HOST, PORT)}
     assert "an application that does not end its line" in bench.log
     assert any("between the datagrams" in line for line in bench.log)
     assert not any(line.startswith("~t") for line in bench.log)
@@ -178,6 +179,24 @@ async def test_sgp32_6_2_dtls_and_its_messages_pass_through_the_serial_port(
     ways = [event["direction"] for event in bench.events if "direction" in event]
     assert ways.count("up") >= 5
     assert ways.count("down") >= 5
+
+
+async def test_a_bench_whose_port_comes_after_the_board_hears_of_the_link_all_the_same(
+    board: Callable[[str], Board], pki: Pki
+) -> None:
+    endpoint = DtlsServer(pki.eim_tls, lambda association, message: association.send(message[::-1]),
+                          lambda _: None, DtlsSettings())
+    port = await endpoint.start("127.0.0.1", 0)
+    running = board(HANDSHAKE.format(trust=("pin", pki.eim_tls.spki)))
+    await running.heard("~tA=")
+    bench = Bench(running, ("127.0.0.1", port))
+    try:
+        said = await running.end()
+    finally:
+        bench.close()
+        endpoint.stop()
+    assert said.count("answered True") == 2
+    assert set(bench.asked) == {(HOST, PORT)}
 
 
 async def test_what_is_no_eim_of_the_place_is_refused_at_once(board: Callable[[str], Board], pki: Pki) -> None:
@@ -237,7 +256,7 @@ async def main():
 """)
     said = await running.end()
     assert "~tA=b24gdGhlIGFpcg==" in said
-    assert said.count("=") == 3
+    assert said.count("~tA=") == 1
     assert "SocketError tether: the modem has no network" in said
 
 

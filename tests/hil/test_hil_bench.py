@@ -67,6 +67,13 @@ def test_a_bench_that_cannot_be_is_refused(tmp_path: Path, content: str, words: 
     assert "\n" not in str(refused.value)
 
 
+def test_tethered_places_need_no_port_for_their_eims(tmp_path: Path) -> None:
+    file = tmp_path / "bench.toml"
+    tethered = 'board = "walter"\nport = "/dev/{0}"\ntether = true\n'
+    file.write_text("".join(f"[{name}]\n{tethered.format(name)}" for name in ("left", "right")))
+    assert [place.name for place in read_bench(file)] == ["left", "right"]
+
+
 def test_a_case_that_needs_what_nobody_has_is_a_mistake() -> None:
     with pytest.raises(BadBench, match="luck"):
         Place("left").lacks("luck")

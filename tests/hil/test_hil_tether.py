@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import queue
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,3 +159,28 @@ def test_a_place_without_a_public_address_is_served_and_its_report_says_so(tmp_p
     assert "TETHERED" in page
     assert "Tethered datagrams up, down" in page
     assert "go over the board's serial port" in page
+
+
+@contextlib.contextmanager
+def rack_of_others(folder: Path) -> Iterator[dict[str, Any]]:
+    """A board and what is around it, of somebody else; its network leads nowhere near the bench. What they tell."""
+    command = [sys.executable, str(Path(__file__).with_name("rack.py")), str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.stdin.close()
+
+
+def test_a_board_of_others_is_served_where_no_network_leads_to_the_bench(tmp_path: Path) -> None:
+    with rack_of_others(tmp_path / "rack") as told:
+        keys = [f"{key} = {json.dumps(told[key])}" for key in ("port", "ci", "profiles", "power_on", "power_off")]
+        (tmp_path / "bench.toml").write_text("\n".join(["[left]", 'board = "virtual"', "tether = true", *keys]))
+        done = hil(tmp_path, "--run=run", "--bench", "bench.toml", "-k", "several_orders")
+    assert done.returncode == 0, done.stdout
+    run, ended = load(tmp_path / "run" / "left")
+    assert (run.tether, run.card) == (True, "real")
+    assert [case.outcome for case in ended] == ["passed"]
+    assert ended[0].bill.datagrams_up >= 5
