@@ -141,3 +141,25 @@ def test_what_the_repl_says_by_itself_is_no_part_of_the_story() -> None:
     assert [row.text for row in rows([log(text) for text in (*noise, *spoken)])] == [
         "OK so far", "boot: up", "MicroPython is too old", "> a quotation",
     ]  # fmt: skip
+
+
+AT_LINES = [
+    event("modem", "at", direction="in", text='AT+CGLA=1,22,"80E2910006BF3E035C015A"'),
+    event("modem", "at", direction="out", text='+CGLA: 4,"6115"'),
+    event("modem", "at", direction="out", text="OK"),
+    event("modem", "at", direction="in", text='AT+CSIM=10,"01C0000015"'),
+    event("modem", "at", direction="out", text="+CSIM: 46,BF3E125A10890490321234512345123456789012359000"),
+]
+
+
+def test_without_card_contacts_es10_is_read_out_of_at_commands() -> None:
+    text = "GetEuiccDataRequest: tags 5A → GetEuiccDataResponse: EID 89049032123451234512345678901235"
+    assert told(rows(AT_LINES)) == [("ES10", BOARD, CARD, text)]
+    refused = event("modem", "at", direction="out", text="+CME ERROR: 13")
+    assert rows([AT_LINES[0], refused, AT_LINES[3], AT_LINES[2]]) == []
+
+
+def test_what_contacts_and_at_commands_both_tell_is_shown_once() -> None:
+    contacts = [apdu("81e2910006bf3e035c015a", "6115"),
+                apdu("01c0000015", "bf3e125a10890490321234512345123456789012359000")]
+    assert len(rows([*AT_LINES[:3], contacts[0], *AT_LINES[3:], contacts[1]])) == 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from microipa.hil.at_lines import with_apdus
 from microipa.hil.record import Bill
 from microipa.radio import PRESETS, Counters
 from microipa.trace import Event
@@ -12,10 +13,10 @@ from microipa.trace import Event
 _HEAP = re.compile(r"heap: peak (\d+) of")
 
 
-def bill_of(events: Iterable[Event]) -> Bill:
-    """Datagrams of the virtual radio or a tether, APDUs of a card with contacts, heap as the board's meter told."""
+def bill_of(events: Sequence[Event]) -> Bill:
+    """Datagrams of the virtual radio or a tether, APDUs of contacts or AT lines, heap as the board's meter told."""
     link, apdus, heap = Counters(), 0, 0
-    for event in events:
+    for event in with_apdus(events):
         if event.kind == "datagram":
             link.count(event.fields["direction"], event.fields["bytes"], PRESETS["nbiot"])
         elif event.kind == "apdu":

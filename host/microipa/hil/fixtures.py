@@ -18,6 +18,7 @@ from microipa.board.repl import PortError, Repl
 from microipa.eim import OrderView
 from microipa.errors import MicroipaError
 from microipa.hil import supply
+from microipa.hil.at_lines import heard
 from microipa.hil.banner import is_banner
 from microipa.hil.station import Matcher, Offer, Station
 from microipa.hil.terminal import Terminal
@@ -219,7 +220,8 @@ class Board:
 
     def _heard(self, text: str) -> None:
         if not (self._tether and self._tether.takes(text)):
-            self._station.record("board", "log", text=text)
+            part, kind, fields = heard(text)
+            self._station.record(part, kind, **fields)
 
     def _type(self, data: bytes) -> None:
         if self._terminal:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from microipa import session
+from microipa.hil.at_lines import with_apdus
 from microipa.hil.banner import is_banner
 from microipa.hil.markup import clean
 from microipa.trace import Event
@@ -82,7 +83,7 @@ class _Pile:
 
 def rows(events: Iterable[Event]) -> list[Row]:
     """The rows of a case; with more than LIMIT of them, one in the middle says how many were left out."""
-    told = list(session.with_es10(list(events)))
+    told = list(session.with_es10(list(with_apdus(list(events)))))
     reader = _Reader(_server_calls(told))
     for place, event in enumerate(told):
         reader.feed(place, event)

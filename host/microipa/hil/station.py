@@ -96,7 +96,8 @@ class Station:
         self.virtual: VirtualBoard | None = None
         self.port = place.port
         self.kind: Kind
-        self.package = _with_tools(build(place.known), ["heap_meter", *(["tether"] if place.tether else [])])
+        tools = {"heap_meter": True, "tether": place.tether, "at_tap": not place.is_virtual}
+        self.package = _with_tools(build(place.known), [name for name, wanted in tools.items() if wanted])
         self.flashed: Flashed
         self.settings: dict[str, Any] = {}
         self.eid = ""

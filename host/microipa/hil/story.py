@@ -73,7 +73,7 @@ def _bill(run: Run, case: Case) -> Element:
     bill = case.bill
     datagrams = "Tethered datagrams up, down" if run.tether else "Datagrams up, down"
     told = {
-        datagrams: f"{figure(bill.datagrams_up)}, {figure(bill.datagrams_down)}",
+        datagrams: f"{bill.datagrams_up:,}, {bill.datagrams_down:,}" if bill.bytes_up + bill.bytes_down else "–",
         "Bytes up": figure(bill.bytes_up),
         "Bytes down": figure(bill.bytes_down),
         "Round trips": figure(bill.round_trips),
@@ -103,7 +103,17 @@ def _events(record: Record, case: Case, folded: bool) -> Element | None:
         return element("p", f"Its events cannot be shown: {error}", class_="soft")
     said = f"{len(events):,} events" + ("" if whole else f", of the first {EVENTS_LIMIT:,} bytes")
     summary = element("summary", f"{said}, in ", element("code", case.events))
-    return element("details", summary, diagram(shown), open=None if folded else "")
+    unseen = element("p", _unseen({event.kind for event in events}), class_="soft small")
+    return element("details", summary, unseen, diagram(shown), open=None if folded else "")
+
+
+def _unseen(kinds: set[str]) -> str | None:
+    """What this bench could not look at."""
+    if "apdu" in kinds:
+        return None
+    if "at" in kinds:
+        return "The bench does not see the card's contacts: APDUs and ES10 are those in the AT commands of the board."
+    return "No AT commands and no APDUs were recorded, so ES10 is not shown."
 
 
 def figure(value: int) -> str:
