@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -232,6 +233,39 @@ def test_junit_tells_the_board_the_reasons_and_the_bill(folder: Path) -> None:
     assert failure.attrib == {"message": "AssertionError: why", "type": "AssertionError"}
     assert failure.text == BROKEN.reason
     assert skipped.find("skipped").attrib == {"message": "the bench has no power switch"}  # type: ignore[union-attr]
+
+
+COUNT, SECONDS, ANY = r"\d+", r"\d+\.\d{3}", r"(?s).+"
+TIMESTAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
+# What Jenkins' schema (xUnit plugin, strict) has in common with GitLab and GitHub's readers:
+# attributes, those with ? may be left out; children in this order, those with * any number of times.
+JUNIT: dict[str, tuple[dict[str, str], str]] = {
+    "testsuites": ({"name": ANY, "tests": COUNT, "failures": COUNT, "errors": COUNT, "time": SECONDS}, "(testsuite )*"),
+    "testsuite": ({"name": ANY, "tests": COUNT, "failures": COUNT, "errors": COUNT, "skipped": COUNT, "time": SECONDS,
+                   "timestamp": TIMESTAMP, "hostname": ANY}, "properties (testcase )*"),
+    "properties": ({}, "(property )*"),
+    "property": ({"name": ANY, "value": ANY}, ""),
+    "testcase": ({"classname": ANY, "name": ANY, "time": SECONDS}, "((skipped|failure) )?(system-out )?"),
+    "skipped": ({"message": ANY}, ""),
+    "failure": ({"message": ANY, "type": ANY}, ""),
+    "system-out": ({}, ""),
+}  # fmt: skip
+
+
+def test_junit_is_what_strict_readers_take(folder: Path) -> None:
+    a_run(folder, (DONE, [LOG]), (BROKEN, []), (LEFT_OUT, []), (replace(BROKEN, id="test_d", reason=""), []),
+          (replace(LEFT_OUT, id="test_e", reason="", group=""), []))  # fmt: skip
+    for part in ElementTree.parse(write_reports(folder)[1]).iter():
+        attributes, children = JUNIT[part.tag]
+        assert part.attrib.keys() == attributes.keys(), part.tag
+        for name, pattern in attributes.items():
+            assert re.fullmatch(pattern, part.attrib[name]), (part.tag, name, part.attrib[name])
+        assert re.fullmatch(children, "".join(f"{child.tag} " for child in part)), part.tag
+        if part.tag not in ("failure", "system-out"):
+            assert not (part.text or "").strip()
+    cases = ElementTree.parse(folder / "junit.xml").iter("testcase")
+    names = [(case.get("classname"), case.get("name")) for case in cases]
+    assert len(names) == len(set(names)) == 5  # a reader takes two of one name for one that was tried again
 
 
 # The command ---------------------------------------------------------------------------------------------------

@@ -61,11 +61,11 @@ def _suite(run: Run, group: str, cases: list[Case]) -> Element:
 
 def _test_case(run: Run, group: str, case: Case) -> Element:
     outcome = None
+    reason = case.reason or "no reason was given"
     if case.outcome == FAILED:
-        reason = case.reason or "no reason was given"
         outcome = element("failure", clean(reason, _TEXT_LIMIT), message=_first_line(reason), type=_error_type(reason))
     elif case.outcome == SKIPPED:
-        outcome = element("skipped", message=_first_line(case.reason))
+        outcome = element("skipped", message=_first_line(reason))
     bill = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in asdict(case.bill).items() if value)
     said = [case.title, case.clause, bill, case.events and f"events: {case.events}"]
     return element(
