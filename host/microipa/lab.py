@@ -33,7 +33,7 @@ from microipa.https_server import LOOPBACK
 from microipa.lab_keys import LabKeys
 from microipa.modem import VirtualModem
 from microipa.radio import Link, LinkSettings, Network
-from microipa.saip import ProfilePackage, ProfileSpec, build, metadata
+from microipa.saip import ProfilePackage, ProfileSpec, build, luhn_digit, metadata
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
 from microipa.smds import Smds
@@ -373,9 +373,9 @@ def forget_all_but_keys(folder: Path) -> None:
 def new_profile(name: str, operator: str = OPERATOR, *, filler: int = 0, template: str = "iot") -> ProfileSpec:
     """A profile with fresh ICCID, IMSI, K and OPc at ``operator`` (MCC and MNC digits)."""
     number = f"{secrets.randbelow(10**9):09}"
-    iccid = f"89{operator}0000{number[:7]}"
+    iccid = f"89{operator}0000{number[:7]}".ljust(18, "0")
     return ProfileSpec(
-        iccid=iccid.ljust(18, "0") + luhn(iccid.ljust(18, "0")),
+        iccid=iccid + luhn_digit(iccid),
         imsi=operator + number.rjust(10, "0"),
         k=secrets.token_bytes(16),
         opc=secrets.token_bytes(16),
@@ -384,12 +384,3 @@ def new_profile(name: str, operator: str = OPERATOR, *, filler: int = 0, templat
         filler=filler,
         template=template,
     )
-
-
-def luhn(digits: str) -> str:
-    """The check digit of ITU-T E.118 that ends an ICCID."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        doubled = int(digit) * (2 if place % 2 == 0 else 1)
-        total += doubled - 9 if doubled > 9 else doubled
-    return str(-total % 10)

@@ -155,6 +155,7 @@ class TestFilesByNameOrPath:
             ("EF.MMSUP", b"", "EF.MMSUP: has no content of its own in the standard"),
             ("EF.IMSCONFIGDATA", b"x", "EF.IMSCONFIGDATA: is no transparent or record file"),
             ("EF.FPLMN", bytes(70_000), "EF.FPLMN: has 70000 bytes, 65535 is the limit"),
+            ("EF.MBI", bytes(5 * 255), "EF.MBI of 255 records, 254 is the limit"),
         ],
     )
     def test_a_wish_that_makes_no_sense_is_named(self, wish, content, sentence):

@@ -19,7 +19,7 @@ from microipa.modem.commands import (
 )
 from microipa.modem.dialect import Dialect
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
-from microipa.modem.standard import STANDARD, context_number, need_network
+from microipa.modem.standard import STANDARD, connection_number, context_number, named_connection, need_network
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -62,7 +62,7 @@ async def internet_connections(modem: VirtualModem, _: Request) -> None:
 @on("^SISS", Form.SET)
 async def describe(modem: VirtualModem, request: Request) -> None:
     """``<profile>,"<tag>","<value>"``: what AT^SISO then opens; not while it is open."""
-    number, tag, value = _number(request), request.text(1).lower(), request.text(2)
+    number, tag, value = connection_number(request, _PROFILES), request.text(1).lower(), request.text(2)
     if tag not in _TAGS or (tag == "srvtype" and value.lower() not in ("socket", "none")):
         raise CommandFailed(CME_INCORRECT_PARAMETERS)
     if number in modem.packet_data.connections or number in modem.reserved:
@@ -73,7 +73,7 @@ async def describe(modem: VirtualModem, request: Request) -> None:
 @on("^SISO", Form.SET)
 async def open_service(modem: VirtualModem, request: Request) -> None:
     """``<profile>``: OK, and the outcome in ^SISW or ^SIS. One that failed has to be closed as well."""
-    number = _number(request)
+    number = connection_number(request, _PROFILES)
     kind, context, address = (modem.settings.get(f"^SISS {number} {tag}", "") for tag in _TAGS[:3])
     target = _ADDRESS.fullmatch(address)
     busy = number in modem.packet_data.connections or number in modem.reserved
@@ -103,7 +103,7 @@ async def open_service(modem: VirtualModem, request: Request) -> None:
 async def write(modem: VirtualModem, request: Request) -> None:
     """``<profile>,<length>``: answers how many bytes it takes and how many a stream has not acknowledged, then
     takes them."""
-    connection = _connection(modem, request)
+    connection = named_connection(modem, request, _PROFILES)
     size = request.number(1, 0, _MOST)
     on_its_way = 0 if connection.service == "UDP" else size
     payload = await modem.interpreter.prompt(size, f"^SISW: {connection.id},{size},{on_its_way}")
@@ -117,7 +117,7 @@ async def write(modem: VirtualModem, request: Request) -> None:
 async def read(modem: VirtualModem, request: Request) -> None:
     """``<profile>,<length>``: data behind their length, of a datagram also how much of it is left; -2 at the end
     of a stream. A length of 0 tells how much waits."""
-    connection = _connection(modem, request)
+    connection = named_connection(modem, request, _PROFILES)
     size = request.number(1, 0, _MOST)
     waiting = connection.waiting
     available = len(waiting[0]) if waiting and connection.service == "UDP" else sum(map(len, waiting))
@@ -139,7 +139,7 @@ async def read(modem: VirtualModem, request: Request) -> None:
 
 @on("^SISC", Form.SET)
 async def close(modem: VirtualModem, request: Request) -> None:
-    number = _number(request)
+    number = connection_number(request, _PROFILES)
     if f"^SISS {number} srvtype" not in modem.settings:
         raise CommandFailed(CME_NOT_ALLOWED)
     modem.reserved.pop(number, None)
@@ -150,17 +150,6 @@ async def close(modem: VirtualModem, request: Request) -> None:
 async def switch_off(modem: VirtualModem, _: Request) -> None:
     modem.respond("^SMSO: MS OFF")
     modem.switch_off("^SHUTDOWN")
-
-
-def _number(request: Request) -> int:
-    return request.number(0, _PROFILES.start, _PROFILES.stop - 1)
-
-
-def _connection(modem: VirtualModem, request: Request) -> Connection:
-    try:
-        return modem.packet_data.connection(_number(request))
-    except NotConnected as closed:
-        raise CommandFailed(CME_NOT_ALLOWED) from closed
 
 
 def _readable(modem: VirtualModem, connection: Connection) -> None:

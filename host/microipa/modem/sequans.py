@@ -15,7 +15,7 @@ from microipa.modem.commands import (
 )
 from microipa.modem.dialect import Dialect
 from microipa.modem.sockets import OPEN_FAILURES, Connection, ConnectionInUse, NotConnected, Service
-from microipa.modem.standard import STANDARD
+from microipa.modem.standard import STANDARD, connection_number, named_connection
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -43,7 +43,7 @@ async def edrx(modem: VirtualModem, request: Request) -> None:
 @on("+SQNSD", Form.SET)
 async def dial(modem: VirtualModem, request: Request) -> None:
     """``<connection>,<0 TCP|1 UDP>,<port>,"<host>",<closure>,<local port>,<1: command mode>``: OK once open."""
-    number = _number(request)
+    number = connection_number(request, _CONNECTIONS)
     service = _SERVICES[request.number(1, _TCP, _UDP)]
     port, host = request.number(2, 1, 65535), request.text(3)
     if not host or request.number(6, 0, 1, 0) != _COMMAND_MODE:
@@ -59,7 +59,7 @@ async def dial(modem: VirtualModem, request: Request) -> None:
 
 @on("+SQNSSENDEXT", Form.SET)
 async def send(modem: VirtualModem, request: Request) -> None:
-    connection = _connection(modem, request)
+    connection = named_connection(modem, request, _CONNECTIONS)
     payload = await modem.interpreter.prompt(request.number(1, 1, _MOST))
     try:
         modem.packet_data.send(connection.id, payload)
@@ -70,7 +70,7 @@ async def send(modem: VirtualModem, request: Request) -> None:
 @on("+SQNSI", Form.SET)
 async def information(modem: VirtualModem, request: Request) -> None:
     """``+SQNSI: <connection>,<sent>,<received>,<buffered>,<not acknowledged>``."""
-    connection = _connection(modem, request)
+    connection = named_connection(modem, request, _CONNECTIONS)
     waiting = sum(map(len, connection.waiting))
     modem.respond(f"+SQNSI: {connection.id},{connection.sent},{connection.received},{waiting},0")
 
@@ -78,7 +78,7 @@ async def information(modem: VirtualModem, request: Request) -> None:
 @on("+SQNSRECV", Form.SET)
 async def receive(modem: VirtualModem, request: Request) -> None:
     """An empty buffer is an error."""
-    connection = _connection(modem, request)
+    connection = named_connection(modem, request, _CONNECTIONS)
     size = request.number(1, 1, _MOST)
     if not connection.waiting:
         raise CommandFailed(CME_NOT_ALLOWED)
@@ -94,7 +94,7 @@ async def states(modem: VirtualModem, _: Request) -> None:
 
 @on("+SQNSH", Form.SET)
 async def hang_up(modem: VirtualModem, request: Request) -> None:
-    modem.packet_data.close(_number(request))
+    modem.packet_data.close(connection_number(request, _CONNECTIONS))
 
 
 @on("^RESET", Form.RUN)
@@ -105,17 +105,6 @@ async def reset(modem: VirtualModem, _: Request) -> None:
 @on("+SQNSSHDN", Form.RUN)
 async def shut_down(modem: VirtualModem, _: Request) -> None:
     modem.switch_off("+SHUTDOWN")
-
-
-def _number(request: Request) -> int:
-    return request.number(0, _CONNECTIONS.start, _CONNECTIONS.stop - 1)
-
-
-def _connection(modem: VirtualModem, request: Request) -> Connection:
-    try:
-        return modem.packet_data.connection(_number(request))
-    except NotConnected as closed:
-        raise CommandFailed(CME_NOT_ALLOWED) from closed
 
 
 def _ring(modem: VirtualModem, connection: Connection) -> None:

@@ -19,7 +19,7 @@ from microipa.modem.commands import (
 from microipa.modem.power import granted_cycle, granted_timers
 from microipa.modem.registration import Stat
 from microipa.modem.sim import CardSilent, ChannelRefused, NoSuchSession
-from microipa.modem.sockets import NoNetwork
+from microipa.modem.sockets import Connection, NoNetwork, NotConnected
 from microipa.radio.network import PdnRefused
 
 if TYPE_CHECKING:
@@ -361,6 +361,19 @@ def _respond_apdu(modem: VirtualModem, name: str, response: bytes) -> None:
     if modem.behaviour.upper_hex:
         text = text.upper()
     modem.respond(f'{name}: {len(text)},"{text}"')
+
+
+def connection_number(request: Request, numbers: range) -> int:
+    """The first argument of most socket commands. Raises CommandFailed."""
+    return request.number(0, numbers.start, numbers.stop - 1)
+
+
+def named_connection(modem: VirtualModem, request: Request, numbers: range) -> Connection:
+    """The open connection that the first argument names. Raises CommandFailed."""
+    try:
+        return modem.packet_data.connection(connection_number(request, numbers))
+    except NotConnected as closed:
+        raise CommandFailed(CME_NOT_ALLOWED) from closed
 
 
 def context_number(modem: VirtualModem, request: Request, index: int) -> int:

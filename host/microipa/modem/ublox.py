@@ -15,7 +15,7 @@ from microipa.modem.commands import (
 )
 from microipa.modem.dialect import Dialect
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
-from microipa.modem.standard import STANDARD, functionality, need_network
+from microipa.modem.standard import STANDARD, connection_number, functionality, named_connection, need_network
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -64,7 +64,7 @@ async def create(modem: VirtualModem, request: Request) -> None:
 @on("+USOCO", Form.SET)
 async def connect(modem: VirtualModem, request: Request) -> None:
     """``<socket>,"<host>",<port>``: OK once connected; on UDP it names the far end of +USOWR and +USORD."""
-    number = _number(request)
+    number = connection_number(request, _SOCKETS)
     host, port = request.text(1), request.number(2, 1, 65535)
     if number not in modem.reserved or not host:
         raise CommandFailed(CME_NOT_ALLOWED)
@@ -80,7 +80,7 @@ async def connect(modem: VirtualModem, request: Request) -> None:
 @on("+USOWR", Form.SET)
 async def write(modem: VirtualModem, request: Request) -> None:
     """``<socket>,<length>``: asks with @, tells how many bytes it took."""
-    connection = _connection(modem, request)
+    connection = named_connection(modem, request, _SOCKETS)
     payload = await modem.interpreter.prompt(request.number(1, 1, _MOST))
     try:
         modem.packet_data.send(connection.id, payload)
@@ -93,7 +93,7 @@ async def write(modem: VirtualModem, request: Request) -> None:
 async def read(modem: VirtualModem, request: Request) -> None:
     """``<socket>,<length>``: data in quotes behind their length; the rest of a longer datagram stays for the
     next time. A length of 0 tells how much waits."""
-    connection = _connection(modem, request)
+    connection = named_connection(modem, request, _SOCKETS)
     size = request.number(1, 0, _MOST)
     waiting = sum(map(len, connection.waiting))
     if size == 0:
@@ -109,20 +109,9 @@ async def read(modem: VirtualModem, request: Request) -> None:
 
 @on("+USOCL", Form.SET)
 async def close(modem: VirtualModem, request: Request) -> None:
-    number = _number(request)
+    number = connection_number(request, _SOCKETS)
     if modem.reserved.pop(number, None) is None:
-        modem.packet_data.close(_connection(modem, request).id)
-
-
-def _number(request: Request) -> int:
-    return request.number(0, _SOCKETS.start, _SOCKETS.stop - 1)
-
-
-def _connection(modem: VirtualModem, request: Request) -> Connection:
-    try:
-        return modem.packet_data.connection(_number(request))
-    except NotConnected as closed:
-        raise CommandFailed(CME_NOT_ALLOWED) from closed
+        modem.packet_data.close(named_connection(modem, request, _SOCKETS).id)
 
 
 def _readable(modem: VirtualModem, connection: Connection) -> None:

@@ -15,6 +15,7 @@ from microipa.saip.values import SaipError, iccid_from_header, iccid_to_bytes
 MF = "3F00"
 USIM_RID = bytes.fromhex("A000000087")  # 3GPP: before the PIX of an IoT Minimal Profile
 MAX_FILE = 0xFFFF  # bytes: what offsets can reach
+MAX_RECORDS = 254  # a number of one byte, of which two are taken (TS 102 221 clause 8.2.2.2)
 MAX_TOTAL = 1 << 20  # bytes: a package must not make a card of gigabytes out of one size field
 STRUCTURES = {"T": "transparent", "L": "linear", "C": "cyclic", "B": "ber-tlv", "D1": "df", "D2": "df"}
 KIND_OF_DESCRIPTOR = {1: "T", 2: "L", 6: "C", 0x38: "D1", 0x39: "B"}  # TS 102 221 table 11.5
@@ -158,6 +159,8 @@ class FileSystem:
             record_length, size = self._sizes(fcp, template, given)
             if size > MAX_FILE:
                 raise self._error(f"{made.name} of {size} bytes, {MAX_FILE} is the limit")
+            if record_length and size > MAX_RECORDS * record_length:
+                raise self._error(f"{made.name} of {size // record_length} records, {MAX_RECORDS} is the limit")
             empty = _pattern(fcp, template, record_length or size, size)
             made = self._filled(replace(made, record_length=record_length, content=empty), given)
         self._store(made)
