@@ -11,9 +11,10 @@ for name in ("ipa.version", "ipa.version.new"):
     try:
         with open(name) as file:
             version = file.readline().strip()
-        break
     except OSError:
         pass
+    if version:
+        break
 
 if version:
     sys.path.insert(0, version)

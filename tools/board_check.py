@@ -15,6 +15,7 @@ _PROBE_MS = 300
 _GUARD_MS = 1100  # V.250: a second without data before and after +++
 _CARD_TRIES = 10
 _CARD_MS = 500
+_STALE = 16  # pieces of what was said before; noise never ends
 _STRANGE = 4  # one in so many bytes may be unprintable, on a line that works
 
 
@@ -101,8 +102,9 @@ async def _leaves_data_mode():
 async def _ask(data, ms):
     """What comes within so many ms of these bytes."""
     uart = _on["uart"]
-    while uart.read(256):
-        pass  # of before
+    for _ in range(_STALE):
+        if not uart.read(256):
+            break
     uart.write(data)
     heard = b""
     for _ in range(ms // 20):

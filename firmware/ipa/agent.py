@@ -192,7 +192,7 @@ class Agent:
         if mode != _IPAD:
             from ipa.card import kind  # few need it
 
-            es10 = await kind.adapt(self._channel, es10, mode, self._settings)
+            es10 = await kind.adapt(self._channel, es10, mode, self._settings, type(self._journal))
         self._silent = es10 is None
         if self._silent:
             await self._channel.close()

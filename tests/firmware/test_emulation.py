@@ -29,6 +29,7 @@ import json, os, sys
 from ipa import tlv
 from ipa.card.channel import Channel
 from ipa.card.emulation import Emulation
+from ipa.journal import Journal
 from rooms import Carrier, failing, run
 
 states = json.load(open("card.json")) if "card.json" in os.listdir() else {states}
@@ -74,7 +75,7 @@ def card(command):
 async def main():
     channel = Channel(Carrier(card))
     await channel.open()
-    es10 = Emulation(channel, "state")
+    es10 = Emulation(channel, Journal("state"), "state")
     await es10.begin()
     for call in ({calls}):
         value = await call()

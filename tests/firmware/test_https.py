@@ -218,6 +218,8 @@ async def test_rfc9112_6_a_body_in_every_framing(scene: Scene, answer: Answer, e
     (ok(b"pong", b"Transfer-Encoding: gzip, chunked"), "HttpsMalformed Transfer-Encoding b'gzip, chunked'"),
     (ok(b"pong", b"Content-Encoding: gzip"), "HttpsMalformed Content-Encoding b'gzip'"),
     (ok(b"pong", *[b"X: " + b"x" * 120] * 200), "HttpsMalformed more than 16384 bytes of headers"),
+    (ok(b"pong", b"X: " + b"x" * 20000), "HttpsMalformed a line of more than 16384 bytes"),
+    (b"HTTP/1.1 100 Continue\r\n\r\n" * 900 + ok(b"pong"), "HttpsMalformed more than 16384 bytes of headers"),
     (chunked(b"pong")[:-7] + b"nope\r\n", "HttpsMalformed chunk longer than its length"),
     (chunked(last=b"xyz\r\n"), "HttpsMalformed chunk of length b'xyz'"),
     (chunked(last=b"-1\r\n"), "HttpsMalformed chunk of length b'-1'"),

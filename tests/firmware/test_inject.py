@@ -200,6 +200,19 @@ async def test_rfc7959_bodies_travel_in_blocks_both_ways(micropython: Run) -> No
     assert b"".join(one.payload for one in sent[2:]) == whole + b"!"
 
 
+async def test_rfc7959_2_3_an_answer_comes_in_blocks_that_the_modem_can_send(micropython: Run) -> None:
+    """A SARA takes 1,024 bytes at once, with all that DTLS adds."""
+    whole = bytes(range(256)) * 6
+    asked = [message(0, whole[:1024], block1=(0, True, 6)), message(1, whole[1024:], block1=(1, False, 6))]
+    fetched = [message(10 + n, block2=(n, False, 5)) for n in (1, 2)] + [message(20, block2=(1, False, 6))]
+    script = ECHO.replace("asyncio.run", "coap.dtls.room = 987\n    coap.begin(coap.dtls, 1024)\n    asyncio.run")
+    script = script.replace("{incoming}", repr([one.hex() for one in asked + fetched]))
+    lines = [line[5:] for line in (await micropython(script)).splitlines() if line.startswith("sent ")]
+    sent = [Message.decode(bytes.fromhex(line)) for line in lines][1:]
+    assert [tuple(one.opt.block2) for one in sent] == [(n, n < 3, 5) for n in range(3)] + [(2, True, 5)]
+    assert b"".join(one.payload for one in sent[:3]) == whole[: 3 * 512]
+
+
 async def test_what_is_no_request_to_the_resource_is_answered_and_the_next_one_heard(micropython: Run) -> None:
     sent, bodies = await echo(
         micropython,

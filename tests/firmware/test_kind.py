@@ -42,7 +42,7 @@ async def main():
     print("mode", mode)
     if mode != 0:
         settings = {"ipae": "{ipae}", "emulation": False, "journal_file": "j"}
-        got = await failing(kind.adapt(channel, es10, mode, settings))
+        got = await failing(kind.adapt(channel, es10, mode, settings, None))
         print("ours" if "Es10" in got else got)
     print(sent)
 run(main())

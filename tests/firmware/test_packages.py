@@ -63,6 +63,16 @@ async def test_3_1_1_1_a_card_that_gives_an_error_status_ends_in_its_name(microp
 
 
 @pytest.mark.covers("error.ProvideEimPackageResult.unknownPackage")
+async def test_3_1_1_1_a_package_that_no_chain_of_blocks_holds_does_not_stand_before_the_next_for_ever(
+        micropython: Run) -> None:
+    """TS 102 221 numbers 256 blocks: here of 32 bytes, since this modem carries no more."""
+    large = tlv(0xBF51, bytes(8300))
+    call = f"setattr(channel, '_segment', 32) or package('{large.hex()}')"
+    scene = await play(micropython, call, [], [EMPTY])
+    assert (scene.outcome, scene.to("card")) == ("no error but False", [])
+    assert scene.to("eim") == [provide(tlv(0xA0, b"\2\1\1"))]
+
+
 async def test_3_1_1_1_an_unknown_package_is_answered_so(micropython: Run) -> None:
     scene = await play(micropython, f"package('{tlv(0xBF60, bytes(2000)).hex()}')", [], [EMPTY])
     assert scene.to("eim") == [provide(bytes.fromhex("a003020102"))]

@@ -14,7 +14,6 @@ from ipa.card import p256
 from ipa.card.channel import CardError, CommandTooLong
 from ipa.card.es10 import CardRefused, Es10
 from ipa.compat import ERROR, INFO, const, log
-from ipa.journal import Journal
 
 _LARGEST_PACKAGE = const(4096)
 _LARGEST_RESULTS = const(1024)
@@ -38,12 +37,12 @@ _UNDEFINED = b"\x02\x01\x7f"
 
 
 class Emulation(Es10):
-    """Es10 of a consumer card. `path`: of the journal. Call begin() before anything else."""
+    """Es10 of a consumer card. `state`: a Journal of its own, at `path`. Call begin() before anything else."""
 
-    def __init__(self, channel, path):
+    def __init__(self, channel, state, path):
         super().__init__(channel)
         self._path = path
-        self.state = Journal(path)
+        self.state = state
         self._eid = b""
 
     async def begin(self):

@@ -62,10 +62,10 @@ async def _by_template(channel):
     return None
 
 
-async def adapt(channel, es10, mode, settings):
+async def adapt(channel, es10, mode, settings, Journal):
     """The Es10 to work with, None when the IPA inside the card is in charge and shall stay so (SGP.32 3.8).
 
-    `mode`: what es10.ipa_mode() told. Raises CardUnfit.
+    `mode`: what es10.ipa_mode() told; `Journal(path)`: where an emulation keeps its state. Raises CardUnfit.
     """
     if mode:
         if settings["ipae"] == "stay-silent":
@@ -86,7 +86,8 @@ async def adapt(channel, es10, mode, settings):
     if kind == CONSUMER and settings["emulation"]:
         from ipa.card.emulation import Emulation
 
-        emulation = Emulation(channel, settings["journal_file"] + ".card")
+        path = settings["journal_file"] + ".card"
+        emulation = Emulation(channel, Journal(path), path)
         await emulation.begin()
         return emulation
     if kind == CONSUMER:

@@ -71,7 +71,7 @@ class Coap:
         self._confirmed = None  # message id of the last separate response, which may come again
         self._body = None
         self._path = b""
-        self._szx = self._szx_before = _SZX  # the largest blocks of this association, and of the one before
+        self.szx = self._szx_before = _SZX  # the largest blocks of this association, and of the one before
         self._proven = 0  # bytes of the largest payload that reached the eIM
 
     def begin(self, dtls, block_size):
@@ -84,8 +84,8 @@ class Coap:
         most = _SZX
         while 16 << most > block_size or (16 << most) + _HEADERS > dtls.room:
             most -= 1
-        if self._szx != self._szx_before or self._szx > most:
-            self._szx_before, self._szx = self._szx, most
+        if self.szx != self._szx_before or self.szx > most:
+            self._szx_before, self.szx = self.szx, most
 
     async def exchange(self, parts, function=None):
         """POST the bytes of parts, one after the other, to the path of all messages in ASN.1, or to that of one
@@ -97,7 +97,7 @@ class Coap:
             self._body.close()
         self._path = _PATH + (_ASN1 if function is None else _JSON + _segment(function.encode()))
         total = sum([len(part) for part in parts])
-        before = szx = self._szx
+        before = szx = self.szx
         tag = os.urandom(2) if total > 16 << szx else None
         offset = 0
         answer = True
@@ -108,15 +108,15 @@ class Coap:
             used = self.request(answer is not None)
             used = self._put_blocks(used, offset, more, szx, tag)
             try:
-                answer = await self.ask(self.put_payload(used, parts, offset, size), self._szx != before)
+                answer = await self.ask(self.put_payload(used, parts, offset, size), self.szx != before)
             except CoapTimeout:
-                self._szx = before  # it was not the size
+                self.szx = before  # it was not the size
                 raise
             if answer is None:
-                self._szx -= 1
-                log(INFO, "coap: no answer, next with blocks of", 16 << self._szx, "bytes")
-                if size > self._proven and size > 16 << self._szx:  # it may be the request that is too large
-                    szx = self._szx
+                self.szx -= 1
+                log(INFO, "coap: no answer, next with blocks of", 16 << self.szx, "bytes")
+                if size > self._proven and size > 16 << self.szx:  # it may be the request that is too large
+                    szx = self.szx
                     tag = os.urandom(2)
                 continue
             self._proven = max(self._proven, size)
@@ -163,15 +163,15 @@ class Coap:
     def _put_blocks(self, used, offset, more, szx, tag):
         """What is said of blocks: of the request's own when it has a tag, of the answer's where it matters."""
         number = 11
-        if not more and self._szx < _SZX and (tag is not None or not self.q_block):
-            used = put_option(self.outgoing, used, _BLOCK2 - number, block_value(0, False, self._szx))
+        if not more and self.szx < _SZX and (tag is not None or not self.q_block):
+            used = put_option(self.outgoing, used, _BLOCK2 - number, block_value(0, False, self.szx))
             number = _BLOCK2
         if tag is not None:
             used = put_option(
                 self.outgoing, used, _BLOCK1 - number, block_value(offset >> szx + 4, more, szx))
             used = put_option(self.outgoing, used, 292 - _BLOCK1, tag)
         elif self.q_block:
-            used = put_option(self.outgoing, used, _Q_BLOCK2 - number, block_value(0, True, self._szx))
+            used = put_option(self.outgoing, used, _Q_BLOCK2 - number, block_value(0, True, self.szx))
         return used
 
     def put_payload(self, used, parts, offset, size):
@@ -216,7 +216,7 @@ class Coap:
             if answer is not None:
                 self.doubtful = False
                 return answer
-        if smaller is None or self.doubtful or self._szx <= _SZX_LEAST:
+        if smaller is None or self.doubtful or self.szx <= _SZX_LEAST:
             raise CoapTimeout("nobody answers")
         return None
 

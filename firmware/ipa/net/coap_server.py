@@ -114,6 +114,9 @@ class Server:
     async def _answer_block(self, number, _more, szx):
         """Send one block of the parts, and with it the news whether there are more."""
         total = sum([len(part) for part in self._parts])
+        if szx > self._coap.szx:  # more than the path takes (RFC 7959 2.3)
+            number <<= szx - self._coap.szx
+            szx = self._coap.szx
         size = 16 << szx
         offset = number * size
         if number and offset >= total:

@@ -19,7 +19,6 @@ HEADERS = (
 )
 _PATH = "/gsma/rsp2/es9plus/"
 
-_BOUND_PROFILE_PACKAGE = const(0xBF36)
 _CANCEL_SESSION_RESPONSE = const(0xBF41)
 _TRANSACTION_ID = const(0x80)
 
@@ -97,14 +96,7 @@ class Es9(JsonFunctions):
         json = await self._call(
             function, (b"transactionId", self._transaction), (b"prepareDownloadResponse", Der(response))
         )
-        found = await self._fields(function, json, (), b"boundProfilePackage")
-        self._check_transaction(function, found)
-        json.room = None
-        reader = tlv.Reader(await json.base64())
-        tag, length = await reader.header()
-        if tag != _BOUND_PROFILE_PACKAGE:
-            raise Es9Malformed(function, "{:X} where the package was due".format(tag))
-        return reader, length
+        return await self._package(function, json)
 
     async def handle_notification(self, pending_notification):
         """Hand a PendingNotification over. Returning means that the SM-DP+ has it."""

@@ -11,7 +11,6 @@ from ipa.net import ChannelRefused, EsipaMalformed, EsipaRefused, Package
 from ipa.net.json_functions import Der, JsonFunctions, joined
 
 _NO_EIM_PACKAGE_AVAILABLE = "8.1.1/3.7"
-_BOUND_PROFILE_PACKAGE = const(0xBF36)
 _CANCEL_SESSION_RESPONSE = const(0xBF41)
 _CTX_PARAMS_1 = const(0xA2)
 
@@ -139,14 +138,7 @@ class EsipaJson(JsonFunctions):
     async def get_bound_profile_package(self, transaction_id, response):
         function = "getBoundProfilePackage"
         json = await self._in_session(function, transaction_id, (b"prepareDownloadResponse", Der(response)))
-        found = await self._fields(function, json, (), b"boundProfilePackage")
-        self._check_transaction(function, found)
-        json.room = None
-        reader = tlv.Reader(await json.base64())
-        tag, length = await reader.header()
-        if tag != _BOUND_PROFILE_PACKAGE:
-            raise EsipaMalformed(function, "{:X} where the package was due".format(tag))
-        return reader, length
+        return await self._package(function, json)
 
     async def cancel_session(self, transaction_id, response):
         function = "cancelSession"

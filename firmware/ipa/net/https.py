@@ -160,13 +160,11 @@ class Body:
             status = int(rest[:3])
             self._kept = version != b"HTTP/1.0"
             length = None
-            while True:
-                line = await self._channel.line()
-                if not line:
-                    break
+            while line:
                 room -= len(line)
                 if room < 0:
                     raise HttpsMalformed("more than {} bytes of headers".format(_HEADERS))
+                line = await self._channel.line()
                 name, _, value = line.partition(b":")
                 length = self._take_header(name.strip().lower(), value.strip().lower(), length)
             if status >= 200:
@@ -323,6 +321,7 @@ class _Channel:
     async def line(self):
         """The beginning of the next line, without its end."""
         line = b""
+        room = _HEADERS
         while True:
             if self._first == self._last:
                 self._first = 0
@@ -332,6 +331,9 @@ class _Channel:
             end = self._in.find(b"\n", self._first, self._last)
             stop = self._last if end < 0 else end
             line += self._in[self._first : min(stop, self._first + _LINE - len(line))]
+            room -= stop - self._first
+            if room < 0:
+                raise HttpsMalformed("a line of more than {} bytes".format(_HEADERS))
             self._first = stop if end < 0 else end + 1
             if end >= 0:
                 return line.rstrip(b"\r")

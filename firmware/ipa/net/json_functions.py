@@ -17,6 +17,7 @@ _TRANSACTION_LETTERS = const(32)
 _TEXT = const(255)
 _MESSAGE = const(120)
 _UTF8_STRING = const(0x0C)
+_BOUND_PROFILE_PACKAGE = const(0xBF36)
 
 
 class JsonFunctions:
@@ -73,6 +74,16 @@ class JsonFunctions:
             if name not in found:
                 raise self.malformed(function, "no {}".format(name.decode()))
         return found
+
+    async def _package(self, function, json):
+        """(reader behind the header of BF36, length of its value) out of an answer with a boundProfilePackage."""
+        self._check_transaction(function, await self._fields(function, json, (), b"boundProfilePackage"))
+        json.room = None
+        reader = tlv.Reader(await json.base64())
+        tag, length = await reader.header()
+        if tag != _BOUND_PROFILE_PACKAGE:
+            raise self.malformed(function, "{:X} where the package was due".format(tag))
+        return reader, length
 
     async def _header(self, function, json):
         """functionExecutionStatus, wherever it stands in the header."""

@@ -1,6 +1,7 @@
 """One eIM package, carried out and answered: eUICC packages (3.3.1), data requests, download triggers."""
 
 from ipa import tlv
+from ipa.card.channel import CommandTooLong
 from ipa.compat import ERROR, INFO, const, log, unload
 from ipa.net import EUICC_PACKAGE, IPA_EUICC_DATA, PROFILE_DOWNLOAD_TRIGGER
 from ipa.steps import InvalidPackage, notify
@@ -94,7 +95,11 @@ async def _euicc_package(session, package):
         parts, stream, length = (), package.reader, package.length
     if switch is not None:
         session.journal.set(switch=dict(switch, eim=session.eim_id.hex()))
-    result = await session.es10.load_euicc_package(*parts, stream=stream, length=length)  # steps 3 to 8
+    try:
+        result = await session.es10.load_euicc_package(*parts, stream=stream, length=length)  # steps 3 to 8
+    except CommandTooLong as error:  # will be so the next time as well
+        session.journal.set(switch=None)
+        raise InvalidPackage(error) from None
     if profile_changes(result):
         log(INFO, "package: executed, the profile changes and the card waits for REFRESH")
         return True
