@@ -285,7 +285,7 @@ class Agent:
         enabled = ""
         try:
             answer = await self._es10.get_profiles_info(b"\x5a\x9f\x70")
-            for tag, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0) or b""):
+            for tag, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0)):
                 iccid, state = tlv.find(value, 0x5A), tlv.find(value, 0x9F70)
                 if tag == 0xE3 and iccid and state:
                     log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")

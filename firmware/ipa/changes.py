@@ -75,7 +75,7 @@ async def _attribute(es10, iccid):
         answer = await es10.get_profiles_info(_ATTRIBUTES)
     except CardError:
         return None
-    for _, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0) or b""):
+    for _, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0)):
         if (tlv.find(value, _ICCID) or b"") == bytes.fromhex(iccid):
             for attribute in (_FALLBACK_ATTRIBUTE, _ECALL_INDICATION):
                 flag = tlv.find(value, attribute)

@@ -57,8 +57,8 @@ def header(buf, pos=0, end=None):
 
 
 def items(buf):
-    """Yield (tag, value, raw) of each TLV in buf; value and raw are memoryviews into it."""
-    view = memoryview(buf)
+    """Yield (tag, value, raw) of each TLV in buf, none in None; value and raw are memoryviews into it."""
+    view = memoryview(buf or b"")
     pos = 0
     while pos < len(view):
         tag, start, end = header(view, pos)

@@ -94,7 +94,7 @@ class Es10:
     async def find_eim(self, eim_id=None, but=()):
         """5.9.18: the value of the EimConfigurationData of this eIM, or of the first not in `but`; else None."""
         answer = await self.call(_GET_EIM_CONFIGURATION_DATA)
-        for tag, value, _ in tlv.items(tlv.find(answer, _GET_EIM_CONFIGURATION_DATA, 0xA0) or b""):
+        for tag, value, _ in tlv.items(tlv.find(answer, _GET_EIM_CONFIGURATION_DATA, 0xA0)):
             found = bytes(tlv.find(value, 0x80) or b"") if tag == 0x30 else None
             if found is not None and (found == eim_id if eim_id else found not in but):
                 return value

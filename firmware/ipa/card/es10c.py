@@ -143,7 +143,7 @@ class Psmos:
     async def _enabled(self, iccid):
         """Whether this profile is, None when the card has none of that ICCID."""
         answer = await self._es10.get_profiles_info(b"\x5a\x9f\x70")
-        for _, value, _ in tlv.items(tlv.find(answer, _LIST_PROFILE_INFO, 0xA0) or b""):
+        for _, value, _ in tlv.items(tlv.find(answer, _LIST_PROFILE_INFO, 0xA0)):
             if tlv.find(value, 0x5A) == iccid:
                 return tlv.find(value, 0x9F70) == b"\x01"
         return None

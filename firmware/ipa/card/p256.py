@@ -43,7 +43,7 @@ def point(spki):
 
 def certified_key(certificate):
     """The SubjectPublicKeyInfo in a Certificate, DER. Raises BadKey."""
-    for _, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30) or b""):
+    for _, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30)):
         if bytes(raw[: len(_SPKI)]) == _SPKI:
             return raw
     raise BadKey("a certificate without a key on P-256")

@@ -88,7 +88,7 @@ class Compact:
 def _fields(value, *tags):
     """The raw TLVs of a value, when they have exactly these tags; else None."""
     found = []
-    for tag, _, raw in tlv.items(value or b""):
+    for tag, _, raw in tlv.items(value):
         if len(found) == len(tags) or tag != tags[len(found)]:
             return None
         found.append(raw)

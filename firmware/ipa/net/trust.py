@@ -107,7 +107,7 @@ def _take(context, anchor):
 
 def _sequence(certificate, number):
     """The number-th SEQUENCE in a TBSCertificate: 1 signature, 2 issuer, 3 validity, 4 subject, 5 key."""
-    for tag, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30) or b""):
+    for tag, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30)):
         if tag == 0x30:
             number -= 1
             if not number:
@@ -116,9 +116,9 @@ def _sequence(certificate, number):
 
 
 def _is_ca(certificate):
-    for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30) or b""):
+    for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30)):
         if tlv.find(extension, 0x06) == _BASIC_CONSTRAINTS:
-            return tlv.find(tlv.find(extension, 0x04) or b"", 0x30, 0x01) == b"\xff"
+            return tlv.find(tlv.find(extension, 0x04), 0x30, 0x01) == b"\xff"
     return False
 
 

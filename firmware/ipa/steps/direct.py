@@ -163,7 +163,7 @@ async def _anchors(session):
 
 def _extension(certificate, oid, *path):
     """What path leads to inside the extension of a certificate that has this OID, None without."""
-    for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30) or b""):
+    for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30)):
         if tlv.find(extension, 0x06) == oid:
             return tlv.find(tlv.find(extension, 0x04), *path)
     return None

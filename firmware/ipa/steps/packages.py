@@ -119,7 +119,7 @@ def _switch(body):
     """What the journal must know of a package that enables or disables a profile, None of any other."""
     switch = None
     try:
-        for tag, value, _ in tlv.items(tlv.find(body, 0x30, 0xA0) or b""):
+        for tag, value, _ in tlv.items(tlv.find(body, 0x30, 0xA0)):
             if tag == _ENABLE and tlv.find(value, _ROLLBACK_FLAG) is not None:
                 return {"undo": "rollback"}
             if tag in (_ENABLE, _DISABLE):
@@ -134,7 +134,7 @@ def profile_changes(result):
     results = tlv.find(_signed(result, 0xA0), 0x30)
     return any(
         tag in (_ENABLE_RESULT, _DISABLE_RESULT) and tlv.integer(value) == 0
-        for tag, value, _ in tlv.items(results or b"")
+        for tag, value, _ in tlv.items(results)
     )
 
 
