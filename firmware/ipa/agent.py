@@ -77,24 +77,11 @@ class Agent:
                 self._pause -= await self._sleep(wait) // 1000
                 if self._failures and self._failures % _RESTART_AFTER == 0:
                     async with self._turn:
-                        await self._restart()
+                        await self._recovery().restart()
             except asyncio.CancelledError:
                 if self._calm.is_set():
                     raise
                 self._ready = False  # an emergency came in between
-
-    async def _restart(self):
-        from ipa.modem import power  # most polls do not fail
-
-        log(ERROR, "agent:", self._failures, "polls have failed, modem and board begin again")
-        self._journal.set(failures=self._failures)
-        self._ready = False
-        try:
-            await power.reset(self._modem)  # which a board's reset does not reach
-        except (ModemError, MemoryError) as error:
-            log(ERROR, "agent:", error)
-        if hasattr(self._board, "reset"):
-            self._board.reset()
 
     async def _sleep(self, ms):
         """Until the next poll, or until somebody on the device has something for it. Returns the ms left."""

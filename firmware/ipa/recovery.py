@@ -64,6 +64,21 @@ class Recovery:
         log(INFO, "agent: next try in {:.0f} s".format(wait / 1000))
         return wait
 
+    async def restart(self):
+        """Polls have failed one after the other: the modem begins again, and the board where it can."""
+        from ipa.modem import power
+
+        agent = self._agent
+        log(ERROR, "recovery:", agent._failures, "polls have failed, modem and board begin again")
+        self._journal.set(failures=agent._failures)
+        agent._ready = False
+        try:
+            await power.reset(self._modem)  # which a board's reset does not reach
+        except (ModemError, MemoryError) as error:
+            log(ERROR, "recovery:", error)
+        if hasattr(agent._board, "reset"):
+            agent._board.reset()
+
     async def reached(self, wait):
         """A poll has reached the eIM. `wait`: ms until the next. Returns how many there shall be."""
         try:

@@ -13,7 +13,7 @@ from microipa.paths import firmware
 
 MODULES = sorted(path.relative_to(firmware()) for path in firmware().glob("ipa/**/*.py"))
 FLASH = 136 * 1024  # bytes of bytecode for everything: all modem families, all options
-LOADED = 62 * 1024  # of them what a device loads that polls over CoAP and downloads through the eIM
+LOADED = 63 * 1024  # of them what a device loads that polls over CoAP and downloads through the eIM
 BOOT = """
 import sys
 from ipa import agent, config, conversation, journal, modem

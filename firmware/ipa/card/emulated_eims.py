@@ -41,7 +41,7 @@ class Refused(Exception):
 
 def signing_key(configuration):
     """The point on P-256 of an eimPublicKeyData in the value of a configuration. Raises p256.BadKey."""
-    data = tlv.find(configuration, _PUBLIC_KEY) or b""
+    data = tlv.find(configuration, _PUBLIC_KEY)
     key, certificate = tlv.find(data, 0xA0), tlv.find(data, 0xA1)
     if key is None and certificate is None:
         raise p256.BadKey("no eimPublicKeyData")

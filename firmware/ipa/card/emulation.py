@@ -96,7 +96,7 @@ class Emulation(Es10):
     async def load_euicc_package(self, *parts, stream=None, length=0):
         """5.9.1, checked in the order of a card. Returns BF51{A0|A1|A2}."""
         body = await _whole(parts, stream, length)
-        signed = tlv.find(body, 0x30) or b""
+        signed = tlv.find(body, 0x30)
         eim_id, transaction = tlv.find_raw(signed, 0x80) or b"\x80\x00", tlv.find_raw(signed, 0x82) or b""
         eim = None
         for one in self.state.get("eims", ()):
@@ -135,7 +135,7 @@ class Emulation(Es10):
         if operations is None:
             from ipa.card import emulated_eims
 
-            operations = tlv.find(signed, 0xA1) or b""
+            operations = tlv.find(signed, 0xA1)
             part = emulated_eims.Ecos(self)
         else:
             from ipa.card import es10c

@@ -51,10 +51,10 @@ async def _knows_eims(es10):
 async def _by_template(channel):
     """What the answer to SELECT tells, None when the modem keeps it to itself or it has no template."""
     try:
-        fci = tlv.find(await channel.select(), 0x6F) or b""
+        fci = tlv.find(await channel.select(), 0x6F)
     except (ModemError, StatusError):
         return None
-    inside = tlv.find(fci, 0xA5) or b""  # where some cards put the template
+    inside = tlv.find(fci, 0xA5)  # where some cards put the template
     if tlv.find(fci, 0xE1) is not None or tlv.find(inside, 0xE1) is not None:
         return IOT
     if tlv.find(fci, 0xE0) is not None or tlv.find(inside, 0xE0) is not None:

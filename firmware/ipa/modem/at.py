@@ -7,7 +7,7 @@ import asyncio
 import gc
 from binascii import hexlify
 
-from ipa.compat import DEBUG, ERROR, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms
+from ipa.compat import DEBUG, ERROR, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms, words
 from ipa.modem import ModemError
 
 _LINE = const(640)  # +CGLA with 258 bytes in hexadecimal, and room
@@ -312,7 +312,7 @@ class At:
             self._result = True
             self._wake.set()
         elif line.startswith(_ERRORS) or line.endswith(b"SEND FAIL"):
-            self._fail("".join([chr(octet) for octet in line]))
+            self._fail(words(line))
         elif self._prefix and line.startswith(self._prefix):
             line = line[len(self._prefix) :].strip()
             if self._prompt and self._field and not self._invites(line):
@@ -362,4 +362,4 @@ def _name(text):
         if octet in b"=?":
             text = text[:i]
             break
-    return bytes(text).decode()
+    return words(text)

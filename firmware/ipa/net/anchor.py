@@ -12,13 +12,13 @@ _CERTIFICATE_POLICIES = b"\x55\x1d\x20"
 
 def without_policies(certificate):
     """The certificate, DER, with all other extensions; its signature no longer fits. Raises TlvError."""
-    fields = [raw for _, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30) or b"")]
-    after = [raw for _, _, raw in tlv.items(tlv.find(certificate, 0x30) or b"")][1:]
+    fields = [raw for _, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30))]
+    after = [raw for _, _, raw in tlv.items(tlv.find(certificate, 0x30))][1:]
     if not fields or fields[-1][0] != 0xA3:
         return certificate  # of version 1
     kept = [
         raw
-        for _, extension, raw in tlv.items(tlv.find(fields.pop(), 0xA3, 0x30) or b"")
+        for _, extension, raw in tlv.items(tlv.find(fields.pop(), 0xA3, 0x30))
         if tlv.find(extension, 0x06) != _CERTIFICATE_POLICIES
     ]
     fields.append(tlv.encode(0xA3, tlv.encode(0x30, *kept)))

@@ -104,7 +104,7 @@ class EsipaJson(JsonFunctions):
         if await json.is_over():
             return []
         found = await self._fields(function, json, _ACKNOWLEDGEMENTS, needed=False)
-        listed = tlv.find(joined(found, _ACKNOWLEDGEMENTS), 0xBF53) or b""
+        listed = tlv.find(joined(found, _ACKNOWLEDGEMENTS), 0xBF53)
         return [tlv.integer(seq_number) for tag, seq_number, _ in tlv.items(listed) if tag == 0x80]
 
     async def handle_notification(self, pending_notification):

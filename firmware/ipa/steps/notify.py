@@ -73,7 +73,7 @@ def _eim_id(value):
 
 def _signed(value):
     """What is signed in the value of an EuiccPackageResult; some cards leave the A0 out."""
-    return tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30) or b""
+    return tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30)
 
 
 async def _notifications(session):

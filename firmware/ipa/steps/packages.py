@@ -141,7 +141,7 @@ def profile_changes(result):
 def _signed(result, form):
     """What is signed in a result (A0) or an error (A1): the value of the 30 inside."""
     _, start, _ = tlv.header(result)
-    return tlv.find(result[start:], form, 0x30) or b""
+    return tlv.find(result[start:], form, 0x30)
 
 
 def _error_code(result):
