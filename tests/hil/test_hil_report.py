@@ -12,7 +12,7 @@ import pytest
 from microipa.cli import app
 from microipa.hil.overview import total
 from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Recorder, Run
-from microipa.hil.report import write_reports
+from microipa.hil.report import write_reports, write_session
 from microipa.trace import Event
 from typer.testing import CliRunner
 
@@ -168,6 +168,13 @@ def test_events_are_read_from_the_runs_folder_only(tmp_path: Path) -> None:
     cases = folder / "cases.jsonl"
     cases.write_text(cases.read_text().replace("cases/test_a-left-direct-.jsonl", "../secret"))
     assert "outside of the run's folder" in Page(write_reports(folder)[0]).text
+
+
+def test_boards_of_several_sessions_are_not_taken_for_one_run(tmp_path: Path) -> None:
+    for name, session in (("left", "a"), ("right", "a"), ("third", "b")):
+        a_run(tmp_path / name, (DONE, []), run=replace(RUN, board=name, session=session))
+    assert "Not one run. " in Page(write_reports(tmp_path)[0]).texts
+    assert "Not one run. " not in Page(write_session(tmp_path, "a")[0]).texts
 
 
 def test_what_failed_for_one_reason_stands_together_whatever_the_boards_clock_said(tmp_path: Path) -> None:

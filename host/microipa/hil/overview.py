@@ -50,6 +50,7 @@ def boards(records: Sequence[Record]) -> Element:
         "section",
         element("h1", page_title(records)),
         element("p", _tally(case for record in records for case in record.cases), class_="lead"),
+        _several_sessions([record.run for record in records]),
         _plain_table(names, lines),
         *_failures(records),
         element("h3", "Case by case"),
@@ -57,6 +58,19 @@ def boards(records: Sequence[Record]) -> Element:
         element("p", _FOLDED, class_="soft small"),
         class_="boards",
     )
+
+
+def _several_sessions(runs: Sequence[Run]) -> Element | None:
+    """A folder may hold what several sessions left; the report at a session's end has that session's boards only."""
+    if len({run.session for run in runs}) == 1:
+        return None
+    first, *_, last = sorted(_when(run) for run in runs)
+    return element("div", element("b", "Not one run. "), f"The boards ran in several sessions, the first at {first}, "
+                   f"the last at {last}.", class_="tether")  # fmt: skip
+
+
+def _when(run: Run) -> str:
+    return run.started.replace("T", " ").replace("+00:00", " UTC")
 
 
 def _side_by_side(records: Sequence[Record]) -> Element:
@@ -150,7 +164,7 @@ def _facts(run: Run) -> Element:
         "EID": run.eid,
         "Card versions": versions,
         "Datagrams": way,
-        "Started": run.started.replace("T", " ").replace("+00:00", " UTC"),
+        "Started": _when(run),
         "Took": in_time(run.seconds) if run.seconds else "",
     }
     lines = (element("tr", element("th", name, scope="row"), element("td", told[name] or "not known")) for name in told)

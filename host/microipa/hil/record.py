@@ -140,4 +140,4 @@ def runs(folder: Path) -> list[Path]:
 def runs_of(session: str, folder: Path) -> list[Path]:
     """The folders of the runs that a session of pytest has left in ``folder``; what others left there is theirs."""
     wrote = f'"session": {json.dumps(session)}'
-    return sorted(path.parent for path in folder.glob(f"*/{RUN}") if wrote in path.read_text(encoding="utf-8"))
+    return sorted(path.parent for path in folder.glob(f"*/{RUN}") if wrote in path.read_text("utf-8", "replace"))
