@@ -47,6 +47,7 @@ class Agent:
         self._ready = False
         self._silent = False  # because of an IPA inside the card
         self._failures = journal.get("failures", 0)  # polls in a row, over a restart
+        self._unreached = False  # the last poll reached none of the eIMs
         self._since = 0  # ticks when the poll that goes on, or the switch in it, began
         self._eid = self._device_info = self._plmn = None
         self._pause = 0  # seconds, the last one
@@ -75,7 +76,7 @@ class Agent:
                 unload()
                 gc.collect()
                 self._pause -= await self._sleep(wait) // 1000
-                if self._failures and self._failures % _RESTART_AFTER == 0:
+                if self._unreached and self._failures % _RESTART_AFTER == 0:
                     async with self._turn:
                         await self._recovery().restart()
             except asyncio.CancelledError:
@@ -111,6 +112,7 @@ class Agent:
             if not isinstance(error, _FAILURES):
                 sys.print_exception(error)
             self._failures += 1
+            self._unreached = not isinstance(error, EimFailed)
             gc.collect()
             try:
                 return await self._recovery().failed(error)
@@ -118,6 +120,7 @@ class Agent:
                 self._ready = False
                 return self._settings["backoff_max_s"] * 1000
         self._failures = 0
+        self._unreached = False
         self._journal.set(failures=None)
         wait = None
         if not (idle and self._settings["stop_when_idle"]):

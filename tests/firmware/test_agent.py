@@ -95,3 +95,25 @@ async def test_a_defect_of_ours_is_a_failed_poll_like_any_other_and_is_printed(m
     lines = (await micropython(script)).splitlines()
     assert lines.count("KeyError: 7") == 8
     assert lines[-2:] == ["8 8", "True"]
+
+
+async def test_one_eim_that_stays_away_while_others_are_served_restarts_nothing(micropython: Run) -> None:
+    script = COMMON + """
+from ipa.eim import EimFailed
+async def boot():
+    pass
+async def partly():
+    raise EimFailed("1 of 2 eIMs are still to be served")
+async def nap(ms):
+    waits.append(ms)
+    if len(waits) == 20:
+        raise Restarted
+    return 0
+agent = Agent(Modem(), settings, Journal("journal"), Board())
+agent._sleep, agent._boot, agent.poll = nap, boot, partly
+try:
+    asyncio.run(agent.run())
+except Restarted:
+    print(len(waits), At.asked)
+"""
+    assert (await micropython(script)).splitlines() == ["20 []"]
