@@ -52,14 +52,8 @@ class Eim:
         key = tlv.find(configuration, 0xA6, 0xA0)
         certificate = tlv.find(configuration, 0xA6, 0xA1)
         if key is not None:
-            self.trust = ("pin", _sequence(key))
+            self.trust = ("pin", tlv.sequence(key))
         elif certificate is not None:
-            self.trust = ("ca", _sequence(certificate))
+            self.trust = ("ca", tlv.sequence(certificate))
         else:
             raise EimUnknown("eIM configuration without trustedPublicKeyDataTls: no server can be trusted")
-
-
-def _sequence(body):
-    """Give a body under an IMPLICIT tag its SEQUENCE header back; some stacks leave it on."""
-    _, _, end = tlv.header(body)
-    return bytes(body) if end == len(body) else tlv.encode(0x30, body)

@@ -145,6 +145,12 @@ def encode(tag, *parts):
     return bytes(out)
 
 
+def sequence(body):
+    """A body under an IMPLICIT tag with its SEQUENCE header, which some stacks leave on."""
+    _, _, end = header(body)
+    return bytes(body) if end == len(body) else encode(0x30, body)
+
+
 def encode_integer(tag, number):
     """A signed INTEGER in the fewest octets (X.690 8.3.2)."""
     length = 1

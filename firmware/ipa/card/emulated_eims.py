@@ -45,7 +45,7 @@ def signing_key(configuration):
     key, certificate = tlv.find(data, 0xA0), tlv.find(data, 0xA1)
     if key is None and certificate is None:
         raise p256.BadKey("no eimPublicKeyData")
-    whole = _sequence(key if certificate is None else certificate)
+    whole = tlv.sequence(key if certificate is None else certificate)
     return p256.point(whole if certificate is None else p256.certified_key(whole))
 
 
@@ -179,9 +179,3 @@ def _listed(configuration):
 
 def _code(code):
     return tlv.encode_integer(0x02, code)
-
-
-def _sequence(body):
-    """With the SEQUENCE header that an IMPLICIT tag replaced; some stacks leave it on."""
-    _, _, end = tlv.header(body)
-    return bytes(body) if end == len(body) else tlv.encode(0x30, body)
