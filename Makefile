@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py)
+DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
 .PHONY: demo bill test coverage hil conformance lint clean

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
-from microipa.lab import OPERATOR, LabFolder, Preloaded
+from microipa.lab import BOOTSTRAP_OPERATOR, OPERATOR, LabFolder, Preloaded
 from microipa.modem import FAMILIES, QUIRKS, VirtualModem
 from microipa.radio import Link, Network
 from microipa.saip.values import iccid_to_bytes
@@ -21,7 +21,7 @@ SLOW = {"slow-card", "slow-refresh"}
 COMMON = """
 import asyncio, sys
 from ipa import compat
-from ipa.modem import driver, ModemError, power
+from ipa.modem import driver, power, ModemError, SocketError
 from ipa.card.channel import ISD_R, Channel
 from ipa.card.es10 import Es10
 compat.log_sink = lambda line: None
@@ -44,11 +44,20 @@ asyncio.run(main())
 
 
 class Echo(asyncio.DatagramProtocol):
+    """Gives back what it gets; what asks for it makes a hole in the coverage instead."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        self.transport.sendto(data, addr)  # type: ignore[attr-defined]
+        if data == b"coverage":
+            self._network.set_coverage(BOOTSTRAP_OPERATOR, False)
+            asyncio.get_running_loop().call_later(0.3, self._network.set_coverage, BOOTSTRAP_OPERATOR, True)
+        else:
+            self.transport.sendto(data, addr)  # type: ignore[attr-defined]
 
 
 class Bench:
@@ -81,16 +90,17 @@ class Bench:
 
 @asynccontextmanager
 async def echo(network: Network) -> AsyncIterator[None]:
-    """UDP and TCP at eim.microipa.example, port 5684, give back what they get."""
+    """UDP and TCP at eim.microipa.example, port 5684, give back what they get; "bye" also ends the stream."""
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(4096):
+        data = b""
+        while data != b"bye" and (data := await reader.read(4096)):
             writer.write(data)
         writer.close()
 
     loop = asyncio.get_running_loop()
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", port))
+    transport, _ = await loop.create_datagram_endpoint(lambda: Echo(network), local_addr=("127.0.0.1", port))
     network.route(EIM, 5684, ("127.0.0.1", port))
     try:
         yield
@@ -203,6 +213,37 @@ for socket in (udp, other):
     print(await receive(socket, buf))
 """)
     assert out == ["b'ping'", "b'ping'"]
+
+
+TROUBLE = """
+await modem.attach("iot")
+try:
+    await modem.udp("nobody.microipa.example", 5684)
+except SocketError as error:
+    print("refused")
+buf = bytearray(100)
+tcp = await modem.tcp("eim.microipa.example", 5684)
+tcp.write(b"bye")
+print(await receive(tcp, buf), await receive(tcp, buf))
+tcp.close()
+udp = await modem.udp("eim.microipa.example", 5684)
+udp.write(b"coverage")
+await udp.flush()
+print("lost", await receive(udp, buf) < 0, udp.write(b"more") < 0)
+udp.close()
+await modem.attach("iot")
+udp = await modem.udp("eim.microipa.example", 5684)
+udp.write(b"again")
+await udp.flush()
+print(await receive(udp, buf))
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_names_nobody_has_peers_that_leave_and_a_lost_network_are_told_and_the_next_socket_works(
+        family: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family).on() as bench, echo(bench.network):
+        assert await bench.run(micropython, TROUBLE) == ["refused", "b'bye' b''", "lost True True", "b'again'"]
 
 
 # Whatever family it is on, a quirk is survived: registration, an APDU of any length, a datagram each way.
