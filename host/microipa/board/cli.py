@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from microipa.console import LAB, BadInput, out
 
@@ -95,12 +94,12 @@ def list_boards() -> None:
     """Show the boards microipa knows."""
     from microipa.board.known import known_boards
 
-    table = Table("board", "what it is", "modem", "heap", "flash", "ran on hardware")
-    table.columns[0].no_wrap = True
-    for board in known_boards():
-        table.add_row(board.name, board.title, board.modem, f"{board.heap_kb} kB", f"{board.flash_kb} kB",
-                      board.ran_on_hardware or "not yet")
-    out.print(table)
+    boards = known_boards()
+    width = max(len(board.name) for board in boards)
+    for board in boards:  # a table of it is wider than a terminal
+        out.print(f"{board.name:{width}}  {escape(board.title)}")
+        size = f"heap {board.heap_kb} kB, flash {board.flash_kb} kB"
+        out.print(f"{'':{width}}  modem {board.modem}, {size}, ran on hardware: {board.ran_on_hardware or 'not yet'}")
 
 
 @app.command("check")
