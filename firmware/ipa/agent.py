@@ -107,6 +107,11 @@ class Agent:
             if not self._ready:
                 await self._boot()
             idle = self._calm.is_set() and await self.poll()
+            journal = self._journal
+            watched = journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position")
+            journal.set(failures=None)
+            if not watched:
+                journal.set(plmn=self._plmn and self._plmn.hex())
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device its way back
             log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
             if not isinstance(error, _FAILURES):
@@ -121,7 +126,6 @@ class Agent:
                 return self._settings["backoff_max_s"] * 1000
         self._failures = 0
         self._unreached = False
-        self._journal.set(failures=None)
         wait = None
         if not (idle and self._settings["stop_when_idle"]):
             from ipa import schedule  # goes with what else is not needed while the radio sleeps
@@ -129,11 +133,7 @@ class Agent:
             if self._settings["psm_periodic_s"]:
                 self._ready = False  # the modem sleeps by then, and may have forgotten everything
             wait = schedule.until_next(self._settings)
-        journal = self._journal
-        if wait and (journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position")):
-            return await self._recovery().reached(wait)
-        journal.set(plmn=self._plmn and self._plmn.hex())
-        return wait
+        return await self._recovery().reached(wait) if watched and wait else wait
 
     async def _boot(self):
         """From an unknown state of modem and card to a registered device."""

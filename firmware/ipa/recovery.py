@@ -41,7 +41,10 @@ class Recovery:
     def resume(self):
         """At the start of the program: a reboot in the middle of a trial has taken of its time."""
         switch = self._journal.get("switch")
-        self._journal.set(switch=dict(switch, left=self._left(switch) - _REBOOT_S))
+        try:
+            self._journal.set(switch=dict(switch, left=self._left(switch) - _REBOOT_S))
+        except OSError as error:  # a flash that is full, say
+            log(ERROR, "recovery:", error)
 
     async def failed(self, error):
         """A poll has failed. Returns how many ms to wait for the next."""
@@ -70,11 +73,11 @@ class Recovery:
 
         agent = self._agent
         log(ERROR, "recovery:", agent._failures, "polls have failed, modem and board begin again")
-        self._journal.set(failures=agent._failures)
         agent._ready = False
         try:
+            self._journal.set(failures=agent._failures)
             await power.reset(self._modem)  # which a board's reset does not reach
-        except (ModemError, MemoryError) as error:
+        except (ModemError, MemoryError, OSError) as error:
             log(ERROR, "recovery:", error)
         if hasattr(agent._board, "reset"):
             agent._board.reset()

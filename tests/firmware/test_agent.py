@@ -117,3 +117,30 @@ except Restarted:
     print(len(waits), At.asked)
 """
     assert (await micropython(script)).splitlines() == ["20 []"]
+
+
+async def test_a_flash_that_takes_nothing_more_neither_stops_the_polls_nor_makes_them_come_every_minute(
+        micropython: Run) -> None:
+    script = COMMON + """
+class Full(Journal):
+    def set(self, **changes):
+        raise OSError(28)
+async def boot():
+    pass
+async def poll():
+    polls.append(1)
+    return False
+async def nap(ms):
+    waits.append(ms)
+    return 0
+polls = []
+Journal("journal").set(switch={"undo": "rollback", "eim": "61"}, failures=3)
+full = Full("journal")
+agent = Agent(Modem(), settings, full, Board())
+agent._sleep, agent._boot, agent.poll = nap, boot, poll
+try:
+    asyncio.run(agent.run())
+except Restarted:
+    print(len(polls), waits[3] > waits[0])
+"""
+    assert (await micropython(script)).splitlines() == ["5 True"]
