@@ -21,8 +21,8 @@ def apdu(command: str, response: str = "9000") -> Event:
     return event("card", "apdu", command=command, response=response)
 
 
-def datagram(direction: str, size: int, lost: bool = False) -> Event:
-    return event("radio", "datagram", direction=direction, bytes=size, lost=lost, begins="")
+def datagram(direction: str, size: int, lost: bool = False, part: str = "radio") -> Event:
+    return event(part, "datagram", direction=direction, bytes=size, lost=lost, begins="")
 
 
 def told(found: list[Row]) -> list[tuple[str, str, str, str]]:
@@ -101,6 +101,15 @@ def test_few_datagrams_go_without_saying_and_lost_ones_never_do() -> None:
     [lost] = rows([datagram("up", 80, lost=True)])
     assert lost.loud
     assert lost.text.endswith("lost 1 up and 0 down")
+
+
+def test_what_went_over_the_serial_port_is_told_apart_from_what_the_radio_carried() -> None:
+    tethered = [datagram(way, 80, part="tether") for way in ("up", "down")] * 2
+    found = rows([*tethered, *[datagram("up", 100)] * 4])
+    assert told(found) == [
+        ("IP", BOARD, EIM, "4 datagrams up, 400 bytes; 0 datagrams down, 0 bytes"),
+        ("tether", BOARD, EIM, "2 datagrams up, 160 bytes; 2 datagrams down, 160 bytes"),
+    ]
 
 
 def test_lines_that_repeat_are_one_row_with_a_count_and_errors_stand_out() -> None:

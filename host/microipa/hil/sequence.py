@@ -130,7 +130,7 @@ class _Reader:
         self.rows: list[Row] = []
         self._calls = calls
         self._parts: dict[int, str] = {}
-        self._at, self._apdus, self._datagrams = _Pile(), _Pile(), _Pile()
+        self._at, self._apdus, self._datagrams, self._tethered = _Pile(), _Pile(), _Pile(), _Pile()
 
     def feed(self, place: int, event: Event) -> None:
         match event.kind:
@@ -210,35 +210,23 @@ class _Reader:
     def _datagram(self, event: Event) -> None:
         fields = event.fields
         way = "up" if fields.get("direction") == "up" else "down"
-        self._datagrams.add(event.seconds, way)
-        self._datagrams.add(event.seconds, f"bytes {way}", int(fields.get("bytes", 0)))
-        if event.part == "tether":
-            self._datagrams.add(event.seconds, TETHER)
+        pile = self._tethered if event.part == TETHER else self._datagrams
+        pile.add(event.seconds, way)
+        pile.add(event.seconds, f"bytes {way}", int(fields.get("bytes", 0)))
         if fields.get("lost"):
-            self._datagrams.add(event.seconds, f"lost {way}")
+            pile.add(event.seconds, f"lost {way}")
 
     def _flush(self) -> None:
         """Put what has piled up before the next row."""
-        piled = [row for row in (self._at_row(), self._apdu_row(), self._datagram_row()) if row]
+        kinds = (
+            _counted(self._at, "AT", BOARD, MODEM),
+            _counted(self._apdus, "APDU", MODEM, CARD),
+            _carried(self._datagrams, "IP"),
+            _carried(self._tethered, TETHER),
+        )
+        piled = [row for row in kinds if row]
         self.rows += sorted(piled, key=lambda row: row.seconds)
-        self._at, self._apdus, self._datagrams = _Pile(), _Pile(), _Pile()
-
-    def _at_row(self) -> Row | None:
-        return _counted(self._at, "AT", BOARD, MODEM)
-
-    def _apdu_row(self) -> Row | None:
-        return _counted(self._apdus, "APDU", MODEM, CARD)
-
-    def _datagram_row(self) -> Row | None:
-        count = self._datagrams.names
-        lost = count["lost up"] + count["lost down"]
-        if count["up"] + count["down"] < FEW_DATAGRAMS and not lost:
-            return None
-        text = "; ".join(f"{count[way]} datagrams {way}, {count[f'bytes {way}']:,} bytes" for way in ("up", "down"))
-        if lost:
-            text += f"; lost {count['lost up']} up and {count['lost down']} down"
-        tag = TETHER if count[TETHER] else "IP"
-        return Row(self._datagrams.seconds, tag, text, BOARD, EIM, answered=True, faint=True, loud=bool(lost))
+        self._at, self._apdus, self._datagrams, self._tethered = _Pile(), _Pile(), _Pile(), _Pile()
 
 
 def _counted(pile: _Pile, tag: str, source: str, target: str) -> Row | None:
@@ -246,6 +234,17 @@ def _counted(pile: _Pile, tag: str, source: str, target: str) -> Row | None:
         return None
     text = ", ".join(name if count == 1 else f"{name} ×{count}" for name, count in pile.names.items())
     return Row(pile.seconds, tag, clean(text, TEXT_LIMIT), source, target, answered=True, faint=True)
+
+
+def _carried(pile: _Pile, tag: str) -> Row | None:
+    count = pile.names
+    lost = count["lost up"] + count["lost down"]
+    if count["up"] + count["down"] < FEW_DATAGRAMS and not lost:
+        return None
+    text = "; ".join(f"{count[way]} datagrams {way}, {count[f'bytes {way}']:,} bytes" for way in ("up", "down"))
+    if lost:
+        text += f"; lost {count['lost up']} up and {count['lost down']} down"
+    return Row(pile.seconds, tag, text, BOARD, EIM, answered=True, faint=True, loud=bool(lost))
 
 
 def _lane(event: Event) -> str:
