@@ -26,6 +26,15 @@ def test_what_was_written_is_read_again_to_the_byte(spoken: list[tuple[bytes, by
     assert again.title == ["bg95"]
 
 
+def test_bytes_that_are_no_line_stand_there_in_letters_as_well() -> None:
+    transcript = Transcript()
+    transcript.driver(b"AT+QISEND=0,4\r")
+    transcript.modem(b"\r\n> ")
+    transcript.driver(b"a|\x00b")
+    assert transcript.text() == "> AT+QISEND=0,4\n<< 0d0a 3e20  | ..>.\n>> 617c 0062  | a|.b\n"
+    assert Transcript.parse(transcript.text()).turns == transcript.turns
+
+
 @pytest.mark.parametrize("line", ["AT", ">>> 00", "<< 0g", "? x"])
 def test_a_line_that_is_none_is_named(line: str) -> None:
     with pytest.raises(BadTranscript, match="bg95.at line 2 begins with none of"):

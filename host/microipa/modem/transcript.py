@@ -4,11 +4,12 @@
     > AT+CEREG?
     < +CEREG: 0,1
     < OK
-    >> 7069 6e67        bytes that are no line, in hexadecimal
-    << 3e20             and so for the modem: here its prompt
+    >> 7069 6e67  | ping
+    << 0d0a 3e20  | ..>.
 
 ``>`` is the driver, ``<`` the modem. A line of the driver ends with CR, one of the modem stands between two CR LF; what
-is anything else is hexadecimal, so that a transcript is true to the byte.
+is anything else is hexadecimal, so that a transcript is true to the byte. Behind the bar are the same bytes for people,
+a dot for each that nobody sees.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from microipa.errors import MicroipaError
 _CR, _CRLF = b"\r", b"\r\n"
 _TEXT = re.compile(rb"[\x20-\x7e]*[\x21-\x7e]")
 _LINE = re.compile(rb"\r\n([A-Z0-9+#%*^$][\x20-\x7e]*)(?<! )\r\n")
+_UNSEEN = re.compile(rb"[^\x21-\x7e]")
 _HEX_COLUMNS = 32  # bytes
 _ERROR = b"\r\nERROR\r\n"
 
@@ -84,9 +86,9 @@ class Transcript:
                 elif mark == "<":
                     found.modem(_CRLF + rest.encode() + _CRLF)
                 elif mark == ">>":
-                    found.driver(bytes.fromhex(rest))
+                    found.driver(bytes.fromhex(rest.partition("|")[0]))
                 elif mark == "<<":
-                    found.modem(bytes.fromhex(rest))
+                    found.modem(bytes.fromhex(rest.partition("|")[0]))
                 elif line.strip():
                     raise ValueError
             except ValueError:
@@ -111,7 +113,8 @@ def _said(data: bytes) -> Iterable[str]:
 
 def _hex(mark: str, data: bytes) -> Iterable[str]:
     for start in range(0, len(data), _HEX_COLUMNS):
-        yield f"{mark} {data[start : start + _HEX_COLUMNS].hex(' ', 2)}"
+        piece = data[start : start + _HEX_COLUMNS]
+        yield f"{mark} {piece.hex(' ', -2)}  | {_UNSEEN.sub(b'.', piece).decode()}"
 
 
 class Player:
