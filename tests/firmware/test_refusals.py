@@ -77,3 +77,74 @@ async def test_a_refusal_in_the_middle_is_told_and_a_socket_that_may_live_lives(
     modem = PtyModem(one_after_the_other(lambda: modem, book), lambda _: sent)
     async with modem:
         assert (await micropython(SCRIPT, family, modem.path)).splitlines()[-1] == told
+
+
+START = """
+import asyncio, sys
+from ipa import compat
+from ipa.modem import SocketError
+from ipa.modem.at import AtTimeout
+from ipa.modem.quectel import Bg95
+compat.log_sink = lambda line: None
+
+class Board:
+    async def modem_power(self):
+        uart.write(b"KEY\\r")
+
+uart = open(sys.argv[1], "r+b", 0)
+modem = Bg95(uart, Board())
+
+async def main():
+    await modem.start()
+"""
+
+
+async def start(micropython: Run, modem: PtyModem, body: str) -> list[str]:
+    return (await micropython(START + body + "\nasyncio.run(main())\n", modem.path)).splitlines()
+
+
+async def test_a_silent_modem_has_its_power_key_pressed_and_is_asked_again(micropython: Run) -> None:
+    def answer(line: bytes) -> bytes | None:
+        return (PREAMBLE.get(line, OK) if line != b"KEY" else lines("APP RDY")) if b"KEY" in modem.lines else None
+
+    modem = PtyModem(answer)
+    async with modem:
+        assert await start(micropython, modem, '\n    print("talks")\n') == ["talks"]
+    assert modem.lines.count(b"KEY") == 1
+    assert modem.lines[-1] == b"AT+CTZU=3"
+
+
+async def test_a_firmware_without_a_command_of_the_setup_works_without_it(micropython: Run) -> None:
+    async with PtyModem({**PREAMBLE, b"AT+CTZU=3": lines("ERROR")}.get) as modem:
+        assert await start(micropython, modem, '\n    print("talks")\n') == ["talks"]
+
+
+async def test_a_host_that_would_break_out_of_its_quotes_never_reaches_the_modem(micropython: Run) -> None:
+    async with PtyModem(PREAMBLE.get) as modem:
+        out = await start(micropython, modem, """
+    for host in ('a","b', "a\\r\\nAT+CFUN=0", "caf\\u00e9"):
+        try:
+            await modem.udp(host, 7)
+        except SocketError as error:
+            print(str(error)[:15])
+""")
+    assert out == ["not a host name"] * 3
+    assert not [line for line in modem.lines if b"QIOPEN" in line]
+
+
+async def test_a_stream_ends_well_where_the_modem_forgets_what_the_peer_has_closed(micropython: Run) -> None:
+    reads = [lines("+QIRD: 0", "OK", '+QIURC: "closed",0'), lines("ERROR")]
+
+    def answer(line: bytes) -> bytes | None:
+        if line.startswith(b"AT+QIOPEN"):
+            return lines("OK", "+QIOPEN: 0,0")
+        return reads.pop(0) if line.startswith(b"AT+QIRD") else PREAMBLE.get(line, OK)
+
+    async with PtyModem(answer) as modem:
+        out = await start(micropython, modem, """
+    tcp = await modem.tcp("a.example", 7)
+    while tcp.readinto(bytearray(9)) is None:
+        await tcp.wait(1000)
+    print(tcp.readinto(bytearray(9)))
+""")
+    assert out == ["0"]
