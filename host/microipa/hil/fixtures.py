@@ -15,9 +15,10 @@ from microipa.asn1 import sgp32
 from microipa.asn1.tlv import parse, tlv
 from microipa.board.package import check_config
 from microipa.board.repl import PortError, Repl
-from microipa.eim import OrderView
+from microipa.eim import OrderView, esipa, words
+from microipa.eim.store import Store
 from microipa.errors import MicroipaError
-from microipa.hil import supply
+from microipa.hil import forgery, supply
 from microipa.hil.at_lines import heard
 from microipa.hil.banner import is_banner
 from microipa.hil.station import Matcher, Offer, Station
@@ -60,6 +61,32 @@ def order_done(what: str) -> Matcher:
 def told(cause: str) -> Matcher:
     """The eIM has heard this stateChangeCause."""
     return lambda event: (event.part, event.kind, event.fields.get("cause")) == ("eim", "state_change", cause)
+
+
+def listened(event: Event) -> bool:
+    """The modem has told which networks it hears."""
+    return event.kind == "at" and event.fields["direction"] == "out" and "+COPS: (" in event.fields.get("text", "")
+
+
+def notified(event: str, iccid: str) -> Matcher:
+    """The SM-DP+ has heard that the card did this to the profile: enable, disable or delete."""
+    return lambda one: one.part == "smdpp" and f": {event} of profile {iccid}" in one.fields.get("text", "")
+
+
+def in_profile(event: Event) -> bool:
+    """A block of a bound profile package goes into the card."""
+    return event.kind == "apdu" and event.fields["command"][2:6] == "e211"
+
+
+def nth(count: int, matches: Matcher) -> Matcher:
+    """The event that is such a one for this time."""
+    left = [count]
+
+    def counted(event: Event) -> bool:
+        left[0] -= matches(event)
+        return left[0] == 0
+
+    return counted
 
 
 class Board:
@@ -119,22 +146,25 @@ class Board:
             self._repl().close()
 
     def until(self, matches: Matcher, timeout_s: float = POLL_S) -> None:
-        """Wait for an event that came since the start, or comes. Raises BoardStuck."""
+        """Wait for an event that came since the start or since the last one waited for, or comes. Raises BoardStuck."""
         seen = threading.Event()
         station = self._station
         since = self._since
 
+        def found(place: int) -> None:
+            self._since = place + 1
+            seen.set()
+
         def look() -> None:
-            if any(matches(event) for event in station.events[since:]):
-                seen.set()
+            places = (place for place in range(since, len(station.events)) if matches(station.events[place]))
+            if (place := next(places, None)) is None:
+                station._when.append((matches, lambda: found(len(station.events) - 1)))
             else:
-                station._when.append((matches, seen.set))
+                found(place)
 
         station.loop.call(look)
         if not seen.wait(timeout_s):
             raise BoardStuck(f"what the case waits for has not come in {timeout_s:.0f} s; last: {self._last()}")
-        station.loop.call(lambda: None)
-        self._since = len(station.events)
 
     def cut_power_when(self, matches: Matcher) -> None:
         """Take the supply at the moment of such an event; wait_dark() waits for it."""
@@ -316,6 +346,25 @@ class EimDesk:
         esipa = [e for e in self._station.events if (e.part, e.kind) == (of, "esipa") and e.fields["message"]]
         return [f"{e.fields['direction']} {parse(bytes.fromhex(e.fields['message'])).tag:X}" for e in esipa]
 
+    def refusals(self) -> list[str]:
+        """What the card has said of packages that it did not accept, in this case: euiccPackageErrorUnsigned where it
+        cannot know whose they are, the code of its signed error otherwise."""
+        self._station.settled()
+        return [word for e in self._station.events if (e.part, e.kind) == ("eim", "esipa")
+                for word in _refusals(e.fields["message"])]
+
+    def forge(self, number: int, *operations: tuple[str, Mapping[str, Any]]) -> None:
+        """Let others' operations be delivered first in the place of an order's, signed with a key that is not its."""
+        forgery.forge(self._store, number, self._eim.fqdn, operations, self._station.lab.pki.smdpp_auth)
+
+    def replay(self, number: int) -> None:
+        """Let a package be delivered once more that was carried out."""
+        forgery.replay(self._store, number)
+
+    @property
+    def _store(self) -> Store:
+        return Store(self._station.lab.folder / "eim.sqlite")
+
     def causes(self) -> list[str]:
         """The stateChangeCauses that the device has told in this case."""
         return [e.fields["cause"] for e in self._station.events if (e.part, e.kind) == ("eim", "state_change")]
@@ -346,6 +395,23 @@ class EimDesk:
         return self._station.loop.call(work)
 
 
+def _refusals(message: str) -> list[str]:
+    """In an ESipa message (hex): of the EuiccPackageResult in ProvideEimPackageResult."""
+    provided = parse(bytes.fromhex(message)) if message else None
+    if provided is None or provided.tag != esipa.PROVIDE_EIM_PACKAGE_RESULT:
+        return []
+    found = []
+    for result in provided:
+        if result.tag == esipa.EUICC_PACKAGE:
+            kind, value = sgp32.decode("EuiccPackageResult", result.raw)
+            if kind == "euiccPackageErrorSigned":
+                code = value["euiccPackageErrorDataSigned"]["euiccPackageErrorCode"]
+                found.append(words.name("EuiccPackageErrorCode", code))
+            elif kind == "euiccPackageErrorUnsigned":
+                found.append(kind)
+    return found
+
+
 class SmdppCounter:
     """The bench's SM-DP+."""
 
@@ -362,7 +428,7 @@ class SmdppCounter:
             lab.enrol(package, OPERATOR)
             if self._station.virtual:
                 self._station.whole.admit_subscribers()
-            own = parse(metadata(ProfilePackage.parse(package))).value
+            own = parse(metadata(ProfilePackage.parse(package), notification_address=lab.smdpp.address)).value
             return lab.smdpp.add_profile(package, metadata=tlv(0xBF25, own, *attributes), **more)
 
         code = lab.smdpp.activation_code(self._station.loop.call(put))
@@ -487,6 +553,14 @@ class Radio:
         """Let the link be like this: fields of LinkSettings."""
         assert self._good
         self._station.whole.link.settings = replace(self._good, **settings)
+
+    def hole(self, begins: Matcher, ends: Matcher) -> None:
+        """Take the home operator's cells down with one event, and put them up with another that comes later."""
+        def down() -> None:
+            self.cover(self.HOME, False)
+            self._station._when.append((ends, lambda: self.cover(self.HOME, True)))
+
+        self._station.when(begins, down)
 
     def lost(self) -> int:
         """Datagrams that did not arrive, since the bench stands."""

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, SmdppCounter
-from microipa.hil.station import Offer
+from microipa.hil.fixtures import Board, CardView, EimDesk, SmdppCounter, notified
+from microipa.hil.station import Station
 
 
 @pytest.mark.sgp("SGP.33-2: notifications, SGP.33-3 4.2.13: HandleNotification", "SGP.32 3.7")
-@pytest.mark.needs("disposable profile")
-def test_enable_and_disable_are_told_and_leave_the_card(
-    board: Board, eim: EimDesk, card: CardView, spare: Offer
+@pytest.mark.needs("disposable profile", "own SM-DP+")
+def test_the_operator_hears_of_enable_disable_and_delete_and_nothing_stays_on_the_card(
+    board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter, station: Station
 ) -> None:
-    eim.package(("enable", {"iccid": spare.iccid}))
+    offer = smdpp.offer()
+    orders = [eim.download(offer.code), eim.package(("enable", {"iccid": offer.iccid}))]
     board.poll()
-    assert card.enabled() == spare.iccid
-    log = board.log()
-    assert "notify: notification" in log or "acknowledged, removed from the card" in log
-    assert "stays on the card" not in log
+    board.until(notified("enable", offer.iccid))
+    orders += [eim.package(("enable", {"iccid": station.home})), eim.package(("delete", {"iccid": offer.iccid}))]
+    board.poll()
+    board.until(notified("disable", offer.iccid))
+    board.until(notified("delete", offer.iccid))
+    kept = eim.ask("notificationsList")
+    board.poll()
+    assert [eim.outcome(number)[0] for number in (*orders, kept)] == ["done"] * 5
+    told = eim.order(kept).details
+    assert told
+    assert told["ipaEuiccData"]["notificationsList"] == []
 
 
 @pytest.mark.sgp("SGP.33-2: notifications, SGP.33-3 4.2.13: HandleNotification", "SGP.32 3.7")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, Radio, logged, told
-from microipa.hil.station import Offer
+from microipa.hil.fixtures import Board, CardView, EimDesk, Radio, listened, logged, told
+from microipa.hil.station import Offer, Station
 
 SOON = {
     "stop_when_idle": False, "poll_interval_s": 1, "attach_timeout_s": 3, "dtls_timeout_s": 2,
@@ -26,3 +26,22 @@ def test_without_registration_it_falls_back_and_tells_its_eim(
     board.until(told("fallback"))
     assert card.enabled() == spare.iccid
     assert eim.causes() == ["fallback"]
+
+
+@pytest.mark.sgp("SGP.33-1, SGP.33-2: return from fallback", "SGP.32 5.9.21")
+@pytest.mark.needs("disposable profile", "coverage control")
+def test_it_comes_home_as_soon_as_home_is_heard_again_and_tells_that_too(
+    board: Board, eim: EimDesk, card: CardView, radio: Radio, spare: Offer, station: Station
+) -> None:
+    board.set(**SOON)
+    eim.package(("setFallbackAttribute", {"iccid": spare.iccid}))
+    board.start()
+    board.until(logged("poll: the eIM has no more"))
+    radio.cover(radio.HOME, False)
+    board.until(told("fallback"))
+    board.until(listened)  # that home is gone
+    radio.cover(radio.HOME, True)
+    board.until(told("fallback"))
+    board.until(logged("home again"))
+    assert card.enabled() == station.home
+    assert eim.causes() == ["fallback", "fallback"]

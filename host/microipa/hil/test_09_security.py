@@ -6,6 +6,7 @@ import pytest
 
 from microipa.asn1.tlv import tlv
 from microipa.hil.fixtures import Board, CardView, EimDesk, SmdppCounter, logged
+from microipa.hil.station import Offer
 
 DOWNLOAD = "SGP.33-2: download refusals"
 PPR_1 = tlv(0x99, b"\x05\x40")  # ppr1: this profile cannot be disabled
@@ -23,6 +24,38 @@ def test_a_stranger_at_the_eim_s_address_is_told_nothing(board: Board, eim: EimD
     put_back()
     board.wait()
     assert eim.outcome(order)[0] == "done"
+
+
+@pytest.mark.sgp("SGP.33-1 4.2.18: LoadEuiccPackage error cases", "SGP.32 5.9.1")
+@pytest.mark.needs("disposable profile")
+def test_a_package_that_another_signed_is_refused_by_the_card_and_the_eim_s_own_is_carried_out(
+    board: Board, eim: EimDesk, card: CardView, spare: Offer
+) -> None:
+    enabled = card.enabled()
+    order = eim.package(("listProfileInfo", {}))
+    eim.forge(order, ("enable", {"iccid": spare.iccid}))
+    board.poll()
+    assert eim.refusals() == ["euiccPackageErrorUnsigned"]
+    assert card.enabled() == enabled
+    assert eim.outcome(order)[0] == "done", eim.outcome(order)
+    assert eim.order(order).deliveries == 2
+
+
+@pytest.mark.sgp("SGP.33-1 4.2.18: LoadEuiccPackage error cases", "SGP.32 5.9.1")
+def test_a_package_that_comes_again_is_refused_by_the_card_and_changes_nothing(board: Board, eim: EimDesk) -> None:
+    first, second = (
+        eim.package(("setDefaultDpAddress", {"defaultDpAddress": f"{name}.microipa.example"}))
+        for name in ("replayed", "present")
+    )
+    board.poll()
+    eim.replay(first)
+    asked = eim.ask("defaultSmdpAddress")
+    board.poll()
+    assert eim.refusals() == ["replayError"]
+    state, words = eim.outcome(first)
+    assert (state, words.partition(",")[0]) == ("failed", "replayError")
+    assert [eim.outcome(number)[0] for number in (second, asked)] == ["done", "done"]
+    assert eim.device().default_smdp_address == "present.microipa.example"
 
 
 @pytest.mark.sgp(DOWNLOAD, "SGP.32 3.2.3.2, SGP.22 3.1.3")
