@@ -109,9 +109,8 @@ class Agent:
             idle = self._calm.is_set() and await self.poll()
             journal = self._journal
             watched = journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position")
-            journal.set(failures=None)
-            if not watched:
-                journal.set(plmn=self._plmn and self._plmn.hex())
+            plmn = journal.get("plmn") if watched else self._plmn and self._plmn.hex()
+            journal.set(failures=None, plmn=plmn)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device its way back
             log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
             if not isinstance(error, _FAILURES):

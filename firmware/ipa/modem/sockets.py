@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from errno import EIO, ENOMEM, ENOTCONN
+from errno import EIO, ENOTCONN
 
 from ipa.compat import ERROR, INFO, const, log, wait_for_ms
 from ipa.modem import ModemError, SocketError
@@ -173,11 +173,9 @@ class Socket(io.IOBase):
                 self._more = True
             except ModemError as error:
                 log(ERROR, "modem:", error)
-            except MemoryError:  # what this socket carried has a hole now
-                log(ERROR, "modem: no memory for a socket")
-                self.fail(ENOMEM)
-            except (ValueError, IndexError):  # and now as well
-                log(ERROR, "modem: unreadable answer of a socket")
+            except (MemoryError, ValueError, IndexError) as error:
+                # No room, or an answer nobody can read: what this socket carried has a hole now.
+                log(ERROR, "modem:", repr(error))
                 self.fail(EIO)
         await self._close()
 
