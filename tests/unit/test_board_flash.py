@@ -393,22 +393,26 @@ def test_a_port_where_nobody_answers_has_no_micropython(microipa: Microipa) -> N
     assert outcome.err.startswith(f"microipa: no MicroPython answers on {port}: ")
 
 
-@pytest.mark.parametrize("form", ["--mpy", "--py"])
+@pytest.mark.parametrize("form", ["--mpy", "--py", "--romfs"])
 async def test_the_whole_assistant_is_flashed_and_starts_with_the_settings_it_was_given(
         board: VirtualBoard, said: list[Event], microipa: Microipa, tmp_path: Path, form: str) -> None:
     config = write(tmp_path / "my.json", b'{"app_tick_ms": 1, "modem": "gm02s"}')
+    board.rom_size = 200_000 if form == "--romfs" else 0
     port = board.plug_in()
     await board.start()
     outcome = await asyncio.to_thread(
         microipa, "flash", "--board", "virtual", "--port", port, form, "--config", config)
     assert outcome.status == 0, outcome.err
-    assert "the board runs ipa-" in outcome.out
+    assert f"the board runs {'/rom' if form == '--romfs' else 'ipa-'}" in outcome.out
     # It has no modem: board.uart() fails, which is the first thing the assistant does after its settings.
     await heard(said, "log", text="OSError: [Errno 2] ENOENT")
+    assert not list(boards().glob("*/*.mpy"))
+    if form == "--romfs":
+        assert not list(board.folder.glob("ipa-*"))
+        return
     folder = next(board.folder.glob("ipa-*"))
     assert json.loads((folder / "ipa.json").read_text())["modem"] == "gm02s"
     assert (folder / f"ipa/agent.{form[2:]}").exists()
-    assert not list(boards().glob("*/*.mpy"))
 
 
 async def test_a_cable_pulled_in_the_middle_is_one_sentence_that_says_what_boots_and_what_to_do(

@@ -83,6 +83,8 @@ def flash_command(
             check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
             heap = f"{found.heap_free // 1024} kB of heap free"
             out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
+            if romfs:
+                out.print(f"writing {package.size:,} bytes into its romfs partition")
             _tell(flash_romfs(repl, package) if romfs else _with_progress(repl, package))
             repl.restart()
     except BoardLost as error:
