@@ -17,7 +17,10 @@ ERROR = const(1)
 INFO = const(2)
 DEBUG = const(3)
 
-_SOMETIMES = ("ipa.steps.data", "ipa.card.bpp", "ipa.steps.download", "ipa.changes", "ipa.policy", "ipa.recovery")
+_SOMETIMES = (
+    "ipa.steps.data", "ipa.steps.known", "ipa.card.bpp", "ipa.steps.download", "ipa.changes", "ipa.policy",
+    "ipa.recovery",
+)  # fmt: skip
 _SELDOM = (
     "ipa.config", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject", "ipa.net.coap_server",
     "ipa.steps.direct", "ipa.schedule", "ipa.modem.scan", "ipa.modem.power", "ipa.net.qblock",

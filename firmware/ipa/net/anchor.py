@@ -6,12 +6,24 @@ the server itself shows is never touched.
 """
 
 from ipa import tlv
+from ipa.compat import DEBUG, log
 
 _CERTIFICATE_POLICIES = b"\x55\x1d\x20"
 
 
-def without_policies(certificate):
-    """The certificate, DER, with all other extensions; its signature no longer fits. Raises TlvError."""
+def take(context, certificate):
+    """Give an anchor, DER, to a `tls` context. Returns why that cannot be done, None when it is. Raises TlvError."""
+    try:
+        context.load_verify_locations(_without_policies(certificate))
+    except ValueError as error:
+        why = "a trusted certificate that mbedTLS cannot use (%s): is it on P-256?" % error
+        log(DEBUG, "trust:", why)
+        return why
+    return None
+
+
+def _without_policies(certificate):
+    """With all other extensions; the signature no longer fits."""
     fields = [raw for _, _, raw in tlv.items(tlv.find(certificate, 0x30, 0x30))]
     after = [raw for _, _, raw in tlv.items(tlv.find(certificate, 0x30))][1:]
     if not fields or fields[-1][0] != 0xA3:

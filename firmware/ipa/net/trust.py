@@ -73,11 +73,15 @@ class Trust:
             if len(self._anchors) == 1 and not _is_ca(anchor):
                 return False
             try:
-                _take(context, anchor)
-                loaded = True
-            except ValueError as error:
-                refusal = PeerNotTrusted("a trusted certificate that mbedTLS cannot use (%s): is it on P-256?" % error)
-                log(DEBUG, "trust:", refusal)
+                context.load_verify_locations(bytes(anchor))
+            except ValueError:
+                from ipa.net.anchor import take  # few need it
+
+                why = take(context, anchor)
+                if why:
+                    refusal = PeerNotTrusted(why)
+                    continue
+            loaded = True
         if not loaded:
             raise refusal or PeerNotTrusted("no trusted certificate is configured")
         return True
@@ -94,15 +98,6 @@ class Trust:
             self.accepted = False
             self._why = "certificate unreadable: %s" % error
         return 0 if self.accepted else 1
-
-
-def _take(context, anchor):
-    try:
-        context.load_verify_locations(bytes(anchor))
-    except ValueError:
-        from ipa.net.anchor import without_policies  # few need it
-
-        context.load_verify_locations(without_policies(anchor))
 
 
 def _sequence(certificate, number):

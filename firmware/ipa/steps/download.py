@@ -7,9 +7,9 @@ that the result itself tells. A broken network or modem is no failure: the eIM o
 from ipa import tlv
 from ipa.card.bpp import Loader
 from ipa.card.channel import CardError
-from ipa.compat import DEBUG, ERROR, INFO, const, log
-from ipa.net import PROFILE_DOWNLOAD_TRIGGER, EsipaRefused, NetError, Refused, ServerError
-from ipa.steps import InvalidPackage, digits, known, notify
+from ipa.compat import DEBUG, ERROR, INFO, const, log, unload
+from ipa.net import PROFILE_DOWNLOAD_TRIGGER, NetError, Refused, ServerError
+from ipa.steps import InvalidPackage, digits, notify
 
 # ProfileDownloadData
 _ACTIVATION_CODE = const(0x80)
@@ -245,15 +245,13 @@ class Download:
         return response
 
     async def initiate(self, challenge, address, euicc_info_1):
-        """Steps 3 to 5, without euiccInfo1 where this eIM has it. Should it say no, then with it."""
-        ask = self.server.initiate_authentication
-        if known.has(self.session, euicc_info_1):
-            try:
-                return await ask(challenge, address, b"", self.transaction)
-            except EsipaRefused as error:
-                log(INFO, "download: euiccInfo1 follows:", error)
-            known.forget(self.session, euicc_info_1)
-        return await ask(challenge, address, euicc_info_1, self.transaction)
+        """Steps 3 to 5, where the eIM may have euiccInfo1."""
+        from ipa.steps import known
+
+        try:
+            return await known.initiate(self.session, challenge, address, euicc_info_1, self.transaction)
+        finally:
+            unload()  # it makes room for the profile
 
     def check_server(self, signed, certificate, challenge, address):
         """What the assistant can see of serverSigned1 itself; the signature is the card's to verify."""

@@ -7,7 +7,8 @@ anew. An eIM that asked and lost it says no, and is told as well.
 from binascii import crc32
 
 from ipa import tlv
-from ipa.compat import const
+from ipa.compat import INFO, const, log
+from ipa.net import EsipaRefused
 
 _EUICC_INFO_1 = const(0xBF20)
 _EUICC_INFO_2 = const(0xBF22)
@@ -26,13 +27,18 @@ def note(session, parts):
             session.journal.set(known=(marks + [mark])[-_MOST:])
 
 
-def has(session, euicc_info_1):
-    return _mark(session, euicc_info_1) in session.journal.get("known", ())
-
-
-def forget(session, euicc_info_1):
+async def initiate(session, challenge, address, euicc_info_1, transaction):
+    """InitiateAuthentication, without euiccInfo1 where this eIM has it. Should it say no, then with it."""
+    ask = session.esipa.initiate_authentication
     mark = _mark(session, euicc_info_1)
-    session.journal.set(known=[old for old in session.journal.get("known") if old != mark] or None)
+    marks = session.journal.get("known", ())
+    if mark in marks:
+        try:
+            return await ask(challenge, address, b"", transaction)
+        except EsipaRefused as error:
+            log(INFO, "download: euiccInfo1 follows:", error)
+        session.journal.set(known=[old for old in marks if old != mark] or None)
+    return await ask(challenge, address, euicc_info_1, transaction)
 
 
 def _mark(session, info):
