@@ -16,8 +16,8 @@ from coap_peer import SCRIPT, Reply, against, answer, peer, told
 from hypothesis import given
 from hypothesis import strategies as st
 from microipa.crypto.pki import Pki
+from microipa.eim.coap import serve
 from microipa.eim.dtls import DtlsSettings
-from microipa.eim.server import serve
 
 OVER_DTLS = SCRIPT + """
 async def main(trust, sizes, **how):

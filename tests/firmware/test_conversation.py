@@ -7,8 +7,8 @@ from board_run import Run
 from datagram import UDP
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
+from microipa.eim.coap import serve
 from microipa.eim.dtls import DtlsSettings
-from microipa.eim.server import serve
 from scenes import EID
 
 SCRIPT = UDP + """

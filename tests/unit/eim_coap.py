@@ -15,8 +15,8 @@ from aiocoap.resource import Resource, Site
 from aiocoap.transports.generic_udp import GenericMessageInterface
 from cryptography import x509
 from eim_client import DtlsClient
+from microipa.eim.coap import Remote
 from microipa.eim.esipa import EsipaRefused
-from microipa.eim.server import Remote
 
 PATH = ("gsma", "rsp2", "asn1")
 

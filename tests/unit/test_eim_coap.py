@@ -16,7 +16,8 @@ from euicc_peer import EID, spec
 from microipa.asn1.tlv import integer, tlv
 from microipa.crypto.pki import Pki
 from microipa.database import StoreBusy
-from microipa.eim import Eim, server
+from microipa.eim import Eim
+from microipa.eim.coap import serve
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.esipa import EsipaRefused
 from microipa.saip import build
@@ -40,7 +41,7 @@ async def bare(port: int, pki: Pki) -> AsyncIterator[Bare]:
 async def answering(pki: Pki, handle) -> AsyncIterator[Bare]:
     """A server around ``handle`` instead of an eIM, and a client of it."""
     async with (
-        server.serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port,
+        serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port,
         bare(port, pki) as peer,
     ):
         yield peer
@@ -205,7 +206,7 @@ async def test_9175_3_blocks_with_another_request_tag_are_another_request(pki):
 
 async def test_7252_9_1_blocks_of_one_association_do_not_mix_with_anothers(desk, pki):
     async with (
-        server.serve(echo, pki.eim_tls, port=0, settings=DtlsSettings()) as port,
+        serve(echo, pki.eim_tls, port=0, settings=DtlsSettings()) as port,
         bare(port, pki) as one,
         bare(port, pki) as two,
     ):
@@ -307,7 +308,7 @@ async def test_7252_4_2_a_repeated_request_is_executed_once(pki):
 
 
 async def test_too_many_requests_at_once_are_answered_by_5_03(pki, monkeypatch):
-    monkeypatch.setattr(server, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr("microipa.eim.coap.MOST_AT_ONCE", 1)
     ready = asyncio.Event()
 
     async def handle(request: bytes) -> bytes:

@@ -13,7 +13,7 @@ from aiocoap.numbers.types import Type
 from eim_client import DtlsClient
 from eim_coap import Bare
 from microipa.crypto.pki import Pki
-from microipa.eim import server
+from microipa.eim import coap
 from microipa.eim.dtls import DtlsSettings
 
 BODY = bytes(range(256)) * 100  # 25 blocks of 1,024 bytes
@@ -55,7 +55,7 @@ async def asker(pki: Pki, answer: bytes = BODY) -> AsyncIterator[tuple[Asker, li
         heard.append(request)
         return answer
 
-    async with server.serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
+    async with coap.serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
         client = await DtlsClient(port, pki.ci.certificate).connect()
         try:
             yield Asker(client), heard

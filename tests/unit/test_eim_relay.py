@@ -255,6 +255,17 @@ async def test_5_14_1_server_signed1_must_answer_what_was_asked(
     assert order(desk, number).state == "delivered"
 
 
+async def test_5_14_1_a_session_of_one_download_is_not_given_to_another(desk, ipa, trigger, number, smdpp, es9):
+    taken = (await ipa.initiate(trigger))[0x80].value
+    desk.cancel(number)
+    desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(3)))))
+    other = await ipa.get()
+    es9.tamper = lambda function, answer: signed1(answer, 0x80, taken) | {"transactionId": taken.hex()}
+    assert await code_of(ipa.initiate(other)) == UNDEFINED
+    es9.tamper = lambda function, answer: answer
+    assert await ipa.initiate(other)
+
+
 @pytest.mark.covers("error.InitiateAuthenticationResponseEsipa.smdpOidMismatch")
 @pytest.mark.parametrize("name", ["smdpp_pb", "smdpp_tls", "eim_tls"])
 async def test_5_14_1_the_certificate_must_be_a_dp_auth(ipa, trigger, es9, pki, name):

@@ -1,11 +1,11 @@
 """The eIM: orders for devices, ESipa, and the way to the SM-DP+."""
 
+from microipa.eim.coap import Unreachable
 from microipa.eim.confirmation import CodeNotGiven
 from microipa.eim.desk import BadTrust, Eim, UnknownDevice, UnknownOrder
 from microipa.eim.devices import DeviceView
 from microipa.eim.orders import OrderSettled
 from microipa.eim.packages import PackageInvalid
-from microipa.eim.server import Unreachable
 from microipa.eim.sources import ActivationCodeInvalid, DefaultSmdp, Smds, SmdsAddressInvalid
 from microipa.eim.store import OrderView
 

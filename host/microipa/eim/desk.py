@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
 from microipa.eim import confirmation, devices, esipa, packages, store
+from microipa.eim.coap import Listeners, serve
 from microipa.eim.devices import DeviceView
 from microipa.eim.dtls import DtlsSettings
 from microipa.eim.esipa import EsipaRefused, ResultRefused
@@ -29,7 +30,6 @@ from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
 from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Relay
 from microipa.eim.results import Results
-from microipa.eim.server import Listeners, serve
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.errors import MicroipaError

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
 from microipa.database import StoreBusy
 from microipa.eim import answers, esipa, store
+from microipa.eim.coap import Listeners, Unreachable
 from microipa.eim.orders import Orders, device_of
-from microipa.eim.server import Listeners, Unreachable
 from microipa.eim.store import Device, Store
 
 log = logging.getLogger(__name__)

@@ -186,7 +186,8 @@ class Relay:
             ctx_params_1=self._ctx_params_1(order, code),
         )
         with self._store.work() as db:
-            store.open_session(db, session)
+            if not store.open_session(db, session):
+                raise RelayFailed(esipa.UNDEFINED, f"{code.smdp_address} names the transaction of another download")
         context = b""
         if session.ctx_params_1:
             context = tlv(0xA2, session.ctx_params_1)

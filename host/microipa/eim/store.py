@@ -179,8 +179,8 @@ class OrderView:
     """An order as people and programs see it.
 
     ``kind``: package, download, query, or data (asked automatically, before the first package and to find a
-    lost result). ``state``: queued,
-    delivered, done, failed, expired, cancelled. ``result`` is words, ``details`` the same JSON-able.
+    lost result). ``state``: queued, delivered, done, failed, expired, cancelled. ``result`` is words, ``details``
+    the same JSON-able.
     """
 
     id: int
@@ -273,13 +273,20 @@ def order_of_transaction(db: Session, transaction_id: bytes) -> Order | None:
     return db.scalars(select(Order).where(Order.transaction_id == transaction_id)).first()
 
 
-def open_session(db: Session, session: DownloadSession) -> None:
-    """Keep a session, and of its order the newest ones: results of abandoned ones come late or never."""
+def open_session(db: Session, session: DownloadSession) -> bool:
+    """Keep a session, and of its order the newest ones: results of abandoned ones come late or never.
+
+    False for a transactionId that is another order's: no SM-DP+ shall take over what goes to another.
+    """
+    known = db.get(DownloadSession, session.transaction_id)
+    if known and known.order_id != session.order_id:
+        return False
     db.merge(session)
     db.flush()
     old = select(DownloadSession.transaction_id).where(DownloadSession.order_id == session.order_id)
     old = old.order_by(DownloadSession.created.desc()).offset(MAX_SESSIONS)
     db.execute(delete(DownloadSession).where(DownloadSession.transaction_id.in_(old)))
+    return True
 
 
 def has_open_question(db: Session, eid: str) -> bool:
