@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from microipa.hil.fixtures import Board, CardView, EimDesk
-from microipa.hil.station import Offer
+from microipa.hil.station import Offer, Station
 
 UNKNOWN = "8999970000000000007"
 
@@ -55,6 +55,40 @@ def test_a_disabled_profile_is_deleted(board: Board, eim: EimDesk, card: CardVie
     board.poll()
     assert (eim.outcome(loading)[0], eim.outcome(deleting)) == ("done", ("done", "delete: ok"))
     assert offer.iccid not in card.profiles()
+
+
+@pytest.mark.sgp("SGP.33-3 4.2.2, SGP.33-1 4.2.32: disable", "SGP.32 3.4.2")
+@pytest.mark.needs("disposable profile")
+def test_one_package_disables_a_profile_and_enables_another(
+    board: Board, eim: EimDesk, card: CardView, spare: Offer, station: Station
+) -> None:
+    order = eim.package(("disable", {"iccid": station.home}), ("enable", {"iccid": spare.iccid}))
+    board.poll()
+    assert eim.outcome(order) == ("done", "disable: ok, enable: ok")
+    assert card.profiles()[station.home] == "disabled"
+    assert card.enabled() == spare.iccid
+
+
+@pytest.mark.sgp("SGP.33-1: fallback attribute", "SGP.32 3.4.6, 3.4.7")
+@pytest.mark.needs("disposable profile")
+def test_the_fallback_attribute_is_set_and_taken_back(board: Board, eim: EimDesk, spare: Offer) -> None:
+    orders = [
+        eim.package(("setFallbackAttribute", {"iccid": spare.iccid})),
+        eim.package(("unsetFallbackAttribute", {})),
+        eim.package(("unsetFallbackAttribute", {})),
+    ]
+    board.poll()
+    words = [eim.outcome(number)[1] for number in orders]
+    assert words[:2] == ["setFallbackAttribute: ok", "unsetFallbackAttribute: ok"]
+    assert words[2] != "unsetFallbackAttribute: ok"
+
+
+@pytest.mark.sgp("SGP.33-1: configureImmediateEnable", "SGP.32 5.9.17")
+def test_immediate_enabling_is_configured_and_switched_off(board: Board, eim: EimDesk) -> None:
+    flagged = {"immediateEnableFlag": None, "defaultSmdpAddress": "smdpp.microipa.example"}
+    orders = [eim.package(("configureImmediateEnable", fields)) for fields in (flagged, {})]
+    board.poll()
+    assert [eim.outcome(number) for number in orders] == [("done", "configureImmediateEnable: ok")] * 2
 
 
 REFUSALS = {
