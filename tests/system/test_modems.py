@@ -29,7 +29,7 @@ async def test_first_light_over_dtls_of_the_modems_own(family: str, tmp_path: Pa
     assert plain not in said
 
 
-@pytest.mark.parametrize("family", ["sim7080g", "gm02s", "nrf91", "tx62"])
+@pytest.mark.parametrize("family", ["sim7080g", "sim7000", "gm02s", "sara-r5", "nrf91", "tx62"])
 async def test_first_light_on_every_family(family: str, tmp_path: Path) -> None:
     light = await record(tmp_path, family=family)
     assert light.outcome.succeeded, light.outcome.orders

@@ -18,7 +18,7 @@ class UnknownModem(ModemError):
 
 
 _DRIVERS = (
-    "bg95=quectel.Bg95 bg77=quectel.Bg77 sim7080g=simcom.Sim7080 sim7000=simcom.Sim7000 gm02s=sequans.Gm02s"
+    "bg95=quectel.Bg95 bg77=quectel.Bg77 sim7080g=sim7080.Sim7080 sim7000=sim7000.Sim7000 gm02s=sequans.Gm02s"
     " sara-r5=ublox.SaraR5 sara-r422=ublox.SaraR4 nrf91=nordic.Nrf91"
     " tx62=cinterion.Tx62"
 )
