@@ -19,7 +19,7 @@ from microipa.eim_views import eim_app
 from microipa.errors import MicroipaError
 from microipa.hil.cli import app as hil_app
 from microipa.modem.cli import app as modem_app
-from microipa.saip.cli import profile_app
+from microipa.saip.cli import profile_app, read_package
 from microipa.smdpp_commands import smdpp_app
 
 app = typer.Typer(
@@ -94,7 +94,7 @@ def bill(
     """Measure what polls, packages and downloads cost on the air; exit status 1 when a target is missed."""
     from microipa.bill import run
 
-    raise typer.Exit(asyncio.run(run(lab, read(ts48) if ts48 else None, out)))
+    raise typer.Exit(asyncio.run(run(lab, read_package(ts48) if ts48 else None, out)))
 
 
 @app.command()

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from microipa.console import LAB, BadInput, Eid, Expires, Folder, hex_bytes, moment, out, read, write
+from microipa.console import LAB, BadInput, Eid, Expires, Folder, hex_bytes, moment, out, write
+from microipa.saip.cli import read_package
 
 order_app = typer.Typer(no_args_is_help=True, help="Tell the eIM what a device shall do at its next poll.")
 fallback_app = typer.Typer(no_args_is_help=True, help="Which profile the device falls back to.")
@@ -63,7 +64,7 @@ def download(
     device = desk.eid if eid is None else eid
     desk.eim.device(device)  # before a profile is offered to it in vain
     if source is None:
-        packages = [read(file) for file in profile or ()]
+        packages = [read_package(file) for file in profile or ()]
         source = ActivationCode.parse(desk.offer(*packages, confirmation_code=confirmation_code))
     number = desk.eim.order_download(device, source, confirmation_code=confirmation_code, expires=end)
     _queued(number, f"download {source.text}" if isinstance(source, ActivationCode) else str(source))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microipa.console import LAB, Expires, Folder, moment, out, read
+from microipa.console import LAB, Expires, Folder, moment, out
+from microipa.saip.cli import read_package
 
 if TYPE_CHECKING:
     from microipa.smdpp import OrderView
@@ -75,7 +76,7 @@ def order(
 
     desk = LabFolder(lab)
     by_itself = default or event
-    packages = [read(file) for file in profile or ()]
+    packages = [read_package(file) for file in profile or ()]
     made = desk.smdpp.add_profile(
         desk.profile(packages[0] if packages else None),
         variants=packages[1:],
@@ -98,7 +99,7 @@ def stock(
     from microipa.lab import LabFolder
 
     desk = LabFolder(lab)
-    packages = [read(file) for file in profile or ()]
+    packages = [read_package(file) for file in profile or ()]
     package = desk.profile(packages[0] if packages else None)
     out.print(desk.smdpp.stock(package, variants=packages[1:], profile_type=profile_type))
 

@@ -293,6 +293,7 @@ def test_an_iccid_that_is_none_is_refused(microipa, lab, verb, iccid, sentence) 
         (["download", "--activation-code", "x"], "'x' is no activation code: "),
         (["download", "--activation-code", ""], "'' is no activation code: "),
         (["download", "/nowhere/p.der"], "cannot read /nowhere/p.der: No such file or directory"),
+        (["download", __file__], f"{__file__} is not a profile package in DER: "),
         (["download", "p.der", "--activation-code", CODE], "one source at a time: profile files, "),
         (["download", "--default", "--smds"], "one source at a time: profile files, "),
         (["download", "--smds-address", "a b"], "'a b' is no address of an SM-DS: host name[:port]"),

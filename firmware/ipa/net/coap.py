@@ -30,7 +30,9 @@ _TRANSMISSIONS_IN_DOUBT = const(2)
 _SEPARATE_MS = const(120000)  # after an empty ACK: the eIM may have to ask an SM-DP+ first
 
 _ROOM = const(1280)  # more than a datagram holds, as Dtls.recv wants it
-_SZX = const(6)  # 1024 bytes a block, the largest there is
+# 1024 bytes a block, the largest there is (RFC 7959 2.2). A message whole and larger is not tried even where the path
+# would take it: nobody need have room for more than these (RFC 7252 4.6), nor has each modem in one AT command.
+_SZX = const(6)
 _PIECE = const(256)  # of a part that makes its slices when asked for them
 _SZX_LEAST = const(4)  # 256 bytes fit into what every IPv4 network carries (RFC 791)
 _HEADERS = const(64)  # of the longest request, in front of its payload

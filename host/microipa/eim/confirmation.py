@@ -34,7 +34,8 @@ def obstacle(device: Device) -> str | None:
         return None
     return (
         f"the confirmation code cannot be given: {device.eid} downloads directly, and no trigger carries a code; "
-        "let the device leave downloads to the eIM (indirect, or eimDownloadDataHandling)"
+        "let the device leave them to the eIM (eimDownloadDataHandling: eim_download_data in its ipa.json) "
+        "or download through it at all times (download: indirect)"
     )
 
 

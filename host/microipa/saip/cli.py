@@ -91,11 +91,18 @@ def check(file: Package) -> None:
     raise typer.Exit(any(finding.severity == "error" for finding in findings))
 
 
-def _parsed(file: Path) -> ProfilePackage:
+def read_package(file: Path) -> bytes:
+    """A file's content that is a profile package. Raises BadInput."""
+    content = read(file)
+    _parsed(file, content)
+    return content
+
+
+def _parsed(file: Path, content: bytes | None = None) -> ProfilePackage:
     from microipa.saip import ProfilePackage, SaipError
 
     try:
-        return ProfilePackage.parse(read(file))
+        return ProfilePackage.parse(read(file) if content is None else content)
     except SaipError as error:
         raise BadInput(f"{file} is not a profile package in DER: {error}") from None
 
