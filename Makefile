@@ -6,7 +6,7 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill test coverage hil conformance lint clean
+.PHONY: demo bill test coverage hil hil-rack conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -26,6 +26,9 @@ coverage: $(STAMP)
 
 hil: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run
+
+hil-rack: $(STAMP)
+	$(BIN)/python tests/hil/rack.py .lab/rack --by rfc2217 --suite --run=hil-rack $(ARGS)
 
 conformance: $(STAMP)
 	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance=tests/conformance.md -m covers

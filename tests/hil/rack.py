@@ -1,10 +1,12 @@
 """A rack: board, modem, eUICC and network of others, to which a bench has nothing but a serial port.
 
-    python tests/hil/rack.py FOLDER --eim-port 15684 --by rfc2217
+    python tests/hil/rack.py .lab/rack --by rfc2217                      # up until its stdin ends
+    python tests/hil/rack.py .lab/rack --by rfc2217 --suite -k polling   # and runs the suite on it: make hil-rack
 
-The board is MicroPython's unix port behind a pty, here of somebody else: in a process of its own, with a PKI, an
-SM-DP+ and operators of its own. The network leads coaps://bench.example to 127.0.0.1:15684. Once all stands one line of
-JSON tells what a bench.toml wants to know; the end of stdin ends it.
+The board is MicroPython's unix port behind a pty, here of somebody else: in a process of its own, with an SM-DP+ and
+operators of its own. Its network leads coaps://bench.example:15684 to 127.0.0.1:15684, where the bench's eIM is. The
+card is under the CI of that bench, as a test card would be, or with --foreign under one of its own. Once all stands it
+tells in a line of JSON what a bench.toml wants to know, and writes one: .lab/rack/bench.toml.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import shutil
 import socket
 import sys
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,8 @@ class Gateway:
         threading.Thread(target=self._serve, name="gateway", daemon=True).start()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # which ends accept()
         self._listener.close()
 
     def _serve(self) -> None:
@@ -83,10 +87,10 @@ class Gateway:
             ended = threading.Event()
 
             def out() -> None:
-                with contextlib.suppress(OSError):
-                    while not ended.is_set():
-                        if data := line.read(1) + line.read(line.in_waiting):
-                            client.sendall(b"".join(manager.escape(data)) if manager else data)
+                while not ended.is_set():
+                    with contextlib.suppress(OSError):  # what it was about to read was purged; or nobody listens
+                        data = line.read(1) + line.read(line.in_waiting)
+                        client.sendall(b"".join(manager.escape(data)) if manager else data)
 
             reading = threading.Thread(target=out, name="gateway out")
             reading.start()
@@ -122,6 +126,12 @@ def press(port: int, state: str) -> None:
         wall.sendall(state.encode() + b"\n")
         if wall.recv(16) != b"done\n":
             raise SystemExit("the switch does not answer")
+
+
+def place(name: str, port: str, eim_port: int, **more: object) -> str:
+    """One in a bench.toml."""
+    keys = {"board": "virtual", "port": port, "eim_url": f"coaps://{BENCH}:{eim_port}", "eim_port": eim_port, **more}
+    return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
 
 
 @contextlib.asynccontextmanager
@@ -174,24 +184,46 @@ def _tls_of_localhost(pki: Any) -> Any:
     return pki._credential("shop_tls", module._rsp_profile("SM-DP+", pki.smdpp_oid, "localhost", "tls"))
 
 
-async def main(options: argparse.Namespace) -> None:
-    async with rack(options.folder, eim_port=options.eim_port, by=options.by, family=options.family,
-                    heap=options.heap, pki=options.pki) as told:
-        print(json.dumps(told.__dict__), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+async def main(options: argparse.Namespace) -> int:
+    folder: Path = options.folder
+    lab = folder / "bench"
+    pki = None if options.foreign else _pki(lab)
+    async with rack(folder, eim_port=options.eim_port, by=options.by, family=options.family, heap=options.heap,
+                    pki=pki) as told:
+        more = {"modem": told.modem, "lab": str(lab), "profiles": told.profiles, "power_on": told.power_on,
+                "power_off": told.power_off, **({"ci": told.ci} if options.foreign else {})}
+        bench = folder / "bench.toml"
+        await asyncio.to_thread(bench.write_text, place("rack", told.port, options.eim_port, **more))
+        if options.suite is None:
+            print(json.dumps(asdict(told)), flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+            return 0
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-rs", "--pyargs", "microipa.hil", "--bench", str(bench)]
+        suite = await asyncio.create_subprocess_exec(*command, *options.suite)
+        return await suite.wait()
+
+
+def _pki(lab: Path) -> Path:
+    from microipa.crypto.pki import Pki
+
+    shutil.rmtree(lab.parent, ignore_errors=True)  # a new card knows nothing of earlier runs
+    Pki.open(lab / "pki")
+    return lab / "pki"
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path, nargs="?")
+    parser = argparse.ArgumentParser(description="A board of others, for a bench to try itself on.")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(".lab/rack"))
     parser.add_argument("--eim-port", type=int, default=15684)
     parser.add_argument("--by", choices=WAYS, default="pty")
     parser.add_argument("--family", default="bg95")
     parser.add_argument("--heap", default="96wK")
-    parser.add_argument("--pki", type=Path)
-    parser.add_argument("--switch", nargs=2)
+    parser.add_argument("--foreign", action="store_true", help="the card is not under the bench's CI")
+    parser.add_argument("--switch", nargs=2, metavar=("PORT", "STATE"))
+    parser.add_argument("--suite", nargs=argparse.REMAINDER, help="run it, with these options of pytest")
     given = parser.parse_args()
     if given.switch:
         press(int(given.switch[0]), given.switch[1])
     else:
-        asyncio.run(main(given))
+        with contextlib.suppress(KeyboardInterrupt):
+            raise SystemExit(asyncio.run(main(given)))

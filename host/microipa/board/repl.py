@@ -53,16 +53,14 @@ class BoardFailed(MicroipaError):
 class Repl:
     """A board in its raw REPL, its program stopped, its heap empty. Use it in a ``with``, or close()."""
 
-    def __init__(self, port: str, *, interrupt: bool = True) -> None:
-        """``port``: a device, a pty, or a URL of pyserial. Without ``interrupt`` the program goes on, and there is
-        nothing to do but to listen. Raises PortError, BoardSilent."""
+    def __init__(self, port: str) -> None:
+        """``port``: a device, a pty, or a URL of pyserial. Raises PortError, BoardSilent."""
         link = Path(port)
         # mpremote tells a pty by its name, which a link hides.
         self.port = str(link.resolve()) if link.is_symlink() else port
         self._transport = self._open()
-        if interrupt:
-            with self.lend():
-                self._enter()
+        with self.lend():
+            self._enter()
 
     def _open(self) -> SerialTransport:
         try:
@@ -176,6 +174,8 @@ def _why_not(port: str, error: Exception) -> str:
         return f"{port} is no serial port: name the board's with --port"
     if "lock" in text or number in (errno.EBUSY, errno.EAGAIN):
         return f"another program has {port} open: close that terminal, IDE or `microipa` and try again"
+    if "://" in port:
+        return f"cannot use {port}: {text}; see that host and port are right, and that a server of this kind runs there"
     return f"cannot use {port}: {text}"
 
 

@@ -31,6 +31,7 @@ from microipa.https_server import LOOPBACK
 VIRTUAL = "virtual"
 FEATURES = {
     "disposable profile": "a profile with a subscription, which may be loaded, enabled and deleted: profiles",
+    "own operator": "a network that lets the subscribers of the bench's own profiles on",
     "own SM-DP+": "profiles made by the bench's own SM-DP+, whose CI the card must trust",
     "coverage control": "operators whose cells can be switched off",
     "radio control": "a link that can be made to lose, double and hold back datagrams",

@@ -14,7 +14,7 @@ import pytest
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import parse, tlv
 from microipa.board.package import check_config
-from microipa.board.repl import PortError, Repl
+from microipa.board.repl import BoardSilent, PortError, Repl
 from microipa.eim import OrderView, esipa, words
 from microipa.eim.store import Store
 from microipa.errors import MicroipaError
@@ -118,7 +118,10 @@ class Board:
         """Let the program run."""
         repl = self._repl()
         self._began = self._since = len(self._station.events)
-        self._listen(repl)
+        if self._station.place.tether:
+            self._tether = Tether(self._station.eim_address, self._type, self._station.record)
+        self._terminal = Terminal(repl, self._heard)
+        self._station.runs = True
 
     def wait(self, timeout_s: float = POLL_S) -> None:
         """Until the eIM has nothing more for it and it has ended. Raises BoardStuck, BoardLost."""
@@ -179,16 +182,13 @@ class Board:
             raise self._cut_failed
 
     def give_power(self) -> None:
-        """Supply it again: it boots its program. Raises BadSupply, PortError."""
-        station = self._station
-        station.settled()
-        self._began = self._since = len(station.events)
-        if station.virtual:
+        """Supply it again: it boots its program. Raises BadSupply, PortError, BoardSilent."""
+        if self._station.virtual:
+            self._station.settled()
+            self._began = self._since = len(self._station.events)
             self._supply()
-        else:
-            self._hang_up()  # a USB port goes with the supply
-            self._supply()
-            self._listen(_back(station.port, interrupt=False), restart=False)
+        else:  # whose port may come back after its first words: it is started once more
+            self.start()
 
     def tidy(self, eim: EimDesk, card: CardView) -> None:
         """Stop it, and bring settings and card back to what they were, as the eIM's orders can."""
@@ -215,13 +215,6 @@ class Board:
         """What it has said in this case."""
         self._station.settled()
         return "\n".join(event.fields["text"] for event in self._station.events if event.kind == "log")
-
-    def _listen(self, repl: Repl, *, restart: bool = True) -> None:
-        """To the program from now on, which is what the board runs after a restart."""
-        if self._station.place.tether:
-            self._tether = Tether(self._station.eim_address, self._type, self._station.record)
-        self._terminal = Terminal(repl, self._heard, restart=restart)
-        self._station.runs = True
 
     def _supply(self) -> None:
         station = self._station
@@ -280,13 +273,13 @@ class Board:
         return Repl(self._station.port)
 
 
-def _back(port: str, *, interrupt: bool = True) -> Repl:
-    """The port of a board that has just got its supply, as soon as it is there. Raises PortError."""
+def _back(port: str) -> Repl:
+    """The REPL of a board that has just got its supply, as soon as it is there. Raises PortError, BoardSilent."""
     deadline = time.monotonic() + _BACK_S
     while True:
         try:
-            return Repl(port, interrupt=interrupt)
-        except PortError:
+            return Repl(port)
+        except (PortError, BoardSilent):
             if time.monotonic() > deadline:
                 raise
             time.sleep(_LOOK_AGAIN_S)

@@ -49,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*features): what the bench must have, of microipa.hil.bench.FEATURES")
     config.addinivalue_line("markers", "sgp(group, clause): the SGP.33 test group of a case, and the SGP.32 clause")
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:serial.rfc2217")
     if any(config.getoption(name) is not None for name in ("bench", *_OF_A_PLACE)):
         _bench(config)  # what is wrong with it is said once, and no worker starts
     # Workers are told by pytest_configure_node.

@@ -16,24 +16,22 @@ _LINE_LIMIT = 4096
 
 
 class Terminal:
-    """Reads what main.py says, in a thread. ``on_line`` gets each line, in that thread.
+    """Starts main.py and reads what it says in a thread. ``on_line`` gets each line, in that thread.
 
     ``ended`` is set when the board is at its prompt again, ``lost`` tells when the port has gone instead.
     """
 
-    def __init__(self, repl: Repl, on_line: Callable[[str], None], *, restart: bool = True) -> None:
-        """``restart`` the board, whose program runs already otherwise. ``repl`` is used up: its port closes with
-        close()."""
+    def __init__(self, repl: Repl, on_line: Callable[[str], None]) -> None:
+        """``repl`` is used up: its port closes with close()."""
         self._repl = repl
         self._on_line = on_line
         self.ended = threading.Event()
         self.lost: BoardLost | None = None
         self._closing = False
-        self._rebooted = not restart  # what it prompts before is the REPL that we leave
+        self._rebooted = False  # what it prompts before is the REPL that we leave
         with repl.lend() as transport:
             self._port = transport.serial
-        if restart:
-            repl.restart()
+        repl.restart()
         self._thread = threading.Thread(target=self._read, name="terminal", daemon=True)
         self._thread.start()
 

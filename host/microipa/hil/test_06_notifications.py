@@ -9,7 +9,7 @@ from microipa.hil.station import Station
 
 
 @pytest.mark.sgp("SGP.33-2: notifications, SGP.33-3 4.2.13: HandleNotification", "SGP.32 3.7")
-@pytest.mark.needs("disposable profile", "own SM-DP+")
+@pytest.mark.needs("own SM-DP+", "own operator")
 def test_the_operator_hears_of_enable_disable_and_delete_and_nothing_stays_on_the_card(
     board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter, station: Station
 ) -> None:

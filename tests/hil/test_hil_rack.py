@@ -1,0 +1,162 @@
+"""The suite on real places: boards of others (rack.py), of which a bench knows a port, and what goes wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from microipa.board import VirtualBoard
+from microipa.board.repl import Repl
+from microipa.hil.record import load
+from microipa.hil.terminal import Terminal
+from microipa.modem.serial import Serial
+from rack import Gateway, place, rack
+
+
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+async def hil(folder: Path, bench: str, cases: str) -> tuple[int, str]:
+    """Run the suite in other processes. Returns its exit status and what it printed."""
+    (folder / "bench.toml").write_text(bench)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs", "--pyargs", "microipa.hil",
+        "--bench", "bench.toml", "--run=run", "-k", cases, "-n", "2", "--dist", "loadgroup",
+        cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    output, _ = await asyncio.wait_for(process.communicate(), 280)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+def modem(**answers: str) -> Callable[[bytes], bytes]:
+    """Says OK to every line, and what is asked for besides."""
+    pending = bytearray()
+
+    def answer(data: bytes) -> bytes:
+        pending.extend(data)
+        said = b""
+        while b"\r" in pending:
+            line, _, rest = bytes(pending).partition(b"\r")
+            pending[:] = rest
+            text = next((text for name, text in answers.items() if name.encode() in line), "OK")
+            said += b"".join(b"\r\n" + part.encode() + b"\r\n" for part in text.split("|"))
+        return said
+
+    return answer
+
+
+WRONG = {
+    "silent": (lambda _: b"", "not one byte came back: look at the modem's supply and power key"),
+    "garbled": (lambda data: bytes(octet ^ 0xA5 for octet in b"\r\nOK\r\n" + data), "look at the baud rate"),
+    "no-sim": (modem(CPIN="+CME ERROR: 10"), "put a card in, look at slot and contacts"),
+    "no-euicc": (modem(CPIN="+CPIN: READY|OK", CCHO="+CME ERROR: 13", CSIM="ERROR"), "no ISD-R, so it is no eUICC"),
+}
+ELSEWHERE = {
+    "no-port": "there is no port /dev/none: plug the board in",
+    "busy": "has /dev/pts/",
+    "no-micropython": "no MicroPython answers on /dev/pts/",
+    "no-server": "Connection refused; see that host and port are right",
+}
+
+
+CASES = "profiles_are_listed or its_result_comes or a_disabled or (switch_ends_well and attaches)"
+
+
+@pytest.mark.timeout(300)
+async def test_a_board_of_others_is_tried_and_places_that_do_not_come_up_say_why(tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as running:
+        port = free_udp_port()
+        told = await running.enter_async_context(rack(tmp_path / "rack", eim_port=port, by="rfc2217", family="nrf91"))
+        bench = place("left", told.port, port, modem="nrf91", ci=told.ci, profiles=told.profiles,
+                      power_on=told.power_on, power_off=told.power_off)
+        for number, (name, (answer, _)) in enumerate(WRONG.items(), 1):
+            (tmp_path / name).mkdir()
+            bench += place(name, await a_board(running, tmp_path / name, answer), number)
+        bench += place("no-port", "/dev/none", 20) + place("no-server", "socket://127.0.0.1:9", 21)
+        bench += place("no-micropython", silence(running), 22) + place("busy", opened(running), 23)
+        status, said = await hil(tmp_path, bench, CASES)
+    assert status == 1, said
+    assert "Traceback" not in said
+    assert "INTERNALERROR" not in said
+    told_of = ELSEWHERE | {name: words for name, (_, words) in WRONG.items()}
+    for name, words in told_of.items():
+        _, cases = load(tmp_path / "run" / name)
+        [failed] = [case for case in cases if case.outcome == "failed"]
+        assert words in failed.reason, failed.reason
+        assert "\n" not in failed.reason
+        assert failed.reason.replace(f"Failed: {name}:", f"{name} did not come up:") in [one.reason for one in cases]
+    run, cases = load(tmp_path / "run" / "left")
+    assert (run.card, run.modem, run.heap, len(run.eid)) == ("real", "nrf91", "", 32)
+    assert run.modem_firmware
+    assert run.card_versions["svn"]
+    assert [case.outcome for case in cases].count("passed") == 3, said
+    [skipped] = [case for case in cases if case.outcome == "skipped"]
+    assert "own SM-DP+" in skipped.reason  # whose CI this card does not trust
+    assert len(json.loads((tmp_path / "hil-lab" / "left" / "spares.json").read_text())) == 1
+
+
+def silence(running: contextlib.AsyncExitStack) -> str:
+    """A port on which nobody says a word."""
+    line = Serial(lambda _: None)
+    running.callback(line.close)
+    return line.path
+
+
+def opened(running: contextlib.AsyncExitStack) -> str:
+    """A port that another program has open."""
+    path = silence(running)
+    lock = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    running.callback(os.close, lock)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return path
+
+
+async def a_board(running: contextlib.AsyncExitStack, folder: Path, answer: Callable[[bytes], bytes]) -> str:
+    """With something on its UART that answers like this. Returns the port of its REPL."""
+    line: Serial
+    line = Serial(lambda data: line.write(answer(data)))
+    running.callback(line.close)
+    board = VirtualBoard(folder, line.path)
+    running.callback(board.pull_out)
+    running.callback(board.kill)
+    port = board.plug_in()
+    await board.start()
+    return port
+
+
+@pytest.mark.parametrize("rfc2217", [True, False], ids=["rfc2217", "socket"])
+async def test_a_board_is_spoken_to_by_its_url(tmp_path: Path, rfc2217: bool) -> None:
+    board = VirtualBoard(tmp_path)
+    gateway = Gateway(board.plug_in(), rfc2217)
+    await board.start()
+
+    def speak() -> tuple[str, list[str]]:
+        lines: list[str] = []
+        with Repl(gateway.url) as repl:
+            repl.write_file("main.py", b"print('once')")
+            platform = str(repl.value("__import__('sys').platform"))
+        terminal = Terminal(Repl(gateway.url), lines.append)
+        assert terminal.ended.wait(60)
+        terminal.close()
+        return platform, lines
+
+    try:
+        platform, lines = await asyncio.to_thread(speak)
+    finally:
+        gateway.close()
+        board.kill()
+        board.pull_out()
+    assert platform == "linux"
+    assert "once" in lines
