@@ -179,7 +179,7 @@ def test_boards_of_several_sessions_are_not_taken_for_one_run(tmp_path: Path) ->
 
 def test_what_failed_for_one_reason_stands_together_whatever_the_boards_clock_said(tmp_path: Path) -> None:
     for number, name in enumerate(("left", "right")):
-        stuck = f"microipa.hil.fixtures.BoardStuck: it still runs; last: I ({1000 + number}) agent: next try"
+        stuck = f"microipa.hil.moments.BoardStuck: it still runs; last: I ({1000 + number}) agent: next try"
         a_run(tmp_path / name, (replace(BROKEN, id=f"test_b[{name}]", reason=stuck), []), run=replace(RUN, board=name))
     texts = Page(write_reports(tmp_path)[0]).texts
     start = texts.index("What failed") + 1

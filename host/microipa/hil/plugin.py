@@ -16,8 +16,9 @@ import pytest
 
 if TYPE_CHECKING:
     from microipa.hil.bench import Place
-    from microipa.hil.fixtures import Board, CardView, EimDesk, ModemView, Radio, SmdppCounter
+    from microipa.hil.fixtures import Board, CardView, ModemView, Radio
     from microipa.hil.record import Recorder
+    from microipa.hil.servers import EimDesk, SmdppCounter
     from microipa.hil.station import Offer, Station
 
 _DEFAULT_RUN = "hil-run"
@@ -140,7 +141,7 @@ def board(
 @pytest.fixture
 def eim(station: Station) -> EimDesk:
     """The eIM, which has no orders open."""
-    from microipa.hil.fixtures import EimDesk
+    from microipa.hil.servers import EimDesk
 
     eim = EimDesk(station)
     eim.cancel_what_waits()
@@ -159,7 +160,7 @@ def spare(station: Station, board: Board, eim: EimDesk, smdpp: SmdppCounter) -> 
 
 @pytest.fixture
 def smdpp(station: Station) -> SmdppCounter:
-    from microipa.hil.fixtures import SmdppCounter
+    from microipa.hil.servers import SmdppCounter
 
     return SmdppCounter(station)
 

@@ -1,7 +1,7 @@
 """A place of a bench at work: eIM and SM-DP+ in a thread of their own, and the board flashed through its serial port.
 
 Around the virtual board the whole lab of ``microipa.lab`` stands; beside a real one its servers do, and what modem and
-card are is asked through the board. Cases talk to both by the words of fixtures.py.
+card are is asked through the board. Cases talk to both by the words of fixtures.py and servers.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, ModemView
+from microipa.hil.fixtures import Board, CardView, ModemView
+from microipa.hil.servers import EimDesk
 
 
 @pytest.mark.sgp("SGP.33-2: eIM configuration", "SGP.32 3.5.2.1")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, EimDesk
+from microipa.hil.fixtures import Board
+from microipa.hil.servers import EimDesk
 
 ANOTHER = "eim.another.example"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, EimDesk, logged
+from microipa.hil.fixtures import Board
+from microipa.hil.moments import logged
+from microipa.hil.servers import EimDesk
 
 RETRIEVAL = "SGP.33-2: eIM package retrieval"
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk
+from microipa.hil.fixtures import Board, CardView
+from microipa.hil.servers import EimDesk
 from microipa.hil.station import Offer, Station
 
 UNKNOWN = "8999970000000000007"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, SmdppCounter
+from microipa.hil.fixtures import Board, CardView
+from microipa.hil.servers import EimDesk, SmdppCounter
 
 INDIRECT, DIRECT = "SGP.33-2: indirect profile download", "SGP.33-2: direct profile download"
 ALL_OF_IT = ["initiateAuthentication", "authenticateClient", "getBoundProfilePackage", "handleNotification"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, SmdppCounter, notified
+from microipa.hil.fixtures import Board, CardView
+from microipa.hil.moments import notified
+from microipa.hil.servers import EimDesk, SmdppCounter
 from microipa.hil.station import Station
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from microipa.eim.packages import ROLLED_BACK
-from microipa.hil.fixtures import Board, CardView, EimDesk, Radio, logged
+from microipa.hil.fixtures import Board, CardView, Radio
+from microipa.hil.moments import logged
+from microipa.hil.servers import EimDesk
 from microipa.hil.station import Offer, Station
 
 GROUP = "SGP.33-1, SGP.33-2: rollback"

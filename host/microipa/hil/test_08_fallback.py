@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, Radio, listened, logged, told
+from microipa.hil.fixtures import Board, CardView, Radio
+from microipa.hil.moments import listened, logged, told
+from microipa.hil.servers import EimDesk
 from microipa.hil.station import Offer, Station
 
 SOON = {

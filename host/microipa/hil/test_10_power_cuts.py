@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, Matcher, SmdppCounter, answered, logged, order_done
-from microipa.hil.station import Offer
+from microipa.hil.fixtures import Board, CardView
+from microipa.hil.moments import answered, logged, order_done
+from microipa.hil.servers import EimDesk, SmdppCounter
+from microipa.hil.station import Matcher, Offer
 
 GROUP = "SGP.33-2: interruptions"
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from microipa.hil.fixtures import Board, CardView, EimDesk, Radio, SmdppCounter, in_profile, logged, nth
+from microipa.hil.fixtures import Board, CardView, Radio
+from microipa.hil.moments import in_profile, logged, nth
+from microipa.hil.servers import EimDesk, SmdppCounter
 
 GROUP = "SGP.33-2: bad radio"
 
