@@ -131,7 +131,13 @@ def press(port: int, state: str) -> None:
 def place(name: str, port: str, eim_port: int, **more: object) -> str:
     """One in a bench.toml."""
     keys = {"board": "virtual", "port": port, "eim_url": f"coaps://{BENCH}:{eim_port}", "eim_port": eim_port, **more}
-    return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    return f"[{name}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in keys.items())
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+    return json.dumps(value)
 
 
 @contextlib.asynccontextmanager
@@ -139,7 +145,7 @@ async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "b
                pki: Path | None = None) -> Any:
     """``pki``: of the card, in place of one of the rack's own. Yields Told."""
     from microipa.board import VirtualBoard
-    from microipa.lab import COAPS_PORT, OPERATOR, Lab
+    from microipa.lab import COAPS_PORT, Lab
     from microipa.smdpp import Smdpp
     from microipa.smdpp.identity import Identity
     from microipa.trace import Trace
@@ -166,10 +172,22 @@ async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "b
         (folder / "shop").mkdir(exist_ok=True)
         smdpp = Smdpp([identity], folder / "shop")
         await running.enter_async_context(smdpp.serve(shop))
-        codes = [smdpp.activation_code(smdpp.add_profile(lab.profile(operator=OPERATOR))) for _ in range(_CODES)]
+        codes = [_ordered(lab, smdpp) for _ in range(_CODES)]
         lab.admit_subscribers()
         button = f"{sys.executable} {__file__} --switch {await Switch(board).start()}"
         yield Told(port, str(folder / "lab/pki/ci.pem"), codes, f"{button} on", f"{button} off", family)
+
+
+def _ordered(lab: Any, smdpp: Any) -> str:
+    """The activation code of a profile that has a subscription and may be the fallback profile."""
+    from microipa.asn1.tlv import parse, tlv
+    from microipa.lab import FALLBACK_ALLOWED, OPERATOR
+    from microipa.saip import ProfilePackage, metadata
+
+    package = lab.profile(operator=OPERATOR)
+    described = parse(metadata(ProfilePackage.parse(package))).value
+    code: str = smdpp.activation_code(smdpp.add_profile(package, metadata=tlv(0xBF25, described, FALLBACK_ALLOWED)))
+    return code
 
 
 def _free_port() -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from microipa.errors import MicroipaError
+from microipa.hil.about import About, CardUnfit
 from microipa.hil.bench import FEATURES, BadBench, Place, read_bench
 from microipa.hil.supply import BadSupply, switch
 
@@ -72,6 +74,34 @@ def test_tethered_places_need_no_port_for_their_eims(tmp_path: Path) -> None:
     tethered = 'board = "walter"\nport = "/dev/{0}"\ntether = true\n'
     file.write_text("".join(f"[{name}]\n{tethered.format(name)}" for name in ("left", "right")))
     assert [place.name for place in read_bench(file)] == ["left", "right"]
+
+
+OURS = {"eimId": "eim.example", "eimPublicKeyData": ("eimPublicKey", b"ours")}
+
+
+@pytest.mark.parametrize(("card", "words"), [
+    (About("", "8904", (b"\x81",), {"89": "enabled"}, {}, {}), "trusts the CIs 81 and not that of this lab"),
+    (About("", "8904", (b"\x01",), {"89": "enabled"}, {"eim.other": {}}, {}),
+     "belongs to the eIM eim.other: let that one order addEim with hil-lab/left/eim.der"),
+    (About("", "8904", (b"\x01",), {"89": "enabled"}, {"eim.example": OURS | {"eimPublicKeyData": b""}}, {}),
+     "knows the eIM eim.example by another key than hil-lab/left has: bring back"),
+    (About("", "8904", (b"\x01",), {"89": "disabled"}, {}, {}), "has no enabled profile"),
+], ids=["CI", "eIM", "key", "profile"])  # fmt: skip
+def test_a_card_that_this_bench_cannot_work_with_is_told_with_what_to_do(card: About, words: str) -> None:
+    def check() -> None:
+        card.check_ci(b"\x01", "this lab")
+        card.check_eim(OURS, Path("hil-lab/left"))
+        card.check_profiles()
+
+    with pytest.raises(CardUnfit) as refused:
+        check()
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("eims", [{}, {"eim.example": OURS}, {"eim.example": OURS, "eim.other": {}}])
+def test_a_card_without_an_eim_or_with_ours_among_others_is_worked_with(eims: dict[str, Any]) -> None:
+    About("", "8904", (b"\x01",), {"89": "enabled"}, eims, {}).check_eim(OURS, Path("hil-lab/left"))
 
 
 def test_a_case_that_needs_what_nobody_has_is_a_mistake() -> None:

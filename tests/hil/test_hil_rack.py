@@ -7,11 +7,15 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import microipa.hil
 import pytest
 from microipa.board import VirtualBoard
 from microipa.board.repl import Repl
@@ -71,6 +75,7 @@ ELSEWHERE = {
 }
 
 
+README = Path(microipa.hil.__path__[0]) / "README.md"
 CASES = "profiles_are_listed or its_result_comes or a_disabled or (switch_ends_well and attaches)"
 
 
@@ -79,8 +84,9 @@ async def test_a_board_of_others_is_tried_and_places_that_do_not_come_up_say_why
     async with contextlib.AsyncExitStack() as running:
         port = free_udp_port()
         told = await running.enter_async_context(rack(tmp_path / "rack", eim_port=port, by="rfc2217", family="nrf91"))
-        bench = place("left", told.port, port, modem="nrf91", ci=told.ci, profiles=told.profiles,
-                      power_on=told.power_on, power_off=told.power_off)
+        known = {"modem": "nrf91", "ci": told.ci, "profiles": told.profiles, "power_on": told.power_on,
+                 "power_off": told.power_off, "bind": "127.0.0.1"}
+        bench = place("left", told.port, port, **known, **in_the_readme(*known, "board", "port", "eim_url", "eim_port"))
         for number, (name, (answer, _)) in enumerate(WRONG.items(), 1):
             (tmp_path / name).mkdir()
             bench += place(name, await a_board(running, tmp_path / name, answer), number)
@@ -105,6 +111,14 @@ async def test_a_board_of_others_is_tried_and_places_that_do_not_come_up_say_why
     [skipped] = [case for case in cases if case.outcome == "skipped"]
     assert "own SM-DP+" in skipped.reason  # whose CI this card does not trust
     assert len(json.loads((tmp_path / "hil-lab" / "left" / "spares.json").read_text())) == 1
+
+
+def in_the_readme(*but: str) -> dict[str, Any]:
+    """The other keys of the place that stands there, as they stand there."""
+    [block] = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    [told] = tomllib.loads(block).values()
+    assert set(but) - {"modem"} <= told.keys()
+    return {key: value for key, value in told.items() if key not in but}
 
 
 def silence(running: contextlib.AsyncExitStack) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from microipa.asn1 import sgp32
 from microipa.asn1.describe import describe
 from microipa.asn1.reader import SchemaError
-from microipa.asn1.tlv import TlvError
+from microipa.asn1.tlv import TlvError, parse
 from microipa.board.check import check
 from microipa.board.known import Board
+from microipa.board.package import EIM
 from microipa.board.repl import BoardFailed, BoardLost, Repl
 from microipa.errors import MicroipaError
 from microipa.saip import iccid_from_bytes
@@ -26,6 +28,7 @@ _FUNCTIONS = {  # of ES10: tag, what is sent in it, type of the answer
     "info2": (0xBF22, "", "EUICCInfo2"),
     "profiles": (0xBF2D, "5c035a9f70", "ProfileInfoListResponse"),
     "eims": (0xBF55, "", "GetEimConfigurationDataResponse"),
+    "addresses": (0xBF3C, "", ""),  # whose other fields differ between SGP.22 and SGP.32
 }
 _ASK = """
 import sys
@@ -53,6 +56,10 @@ async def _ask():
 """
 
 
+class CardUnfit(MicroipaError):
+    """A card that a bench cannot work with; the message says what to do."""
+
+
 class CardUnreadable(MicroipaError):
     """The card's answers are not what SGP.32 has them be."""
 
@@ -60,7 +67,8 @@ class CardUnreadable(MicroipaError):
 @dataclass(frozen=True)
 class About:
     """``cis``: key identifiers of the CIs under which the card verifies others. ``profiles``: "enabled" or "disabled",
-    by ICCID. ``eims``: EimConfigurationData in asn1tools notation, by eimId. ``versions``: those in EUICCInfo2."""
+    by ICCID. ``eims``: EimConfigurationData in asn1tools notation, by eimId. ``versions``: those in EUICCInfo2.
+    ``default_smdp``: "" without one."""
 
     modem_firmware: str
     eid: str
@@ -68,11 +76,38 @@ class About:
     profiles: Mapping[str, str]
     eims: Mapping[str, Any]
     versions: Mapping[str, str]
+    default_smdp: str = ""
 
     @property
     def enabled(self) -> str:
         """ICCID of the enabled profile, "" without one."""
         return next((iccid for iccid, state in self.profiles.items() if state == "enabled"), "")
+
+
+    def check_ci(self, key_id: bytes, name: str) -> None:
+        """See that the eIM's CI, that of the certificate ``name``, is one of the card's. Raises CardUnfit."""
+        if key_id not in self.cis:
+            known = ", ".join(one.hex() for one in self.cis)
+            raise CardUnfit(f"the card {self.eid} trusts the CIs {known} and not that of {name}: give the certificate "
+                            "of one of them as ci of the place")
+
+    def check_eim(self, ours: Mapping[str, Any], folder: Path) -> None:
+        """See that the card can belong to our eIM, whose EimConfigurationData this is, and whose lab is in ``folder``.
+        Raises CardUnfit."""
+        theirs = self.eims.get(ours["eimId"])
+        key = ours["eimPublicKeyData"]
+        if theirs and theirs.get("eimPublicKeyData", key) != key:
+            raise CardUnfit(f"the card {self.eid} knows the eIM {ours['eimId']} by another key than {folder} has: "
+                            "bring back the lab's folder of then (lab of the place), or take another host in eim_url")
+        if self.eims and not theirs:
+            raise CardUnfit(f"the card {self.eid} belongs to the eIM {', '.join(self.eims)}: let that one order addEim "
+                            f"with {folder / EIM}, or take a card without an eIM")
+
+    def check_profiles(self) -> None:
+        """See that the board can get onto a network. Raises CardUnfit."""
+        if not self.enabled:
+            raise CardUnfit(f"the card {self.eid} has no enabled profile, so the board gets onto no network: enable "
+                            "one first, with an LPA or another eIM")
 
 
 def ask(port: str, board: Board, version: str, settings: Mapping[str, Any]) -> About:
@@ -106,7 +141,9 @@ def _explain(repl: Repl, board: Board) -> None:
 
 def _understood(told: Mapping[str, str]) -> About:
     try:
-        value = {name: sgp32.decode(kind, bytes.fromhex(told[name])) for name, (_, _, kind) in _FUNCTIONS.items()}
+        value = {name: sgp32.decode(kind, bytes.fromhex(told[name])) for name, (_, _, kind) in _FUNCTIONS.items()
+                 if kind}
+        address = parse(bytes.fromhex(told["addresses"])).get(0x80)
         listed = value["profiles"]
         if listed[0] != "profileInfoListOk":
             raise CardUnreadable(f"the card does not list its profiles ({listed[1]}): reset it, and try again")
@@ -117,8 +154,9 @@ def _understood(told: Mapping[str, str]) -> About:
             profiles={iccid_from_bytes(one["iccid"]): _STATES[one["profileState"]] for one in listed[1]},
             eims={one["eimId"]: one for one in value["eims"]["eimConfigurationDataList"]},
             versions=_versions(bytes.fromhex(told["info2"])),
+            default_smdp=address.value.decode() if address else "",
         )
-    except (KeyError, TlvError, SchemaError) as error:
+    except (KeyError, UnicodeDecodeError, TlvError, SchemaError) as error:
         raise CardUnreadable(f"the card's answers lack or garble {error}: try another modem or card") from None
 
 

@@ -144,7 +144,11 @@ class Board:
         extra = [iccid for iccid in profiles if iccid not in kept]
         for iccid in extra:
             eim.package(("delete", {"iccid": iccid}))
-        if extra or profiles.get(station.home) == "disabled":
+        address = eim.device().default_smdp_address
+        moved = not station.virtual and address not in (None, station.default_smdp)
+        if moved:
+            eim.package(("setDefaultDpAddress", {"defaultDpAddress": station.default_smdp}))
+        if extra or moved or profiles.get(station.home) == "disabled":
             try:
                 self.poll()
             finally:

@@ -27,7 +27,6 @@ from microipa.board.repl import Repl
 from microipa.board.romfs import flash_romfs, partition_for
 from microipa.crypto.key_folder import read_certificate
 from microipa.crypto.pki import subject_key_identifier
-from microipa.errors import MicroipaError
 from microipa.hil.about import About, ask
 from microipa.hil.bench import Place
 from microipa.https_server import LOOPBACK
@@ -41,10 +40,6 @@ _CALL_S = 60.0
 SPARES = "spares.json"
 QUICK = {"apn": "iot.microipa.example", "stop_when_idle": True, "backoff_s": 1, "backoff_max_s": 2}
 """What every board on a bench is set to, over its defaults and under what the bench says."""
-
-
-class CardUnfit(MicroipaError):
-    """A card that this bench cannot work with; the message says what to do."""
 
 
 class Loop:
@@ -103,6 +98,7 @@ class Station:
         self.eid = ""
         self.home = ""  # ICCID of the profile the card came with
         self.kept: frozenset[str] = frozenset()  # ICCIDs of all profiles it came with
+        self.default_smdp = ""  # address that it came with
         self.spare: Offer | None = None  # a profile that stays on the card, disabled, between cases
         self._eim_port = 0  # where the eIM beside a real board listens
         self._trusts_smdpp = True
@@ -288,30 +284,13 @@ class Station:
     def _learn(self) -> None:
         """Find out whose card it is. Raises CardUnfit, and what ask() raises."""
         card = self.ask()
-        self._check_ci(card)
-        self._check_eim(card)
-        if not card.enabled:
-            raise CardUnfit(f"the card {card.eid} has no enabled profile, so the board gets onto no network: "
-                            "enable one first, with an LPA or another eIM")
+        card.check_ci(subject_key_identifier(self.lab.card_ci), self.place.ci or "this lab")
+        card.check_eim(sgp32.decode("EimConfigurationData", (self.home_folder / EIM).read_bytes()), self.home_folder)
+        card.check_profiles()
         self.eid, self.home, self.kept = card.eid, card.enabled, frozenset(card.profiles)
+        self.default_smdp = card.default_smdp
         self._trusts_smdpp = bool(self.lab.smdpp.ci_pk_ids & set(card.cis))
         self.loop.call(lambda: self.lab.eim.add_device(card.eid))
-
-    def _check_ci(self, card: About) -> None:
-        if subject_key_identifier(self.lab.card_ci) not in card.cis:
-            known = ", ".join(one.hex() for one in card.cis)
-            raise CardUnfit(f"the card {card.eid} trusts the CIs {known} and not that of "
-                            f"{self.place.ci or 'this lab'}: give the certificate of one of them as ci of the place")
-
-    def _check_eim(self, card: About) -> None:
-        ours = sgp32.decode("EimConfigurationData", (self.home_folder / EIM).read_bytes())
-        theirs = card.eims.get(ours["eimId"])
-        if theirs and theirs.get("eimPublicKeyData", ours["eimPublicKeyData"]) != ours["eimPublicKeyData"]:
-            raise CardUnfit(f"the card {card.eid} knows the eIM {ours['eimId']} by another key than {self.home_folder} "
-                            "has: bring back the lab's folder of then (lab in the bench file), or use another host")
-        if card.eims and not theirs:
-            raise CardUnfit(f"the card {card.eid} belongs to the eIM {', '.join(card.eims)}: let that one order addEim "
-                            f"with {self.home_folder / EIM}, or take a card without an eIM")
 
 
 def _with_tools(package: Package, names: Sequence[str]) -> Package:
