@@ -72,11 +72,6 @@ async def the_address_is_another_servers(bench):
     await bench.es9.initiate(bench.peer, smdpAddress="smdpp.example.com")
 
 
-@refused("initiateAuthentication", "8.8.1/3.8", None)
-async def the_address_is_no_unicode(bench):
-    await bench.es9.initiate(bench.peer, smdpAddress="\ud800")
-
-
 @refused("initiateAuthentication", "8.8.4/3.7", None)
 async def the_eUICC_does_not_trust_our_ci(bench):
     await bench.es9.initiate(bench.peer, euiccInfo1=bench.peer.info1(verify=bytes(20)))

@@ -228,7 +228,8 @@ class PackageResult:
             return f"the card refused the package: {words.name('EuiccPackageErrorCode', self.error)}"
         rollback = self._rollback
         if rollback and rollback.ok:
-            return f"{ROLLED_BACK}; before: {_listed(one for one in self.outcomes if one is not rollback)}"
+            before = _listed(one for one in self.outcomes if one is not rollback)
+            return f"{ROLLED_BACK}; before: {before}" if before else ROLLED_BACK
         return _listed(self.outcomes)
 
     def details(self) -> dict[str, Any]:
