@@ -142,8 +142,8 @@ def _toml(value: object) -> str:
 
 @contextlib.asynccontextmanager
 async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "bg95", heap: str = "96wK",
-               pki: Path | None = None) -> Any:
-    """``pki``: of the card, in place of one of the rack's own. Yields Told."""
+               pki: Path | None = None, dtls: bool = True) -> Any:
+    """``pki``: of the card, in place of one of the rack's own. ``dtls``: what the board's `tls` can. Yields Told."""
     from microipa.board import VirtualBoard
     from microipa.lab import COAPS_PORT, Lab
     from microipa.smdpp import Smdpp
@@ -159,6 +159,8 @@ async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "b
             lab.network.route(BENCH, port, ("127.0.0.1", eim_port))
         board = VirtualBoard(folder / "flash", lab.modem.path, heapsize=heap, modem=family)
         board.folder.mkdir(parents=True, exist_ok=True)
+        if not dtls:
+            (board.folder / "boot.py").write_text("import sys\nclass Tls: pass\nsys.modules['tls'] = Tls")
         running.callback(board.pull_out)
         running.callback(board.kill)
         port = board.plug_in()

@@ -17,6 +17,7 @@ from typing import Any
 
 import microipa.hil
 import pytest
+from microipa.asn1 import sgp32
 from microipa.board import VirtualBoard
 from microipa.board.repl import Repl
 from microipa.hil.record import load
@@ -83,7 +84,8 @@ CASES = "profiles_are_listed or its_result_comes or a_disabled or (switch_ends_w
 async def test_a_board_of_others_is_tried_and_places_that_do_not_come_up_say_why(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as running:
         port = free_udp_port()
-        told = await running.enter_async_context(rack(tmp_path / "rack", eim_port=port, by="rfc2217", family="nrf91"))
+        told = await running.enter_async_context(
+            rack(tmp_path / "rack", eim_port=port, by="rfc2217", family="nrf91", dtls=False))
         known = {"modem": "nrf91", "ci": told.ci, "profiles": told.profiles, "power_on": told.power_on,
                  "power_off": told.power_off, "bind": "127.0.0.1"}
         bench = place("left", told.port, port, **known, **in_the_readme(*known, "board", "port", "eim_url", "eim_port"))
@@ -103,6 +105,8 @@ async def test_a_board_of_others_is_tried_and_places_that_do_not_come_up_say_why
         assert words in failed.reason, failed.reason
         assert "\n" not in failed.reason
         assert failed.reason.replace(f"Failed: {name}:", f"{name} did not come up:") in [one.reason for one in cases]
+    eim = sgp32.decode("EimConfigurationData", (tmp_path / "hil-lab" / "left" / "eim.der").read_bytes())
+    assert eim["trustedPublicKeyDataTls"][0] == "trustedCertificateTls"  # its modem speaks DTLS and pins no bare key
     run, cases = load(tmp_path / "run" / "left")
     assert (run.card, run.modem, run.heap, len(run.eid)) == ("real", "nrf91", "", 32)
     assert run.modem_firmware
