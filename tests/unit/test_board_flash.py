@@ -287,9 +287,11 @@ async def test_the_partition_of_a_virtual_board_leaves_its_heap_as_large_as_it_w
 
 async def test_a_romfs_partition_holds_a_version_and_the_file_system_the_one_before(
         board: VirtualBoard, said: list[Event]) -> None:
+    told: list[tuple[str, int, int]] = []
+
     def put_rom(repl: Repl, number: int = 2) -> Flashed:
         kind(repl)
-        return flash_romfs(repl, version(number))
+        return flash_romfs(repl, version(number), lambda *done: told.append(done))
 
     await with_repl(board, put(version(1)))
     with pytest.raises(NoPartition, match="has no romfs partition: flash with --mpy"):
@@ -302,6 +304,7 @@ async def test_a_romfs_partition_holds_a_version_and_the_file_system_the_one_bef
     board.rom_size = 65536
     flashed = await with_repl(board, put_rom)
     assert (flashed.version, flashed.previous) == ("/rom", version(1).version)
+    assert told == [("romfs partition", done, flashed.sent) for done in (0, 4096)]
     assert await runs(board, said) == "version 2 runs"
     (board.folder / "boot.py").write_text(CUT)
     with pytest.raises(MicroipaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from microipa.console import LAB, BadInput, out
 
 if TYPE_CHECKING:
-    from microipa.board.flash import Flashed
+    from microipa.board.flash import Flashed, Report
     from microipa.board.known import Board
     from microipa.board.package import Form, Package
     from microipa.board.repl import Repl
@@ -57,7 +58,7 @@ def flash_command(
                                       ("--freeze-manifest", freeze_manifest)) if chosen]
     if len(ways) > 1:
         raise BadInput(f"{' and '.join(ways)} exclude each other: choose one")
-    from microipa.board.flash import check_fit, go_back, kind
+    from microipa.board.flash import check_fit, flash, go_back, kind
     from microipa.board.known import find_board
     from microipa.board.package import build, make_line, manifest, own_files
     from microipa.board.repl import BoardLost, Repl
@@ -83,9 +84,7 @@ def flash_command(
             check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
             heap = f"{found.heap_free // 1024} kB of heap free"
             out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
-            if romfs:
-                out.print(f"writing {package.size:,} bytes into its romfs partition")
-            _tell(flash_romfs(repl, package) if romfs else _with_progress(repl, package))
+            _tell(_with_progress(flash_romfs if romfs else flash, repl, package))
             repl.restart()
     except BoardLost as error:
         raise BoardLost(f"{error} Flash again: until that has ended the board boots what it booted before") from None
@@ -149,13 +148,11 @@ def chosen_port(board: Board | None, port: str) -> str:
     return find_port()
 
 
-def _with_progress(repl: Repl, package: Package) -> Flashed:
-    from microipa.board.flash import flash
-
+def _with_progress(write: Callable[[Repl, Package, Report], Flashed], repl: Repl, package: Package) -> Flashed:
     columns = (TextColumn("{task.description:32}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("", total=package.size)
-        return flash(repl, package, lambda what, done, total: progress.update(
+        return write(repl, package, lambda what, done, total: progress.update(
             task, description=what, completed=done, total=total))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from microipa.board.flash import (
     ROM,
     FlashDamaged,
     Flashed,
+    Report,
     install_switch,
     kind,
     settings_of,
@@ -60,7 +62,20 @@ def partition_for(package: Package) -> int:
     return -(-(len(image(package)) + _DEVICE_ROOM) // _BLOCK) * _BLOCK
 
 
-def flash_romfs(repl: Repl, package: Package) -> Flashed:
+class _Progress(io.TextIOBase):
+    """Reads from what mpremote prints how far it is."""
+
+    def __init__(self, total: int, report: Report) -> None:
+        self._total = total
+        self._report = report
+
+    def write(self, text: str) -> int:
+        if found := re.search(r"Writing at offset (\d+)", text):
+            self._report("romfs partition", int(found[1]), self._total)
+        return len(text)
+
+
+def flash_romfs(repl: Repl, package: Package, report: Report) -> Flashed:
     """Write the partition and switch to it. There is one partition: a version in it cannot be kept.
 
     While it is written the board boots the version in its file system that ran last, where there is one.
@@ -78,7 +93,7 @@ def flash_romfs(repl: Repl, package: Package) -> Flashed:
     previous = "".join([version for version in running if version != ROM][:1])
     if running[:1] == [ROM]:
         switch_to(repl, previous, "")
-    _deploy(repl, content)
+    _deploy(repl, content, report)
     repl.soft_reset()  # which mounts it
     kind(repl)
     if tree(repl, ROM) != package.hashes:
@@ -88,13 +103,13 @@ def flash_romfs(repl: Repl, package: Package) -> Flashed:
     return Flashed(ROM, previous, len(content), 0)
 
 
-def _deploy(repl: Repl, content: bytes) -> None:
+def _deploy(repl: Repl, content: bytes, report: Report) -> None:
     """What `mpremote romfs deploy` does."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "ipa.romfs"
         file.write_bytes(content)
         try:
-            with repl.lend() as transport, contextlib.redirect_stdout(io.StringIO()):
+            with repl.lend() as transport, contextlib.redirect_stdout(_Progress(len(content), report)):
                 state = SimpleNamespace(
                     transport=transport, ensure_raw_repl=lambda: None, did_action=lambda: None)
                 do_romfs(state, SimpleNamespace(command=["deploy"], path=str(file), partition=0, mpy=False))

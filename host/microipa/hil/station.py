@@ -235,7 +235,7 @@ class Station:
             if self.place.tether and not self.kind.dtls:
                 raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own: nothing for a tether")
             in_rom = self.place.form == "romfs"
-            self.flashed = flash_romfs(repl, package) if in_rom else flash(repl, package, lambda *_: None)
+            self.flashed = (flash_romfs if in_rom else flash)(repl, package, lambda *_: None)
 
     @property
     def firmware(self) -> str:
@@ -246,7 +246,7 @@ class Station:
         """Give the version that runs another ipa.json; a romfs is written anew for that."""
         if self.place.form == "romfs":
             kind(repl)
-            flash_romfs(repl, self.package.with_files({SETTINGS: content}))
+            flash_romfs(repl, self.package.with_files({SETTINGS: content}), lambda *_: None)
         else:
             repl.write_file(f"{self.flashed.version}/{SETTINGS}", content)
 
