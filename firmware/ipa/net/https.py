@@ -19,6 +19,7 @@ except ImportError:  # CPython, which only looks at this module
 _HANDSHAKE_MS = const(90000)
 _SEND_MS = const(60000)
 _ANSWER_MS = const(60000)  # until the next bytes of an answer
+_WHOLE_MS = const(1800000)  # until its end, however little comes at a time
 _TICK_MS = const(1000)
 
 _OUT = const(960)  # a TLS record, which with its 29 bytes of overhead fits into one AT command
@@ -272,6 +273,7 @@ class _Channel:
         self._stream = stream
         self._trust = trust
         self._limit_ms = _HANDSHAKE_MS
+        self._end = 0  # ticks, of the answer
         self._out = bytearray(_OUT)
         self._filled = 0
         self._in = bytearray(_IN)
@@ -308,6 +310,7 @@ class _Channel:
                 view = view[n:]
         self._limit_ms = _SEND_MS
         self._filled = 0
+        self._end = ticks_add(ticks_ms(), _WHOLE_MS)
 
     async def readinto(self, view):
         """Some bytes, 0 when the server has closed."""
@@ -339,7 +342,7 @@ class _Channel:
                 return line.rstrip(b"\r")
 
     async def _receive(self, view):
-        deadline = ticks_add(ticks_ms(), _ANSWER_MS)
+        deadline = ticks_add(ticks_ms(), min(_ANSWER_MS, ticks_diff(self._end, ticks_ms())))
         while True:
             # A close_notify right behind data is swallowed here; then the end of the TCP connection tells.
             n = self._io(self._tls.readinto, view)
