@@ -11,7 +11,7 @@ from microipa.hil.station import Offer, Station
 
 SOON = {
     "stop_when_idle": False, "poll_interval_s": 1, "attach_timeout_s": 3, "dtls_timeout_s": 2,
-    "fallback_unregistered_s": 3, "rollback_window_s": 4,
+    "fallback_unregistered_s": 3, "rollback_window_s": 60,
 }  # fmt: skip
 
 
