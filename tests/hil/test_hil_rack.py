@@ -23,6 +23,7 @@ from microipa.board.repl import Repl
 from microipa.hil.record import load
 from microipa.hil.terminal import Terminal
 from microipa.modem.serial import Serial
+from obliging_modem import modem
 from rack import Gateway, place, rack
 
 
@@ -43,23 +44,6 @@ async def hil(folder: Path, bench: str, cases: str) -> tuple[int, str]:
     output, _ = await asyncio.wait_for(process.communicate(), 280)
     assert process.returncode is not None
     return process.returncode, output.decode()
-
-
-def modem(**answers: str) -> Callable[[bytes], bytes]:
-    """Says OK to every line, and what is asked for besides."""
-    pending = bytearray()
-
-    def answer(data: bytes) -> bytes:
-        pending.extend(data)
-        said = b""
-        while b"\r" in pending:
-            line, _, rest = bytes(pending).partition(b"\r")
-            pending[:] = rest
-            text = next((text for name, text in answers.items() if name.encode() in line), "OK")
-            said += b"".join(b"\r\n" + part.encode() + b"\r\n" for part in text.split("|"))
-        return said
-
-    return answer
 
 
 WRONG = {

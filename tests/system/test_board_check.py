@@ -21,6 +21,7 @@ from microipa.demo import queue_orders
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab
 from microipa.modem.serial import Serial
 from microipa.trace import Event, Trace
+from obliging_modem import modem
 from scene import QUICK
 
 BOARD = find_board("virtual")
@@ -133,23 +134,6 @@ def data_mode() -> Callable[[bytes], bytes]:
 async def test_a_modem_that_does_not_talk_is_told_by_what_comes_back(
         desk: Desk, answer: Callable[[bytes], bytes], sentence: str) -> None:
     assert sentence in await desk.check(answer)
-
-
-def modem(**answers: str) -> Callable[[bytes], bytes]:
-    """Says OK to every line, and what is asked for besides."""
-    pending = bytearray()
-
-    def answer(data: bytes) -> bytes:
-        pending.extend(data)
-        said = b""
-        while b"\r" in pending:
-            line, _, rest = bytes(pending).partition(b"\r")
-            pending[:] = rest
-            text = next((text for name, text in answers.items() if name.encode() in line), "OK")
-            said += b"".join(b"\r\n" + part.encode() + b"\r\n" for part in text.split("|"))
-        return said
-
-    return answer
 
 
 @pytest.mark.parametrize(("answers", "sentence"), [
