@@ -218,7 +218,8 @@ async def main(options: argparse.Namespace) -> int:
             print(json.dumps(asdict(told)), flush=True)
             await asyncio.to_thread(sys.stdin.read)
             return 0
-        command = [sys.executable, "-m", "pytest", "-n", "0", "-rs", "--timeout=600", "--pyargs", "microipa.hil", "--bench", str(bench)]
+        command = [sys.executable, "-m", "pytest", "-n", "0", "-rs", "--timeout=600",
+                   "--pyargs", "microipa.hil", "--bench", str(bench)]
         suite = await asyncio.create_subprocess_exec(*command, *options.suite)
         return await suite.wait()
 
