@@ -8,6 +8,7 @@ file given by ``--conformance=FILE`` and fails when a row has no test, a failing
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
@@ -116,7 +117,7 @@ def _verdict(row: Row, tests: dict[str, str]) -> tuple[str, str]:
 
 
 def _named(tests: dict[str, str]) -> str:
-    """The first tests by name, without parameters, and how many more there are."""
-    names = list(dict.fromkeys(test.removeprefix("tests/").partition("[")[0] for test in sorted(tests)))
+    """The first tests by name, without parameters and the group of a worker, and how many more there are."""
+    names = list(dict.fromkeys(re.split(r"[\[@]", test.removeprefix("tests/"))[0] for test in sorted(tests)))
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
