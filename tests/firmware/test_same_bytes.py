@@ -356,54 +356,45 @@ async def test_3_1_1_1_a_package_that_is_unknown_or_broken(micropython: Run) -> 
     assert scene.to("eim") == [result("eimPackageResultResponseError", refused)]
 
 
-@pytest.mark.covers(
-    "package.profileDownloadTriggerRequest",
-    "package.profileDownloadTriggerResult",
-    "error.ProfileDownloadTriggerResult.undefinedError",
-    "esipa.InitiateAuthenticationResponseEsipa",
-    "esipa.AuthenticateClientResponseEsipa",
-    "esipa.GetBoundProfilePackageResponseEsipa",
-    "esipa.CancelSessionResponseEsipa",
-)
-async def test_3_2_3_2_every_message_of_an_indirect_download_that_is_cancelled(micropython: Run) -> None:
-    """Up to the bound profile package, which the eIM refuses: nothing is left out of the way there."""
-    context = {"transactionId": TID, "matchingId": "MATCH"}
-    card = [
-        (b"\xbf\x2e", rsp.encode("GetEuiccChallengeResponse", {"euiccChallenge": CHALLENGE})),
-        (b"\xbf\x20", rsp.encode("EUICCInfo1", INFO_1)),
-        (b"\xbf\x38", sgp32.encode("AuthenticateServerResponse", AUTHENTICATED)),
-        (b"\xbf\x21", sgp32.encode("PrepareDownloadResponse", PREPARED)),
-        (b"\xbf\x41", sgp32.encode("CancelSessionResponse", CANCELLED)),
-    ]
-    eim = [
-        sgp32.encode(
-            "InitiateAuthenticationResponseEsipa",
-            ("initiateAuthenticationOkEsipa", {**SERVER, **context, "euiccCiPKIdentifierToBeUsed": CI}),
+CARD_ANSWERS = [
+    (b"\xbf\x2e", rsp.encode("GetEuiccChallengeResponse", {"euiccChallenge": CHALLENGE})),
+    (b"\xbf\x20", rsp.encode("EUICCInfo1", INFO_1)),
+    (b"\xbf\x38", sgp32.encode("AuthenticateServerResponse", AUTHENTICATED)),
+    (b"\xbf\x21", sgp32.encode("PrepareDownloadResponse", PREPARED)),
+    (b"\xbf\x41", sgp32.encode("CancelSessionResponse", CANCELLED)),
+]
+EIM_ANSWERS = [
+    sgp32.encode(
+        "InitiateAuthenticationResponseEsipa",
+        (
+            "initiateAuthenticationOkEsipa",
+            {**SERVER, "transactionId": TID, "matchingId": "MATCH", "euiccCiPKIdentifierToBeUsed": CI},
         ),
-        sgp32.encode(
-            "AuthenticateClientResponseEsipa",
-            (
-                "authenticateClientOkDPEsipa",
-                {
-                    "transactionId": TID,
-                    "profileMetaData": METADATA,
-                    "smdpSigned2": SIGNED_2,
-                    "smdpSignature2": SIGNATURE,
-                    "smdpCertificate": CERTIFICATE,
-                    "hashCc": bytes(32),
-                },
-            ),
+    ),
+    sgp32.encode(
+        "AuthenticateClientResponseEsipa",
+        (
+            "authenticateClientOkDPEsipa",
+            {
+                "transactionId": TID,
+                "profileMetaData": METADATA,
+                "smdpSigned2": SIGNED_2,
+                "smdpSignature2": SIGNATURE,
+                "smdpCertificate": CERTIFICATE,
+                "hashCc": bytes(32),
+            },
         ),
-        sgp32.encode("GetBoundProfilePackageResponseEsipa", ("getBoundProfilePackageErrorEsipa", 6)),
-        sgp32.encode("CancelSessionResponseEsipa", ("cancelSessionOk", {})),
-        EMPTY,
-    ]
-    trigger = {"eimTransactionId": TX}
-    scene = await play(micropython, package("ProfileDownloadTriggerRequest", trigger), card, eim)
-    assert scene.left == []
-    reason = sgp32.decode("CancelSessionRequest", scene.to("card")[-1])["reason"]
+    ),
+    sgp32.encode("GetBoundProfilePackageResponseEsipa", ("getBoundProfilePackageErrorEsipa", 6)),
+    sgp32.encode("CancelSessionResponseEsipa", ("cancelSessionOk", {})),
+    EMPTY,
+]
+
+
+def _said(reason: str) -> list[tuple[str, bytes]]:
+    """All that goes out to card and eIM until a download is cancelled for this reason."""
     failed = {"profileDownloadErrorReason": 127}
-    assert scene.said == [
+    return [
         ("card", rsp.encode("GetEuiccChallengeRequest", {})),
         ("card", rsp.encode("GetEuiccInfo1Request", {})),
         (
@@ -459,6 +450,24 @@ async def test_3_2_3_2_every_message_of_an_indirect_download_that_is_cancelled(m
             ),
         ),
     ]
+
+
+@pytest.mark.covers(
+    "package.profileDownloadTriggerRequest",
+    "package.profileDownloadTriggerResult",
+    "error.ProfileDownloadTriggerResult.undefinedError",
+    "esipa.InitiateAuthenticationResponseEsipa",
+    "esipa.AuthenticateClientResponseEsipa",
+    "esipa.GetBoundProfilePackageResponseEsipa",
+    "esipa.CancelSessionResponseEsipa",
+)
+async def test_3_2_3_2_every_message_of_an_indirect_download_that_is_cancelled(micropython: Run) -> None:
+    """Up to the bound profile package, which the eIM refuses: nothing is left out of the way there."""
+    trigger = {"eimTransactionId": TX}
+    scene = await play(
+        micropython, package("ProfileDownloadTriggerRequest", trigger), CARD_ANSWERS, EIM_ANSWERS)
+    assert scene.left == []
+    assert scene.said == _said(sgp32.decode("CancelSessionRequest", scene.to("card")[-1])["reason"])
 
 
 async def test_3_2_3_1_a_download_that_the_card_refuses_quotes_the_card(micropython: Run) -> None:

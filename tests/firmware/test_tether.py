@@ -153,23 +153,28 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki.open(tmp_path_factory.mktemp("pki"))
 
 
+@pytest.fixture
+async def port(pki: Pki) -> AsyncIterator[int]:
+    """Where a server listens that answers each message backwards."""
+    endpoint = DtlsServer(pki.eim_tls, lambda association, message: association.send(message[::-1]),
+                          lambda _: None, DtlsSettings())
+    yield await endpoint.start("127.0.0.1", 0)
+    endpoint.stop()
+
+
 JUNK = b"import this\r\n" + b"~tA0." + b"A" * 6000 + b"\n~tZ0.QUFB\n\x02\x00\xff\n~t\n\n"
 
 
 @pytest.mark.parametrize("junk", [b"", JUNK], ids=["a quiet terminal", "a cat on the keyboard"])
 async def test_sgp32_6_2_dtls_and_its_messages_pass_through_the_serial_port(
-    board: Callable[[str], Board], pki: Pki, junk: bytes
+    board: Callable[[str], Board], pki: Pki, port: int, junk: bytes
 ) -> None:
-    endpoint = DtlsServer(pki.eim_tls, lambda association, message: association.send(message[::-1]),
-                          lambda _: None, DtlsSettings())
-    port = await endpoint.start("127.0.0.1", 0)
     running = board(HANDSHAKE.format(trust=("pin", pki.eim_tls.spki)))
     bench = Bench(running, ("127.0.0.1", port), junk)
     try:
         said = await running.end()
     finally:
         bench.close()
-        endpoint.stop()
     assert said.count("answered True") == 2
     assert set(bench.asked) == {(HOST, PORT)}
     assert "an application that does not end its line" in bench.log
@@ -182,11 +187,8 @@ async def test_sgp32_6_2_dtls_and_its_messages_pass_through_the_serial_port(
 
 
 async def test_a_bench_whose_port_comes_after_the_board_hears_of_the_link_all_the_same(
-    board: Callable[[str], Board], pki: Pki
+    board: Callable[[str], Board], pki: Pki, port: int
 ) -> None:
-    endpoint = DtlsServer(pki.eim_tls, lambda association, message: association.send(message[::-1]),
-                          lambda _: None, DtlsSettings())
-    port = await endpoint.start("127.0.0.1", 0)
     running = board(HANDSHAKE.format(trust=("pin", pki.eim_tls.spki)))
     await running.heard("~tA=")
     bench = Bench(running, ("127.0.0.1", port))
@@ -194,7 +196,6 @@ async def test_a_bench_whose_port_comes_after_the_board_hears_of_the_link_all_th
         said = await running.end()
     finally:
         bench.close()
-        endpoint.stop()
     assert said.count("answered True") == 2
     assert set(bench.asked) == {(HOST, PORT)}
 

@@ -15,17 +15,22 @@ SOON = {
 }  # fmt: skip
 
 
-@pytest.mark.sgp("SGP.33-1, SGP.33-2: fallback", "SGP.32 5.9.20")
-@pytest.mark.needs("disposable profile", "coverage control")
-def test_without_registration_it_falls_back_and_tells_its_eim(
-    board: Board, eim: EimDesk, card: CardView, radio: Radio, spare: Offer
-) -> None:
+def _lose_home(board: Board, eim: EimDesk, radio: Radio, spare: Offer) -> None:
+    """Let the home network go silent, and wait until the eIM has heard of the fallback."""
     board.set(**SOON)
     eim.package(("setFallbackAttribute", {"iccid": spare.iccid}))
     board.start()
     board.until(logged("poll: the eIM has no more"))
     radio.cover(radio.HOME, False)
     board.until(told("fallback"))
+
+
+@pytest.mark.sgp("SGP.33-1, SGP.33-2: fallback", "SGP.32 5.9.20")
+@pytest.mark.needs("disposable profile", "coverage control")
+def test_without_registration_it_falls_back_and_tells_its_eim(
+    board: Board, eim: EimDesk, card: CardView, radio: Radio, spare: Offer
+) -> None:
+    _lose_home(board, eim, radio, spare)
     assert card.enabled() == spare.iccid
     assert eim.causes() == ["fallback"]
 
@@ -35,12 +40,7 @@ def test_without_registration_it_falls_back_and_tells_its_eim(
 def test_it_comes_home_as_soon_as_home_is_heard_again_and_tells_that_too(
     board: Board, eim: EimDesk, card: CardView, radio: Radio, spare: Offer, station: Station
 ) -> None:
-    board.set(**SOON)
-    eim.package(("setFallbackAttribute", {"iccid": spare.iccid}))
-    board.start()
-    board.until(logged("poll: the eIM has no more"))
-    radio.cover(radio.HOME, False)
-    board.until(told("fallback"))
+    _lose_home(board, eim, radio, spare)
     board.until(listened)  # that home is gone
     radio.cover(radio.HOME, True)
     board.until(told("fallback"))
