@@ -29,6 +29,7 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     tethered = Place("t", "walter", port="/dev/ttyACM0", card="real", tether=True).check()
     assert "tether of t" in tethered.lacks("radio control")
     assert "96wK" in Place("small").lacks("heap for direct downloads")
+    assert Place("smaller", heap="100K").lacks("heap for direct downloads")
     assert not Place("small", form="romfs").lacks("heap for direct downloads")
 
 

@@ -83,7 +83,6 @@ class About:
         """ICCID of the enabled profile, "" without one."""
         return next((iccid for iccid, state in self.profiles.items() if state == "enabled"), "")
 
-
     def check_ci(self, key_id: bytes, name: str) -> None:
         """See that the eIM's CI, that of the certificate ``name``, is one of the card's. Raises CardUnfit."""
         if key_id not in self.cis:

@@ -42,8 +42,8 @@ FEATURES = {
     "heap for direct downloads": "room for TCP, HTTP and JSON: 96wK where code runs in flash, more where it is in RAM",
     "network between": "a network that the bench can redirect: an eIM out of reach",
 }
-_HEAP = re.compile(r"[1-9][0-9]*w?[KM]?")
-_SMALL = ("96wK", "96K", "128K")
+_HEAP = re.compile(r"([1-9][0-9]*)(w?)([KM]?)")
+_DIRECT = "128wK"  # what direct downloads want where the code lies in RAM, see firmware/README.md
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -106,7 +106,7 @@ class Place:
         if self.tether and feature == "radio control":
             return f"datagrams meet no radio on the tether of {self.name}"
         if self.is_virtual:
-            is_short = self.heap in _SMALL and self.form != "romfs"
+            is_short = _octets(self.heap) < _octets(_DIRECT) and self.form != "romfs"
             has = set(FEATURES) - ({"heap for direct downloads"} if is_short else set())
         else:
             has = {"own SM-DP+"}  # until the card has been asked: see Station.lacks
@@ -208,6 +208,14 @@ def _place(path: Path, name: str, table: Any) -> Place:
             raise BadBench(f"{path}: place {name}: {key} is {value!r}, not {wanted.__name__}")
     lists = {key: tuple(map(str, value)) for key, value in table.items() if isinstance(value, list)}
     return Place(name, **{**table, **lists}).check()
+
+
+def _octets(heap: str) -> int:
+    """What -X heapsize makes of it on a machine with words of 64 bits."""
+    found = _HEAP.fullmatch(heap)
+    assert found, "check() comes first"
+    number, is_words, unit = found.groups()
+    return int(number) * (2 if is_words else 1) * {"": 1, "K": 1024, "M": 1024**2}[unit]
 
 
 def _is_coaps(url: str) -> bool:
