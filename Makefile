@@ -6,7 +6,7 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill test coverage hil hil-rack conformance lint clean
+.PHONY: demo bill test coverage hil hil-rack load conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -29,6 +29,10 @@ hil: $(STAMP)
 
 hil-rack: $(STAMP)
 	$(BIN)/python tests/hil/rack.py .lab/rack --by rfc2217 --suite --run=hil-rack $(ARGS)
+
+# What the eIM's operations cost a server, by the size of its fleet: make load ARGS='--devices 10,1000000'
+load: $(STAMP)
+	$(BIN)/python -m microipa.load $(ARGS)
 
 conformance: $(STAMP)
 	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance=tests/conformance.md -m covers

@@ -15,6 +15,7 @@ from microipa.board import cli as board_verbs
 from microipa.card_commands import card_app
 from microipa.console import LAB, BadInput, Folder, hex_bytes, out, read
 from microipa.eim_commands import order_app
+from microipa.eim_server_commands import eim_server_app
 from microipa.eim_views import eim_app
 from microipa.errors import MicroipaError
 from microipa.hil.cli import app as hil_app
@@ -33,6 +34,7 @@ app.add_typer(profile_app, name="profile")
 app.add_typer(lab_app, name="lab")
 app.add_typer(order_app, name="order")
 app.add_typer(eim_app)
+app.add_typer(eim_server_app, name="eim")
 app.add_typer(card_app, name="card")
 app.add_typer(smdpp_app, name="smdpp")
 app.add_typer(modem_app, name="modem")

@@ -73,16 +73,18 @@ def http_status(error: MicroipaError) -> int:
 
 @asynccontextmanager
 async def serve_https(
-    app: ASGIApp, credential: Credential, port: int = 0, *, clients: Sequence[x509.Certificate] = ()
+    app: ASGIApp, credential: Credential, port: int = 0, *, host: str = LOOPBACK,
+    clients: Sequence[x509.Certificate] = ()
 ) -> AsyncIterator[int]:
-    """Serve ``app`` on 127.0.0.1 while the block runs; yields the port. Raises PortTaken.
+    """Serve ``app`` at an address of this machine while the block runs; yields the port. Raises PortTaken.
 
     With ``clients`` only holders of a certificate under one of these are served, and ``caller`` tells which.
     """
     try:
-        listener = socket.create_server((LOOPBACK, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise PortTaken(f"cannot listen on {LOOPBACK}:{port}: {error.strerror}") from error
+        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
     config = uvicorn.Config(
         app,
         ssl_context_factory=lambda config, default: server_context(credential, clients),

@@ -55,9 +55,9 @@ class BadTrust(MicroipaError):
 
 
 class Eim:
-    """An eIM whose devices and orders live in ``folder``/eim.sqlite.
+    """An eIM whose devices and orders live in ``database``: a folder, for its eim.sqlite, or a path or URL of its own.
 
-    Several processes may open the same folder: one serves, others queue orders. ``es9_routes`` gives SM-DP+
+    Several processes may open the same database: some serve, others queue orders. ``es9_routes`` gives SM-DP+
     names a loopback address; it is looked at when a name is called, so it may be filled later. SM-DP+ prove
     their names under the CI of the cards or by a certificate of ``es9_trust``.
     """
@@ -65,7 +65,7 @@ class Eim:
     def __init__(
         self,
         keys: Pki | EimIdentity,
-        folder: Path,
+        database: Path | str,
         *,
         es9_routes: Mapping[str, tuple[str, int]],
         es9_trust: Sequence[x509.Certificate] = (),
@@ -75,7 +75,7 @@ class Eim:
         self._identity = identity
         self.fqdn = identity.fqdn
         self._trace = trace
-        self._store = Store(folder / "eim.sqlite")
+        self._store = Store(database / "eim.sqlite" if isinstance(database, Path) else database)
         es9 = RspClient("eim", [identity.ci, *es9_trust], es9_routes, trace)
         self._orders = Orders(identity.signing, identity.fqdn, trace)
         self._notices = Notices(self._orders, identity.ci)
@@ -340,9 +340,10 @@ class Eim:
                     await injecting
 
     @contextlib.asynccontextmanager
-    async def serve_https(self, port: int = 0) -> AsyncIterator[int]:
+    async def serve_https(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
         """Serve the same over HTTPS, beside CoAP or alone."""
-        async with serve_https(application(self.handle), self._identity.tls, port) as bound, self._forwarding():
+        serving = serve_https(application(self.handle), self._identity.tls, port, host=host)
+        async with serving as bound, self._forwarding():
             yield bound
 
     @contextlib.asynccontextmanager

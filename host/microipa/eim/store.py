@@ -232,8 +232,8 @@ def plain(fields: dict[str, Any]) -> dict[str, Any]:
 class Store(Database):
     """The database of one eIM. A file of an earlier version is taken on: what it lacks may be empty."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, Base, schema=0)
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(Path(path), Base, schema=0)
         with self.work() as db:
             _add_columns(db.connection())
 

@@ -1,0 +1,119 @@
+"""eim.toml: what one eIM server is told. Environment variables go before the file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from microipa.crypto.key_folder import read_certificate
+from microipa.eim.identity import EimIdentity
+from microipa.errors import MicroipaError
+from microipa.https_server import LOOPBACK
+
+ENVIRONMENT = "MICROIPA_EIM_"
+ADDRESS, PATH, PATHS, TABLE = "an address, host:port", "a path", "a list of paths", "a table of addresses"
+KINDS = {
+    "keys": PATH, "card_ci": PATH, "database": "a path or postgresql://…", "coaps": ADDRESS, "https": ADDRESS,
+    "smdp_trust": PATHS, "smdp_routes": TABLE,
+}  # fmt: skip
+
+Address = tuple[str, int]
+
+
+class BadConfig(MicroipaError):
+    """A configuration that no server can be started with."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One eIM: who it is, where its state lives, where it listens.
+
+    ``keys`` is a folder with signing, tls, and in ci the issuer of tls; ``card_ci`` the certificate of the cards' CI,
+    by default that same ci. ``database`` is the path of an SQLite file or a URL of PostgreSQL. ``coaps`` and
+    ``https`` are addresses to listen at, None for not at all. ``smdp_trust`` are certificates that SM-DP+ servers
+    may stand under besides the CI; ``smdp_routes`` gives SM-DP+ names another address than DNS does.
+    """
+
+    keys: Path
+    card_ci: Path
+    database: str
+    coaps: Address | None = (LOOPBACK, 5684)
+    https: Address | None = (LOOPBACK, 8443)
+    smdp_trust: tuple[Path, ...] = ()
+    smdp_routes: Mapping[str, Address] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
+        """Paths in the file are relative to its folder, ``MICROIPA_EIM_DATABASE`` and the like to where we are.
+
+        Raises BadConfig.
+        """
+        try:
+            given = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadConfig(f"cannot read {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise BadConfig(f"{path} is not TOML: {error}") from None
+        if unknown := sorted(given.keys() - KINDS.keys()):
+            raise BadConfig(f"{path}: there is no key {unknown[0]}: choose among {', '.join(KINDS)}")
+        own = {name: environment[variable] for name in KINDS if (variable := ENVIRONMENT + name.upper()) in environment}
+        return cls._checked(path, {**given, **own}, own.keys())
+
+    @classmethod
+    def _checked(cls, path: Path, given: Mapping[str, Any], own: Any) -> Config:
+        def located(name: str, text: object) -> Path:
+            if not isinstance(text, str) or not text:
+                raise BadConfig(f"{path}: {name} is {text!r}, not {KINDS[name]}")
+            return Path(text) if name in own else path.parent / text
+
+        for name in ("keys", "database"):
+            if name not in given:
+                raise BadConfig(f"{path}: {name} is missing: {KINDS[name]}")
+        database = given["database"]
+        trust, routes = given.get("smdp_trust", []), given.get("smdp_routes", {})
+        if not isinstance(trust, list) or not isinstance(routes, dict):
+            raise BadConfig(f"{path}: smdp_trust is {PATHS}, smdp_routes is {TABLE}")
+        keys = located("keys", given["keys"])
+        return cls(
+            keys=keys,
+            card_ci=located("card_ci", given["card_ci"]) if "card_ci" in given else _ci(keys),
+            database=database if "://" in str(database) else str(located("database", database)),
+            coaps=_address(path, "coaps", given.get("coaps", f"{LOOPBACK}:5684")),
+            https=_address(path, "https", given.get("https", f"{LOOPBACK}:8443")),
+            smdp_trust=tuple(located("smdp_trust", one) for one in trust),
+            smdp_routes={name: _required(path, f"smdp_routes.{name}", text) for name, text in routes.items()},
+        )
+
+    def identity(self) -> EimIdentity:
+        """Its keys and certificates, read now. Raises KeysInvalid."""
+        return EimIdentity.read(self.keys, read_certificate(self.card_ci))
+
+    def trust(self) -> list[x509.Certificate]:
+        """Raises KeysInvalid."""
+        return [read_certificate(path) for path in self.smdp_trust]
+
+
+def _ci(keys: Path) -> Path:
+    return next((path for path in (keys / "ci.der", keys / "ci.crt") if path.is_file()), keys / "ci.pem")
+
+
+def _required(path: Path, name: str, text: object) -> Address:
+    if (address := _address(path, name, text)) is None:
+        raise BadConfig(f"{path}: {name} is empty, not {ADDRESS}")
+    return address
+
+
+def _address(path: Path, name: str, text: object) -> Address | None:
+    """host:port, an IPv6 host in brackets; None for the empty text."""
+    if text == "":
+        return None
+    host, _, port = str(text).rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise BadConfig(f"{path}: {name} is {text!r}, not {ADDRESS}")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,1 @@
+"""A benchmark of the eIM as a server: real DTLS, TLS and signatures, devices made beforehand."""

@@ -1,0 +1,171 @@
+"""The scenarios: what devices do, how often at once, and what it cost the server."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from microipa.asn1.tlv import integer
+from microipa.crypto.pki import Pki
+from microipa.crypto.tls import client_context
+from microipa.errors import MicroipaError
+from microipa.load.device import CoapsLink, Device, HttpsLink, dtls_context
+from microipa.load.fleet import TOKEN, Fleet, eid
+from microipa.load.server import Server, running, write_configuration
+
+LOOPBACK = "127.0.0.1"
+ACTIVE = 32  # devices that work at the same time
+DISABLED = integer(0x84, 0)  # disableResult ok
+
+Work = Callable[[int], Awaitable[None]]
+"""One operation of the device with this number."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one scenario came to; seconds, bytes."""
+
+    name: str
+    operations: int
+    failures: int
+    cpu: float
+    elapsed: float
+    latencies: list[float]
+
+    @property
+    def cpu_each(self) -> float:
+        return self.cpu / max(self.operations - self.failures, 1)
+
+    @property
+    def rate(self) -> float:
+        return (self.operations - self.failures) / self.elapsed
+
+    def percentile(self, share: float) -> float:
+        done = sorted(self.latencies)
+        return done[min(int(len(done) * share), len(done) - 1)] if done else 0.0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.latencies) if self.latencies else 0.0
+
+
+async def measure(server: Server, name: str, active: int, operations: int, work: Work) -> Figures:
+    """``operations`` in all, by ``active`` devices side by side."""
+    latencies: list[float] = []
+    failures = 0
+
+    async def run(device: int) -> None:
+        nonlocal failures
+        for _ in range(operations // active):
+            began = time.perf_counter()
+            try:
+                await work(device)
+            except MicroipaError:
+                failures += 1
+            else:
+                latencies.append(time.perf_counter() - began)
+
+    cpu, began = server.cpu(), time.perf_counter()
+    await asyncio.gather(*(run(device) for device in range(active)))
+    elapsed = time.perf_counter() - began
+    return Figures(name, operations // active * active, failures, server.cpu() - cpu, elapsed, latencies)
+
+
+class Load:
+    """A server with its fleet, and the scenarios."""
+
+    def __init__(self, server: Server, fleet: Fleet, pki: Pki, active: int, operations: int) -> None:
+        self._server, self._fleet, self._active, self._operations = server, fleet, active, operations
+        self._dtls, self._tls = dtls_context(pki.ci.certificate), client_context([pki.ci.certificate])
+        key = pki.eim_tls  # any key on P-256 serves as the devices'
+        self._devices = [Device(eid(n), key, TOKEN, pki.eim_fqdn, DISABLED) for n in range(active)]
+        self._name = pki.eim_fqdn
+
+    def coaps(self) -> CoapsLink:
+        return CoapsLink(self._dtls, (LOOPBACK, self._server.ports["coaps"]))
+
+    def https(self) -> HttpsLink:
+        return HttpsLink(self._tls, (LOOPBACK, self._server.ports["https"]), self._name)
+
+    async def poll(self) -> Figures:
+        links = [await self.coaps().open() for _ in self._devices]
+        figures = await self._measure("poll, CoAPS", lambda n: self._devices[n].poll(links[n].ask))
+        for link in links:
+            link.close()
+        return figures
+
+    async def poll_with_handshake(self) -> Figures:
+        async def work(number: int) -> None:
+            link = await self.coaps().open()
+            try:
+                await self._devices[number].poll(link.ask)
+            finally:
+                link.close()
+
+        return await self._measure("poll with DTLS handshake", work)
+
+    async def https_poll(self) -> Figures:
+        links = [await self.https().open() for _ in self._devices]
+        figures = await self._measure("poll, HTTPS kept alive", lambda n: self._devices[n].poll(links[n].ask))
+        for link in links:
+            link.close()
+        return figures
+
+    async def https_poll_with_handshake(self) -> Figures:
+        async def work(number: int) -> None:
+            link = await self.https().open()
+            try:
+                await self._devices[number].poll(link.ask)
+            finally:
+                link.close()
+
+        return await self._measure("poll with TLS handshake", work)
+
+    async def cycle(self) -> Figures:
+        for number in range(self._active):
+            self._fleet.queue(number, self._operations // self._active)
+        links = [await self.coaps().open() for _ in self._devices]
+        figures = await self._measure("package cycle, CoAPS", lambda n: self._devices[n].cycle(links[n].ask))
+        for link in links:
+            link.close()
+        return figures
+
+    async def _measure(self, name: str, work: Work) -> Figures:
+        return await measure(self._server, name, self._active, self._operations, work)
+
+
+async def memory(server: Server, load: Load, associations: int) -> float:
+    """Bytes of the server for each living association, after each has polled once."""
+    before = server.memory()
+    links = []
+    for _ in range(associations):
+        links.append(await load.coaps().open())
+        await load._devices[0].poll(links[-1].ask)
+    each = (server.memory() - before) / associations
+    for link in links:
+        link.close()
+    return each
+
+
+async def run(
+    devices: int, orders: int, database: str, operations: int, associations: int, tell: Callable[[Figures], None]
+) -> float:
+    """All scenarios on a fresh server; bytes of memory for each association."""
+    with tempfile.TemporaryDirectory(prefix="microipa-load-") as name:
+        folder = Path(name)
+        pki = Pki.open(folder / "pki")
+        config = write_configuration(folder, pki, database or "eim.sqlite")
+        active = min(ACTIVE, devices)
+        fleet = Fleet(database or str(folder / "eim.sqlite"), pki.eim_tls, devices, active)
+        fleet.queue_for_others(orders)
+        async with running(config) as server:
+            load = Load(server, fleet, pki, active, operations)
+            for scenario in (load.poll, load.poll_with_handshake, load.https_poll, load.https_poll_with_handshake,
+                             load.cycle):
+                tell(await scenario())
+            return await memory(server, load, associations)
