@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from microipa import paths
 from microipa.asn1.tlv import parse, tlv
 from microipa.board import VirtualBoard
+from microipa.board.micropython import DEFAULT_HEAP
 from microipa.crypto.key_folder import KeysInvalid
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim
@@ -210,7 +211,7 @@ class Lab(LabFolder):
         folder: Path,
         *,
         radio: str | LinkSettings = "short",
-        heap: str = "96wK",
+        heap: str = DEFAULT_HEAP,
         trust: str | None = None,
         family: str = "bg95",
         quirks: frozenset[str] = frozenset(),

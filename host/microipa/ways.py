@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from microipa.board.micropython import DEFAULT_HEAP
+
 
 @dataclass(frozen=True)
 class Way:
@@ -29,8 +31,8 @@ class Way:
     def heap(self) -> str:
         """Heap of the virtual board, which holds all code in it: the table in firmware/README.md."""
         if self.direct:
-            return "128wK"
-        return "112wK" if self.https or self.json or self.compact else "96wK"
+            return "144wK"
+        return "128wK" if self.https or self.json or self.compact else DEFAULT_HEAP
 
     def __str__(self) -> str:
         path = "direct" if self.direct else "through the eIM"

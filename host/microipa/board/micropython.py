@@ -14,8 +14,8 @@ from struct import calcsize
 
 from microipa.errors import MicroipaError
 
-DEFAULT_HEAP = "96wK"
-"""The heap of a small board: 96 Ki words, which hold what 96 kB hold on a 32-bit chip."""
+DEFAULT_HEAP = "112wK"
+"""Words of the 64-bit port, for a device on the plain way with its code as .mpy in RAM. No chip has such words."""
 
 _MINIMUM = (1, 26)
 _BITS_OF_BLOCK = 3  # in the heap's tables: two say what it is, one whether it has a finaliser

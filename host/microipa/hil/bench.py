@@ -73,7 +73,7 @@ class Place:
     port: str = ""
     modem: str = "auto"
     card: str = ""
-    heap: str = "96wK"
+    heap: str = "112wK"
     form: str = "mpy"
     eim_url: str = ""
     eim_port: int = 5684
