@@ -307,6 +307,8 @@ async def test_3_5_1_eims_are_added_updated_listed_and_deleted(bench: Bench) -> 
     (lambda pki: ("addEim", configuration(pki, "new", counterValue=1 << 31)), "counterValueOutOfRange"),
     (lambda pki: ("updateEim", {"eimId": "unknown"}), "eimNotFound"),
     (lambda pki: ("updateEim", {"eimId": "eim.example", "counterValue": 0}), "counterValueOutOfRange"),
+    (lambda pki: ("updateEim", {"eimId": "eim.example", "counterValue": 0,
+                                "eimPublicKeyData": configuration(pki)["eimPublicKeyData"]}), "counterValueOutOfRange"),
     (lambda pki: ("deleteEim", {"eimId": "unknown"}), "eimNotFound"),
 ])
 async def test_3_5_1_what_an_eco_must_not_do_it_does_not(bench: Bench, operation: Any, words: str) -> None:

@@ -220,6 +220,18 @@ def test_3_5_1_3_a_key_is_changed_and_the_counter_may_begin_anew(terminal, eim, 
     assert renewed.run(terminal, LIST, eco=True) == ["listEim.ok"]
 
 
+@pytest.mark.covers("eco.updateEim.counterValueOutOfRange")
+@pytest.mark.parametrize("form", ["SubjectPublicKeyInfo", "Certificate"])
+def test_3_5_1_3_the_counter_does_not_begin_anew_with_the_key_of_before(terminal, eim, run, pki, form):
+    own = pki.eim_signing
+    whole = own.der if form == "Certificate" else own.spki
+    key = tlv(0xA5, tlv(0xA1 if form == "Certificate" else 0xA0, parse(whole).value))
+    old = eim.package(LIST, eco=True)
+    terminal.es10(old)
+    assert run(update(eim, integer(0x83, 0), key)) == ["updateEim.counterValueOutOfRange"]
+    assert parse(terminal.es10(old))[0xA1][0x30][0x02].value == b"\x04"  # replayError
+
+
 @pytest.mark.covers(
     "eco.updateEim.eimNotFound",
     "eco.updateEim.ciPKUnknown",

@@ -202,6 +202,12 @@ def test_5_9_11_a_search_the_card_does_not_know_is_undefinedError(terminal):
         assert code("RetrieveNotificationsListResponse", answer) == "undefinedError"
 
 
+def test_5_9_11_searches_that_stand_outside_their_a0_are_wrong_data(notified):
+    for command in ("BF2B03800104", "BF2B0481020780", "BF2B028200"):
+        assert notified.es10(command) == b""
+        assert notified.sw == 0x6A80
+
+
 def test_2_1_notifications_are_signed_over_their_metadata_and_bring_their_chain(notified, pki):
     (item,) = parse(notified.es10("BF2B05A003800104"))[0xA0]
     tbs, signature, euicc, eum = item.children()

@@ -95,14 +95,36 @@ def test_sgp22_5_7_16_enable_with_refresh(consumer):
     assert events == [0x80, 0x40]
 
 
-def test_sgp22_5_7_16_enable_by_aid_without_refresh_waits_for_a_reset(consumer):
+def shown_iccid(terminal: Terminal) -> bytes:
+    """EF.ICCID as the basic channel reads it, from whatever MF is selected there."""
+    terminal.send("00A4000C022FE2")
+    return terminal.send("00B000000A")
+
+
+def test_sgp22_5_7_16_enable_by_aid_without_refresh_acts_at_once(consumer):
     aid = tlv(0xA0, tlv(0x4F, consumer.card.profiles()[1].aid))
     assert call(consumer, "EnableProfile", aid, NO_REFRESH) == "ok"
     assert consumer.sw == 0x9000
-    consumer.es10("BF2E00")
-    assert consumer.sw == 0x6985
-    consumer.reset()
     assert states(consumer) == ["disabled", "enabled"]
+    assert shown_iccid(consumer) == iccid(2)
+    assert call(consumer, "DeleteProfile", tlv(0x5A, iccid(1))) == "ok"
+
+
+def test_sgp22_5_7_17_disable_without_refresh_acts_at_once(consumer):
+    assert shown_iccid(consumer) == iccid(1)
+    assert call(consumer, "DisableProfile", named(1), NO_REFRESH) == "ok"
+    assert consumer.send("00A4000C022FE2") == b""
+    assert consumer.sw == 0x6A82
+    assert call(consumer, "EnableProfile", named(2), NO_REFRESH) == "ok"
+    assert shown_iccid(consumer) == iccid(2)
+
+
+def test_sgp22_5_7_16_a_channel_into_the_old_profile_closes(consumer):
+    channel = consumer.send("0070000001")[0]
+    consumer.send(bytes([channel]) + b"\xa4\x04\x04\x07" + USIM)
+    assert call(consumer, "EnableProfile", named(2), NO_REFRESH) == "ok"
+    consumer.send(bytes([0x80 | channel]) + b"\xf2\x00\x0c")
+    assert consumer.sw == 0x6881
 
 
 def test_sgp22_5_7_16_to_5_7_18_refuse(consumer, pki):

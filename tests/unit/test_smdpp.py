@@ -181,6 +181,14 @@ async def test_3_1_3_an_interrupted_download_goes_on_under_the_same_keys(smdpp, 
     assert smdpp.orders()[0].attempts == 2
 
 
+@pytest.mark.parametrize(("reason", "counted"), [(1, 0), (2, 0), (5, 1)])
+async def test_3_1_3_a_download_that_is_put_off_is_no_attempt(smdpp, es9, peer, profile, reason, counted):
+    matching_id = smdpp.add_profile(profile)
+    await es9.authenticate(peer, matching_id)
+    await es9.cancel(peer, peer.cancel_session(reason))
+    assert smdpp.orders()[0].attempts == counted
+
+
 async def test_3_1_3_an_euicc_that_lost_its_one_time_key_gets_a_new_binding(smdpp, es9, peer, profile):
     matching_id = smdpp.add_profile(profile)
     first = await es9.download(peer, matching_id)

@@ -91,12 +91,14 @@ async def package(client: httpx.AsyncClient, peer: Peer, offer: Tlv, code: str |
     return await call(client, 0xBF3A, tlv(0x80, peer.transaction_id), ready)
 
 
-async def test_6_6_a_whole_download(smdpp, client, peer, profile):
+@pytest.mark.parametrize("a0", [True, False], ids=["A0", "no A0"])
+async def test_6_6_a_whole_download(smdpp, client, peer, profile, a0):
     matching_id = smdpp.add_profile(profile)
     answer = await package(client, peer, await authenticate(client, peer, matching_id))
     assert answer.tag == OK
     assert peer.open_package(answer[0xBF36].raw)[2] == profile
-    response = await post(client, tlv(0xA2, tlv(0xBF3D, tlv(0xA0, peer.installation_result()))))
+    result = peer.installation_result()
+    response = await post(client, tlv(0xA2, tlv(0xBF3D, tlv(0xA0, result) if a0 else result)))
     assert (response.status_code, response.content) == (204, b"")
     assert smdpp.orders()[0].state == OrderState.INSTALLED
 

@@ -117,7 +117,7 @@ async def test_3_1_1_an_order_for_one_eid_is_refused_to_another(smdpp, operator,
 
 async def test_3_1_1_a_default_sm_dp_order_is_found_by_its_eid_alone(smdpp, operator, es9, pki):
     assert await ordered(operator, eid=EID, matchingId="") == ""
-    with pytest.raises(Es9Refusal, match=r"8\.2\.6/3\.8"):
+    with pytest.raises(Es9Refusal, match=r"8\.1\.1/3\.8"):
         await es9.authenticate(Peer(pki, OTHER_EID), None)
     assert await es9.download(Peer(pki), None)
 
@@ -211,9 +211,16 @@ async def test_5_3_3_cancel_order_is_refused(operator, es9, pki):
     matching_id = await ordered(operator, eid=EID)
     cancel = {"iccid": FIRST, "finalProfileStatusIndicator": "Available"}
     assert await codes(operator, "cancelOrder", **cancel, eid=OTHER_EID) == "8.1.1/3.10"
-    assert await codes(operator, "cancelOrder", **cancel, matchingId="OTHER") == "8.2.6/3.10"
+    assert await codes(operator, "cancelOrder", **cancel) == "8.1.1/3.10"  # the order is linked to an EID
+    assert await codes(operator, "cancelOrder", **cancel, eid=EID, matchingId="OTHER") == "8.2.6/3.10"
     await es9.download(Peer(pki), matching_id)
-    assert await codes(operator, "cancelOrder", **cancel) == "8.2.1/3.3"  # the card may have it
+    assert await codes(operator, "cancelOrder", **cancel, eid=EID) == "8.2.1/3.3"  # the card may have it
+
+
+async def test_5_3_3_an_order_for_any_eUICC_is_not_cancelled_for_one(operator):
+    await ordered(operator)
+    cancel = {"iccid": FIRST, "finalProfileStatusIndicator": "Available"}
+    assert await codes(operator, "cancelOrder", **cancel, eid=EID) == "8.1.1/3.10"
 
 
 async def test_6_an_operator_is_who_its_certificate_says_and_known_here(smdpp, operator, pki):
@@ -276,7 +283,7 @@ async def test_3_6_1_a_released_order_is_an_event_until_it_is_installed(smdpp, o
 
 async def test_3_6_1_a_cancelled_order_is_no_event_any_more(smdpp, operator, smds, pki):
     await ordered(operator, eid=EID, smdsAddress=pki.smds_address)
-    await operator.call("cancelOrder", iccid=FIRST, finalProfileStatusIndicator="Available")
+    await operator.call("cancelOrder", iccid=FIRST, eid=EID, finalProfileStatusIndicator="Available")
     await smdpp.deliver()
     assert smds.events(EID) == []
 

@@ -82,6 +82,11 @@ async def the_eUICC_has_no_certificate_under_our_ci(bench):
     await bench.es9.initiate(bench.peer, euiccInfo1=bench.peer.info1(sign=bytes(20)))
 
 
+@refused("initiateAuthentication", "8.8.2/3.1", None)
+async def the_eUICC_knows_nothing_of_our_ci(bench):
+    await bench.es9.initiate(bench.peer, euiccInfo1=bench.peer.info1(verify=bytes(20), sign=bytes(20)))
+
+
 @refused("initiateAuthentication", "8.8.3/3.1", None)
 async def the_eUICC_is_of_another_major_version(bench):
     await bench.es9.initiate(bench.peer, euiccInfo1=bench.peer.info1(svn=b"\x01\x01\x00"))
@@ -166,10 +171,15 @@ async def nobody_ordered_this(bench):
     await bench.authenticate("NO-SUCH-ORDER")
 
 
-@refused("authenticateClient", "8.2.6/3.8")
+@refused("authenticateClient", "8.1.1/3.8")
 async def without_a_matching_id_the_order_must_be_for_this_eid(bench):
     bench.order()
     await bench.es9.authenticate(bench.peer, "")
+
+
+@refused("authenticateClient", "8.1.1/3.8", None)
+async def nothing_is_ordered_for_an_eid_that_names_no_matching_id(bench):
+    await bench.es9.authenticate(bench.peer, None)
 
 
 @refused("authenticateClient", "8.1.1/3.8")

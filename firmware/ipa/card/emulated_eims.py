@@ -109,12 +109,12 @@ class Ecos:
         if place is None:
             raise Refused(_NOT_FOUND)
         name, number, counter, token = self._eims[place]
+        fields = _fields(self._card.read(number))
         if _COUNTER in given:
             lowered = _counter(given) < counter
             counter = _counter(given)
-            if lowered and _PUBLIC_KEY not in given:
+            if lowered and not _is_new_key(fields, given):  # packages of the past could be sent once more
                 raise Refused(_COUNTER_OUT_OF_RANGE)
-        fields = _fields(self._card.read(number))
         fields.update(given)
         self._eims[place] = [name, self._card.write(_joined(fields, token)), counter, token]
         self.gone.append(number)
@@ -142,6 +142,10 @@ def _fields(configuration):
         return fields
     except (tlv.TlvError, p256.BadKey):
         raise Refused(_COMMAND_ERROR) from None
+
+
+def _is_new_key(fields, given):
+    return _PUBLIC_KEY in given and signing_key(given[_PUBLIC_KEY]) != signing_key(fields[_PUBLIC_KEY])
 
 
 def _name(fields):

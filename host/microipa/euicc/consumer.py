@@ -82,7 +82,8 @@ def _switch(chip: Chip, command: Tlv, target: Profile | None) -> int:
     if refresh and chip.cat_busy:
         return CAT_BUSY
     profiles.announce(chip, profiles.switch(chip, target))
-    chip.change_profile(refresh)
+    if refresh:  # without it the terminal starts anew by itself, and the card goes on at once
+        chip.change_profile(refresh)
     return OK
 
 

@@ -75,10 +75,14 @@ def update(chip: Chip, configuration: Tlv) -> None:
     _check(chip, fields)
     if COUNTER in fields:
         counter = number(fields[COUNTER])
-        if counter < eim.counter and PUBLIC_KEY not in fields:
-            raise EimRefused(COUNTER_OUT_OF_RANGE)
+        if counter < eim.counter and not _brings_new_key(eim, fields):
+            raise EimRefused(COUNTER_OUT_OF_RANGE)  # packages of the past could be sent once more
         eim.counter = counter
     eim.fields = _join({item.tag: item for item in parse_all(eim.fields)} | fields)
+
+
+def _brings_new_key(eim: Eim, fields: dict[int, Tlv]) -> bool:
+    return PUBLIC_KEY in fields and _signing_key(fields[PUBLIC_KEY]) != public_key(eim)
 
 
 def delete(chip: Chip, operation: Tlv) -> int:

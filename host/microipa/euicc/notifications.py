@@ -70,8 +70,10 @@ def check_configuration(profile: Profile) -> None:
 
 
 def retrieve_list(chip: Chip, command: Tlv) -> bytes:
-    """ES10b.RetrieveNotificationsList with its three searches."""
+    """ES10b.RetrieveNotificationsList with its three searches. Raises ValueError for one outside its A0."""
     criteria, stored = command.get(0xA0), chip.state.stored
+    if criteria is None and command.value:
+        raise ValueError("searchCriteria stand in A0")
     if criteria is None:
         found = [item for item in stored if item.kind != "epr"]
     elif search := criteria.get(BY_SEQ):

@@ -88,13 +88,17 @@ class Uicc:
     def _start(self) -> None:
         """Show the profile that is enabled now; channels and sessions are gone."""
         self._chip.end_session()
+        self._show_profile()
+        self._isdr = Isdr(self._chip)
+        self._channels = {0: Channel(self._files.root)}
+        self._toolkit = Toolkit(self._chip)
+
+    def _show_profile(self) -> None:
+        """Take the files of the profile that is enabled now."""
         profile = self._chip.state.enabled()
         self._iccid = profile.iccid if profile else None
         self._personality = personality(profile)
         self._files = self._personality.files
-        self._isdr = Isdr(self._chip)
-        self._channels = {0: Channel(self._files.root)}
-        self._toolkit = Toolkit(self._chip)
 
     def transmit(self, apdu: bytes) -> bytes:
         """One command, answered with data and status word. Raises PowerCut only."""
@@ -301,7 +305,19 @@ class Uicc:
     def _store_data(self, channel: Channel, command: Command) -> bytes:
         if channel.application != isdr.AID:
             raise StatusWord(NO_INSTRUCTION)
-        return self._isdr.store_data(command.p1, command.p2, command.data)
+        answer = self._isdr.store_data(command.p1, command.p2, command.data)
+        enabled = self._chip.state.enabled()
+        if not self._chip.changing and self._iccid != (enabled.iccid if enabled else None):
+            self._change_profile()
+        return answer
+
+    def _change_profile(self) -> None:
+        """Another profile without a REFRESH (SGP.22 clause 5.7.16): channels into the old one close, on the basic
+        channel the new MF is selected."""
+        self._show_profile()
+        self._channels = {n: one for n, one in self._channels.items() if not n or one.application}
+        for channel in self._channels.values():
+            channel.current, channel.adf = self._files.root, None
 
     def _get_data(self, channel: Channel, command: Command) -> bytes:
         """The EID, as the ECASD gives it (GSMA SGP.02 and SGP.22)."""

@@ -77,7 +77,8 @@ def _arguments(function: str, message: Tlv) -> dict[str, Any]:
             "euicc_info1": message[0xBF20].raw,
         }
     if function == "handleNotification":
-        return {"pending_notification": _only_child(message[0xA0]).raw}
+        # Some peers leave out the A0 that a tagged CHOICE has (X.680 31.2.7).
+        return {"pending_notification": _only_child(message.get(0xA0) or message).raw}
     arguments: dict[str, Any] = {"transaction_id": message[TRANSACTION_ID].value}
     if function == "authenticateClient":
         arguments["authenticate_server_response"] = message[0xBF38].raw

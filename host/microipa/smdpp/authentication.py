@@ -49,12 +49,12 @@ class Authentication:
         if address.lower() != self._address.lower():
             raise self._refused(1, "3.8", f"this is {self._address}, not {address[:128]!a}")
         ours = " and ".join(ci_pk_id.hex() for ci_pk_id in self._identities)
-        verifiable = [one for key, one in self._identities.items() if key in info.ci_for_verification]
-        if not verifiable:
-            raise self._refused(4, "3.7", f"the eUICC does not trust our CI {ours}")
         usable = [key for key in info.ci_for_signing if key in self._identities]
         if not usable:
             raise self._refused(2, "3.1", f"the eUICC has no certificate under our CI {ours}")
+        verifiable = [one for key, one in self._identities.items() if key in info.ci_for_verification]
+        if not verifiable:
+            raise self._refused(4, "3.7", f"the eUICC does not trust our CI {ours}")
         if info.svn[0] != SVN_MAJOR:
             version = ".".join(map(str, info.svn))
             raise self._refused(3, "3.1", f"SGP.22 version {version} is not supported, {SVN_MAJOR}.x is")

@@ -134,8 +134,9 @@ class Es2:
             raise MalformedRequest(f"finalProfileStatusIndicator {final_status[:32]!a} is none of {', '.join(FINAL)}")
         with self._store.work() as database:
             order = _owned(database, requester, iccid)
-            if eid is not None and eid != order.eid:
-                raise Refused("8.1.1", "3.10", f"profile {order.iccid} is for {order.eid or 'any eUICC'}")
+            if eid != order.eid:  # of a linked order the operator has to say whose it is
+                named = eid or "no EID"
+                raise Refused("8.1.1", "3.10", f"profile {order.iccid} is for {order.eid or 'any eUICC'}, not {named}")
             if matching_id is not None and matching_id != (order.matching_id or ""):
                 raise Refused("8.2.6", "3.10", f"profile {order.iccid} has another matchingId")
             cancel(order, FINAL[final_status])

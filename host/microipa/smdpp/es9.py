@@ -40,7 +40,8 @@ from microipa.trace import Trace
 
 MAX_ATTEMPTS = 10  # downloads begun for one order
 MAX_CONFIRMATION_FAILURES = 3
-RETRY_AFTER = {1, 2, 5}  # postponed, timeout, loadBppExecutionError: the order stays open
+POSTPONED = {1, 2}  # postponed, timeout: somebody was asked and has not said yes yet
+RETRY_AFTER = POSTPONED | {5}  # loadBppExecutionError; after these the order stays open
 
 
 @dataclass(frozen=True)
@@ -294,9 +295,10 @@ def _authenticated(session: RspSession) -> Authenticated:
 
 def _for(order: Order | None, matching_id: str | None, eid: str) -> Order:
     """The order, if it is for this eUICC. Raises Refused."""
+    if order is None and not matching_id:
+        raise Refused("8.1.1", "3.8", f"there is no order for EID {eid}")
     if order is None:
-        asked = f"matchingId {matching_id[:128]!a}" if matching_id else f"EID {eid}"
-        raise Refused("8.2.6", "3.8", f"there is no order for {asked}")
+        raise Refused("8.2.6", "3.8", f"there is no order for matchingId {(matching_id or '')[:128]!a}")
     owner = order.eid or order.bound_to
     if owner not in (None, eid):
         raise Refused("8.1.1", "3.8", f"order {order.name} is for another eUICC than {eid}")
@@ -341,6 +343,8 @@ def _give_up(order: Order, cancelled: CancelSessionOk) -> None:
         return
     order.result = f"cancelled by the eUICC: {cancelled.words}"
     order.bound_to = None
+    if cancelled.reason in POSTPONED and order.state is OrderState.RELEASED:
+        order.attempts -= 1  # nothing was tried
     if cancelled.reason not in RETRY_AFTER:
         order.move(OrderState.ERROR)
     elif order.state is OrderState.DOWNLOADED:
