@@ -38,7 +38,8 @@ def bg95(answers: dict[bytes, bytes], **kwargs: bool) -> PtyModem:
 
 
 ATTACHED = {b"AT+CFUN=1": OK, b"AT+CEREG?": lines("+CEREG: 1,1", "OK"),
-            b"AT+QIACT?": OK, b'AT+QICSGP=1,1,"iot"': OK, b"AT+QIACT=1": OK}
+            b"AT+CGDCONT?": lines('+CGDCONT: 1,"IP","iot"', "OK"),
+            b"AT+QIACT?": OK, b"AT+QIDEACT=1": OK, b'AT+QICSGP=1,1,"iot"': OK, b"AT+QIACT=1": OK}
 
 
 async def run(micropython: Run, modem: PtyModem, body: str, timeout: float = 60) -> list[str]:
@@ -54,7 +55,7 @@ async def test_attach_waits_for_the_registration_urc_and_then_opens_data(micropy
     print(modem.registered())
 """)
     assert out[-1] == "True"
-    assert modem.lines[-3:] == [b"AT+QIACT?", b'AT+QICSGP=1,1,"iot"', b"AT+QIACT=1"]
+    assert modem.lines[-4:] == [b"AT+QIACT?", b"AT+QIDEACT=1", b'AT+QICSGP=1,1,"iot"', b"AT+QIACT=1"]
 
 
 async def test_timers_that_nobody_can_read_are_no_reason_not_to_work(micropython: Run) -> None:
@@ -112,10 +113,11 @@ async def test_attach_says_what_the_network_said(micropython: Run) -> None:
 
 
 async def test_a_context_that_is_active_already_is_kept(micropython: Run) -> None:
-    answers = {**ATTACHED, b"AT+QIACT?": lines('+QIACT: 1,1,1,"10.0.0.2"', "OK")}
+    answers = {**ATTACHED, b"AT+QIACT?": lines('+QIACT: 1,1,1,"10.0.0.2"', "OK"),
+               b"AT+QICSGP=1": lines('+QICSGP: 1,"iot","","",0', "OK")}
     async with bg95(answers) as modem:
         await run(micropython, modem, '\n    await modem.attach("iot")\n')
-    assert modem.lines[-1] == b"AT+QIACT?"
+    assert not {b"AT+QIACT=1", b"AT+QIDEACT=1"} & set(modem.lines)
 
 
 @pytest.mark.parametrize(("answer", "expected"), [
@@ -354,7 +356,7 @@ async def test_a_socket_the_modem_does_not_open_is_named(micropython: Run) -> No
     await failing(modem.udp('x",1,0,0\\rAT+CFUN=0', 5684))
 """)
     assert out == ["SocketError no socket to eim.microipa.example port 5684: error 565",
-                   r"""SocketError not a host name: 'x",1,0,0\rAT+CFUN=0'"""]
+                   r"""SocketError not a host name or APN: 'x",1,0,0\rAT+CFUN=0'"""]
     assert not any(b"CFUN" in line for line in modem.lines)
 
 

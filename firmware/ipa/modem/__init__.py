@@ -13,6 +13,14 @@ class SocketError(ModemError):
         self.code = code
 
 
+def fit(name):
+    """A host name, an address or an APN on its way into a command, as it is. Raises SocketError for anything else."""
+    for letter in name:
+        if not (letter.isalpha() or letter.isdigit() or letter in "-._:") or ord(letter) > 0x7F:
+            raise SocketError("not a host name or APN: %r" % name)
+    return name
+
+
 class UnknownModem(ModemError):
     """There is no driver of that name."""
 

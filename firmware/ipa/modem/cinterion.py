@@ -18,7 +18,6 @@ _LAST_ERROR = const(2000)  # of the numbers of events; above are notes and warni
 
 
 class Tx62(SocketModem):
-    context = 1
     reset_command = b"AT+CFUN=1,1"
     power_down_command = b"AT^SMSO"
     ready = b"^SYSSTART"
@@ -30,10 +29,13 @@ class Tx62(SocketModem):
         self.at.on(b"^SISR:", self._on_readable)
         self.at.on(b"^SIS:", self._on_event)
 
-    async def _activate(self):
+    async def _is_up(self, apn):
         for line in await self.at.command(b"AT^SICA?", prefix=b"^SICA:"):
             if line == b"%d,1" % self.context:
-                return
+                return True
+        return False
+
+    async def _bring_up(self, apn):
         await self.at.command(b"AT^SICA=1,%d" % self.context, timeout_ms=_ACTIVATE_MS)
 
     async def _open(self, service, host, port):

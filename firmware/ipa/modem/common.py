@@ -27,13 +27,12 @@ class NoCard(ModemError):
 
 
 class Modem:
-    """A family adds `_activate()`, `udp()` and `tcp()`, and says in data where it differs from the standard.
+    """ContextModem adds the data context, a family `udp()` and `tcp()`, and says in data where it differs.
 
     `board` needs modem_power() only.
     """
 
     setup = (b"AT+CTZU=1",)  # sent at every start; what a firmware does not have is left out
-    context = None  # number of the context that comes with the attach, when its APN must be set before
     imei_command = b"AT+CGSN"
     reset_command = b"AT+CFUN=1,1"
     ready = b"RDY"  # the line that ends a boot

@@ -5,7 +5,6 @@ from errno import ENOTCONN
 from ipa.compat import const
 from ipa.modem import ModemError, SocketError
 from ipa.modem.at import AtError
-from ipa.modem.context import activate
 from ipa.modem.sockets import SocketModem
 
 _CONNECT_MS = const(150000)
@@ -40,9 +39,6 @@ class Nrf91(SocketModem):
         """Reference signal power in dBm, None when not known."""
         level = int((await self._line(b"AT+CESQ", b"+CESQ:")).split(b",")[5])
         return level + _RSRP_0 if level < _NO_SIGNAL else None
-
-    async def _activate(self):
-        await activate(self)
 
     async def dtls(self, host, port, certificate):
         from ipa.modem.nordic_dtls import connect  # only boards without DTLS need it

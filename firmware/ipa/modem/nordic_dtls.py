@@ -1,7 +1,7 @@
 """DTLS that an nRF91 speaks itself, for boards whose MicroPython has none (Serial Modem, %CMNG of the AT manual)."""
 
 from ipa.compat import INFO, const, log, ticks_add, ticks_ms
-from ipa.modem import SocketError
+from ipa.modem import SocketError, fit
 from ipa.modem.at import AtError
 from ipa.modem.common import ATTACH_MS, RADIO_MS
 from ipa.modem.sockets import Datagram
@@ -13,6 +13,7 @@ _WRITE_MS = const(15000)
 
 async def connect(modem, host, port, certificate):
     """A Datagram secured under this CA (DER). Raises SocketError, NoRegistration, AtError, AtTimeout."""
+    fit(host)
     async with modem._turn:
         content = pem(certificate)
         listed = await modem.at.command(b"AT%%CMNG=1,%d" % _TAG, prefix=b"%CMNG:")

@@ -5,7 +5,6 @@ from ipa.modem import SocketError
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
 
-_CONTEXT = const(1)
 _CONNECTIONS = range(12)
 _ACTIVATE_MS = const(150000)
 _SEND_MS = const(10000)
@@ -24,18 +23,22 @@ class Bg95(SocketModem):
         self.at.on(b"+QIOPEN:", self._on_open)
         self.at.on(b"+QIURC:", self._on_event)
 
-    async def _activate(self):
+    async def apn_differs(self, apn):
+        """As ContextModem. Once it is registered, open_context changes it in place."""
+        return not self.registered() and await super().apn_differs(apn)
+
+    async def _is_up(self, apn):
         for line in await self.at.command(b"AT+QIACT?", prefix=b"+QIACT:"):
-            if line.startswith(b"%d,1" % _CONTEXT):
-                return
-        await self.at.command(('AT+QICSGP=%d,1,"%s"' % (_CONTEXT, self._apn)).encode())
-        activate = b"AT+QIACT=%d" % _CONTEXT
-        try:
-            await self.at.command(activate, timeout_ms=_ACTIVATE_MS)
-        except AtError:
-            # A context that the network closed stays broken until it is deactivated (+QIURC: "pdpdeact").
-            await self.at.command(b"AT+QIDEACT=%d" % _CONTEXT, timeout_ms=_ACTIVATE_MS)
-            await self.at.command(activate, timeout_ms=_ACTIVATE_MS)
+            if line.startswith(b"%d,1" % self.context):
+                told = await self._line(b"AT+QICSGP=%d" % self.context, b"+QICSGP:")
+                return told.split(b",")[1].strip(b'"') == apn.encode()
+        return False
+
+    async def _bring_up(self, apn):
+        # One that is up with another APN, or that the network closed (+QIURC: "pdpdeact"), stays as it is until then.
+        await self.at.command(b"AT+QIDEACT=%d" % self.context, timeout_ms=_ACTIVATE_MS)
+        await self.at.command(('AT+QICSGP=%d,1,"%s"' % (self.context, apn)).encode())
+        await self.at.command(b"AT+QIACT=%d" % self.context, timeout_ms=_ACTIVATE_MS)
 
     async def dtls(self, host, port, certificate):
         from ipa.modem.quectel_dtls import connect  # only boards without DTLS need it
@@ -44,7 +47,7 @@ class Bg95(SocketModem):
 
     async def _open(self, service, host, port):
         number = self._free(_CONNECTIONS)
-        text = 'AT+QIOPEN=%d,%d,"%s","%s",%d,0,0' % (_CONTEXT, number, service, host, port)
+        text = 'AT+QIOPEN=%d,%d,"%s","%s",%d,0,0' % (self.context, number, service, host, port)
         self._opening = number
         error = await self._ask_open(text.encode())
         if error == _ID_IN_USE:  # by a run before ours

@@ -1,7 +1,7 @@
 """DTLS that a BG95 speaks itself, for boards whose MicroPython has none (SSL and FILE application notes)."""
 
 from ipa.compat import INFO, const, log
-from ipa.modem import SocketError
+from ipa.modem import SocketError, fit
 from ipa.modem.at import AtError
 from ipa.modem.sockets import Datagram
 from ipa.modem.stored import digest, pem
@@ -39,6 +39,7 @@ class Secure:
 
     async def connect(self, host, port, certificate):
         modem = self._modem
+        fit(host)
         async with modem._turn:
             await self._configure(certificate)
             number = modem._free(_CLIENTS)

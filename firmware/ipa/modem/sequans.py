@@ -2,7 +2,6 @@
 
 from ipa.compat import const
 from ipa.modem.at import AtError
-from ipa.modem.context import activate
 from ipa.modem.sockets import SocketModem
 
 _CONNECTIONS = range(1, 7)
@@ -13,7 +12,6 @@ _LOCAL_PORT = const(49152)
 
 
 class Gm02s(SocketModem):
-    context = 1
     power_down_command = b"AT+SQNSSHDN"
     reset_command = b"AT^RESET"
     ready = b"+SYSSTART"
@@ -23,9 +21,6 @@ class Gm02s(SocketModem):
         super().__init__(uart, board)
         self.at.on(b"+SQNSRING:", lambda rest: self._on_data(int(rest.split(b",")[0])))
         self.at.on(b"+SQNSH:", lambda rest: self._on_closed(int(rest)))
-
-    async def _activate(self):
-        await activate(self)
 
     async def _open(self, service, host, port):
         number = self._free(_CONNECTIONS)

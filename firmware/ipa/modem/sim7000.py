@@ -19,16 +19,20 @@ class Sim7000(Simcom):
         for number in _CONNECTIONS:
             self.at.on(b"%d," % number, lambda rest, number=number: self._on_connection(number, rest))
 
-    async def _activate(self):
+    async def _is_up(self, apn):
         try:
             await self.at.command(b"AT+CIFSR;E0")  # the address alone would come without an OK
         except AtError:
-            await self.at.command(b"AT+CIPSHUT", timeout_ms=_ACTIVATE_MS)
-            await self.at.command(b"AT+CIPMUX=1")
-            await self.at.command(b"AT+CIPRXGET=1")
-            await self.at.command(('AT+CSTT="%s"' % self._apn).encode())
-            await self.at.command(b"AT+CIICR", timeout_ms=_ACTIVATE_MS)
-            await self.at.command(b"AT+CIFSR;E0")
+            return False
+        return (await self._line(b"AT+CSTT?", b"+CSTT:")).split(b",")[0].strip(b'"') == apn.encode()
+
+    async def _bring_up(self, apn):
+        await self.at.command(b"AT+CIPSHUT", timeout_ms=_ACTIVATE_MS)
+        await self.at.command(b"AT+CIPMUX=1")
+        await self.at.command(b"AT+CIPRXGET=1")
+        await self.at.command(('AT+CSTT="%s"' % apn).encode())
+        await self.at.command(b"AT+CIICR", timeout_ms=_ACTIVATE_MS)
+        await self.at.command(b"AT+CIFSR;E0")
 
     async def _open(self, service, host, port):
         number = self._free(_CONNECTIONS)

@@ -18,13 +18,25 @@ class Sim7080(Simcom):
         self.at.on(b"+CADATAIND:", lambda rest: self._on_data(int(rest)))
         self.at.on(b"+CASTATE:", self._on_state)
 
-    async def _activate(self):
+    async def _is_active(self):
         for line in await self.at.command(b"AT+CNACT?", prefix=b"+CNACT:"):
             if line.startswith(b"0,1"):
-                return
-        await self.at.command(('AT+CNCFG=0,1,"%s"' % self._apn).encode())
+                return True
+        return False
+
+    async def _is_up(self, apn):
+        if await self._is_active():
+            for line in await self.at.command(b"AT+CNCFG?", prefix=b"+CNCFG:"):
+                if line.startswith(b"0,"):
+                    return line.split(b",")[2].strip(b'"') == apn.encode()
+        return False
+
+    async def _bring_up(self, apn):
+        if await self._is_active():
+            await self._ask_open(b"AT+CNACT=0,0")
+        await self.at.command(('AT+CNCFG=0,1,"%s"' % apn).encode())
         if not await self._ask_open(b"AT+CNACT=0,1"):
-            raise SocketError("no data connection to %s" % self._apn)
+            raise SocketError("it stays inactive")
 
     async def _open(self, service, host, port):
         number = self._free(_CONNECTIONS)

@@ -8,7 +8,6 @@ from ipa.modem.sockets import SocketModem
 class Simcom(SocketModem):
     setup = (b"AT+CLTS=1",)  # the network sets the clock, to local time with its zone
     power_down_command = b"AT+CPOWD=1"
-    context = 1
 
     async def _open_number(self, number, text, close):
         """The outcome of opening a connection, which a run before ours may have left open."""

@@ -5,9 +5,9 @@ import io
 from errno import EIO, ENOTCONN
 
 from ipa.compat import ERROR, INFO, const, log, wait_for_ms
-from ipa.modem import ModemError, SocketError
+from ipa.modem import ModemError, SocketError, fit
 from ipa.modem.at import AtError
-from ipa.modem.common import Modem
+from ipa.modem.context import ContextModem
 
 OPEN_MS = const(150000)
 _DATAGRAM = const(1472)  # what fits an Ethernet on its way
@@ -15,8 +15,8 @@ _EMSGSIZE = const(90)
 _FLUSH_MS = const(15000)
 
 
-class SocketModem(Modem):
-    """A family adds what its sockets need, besides `_activate()`:
+class SocketModem(ContextModem):
+    """A family adds what its sockets need:
 
     `await _open(service, host, port)`: "UDP" or "TCP"; the modem's number of the socket. Raises SocketError.
     `await _send(number, data)`: how many bytes the modem took, 0 when it has no room now.
@@ -55,8 +55,7 @@ class SocketModem(Modem):
         await super().refresh(*args)
 
     async def _connect(self, service, host, port, kind):
-        if not all(0x20 < ord(letter) < 0x7F and letter != '"' for letter in host):
-            raise SocketError("not a host name: %r" % host)
+        fit(host)
         self._lost = False
         async with self._turn:
             try:

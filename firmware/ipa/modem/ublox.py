@@ -3,7 +3,6 @@
 from ipa.compat import INFO, const, log
 from ipa.modem import ModemError, SocketError
 from ipa.modem.at import AtError
-from ipa.modem.context import activate
 from ipa.modem.sockets import SocketModem
 
 _SOCKETS = range(7)
@@ -17,7 +16,6 @@ class SaraR4(SocketModem):
     device_capabilities = b"\x80\x03\x0e\x00\x00\x85\x03\x0e\x00\x00"  # R422: and GSM
     # The greeting tells when a restart is over, and stays for the next.
     setup = (b"AT+CTZU=1", b'AT+CSGT=1,"RDY"')
-    context = 1
     largest = _MOST
     reset_command = b"AT+CFUN=15"
     power_down_command = b"AT+CPWROFF"
@@ -30,9 +28,6 @@ class SaraR4(SocketModem):
         self.at.on(b"+UUSORF:", self._on_readable)
         self.at.on(b"+UUSOCL:", lambda rest: self._on_closed(int(rest)))
         self.at.on(b"+UUPSDD:", self._on_context_lost)
-
-    async def _activate(self):
-        await activate(self)
 
     async def _open(self, service, host, port):
         create = b"AT+USOCR=%d" % _PROTOCOL[service]
@@ -88,12 +83,13 @@ class SaraR5(SaraR4):
         super().__init__(uart, board)
         self.at.on(b"+UUPSDA:", lambda rest: self._set_outcome(rest.startswith(b"0")))
 
-    async def _activate(self):
-        """Give the sockets a profile of their own on the context of the attach."""
+    async def _is_up(self, apn):
         lines = await self.at.command(b"AT+UPSND=0,8", prefix=b"+UPSND:")
-        if lines and lines[0].endswith(b",1"):
-            return
+        return bool(lines) and lines[0].endswith(b",1")
+
+    async def _bring_up(self, apn):
+        """Give the sockets a profile of their own on the context of the attach."""
         await self.at.command(b"AT+UPSD=0,0,0")  # IPv4
         await self.at.command(b"AT+UPSD=0,100,%d" % self.context)
         if not await self._ask_open(b"AT+UPSDA=0,3"):
-            raise SocketError("no data connection to %s" % self._apn)
+            raise SocketError("its profile stays inactive")

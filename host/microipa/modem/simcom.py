@@ -88,9 +88,13 @@ _CA_RESULTS = {ConnectionInUse: 3, NoNetwork: 21, NameUnknown: 20, ConnectFailed
 SIM7080G_COMMANDS.stored("+CASSLCFG")
 
 
-@on("+CNCFG", Form.SET)
+@on("+CNCFG", Form.SET, Form.READ)
 async def configure_context(modem: VirtualModem, request: Request) -> None:
     """``<pdpidx>,<ip type>,"<apn>"``."""
+    if request.form is Form.READ:
+        for index in range(4):
+            modem.respond(f'+CNCFG: {index},1,"{modem.packet_data.context(index).apn}","","",0')
+        return
     request.number(1, 0, 4)
     modem.packet_data.context(request.number(0, 0, 3)).apn = request.text(2, "")
 
@@ -230,8 +234,11 @@ async def receive_manually(modem: VirtualModem, request: Request) -> None:
         raise CommandFailed(CME_INCORRECT_PARAMETERS)
 
 
-@on("+CSTT", Form.SET)
+@on("+CSTT", Form.SET, Form.READ)
 async def access_point(modem: VirtualModem, request: Request) -> None:
+    if request.form is Form.READ:
+        modem.respond(f'+CSTT: "{modem.packet_data.context(_CIP_CONTEXT).apn}","",""')
+        return
     modem.packet_data.context(_CIP_CONTEXT).apn = request.text(0, "")
 
 

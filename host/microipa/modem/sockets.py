@@ -15,7 +15,7 @@ from microipa.modem.dtls import DtlsClient, HandshakeFailed
 from microipa.modem.registration import Registration
 from microipa.modem.tcp import ConnectFailed, Stream
 from microipa.radio.link import Link
-from microipa.radio.network import Address, Network
+from microipa.radio.network import Address, Network, PdnRefused
 
 DATAGRAMS_WAITING = 16
 """Datagrams a connection keeps for a slow reader; more are lost."""
@@ -126,6 +126,8 @@ class PacketData:
         self._on_closed = on_closed
         self.contexts: dict[int, Context] = {}
         self.connections: dict[int, Connection] = {}
+        self.refusal = ""
+        """Why the network opened the last context not, "" when it did."""
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()  # those that still say goodbye included
 
     def context(self, cid: int) -> Context:
@@ -142,7 +144,12 @@ class PacketData:
         await asyncio.sleep(self._link.settings.wait_s(2 * self._link.settings.delay_s))
         if self._registration.attachment is not attachment:
             raise NoNetwork("lost the network while it was activating")
-        context.address = self._network.open_pdn(attachment, context.apn)
+        try:
+            context.address = self._network.open_pdn(attachment, context.apn)
+        except PdnRefused as refusal:
+            self.refusal = str(refusal)
+            raise
+        self.refusal = ""
 
     def deactivate(self, cid: int) -> None:
         """Give the address back and forget the connections that used it."""

@@ -223,6 +223,12 @@ async def context_activation(modem: VirtualModem, request: Request) -> None:
         raise CommandFailed(CME_NO_SERVICE) from refusal
 
 
+@STANDARD.on("+CEER", Form.RUN)
+async def last_cause(modem: VirtualModem, _: Request) -> None:
+    """TS 27.007 6.10: why the last context did not come up, in words."""
+    modem.respond(f"+CEER: {modem.packet_data.refusal or 'No report available'}")
+
+
 @STANDARD.on("+CGDCONT", Form.SET, Form.READ)
 async def define_context(modem: VirtualModem, request: Request) -> None:
     contexts = modem.packet_data.contexts

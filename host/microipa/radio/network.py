@@ -111,7 +111,8 @@ class Network:
     def add_subscriber(self, imsi: str, k: bytes, opc: bytes, operator: str = "90170",
                        apns: Collection[str] | None = None, algorithm: str = "milenage") -> None:
         """Register a line (``k``, ``opc`` 16 bytes) with an operator, named by its PLMN, which gets coverage
-        unless that was decided before. ``apns`` limits the access points, None allows all. ``algorithm``: milenage,
+        unless that was decided before. ``apns`` limits the access points, None allows all; an empty APN asks for the
+        default of the subscription and is always allowed. ``algorithm``: milenage,
         or usim-test-algorithm as the test profiles of GSMA TS.48 have it."""
         self._coverage.setdefault(operator, True)
         allowed = None if apns is None else frozenset(apn.lower() for apn in apns)
@@ -173,7 +174,7 @@ class Network:
     def open_pdn(self, attachment: Attachment, apn: str) -> str:
         """The IPv4 address of a new PDN connection. Raises PdnRefused."""
         allowed = attachment.subscriber.apns
-        if allowed is not None and apn.lower() not in allowed:
+        if apn and allowed is not None and apn.lower() not in allowed:
             self._record("pdn refused", imsi=attachment.subscriber.imsi, apn=apn)
             raise PdnRefused(ESM_MISSING_OR_UNKNOWN_APN, f"{apn!r} is not an APN of this subscriber")
         return str(next(self._addresses))
