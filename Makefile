@@ -6,13 +6,16 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill test coverage hil hil-rack load conformance lint clean
+.PHONY: demo bill field test coverage hil hil-rack load conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
 
 bill: $(STAMP)
 	$(BIN)/microipa bill $(if $(TS48),--ts48 $(TS48))
+
+field: $(STAMP)
+	$(BIN)/microipa field $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/pytest

@@ -48,12 +48,12 @@ Compact = Annotated[bool, typer.Option("--compact", help="Say only what it canno
 
 
 def main() -> None:
-    """Run the command; a mistake that has a name is one sentence on stderr and exit status 1."""
+    """Run the command; a mistake that has a name is one sentence on stderr and the exit status of its kind."""
     try:
         app()
     except MicroipaError as error:
         print(f"microipa: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(error.exit_status) from None
     except OSError as error:
         if error.filename is None:  # not about a file somebody named: a defect, to be seen in full
             raise
@@ -84,6 +84,21 @@ def demo(
         raise BadInput("--direct, --https, --json and --compact are for first light: leave out --act")
     played = run(lab, radio, out, way) if act is None else acts.perform(act, lab, radio, out)
     raise typer.Exit(asyncio.run(played))
+
+
+@app.command()
+def field(
+    quirk: Annotated[
+        list[str] | None, typer.Option(help="One of `microipa lab quirks`, or none; may be repeated. All without.")
+    ] = None,
+    modem: Annotated[list[str] | None, typer.Option(help="bg95, nrf91, …; may be repeated. All without.")] = None,
+    lab: Annotated[Path, typer.Option(help="Folder for the labs and the results.")] = LAB / "field",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Labs at a time; without: two for each core.")] = None,
+) -> None:
+    """Try a device under every quirk with every modem; exit status 1 when one does not finish its two orders."""
+    from microipa.field.run import jobs_here, run
+
+    raise typer.Exit(run(lab, quirk or [], modem or [], jobs or jobs_here(), out))
 
 
 @app.command()
@@ -132,6 +147,9 @@ def lab_up(
     smds_keys: Annotated[list[Path] | None, typer.Option(help="Folder with ci, auth and tls of an SM-DS.")] = None,
     eim_keys: Annotated[Path | None, typer.Option(help="Folder with signing, tls and its issuer, ci.")] = None,
     card_keys: Annotated[Path | None, typer.Option(help="Folder with euicc, eum and ci.")] = None,
+    quirk: Annotated[
+        list[str] | None, typer.Option(help="One of `microipa lab quirks`, as sim-busy-after-cfun:7; may be repeated.")
+    ] = None,
     direct: Direct = False,
     https: OverHttps = False,
     as_json: InJson = False,
@@ -146,7 +164,15 @@ def lab_up(
     from microipa.ways import Way
 
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
-    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact), modem))
+    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact), modem, quirk or ()))
+
+
+@lab_app.command("quirks")
+def lab_quirks() -> None:
+    """List the quirks of the field that a lab can be given by --quirk."""
+    from microipa.quirks.table import markdown
+
+    print(markdown())
 
 
 @app.command()

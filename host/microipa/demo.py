@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from microipa.errors import MicroipaError
 from microipa.euicc import ProfileState
 from microipa.lab import Lab, forget_all_but_keys, new_profile, require_idle
 from microipa.lab_keys import LabKeys
+from microipa.quirks import QUIRKS
 from microipa.radio import Counters, preset
 from microipa.saip import build, iccid_to_bytes
 from microipa.timeline import Timeline
@@ -149,20 +150,23 @@ async def run(folder: Path, radio: str, console: Console, way: Way = PLAIN) -> i
 
 
 async def stay_up(
-    folder: Path, radio: str, console: Console, keys: LabKeys, way: Way = PLAIN, family: str = "bg95"
+    folder: Path, radio: str, console: Console, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
+    quirks: Sequence[str] = (),
 ) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
     ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing;
-    ``family`` is that of the modem.
+    ``family`` is that of the modem, ``quirks`` are those of ``microipa.quirks``. Raises UnknownQuirk.
     """
+    for chosen in QUIRKS.choose(quirks):  # a wrong name must not cost the last run's record
+        console.print(f"quirk {chosen.quirk.name}: {chosen.quirk.says}")
     require_idle(folder)  # before the trace of the lab that runs there is begun anew
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
     settings = {"poll_interval_s": POLL_S, **way.settings}
     async with Lab(
-        folder, radio=radio, family=family, trace=trace, board_config=settings, heap=way.heap, keys=keys
+        folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")

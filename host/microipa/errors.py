@@ -2,7 +2,9 @@
 
 
 class MicroipaError(Exception):
-    """Something a user can understand and mend. The command line prints it as one sentence and exits 1."""
+    """Something a user can understand and mend. The command line prints one sentence and exits with ``exit_status``."""
+
+    exit_status = 1
 
 
 class Busy(MicroipaError):

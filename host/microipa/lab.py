@@ -214,7 +214,7 @@ class Lab(LabFolder):
         heap: str = DEFAULT_HEAP,
         trust: str | None = None,
         family: str = "bg95",
-        quirks: frozenset[str] = frozenset(),
+        quirks: Sequence[str] | frozenset[str] = (),
         board_config: dict[str, Any] | None = None,
         measure_heap: bool = False,
         two_eims: bool = False,
@@ -229,7 +229,7 @@ class Lab(LabFolder):
         self._eims = [self.eim]
         if two_eims:
             self._add_second_eim()
-        self.network = Network(trace=self.trace)
+        self.network = Network(trace=self.trace, quirks=quirks)
         self.link = Link(radio, trace=self.trace)
         self.euicc = self.card(self.trace, **(card or {}))
         self.modem = VirtualModem(

@@ -7,9 +7,9 @@ import os
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from microipa.modem.behaviour import Behaviour
 from microipa.modem.commands import CommandFailed, Form, Request, parse_line
 from microipa.modem.interpreter import INPUT_LIMIT, LINE_LIMIT, Interpreter
-from microipa.modem.quirks import Behaviour
 from microipa.trace import Trace
 from modem_bench import bench
 

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from microipa.modem import FAMILIES, QUIRKS, UnknownFamily, UnknownQuirk, VirtualModem
+from microipa.modem import FAMILIES, UnknownFamily, VirtualModem
+from microipa.quirks import QUIRKS, UnknownQuirk
 from microipa.radio import Link, Network
 from modem_bench import SWITCH, StubCard, bench
 from test_modem_card import OPEN, cgla
@@ -77,6 +78,28 @@ async def test_endless_line_once():
         assert await b.ask("AT") == ["OK"]
 
 
+async def test_sim_busy_after_cfun_for_so_long_though_cpin_says_ready():
+    async with bench(quirks={"sim-busy-after-cfun:0.2"}) as b:
+        await b.ask("AT+CFUN=0")
+        await b.ask("AT+CFUN=1")
+        assert await b.ask("AT+CPIN?") == ["+CPIN: READY", "OK"]
+        for command in (OPEN, 'AT+CSIM=10,"0070000001"', cgla(1, STORE)):
+            assert await b.ask(command) == ["+CME ERROR: 14"]
+        await asyncio.sleep(0.2)  # what the quirk is about
+        assert (await b.ask(OPEN))[-1] == "OK"
+
+
+async def test_cops_deregistered_until_automatic_selection_is_asked_for():
+    async with bench(quirks={"cops-deregistered"}) as b:
+        assert await b.ask("AT+COPS?") == ["+COPS: 2", "OK"]
+        assert await b.ask("AT+COPS=0") == ["OK"]
+        await b.registered()
+        assert (await b.ask("AT+COPS?"))[0].startswith("+COPS: 0,")
+        await b.ask("AT+CFUN=4")
+        await b.ask("AT+CFUN=1")
+        assert await b.ask("AT+CEREG?") == ["+CEREG: 0,0", "OK"]
+
+
 async def test_ignores_refresh_until_cfun():
     async with bench(StubCard(), quirks={"ignores-refresh"}) as b:
         await b.registered()
@@ -94,7 +117,7 @@ def test_wrong_names_are_refused_with_the_right_ones():
     assert set(FAMILIES) >= {"bg95", "nrf91"}
 
 
-@pytest.mark.parametrize("quirk", QUIRKS)
+@pytest.mark.parametrize("quirk", sorted(set(QUIRKS.of("modem")) - {"cops-deregistered"}))
 async def test_with_any_quirk_the_modem_still_registers(quirk):
     async with bench(quirks={quirk}, speedup=1000) as b:
         await b.registered()

@@ -149,12 +149,14 @@ async def test_a_wrong_apn_is_refused_with_esm_cause_27(network):
     assert refused.value.cause == 27
 
 
-def test_names_lead_where_they_are_routed(network):
+async def test_names_lead_where_they_are_routed(network):
+    network.add_subscriber(IMSI, K, OPC)
+    attachment = await network.attach(Usim())
     network.route("EIM.example", 5684, ("127.0.0.1", 40000))
     assert network.resolve("eim.EXAMPLE", 5684) == ("127.0.0.1", 40000)
-    assert network.knows("eim.example")
+    assert network.knows(attachment, "eim.example")
     assert network.resolve("eim.example", 5683) is None
-    assert not network.knows("other.example")
+    assert not network.knows(attachment, "other.example")
 
 
 def test_keys_are_not_shown(network):

@@ -20,6 +20,7 @@ CME_NOT_ALLOWED = 3
 CME_NOT_SUPPORTED = 4
 CME_NO_SIM = 10
 CME_SIM_FAILURE = 13
+CME_SIM_BUSY = 14
 CME_INVALID_INDEX = 21
 CME_NO_SERVICE = 30
 CME_INCORRECT_PARAMETERS = 50
@@ -29,6 +30,7 @@ CME_TEXT = {
     CME_NOT_SUPPORTED: "operation not supported",
     CME_NO_SIM: "SIM not inserted",
     CME_SIM_FAILURE: "SIM failure",
+    CME_SIM_BUSY: "SIM busy",
     CME_INVALID_INDEX: "invalid index",
     CME_NO_SERVICE: "no network service",
     CME_INCORRECT_PARAMETERS: "Incorrect parameters",

@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from microipa.modem.behaviour import Behaviour
 from microipa.modem.commands import CME_TEXT, CommandFailed, Request, parse_line
-from microipa.modem.quirks import Behaviour
 from microipa.trace import Trace
 
 LINE_LIMIT = 4096

@@ -35,13 +35,19 @@ class Registration:
         self._task: asyncio.Task[None] | None = None
         self.stat = Stat.NOT_REGISTERED
         self.attachment: Attachment | None = None
+        self.automatic = True
+        """Off: the modem has been told to stay off the network (AT+COPS=2)."""
+        self.only: str | None = None
+        """The operator it has been told to take, and no other (AT+COPS=1)."""
+        self.knows_cell = False
+        """A cell has been found since the modem has power."""
         self.cause: int | None = None
         """EMM cause of the last refusal (TS 24.301 9.9.3.9)."""
 
     def start(self) -> None:
         """Switch the radio on. Without an IMSI there is nothing to search for."""
         self.stop()
-        if self._usim.imsi:
+        if self._usim.imsi and self.automatic:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def stop(self) -> None:
@@ -52,12 +58,11 @@ class Registration:
         self._leave(Stat.NOT_REGISTERED)
 
     async def _run(self) -> None:
-        settings = self._link.settings
         while True:
             self._become(Stat.SEARCHING)
-            await asyncio.sleep(settings.wait_s(settings.search_s))
+            await asyncio.sleep(self._search_s())
             try:
-                attachment = await self._network.attach(self._usim)
+                attachment = await self._network.attach(self._usim, self.only)
             except NoCoverage:
                 await self._network.coverage_change()
                 continue
@@ -67,11 +72,17 @@ class Registration:
                 self._become(Stat.DENIED)
                 return
             self.cause = None
+            self.knows_cell = True
             self.attachment = attachment
             self._become(Stat.ROAMING if attachment.roaming else Stat.HOME)
             while self._network.covers(attachment.operator):
                 await self._network.coverage_change()
             self._leave(Stat.SEARCHING)
+
+    def _search_s(self) -> float:
+        first = self._network.behaviour.first_search_s
+        settings = self._link.settings
+        return first if first and not self.knows_cell else settings.wait_s(settings.search_s)
 
     def _leave(self, stat: Stat) -> None:
         attached, self.attachment = self.attachment is not None, None

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from microipa.asn1.tlv import TlvError, parse, parse_all, tlv
 from microipa.errors import MicroipaError
-from microipa.modem.quirks import Behaviour
+from microipa.modem.behaviour import Behaviour
 from microipa.radio.network import AkaAnswer
 
 _MF, _EF_DIR, _EF_ICCID, _EF_IMSI = (bytes.fromhex(fid) for fid in ("3F00", "2F00", "2FE2", "6F07"))

@@ -176,11 +176,12 @@ class PacketData:
         """
         if connection_id in self.connections:
             raise ConnectionInUse(f"connection {connection_id} is open")
-        if not self.context(cid).active:
+        attachment = self._registration.attachment
+        if not self.context(cid).active or attachment is None:
             raise NoNetwork(f"context {cid} is not active")
         if not _is_address(host):
             await self._link.exchange(_DNS_QUERY, _DNS_ANSWER)
-            if not self._network.knows(host):
+            if not self._network.knows(attachment, host):
                 raise NameUnknown(f"no address for {host!r}")
         target = self._network.resolve(host, port)
         connection = Connection(connection_id, cid, (host, port), push, target is not None, service)

@@ -168,7 +168,7 @@ async def operator(modem: VirtualModem, request: Request) -> None:
         modem.respond(f"+COPS: {cells},,(0,2,3),(0-2)")
     elif request.form is Form.READ:
         attachment = modem.registration.attachment
-        chosen = 2 if modem.registration.stat is Stat.NOT_REGISTERED else 0
+        chosen = _selection(modem)
         modem.respond(f"+COPS: {chosen}" if attachment is None else
                       f'+COPS: {chosen},{modem.operator_format},"{attachment.operator}",{_ACT_NB_IOT}')
     else:
@@ -179,13 +179,31 @@ async def _select_operator(modem: VirtualModem, request: Request) -> None:
     mode = request.number(0, 0, 3)
     if mode == 3:
         modem.operator_format = request.number(1, 0, 2)
-    elif mode == 2:
+        return
+    if mode == 2:
+        modem.registration.automatic = False
         modem.registration.stop()
-    elif mode == 0 and modem.functionality == 1:
-        if modem.registration.attachment is None:
-            modem.registration.start()
-    else:
+        return
+    if modem.functionality != 1:
         raise CommandFailed(CME_NOT_ALLOWED)
+    modem.registration.automatic = True
+    modem.registration.only = _numeric_operator(request) if mode == 1 else None
+    attachment = modem.registration.attachment
+    if attachment is None or modem.registration.only not in (None, attachment.operator):
+        modem.registration.start()
+
+
+def _selection(modem: VirtualModem) -> int:
+    """<mode> of AT+COPS?: 0 automatic, 1 one operator alone, 2 off the network."""
+    if not modem.registration.automatic or modem.registration.stat is Stat.NOT_REGISTERED:
+        return 2
+    return 0 if modem.registration.only is None else 1
+
+
+def _numeric_operator(request: Request) -> str:
+    """``2,"<PLMN>"``, the only format this modem takes. Raises CommandFailed."""
+    request.number(1, 2, 2)
+    return request.text(2)
 
 
 @STANDARD.on("+CSQ", Form.RUN)
@@ -284,6 +302,7 @@ async def clock(modem: VirtualModem, _: Request) -> None:
 async def open_channel(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.45. A card without the application ends in SIM failure, as modems have it."""
     _check_channels(modem)
+    modem.check_card()
     if modem.behaviour.channels_forbidden:
         raise CommandFailed(CME_NOT_ALLOWED)
     aid = _octets(modem, request, 0, 16)
@@ -311,6 +330,7 @@ async def close_channel(modem: VirtualModem, request: Request) -> None:
 async def channel_access(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.43: the modem puts the channel into CLA; 61xx and 6Cxx are left to the caller."""
     _check_channels(modem)
+    modem.check_card()
     apdu = _apdu(modem, request, 1)
     if len(apdu) > modem.behaviour.cgla_limit:
         raise CommandFailed
@@ -331,6 +351,7 @@ async def channel_access(modem: VirtualModem, request: Request) -> None:
 @STANDARD.on("+CSIM", Form.SET)
 async def card_access(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.17: an APDU as it is; the channel in CLA is the caller's business."""
+    modem.check_card()
     apdu = _apdu(modem, request, 0)
     if len(apdu) > modem.behaviour.cgla_limit:
         raise CommandFailed

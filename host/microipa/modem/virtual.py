@@ -8,13 +8,13 @@ from collections.abc import Coroutine, Iterable
 
 from microipa.errors import MicroipaError
 from microipa.modem import nordic_secure, quectel_ssl  # noqa: F401 (they add commands to their families)
+from microipa.modem.behaviour import Behaviour
 from microipa.modem.cinterion import TX62
-from microipa.modem.commands import Request
+from microipa.modem.commands import CommandFailed, Request
 from microipa.modem.dialect import Dialect
 from microipa.modem.interpreter import Interpreter
 from microipa.modem.nordic import NRF91
 from microipa.modem.quectel import BG77, BG95
-from microipa.modem.quirks import behaviour
 from microipa.modem.registration import Registration, Stat
 from microipa.modem.sequans import GM02S
 from microipa.modem.serial import Serial
@@ -23,6 +23,7 @@ from microipa.modem.simcom import SIM7000, SIM7080G
 from microipa.modem.sockets import Connection, NoNetwork, PacketData
 from microipa.modem.standard import registration_line
 from microipa.modem.ublox import SARA_R5, SARA_R422
+from microipa.quirks import QUIRKS
 from microipa.radio.link import Link
 from microipa.radio.network import Network, PdnRefused
 from microipa.trace import Trace
@@ -48,7 +49,7 @@ class VirtualModem:
         if family not in FAMILIES:
             raise UnknownFamily(f"no modem family {family!r}: choose one of {', '.join(FAMILIES)}")
         self.dialect: Dialect = FAMILIES[family]
-        self.behaviour = behaviour(quirks)
+        self.behaviour = QUIRKS.behaviour("modem", Behaviour(), quirks)
         self.network = network
         self.link = link
         self.imei = imei
@@ -158,7 +159,7 @@ class VirtualModem:
         elif wanted != before:
             await self.sim.read_identity()
         if wanted == 1 and before != 1:
-            self.registration.start()
+            self._radio_on()
 
     def store_data_fails(self, apdu: bytes) -> bool:
         """Whether this is the STORE DATA that the quirk of a failing load has chosen."""
@@ -180,6 +181,9 @@ class VirtualModem:
         self.clock_update = self.dialect.clock_update
         self.knows_time = False
         self.last_error = 0
+        self._card_busy_until = 0.0
+        self.registration.automatic = True
+        self.registration.knows_cell = False
 
     async def _boot(self) -> None:
         await asyncio.sleep(self.link.settings.wait_s(self.dialect.boot_s))
@@ -192,7 +196,19 @@ class VirtualModem:
         if self.sim.imsi:
             self.urc("+CPIN: READY")
         if self.functionality == 1:
-            self.registration.start()
+            self._radio_on()
+
+    def _radio_on(self) -> None:
+        """What follows AT+CFUN=1, and a boot that ends with the radio on."""
+        self._card_busy_until = asyncio.get_running_loop().time() + self.behaviour.card_busy_s
+        if self.behaviour.deregistered:
+            self.registration.automatic = False
+        self.registration.start()
+
+    def check_card(self) -> None:
+        """Raises CommandFailed while the card is not to be had for commands of the board (quirk)."""
+        if asyncio.get_running_loop().time() < self._card_busy_until:
+            raise CommandFailed(self.behaviour.card_busy_error)
 
     async def _execute(self, request: Request) -> None:
         await self.dialect.commands.find(request)(self, request)

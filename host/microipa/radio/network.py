@@ -10,13 +10,16 @@ import asyncio
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from microipa.crypto.aka import Functions, functions
 from microipa.errors import MicroipaError
+from microipa.quirks import QUIRKS
+from microipa.radio.behaviour import Behaviour
 from microipa.trace import Trace
 
 Address = tuple[str, int]
@@ -25,6 +28,7 @@ Address = tuple[str, int]
 CAUSE_ILLEGAL_UE = 3
 CAUSE_SERVICES_NOT_ALLOWED = 8  # what TS 29.272 annex A makes of a user unknown to the subscriber register
 # 3GPP TS 24.301 9.9.4.4, reasons for refusing a PDN connection
+ESM_INSUFFICIENT_RESOURCES = 26
 ESM_MISSING_OR_UNKNOWN_APN = 27
 
 _AMF = bytes.fromhex("8000")  # separation bit set: EPS AKA (TS 33.401 6.1.1)
@@ -86,20 +90,23 @@ class Subscriber:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A device on the network: who serves it and in which cell."""
+    """A device on the network: who serves it and in which cell. ``asked`` counts what it has asked for since."""
 
     subscriber: Subscriber
     operator: str
     roaming: bool
     tac: int = 0x2B5D
     cell: int = 0x01A2D101
+    asked: Counter[str] = field(default_factory=Counter, compare=False)
 
 
 class Network:
     """All operators of the lab, their register, their coverage, and the internet behind them."""
 
-    def __init__(self, trace: Trace | None = None) -> None:
+    def __init__(self, trace: Trace | None = None, quirks: Iterable[str] = ()) -> None:
+        """Raises UnknownQuirk."""
         self._trace = trace
+        self.behaviour = QUIRKS.behaviour("network", Behaviour(), quirks)
         self._subscribers: dict[str, Subscriber] = {}
         self._coverage: dict[str, bool] = {}
         self._coverage_changed = asyncio.Event()
@@ -144,24 +151,27 @@ class Network:
         """Where a datagram to ``host``:``port`` goes; None when there is no such name or address."""
         return self._routes.get((host.lower(), port))
 
-    def knows(self, host: str) -> bool:
-        """Whether any route has this name, as a DNS server would know it."""
+    def knows(self, attachment: Attachment, host: str) -> bool:
+        """What a DNS server answers a device that asks for a name: whether any route has it."""
+        attachment.asked["name"] += 1
+        if attachment.asked["name"] <= self.behaviour.dns_failures:
+            return False
         return any(name == host.lower() for name, _ in self._routes)
 
     def time(self) -> datetime:
         """Network time (NITZ), UTC; add ``timezone_quarters`` for the local time."""
         return datetime.now(UTC)
 
-    async def attach(self, usim: Usim) -> Attachment:
-        """Let a card on after AKA. Raises NoCoverage and AttachRefused."""
+    async def attach(self, usim: Usim, only: str | None = None) -> Attachment:
+        """Let a card on after AKA, at the operator ``only`` where one is given. Raises NoCoverage and AttachRefused."""
         if not self.operators:
             raise NoCoverage("no cell in reach")
         subscriber = self._subscribers.get(usim.imsi)
         try:
             if subscriber is None:
                 raise AttachRefused(CAUSE_SERVICES_NOT_ALLOWED, f"IMSI {usim.imsi} is not registered")
-            if not self.covers(subscriber.operator):
-                raise NoCoverage(f"no cell of {subscriber.operator} in reach")
+            if not self.covers(subscriber.operator) or only not in (None, subscriber.operator):
+                raise NoCoverage(f"no cell of {subscriber.operator} in reach, or not the one the modem is to take")
             resynchronised = await self._authenticate(subscriber, usim)
         except AttachRefused as refusal:
             self._record("attach refused", imsi=usim.imsi, cause=refusal.cause)
@@ -173,6 +183,10 @@ class Network:
 
     def open_pdn(self, attachment: Attachment, apn: str) -> str:
         """The IPv4 address of a new PDN connection. Raises PdnRefused."""
+        attachment.asked["context"] += 1
+        if attachment.asked["context"] <= self.behaviour.context_failures:
+            self._record("pdn refused", imsi=attachment.subscriber.imsi, apn=apn)
+            raise PdnRefused(ESM_INSUFFICIENT_RESOURCES, "the first activations after an attach fail here")
         allowed = attachment.subscriber.apns
         if apn and allowed is not None and apn.lower() not in allowed:
             self._record("pdn refused", imsi=attachment.subscriber.imsi, apn=apn)

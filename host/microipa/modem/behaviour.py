@@ -1,21 +1,16 @@
-"""How real modems differ from the book, as named options. Every quirk is data; the code that obeys it is
-one line at the place it concerns."""
+"""What a modem does where modems differ. The quirks that change it: ``microipa.quirks.modem``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from microipa.errors import MicroipaError
-
-
-class UnknownQuirk(MicroipaError):
-    """There is no quirk of that name."""
+from microipa.modem.commands import CME_SIM_BUSY
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a modem does where modems differ; the defaults are those of the book."""
+    """The defaults are those of the book. Seconds are those of the board's clock unless they are the true modem's,
+    which the link's speedup divides."""
 
     ccho_prefix: bool = True
     """+CCHO: before the session, as TS 27.007 8.45 has it; some send the bare number."""
@@ -29,13 +24,13 @@ class Behaviour:
     """This unsolicited line comes between every information response and its OK."""
     cgla_limit: int = 261
     """Longest APDU in bytes that AT+CGLA takes; longer ones end in ERROR."""
-    cgla_fails_at: int = 0
+    cgla_fails_at: float = 0
     """The how-manieth STORE DATA by AT+CGLA ends in ERROR, once. 0: none."""
     cgla_fails_after_card: bool = False
     """Whether the card has carried out the command that ends in ERROR."""
     card_delay_s: float = 0.0
     """What the card takes for every command, in seconds of the true modem."""
-    endless_line_at: int = 0
+    endless_line_at: float = 0
     """The how-manieth command line is answered with 64 kB without a line end first, once. 0: none."""
     csim_only: bool = False
     """No AT+CCHO, AT+CGLA and AT+CCHC: ERROR."""
@@ -59,39 +54,8 @@ class Behaviour:
     """Whether the network grants PSM and eDRX at all."""
     obeys_refresh: bool = True
     """Whether the modem fetches proactive commands; without, it keeps the old identity until AT+CFUN."""
-
-
-QUIRKS: dict[str, dict[str, object]] = {
-    "ccho-bare": {"ccho_prefix": False},
-    "long-session-ids": {"long_sessions": True},
-    "lower-case-hex": {"upper_hex": False},
-    "echo-sticks": {"echo_sticks": True},
-    "urc-inside-response": {"urc_inside_response": '+QIND: "csq",18,99'},
-    "cgla-60": {"cgla_limit": 5 + 60},
-    "cgla-120": {"cgla_limit": 5 + 120},
-    "error-in-load": {"cgla_fails_at": 20},
-    "error-in-load-after-card": {"cgla_fails_at": 20, "cgla_fails_after_card": True},
-    "slow-card": {"card_delay_s": 2.0},
-    "endless-line": {"endless_line_at": 10},
-    "csim-only": {"csim_only": True},
-    "channels-forbidden": {"channels_forbidden": True},
-    "wants-upper-hex": {"wants_upper_hex": True},
-    "gets-response": {"gets_response": True},
-    "lost-data-urcs": {"lost_data_urcs": True},
-    "outcome-before-ok": {"outcome_before_ok": True},
-    "bare-line-feeds": {"bare_line_feeds": True},
-    "slow-refresh": {"restart_s": 10.0},
-    "ignores-refresh": {"obeys_refresh": False},
-    "network-grants-own-psm": {"granted_psm": ("00100010", "00100001")},
-    "no-power-saving": {"power_saving": False},
-}
-
-
-def behaviour(names: Iterable[str]) -> Behaviour:
-    """The book's behaviour with these quirks. Raises UnknownQuirk."""
-    changed = Behaviour()
-    for name in sorted(names):
-        if name not in QUIRKS:
-            raise UnknownQuirk(f"no modem quirk {name!r}: choose among {', '.join(QUIRKS)}")
-        changed = replace(changed, **QUIRKS[name])  # type: ignore[arg-type]
-    return changed
+    card_busy_s: float = 0.0
+    """So long after AT+CFUN=1 commands for the card answer ``card_busy_error``."""
+    card_busy_error: int = CME_SIM_BUSY
+    deregistered: bool = False
+    """After AT+CFUN=1 the modem is off the network until AT+COPS=0."""

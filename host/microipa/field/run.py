@@ -1,0 +1,100 @@
+"""The whole table: which cells, several labs at a time, printed as they end, kept as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from microipa.errors import MicroipaError
+from microipa.field import cell
+from microipa.field.cell import NONE, Cell
+from microipa.field.trial import ANY, DRIVERS
+from microipa.modem import FAMILIES, UnknownFamily
+from microipa.quirks import QUIRKS
+
+RESULTS = "field.jsonl"
+TABLE_WIDTH = 120  # of a log file too
+
+
+class NothingToTry(MicroipaError):
+    """The quirks and modems asked for have no cell in common."""
+
+    exit_status = 2
+
+
+def cells(quirks: Sequence[str], families: Sequence[str]) -> list[tuple[str, str]]:
+    """Quirk and family of each cell; everything for empty lists. Raises UnknownQuirk, UnknownFamily, NothingToTry."""
+    list(QUIRKS.choose(quirk for quirk in quirks if quirk != NONE))
+    for family in families:
+        if family not in FAMILIES:
+            raise UnknownFamily(f"no modem family {family!r}: choose one of {', '.join(FAMILIES)}")
+    chosen = list(_cells(quirks or [NONE, *QUIRKS], families))
+    if not chosen:
+        raise NothingToTry(f"{', '.join(quirks)} makes no sense for {', '.join(families)}: see `microipa lab quirks`")
+    return chosen
+
+
+def _cells(quirks: Sequence[str], families: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for quirk in quirks:
+        name = quirk.partition(":")[0]
+        for family in families or cell.families(name, DRIVERS, ANY):
+            if name == NONE or QUIRKS[name].suits(family):
+                yield quirk, family
+
+
+def run(folder: Path, quirks: Sequence[str], families: Sequence[str], jobs: int, console: Console) -> int:
+    """``microipa field``: try all cells, ``jobs`` at a time. Returns the exit status: 1 when a cell is red."""
+    wanted = cells(quirks, families)
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    results: list[Cell] = []
+    context = multiprocessing.get_context("spawn")
+    with (folder / RESULTS).open("w") as file, ProcessPoolExecutor(jobs, context) as pool:
+        running: list[Future[Cell]] = [
+            pool.submit(cell.run, folder / f"{quirk}-{family}".replace(":", "-"), quirk, family)
+            for quirk, family in wanted
+        ]
+        for number, ended in enumerate(as_completed(running), 1):
+            result = ended.result()
+            results.append(result)
+            file.write(json.dumps({**asdict(result), "good": result.is_good}) + "\n")
+            file.flush()
+            console.print(f"{number}/{len(wanted)} {_words(result)}", highlight=False)
+    place = {key: number for number, key in enumerate(wanted)}
+    results.sort(key=lambda one: place[one.quirk, one.family])
+    Console(width=TABLE_WIDTH, file=console.file).print(table(results))
+    red = sum(not one.is_good for one in results)
+    console.print(f"{len(results) - red} of {len(results)} cells are good, {time.monotonic() - began:.0f} s; "
+                  f"each as a line of JSON in {folder / RESULTS}, its lab beside it")
+    return 1 if red else 0
+
+
+def jobs_here() -> int:
+    """Labs at a time: most of them wait most of the time."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def table(results: Sequence[Cell]) -> Table:
+    """A row a quirk and family, red where the orders are not done or the device attached too often."""
+    shown = Table("quirk", "modem", "", "orders", "seconds", "attaches", "AT commands", "failed polls",
+                  title="Two orders, download and enable", box=box.SIMPLE)
+    for one in results:
+        shown.add_row(one.quirk, one.family, "good" if one.is_good else "RED", f"{one.done} of {one.orders}",
+                      f"{one.seconds:.1f}", str(one.attaches), str(one.commands), str(one.failed_polls),
+                      style=None if one.is_good else "red")
+    return shown
+
+
+def _words(result: Cell) -> str:
+    state = "good" if result.is_good else f"RED: {result.reason}"
+    return f"{result.quirk} {result.family}: {result.seconds:.1f} s, {state}"

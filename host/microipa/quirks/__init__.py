@@ -1,0 +1,11 @@
+"""How modems, cards, networks, servers and boards of the field differ from the book: one registry of named quirks.
+
+Data alone: each part of the lab turns the names given to it into its own behaviour by ``QUIRKS.behaviour``.
+"""
+
+from microipa.quirks import modem, network
+from microipa.quirks.registry import PARTS, Chosen, Quirk, Registry, UnknownQuirk
+
+QUIRKS = Registry((*modem.QUIRKS, *network.QUIRKS))
+
+__all__ = ["PARTS", "QUIRKS", "Chosen", "Quirk", "Registry", "UnknownQuirk"]
