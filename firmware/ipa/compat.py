@@ -22,8 +22,8 @@ _SOMETIMES = (
     "ipa.recovery",
 )  # fmt: skip
 _SELDOM = (
-    "ipa.config", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject", "ipa.net.coap_server",
-    "ipa.steps.direct", "ipa.schedule", "ipa.modem.scan", "ipa.modem.power", "ipa.net.qblock",
+    "ipa.config", "ipa.apn", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject",
+    "ipa.net.coap_server", "ipa.steps.direct", "ipa.schedule", "ipa.modem.scan", "ipa.modem.power", "ipa.net.qblock",
 )  # fmt: skip
 
 log_level = INFO

@@ -4,7 +4,7 @@ import json
 
 DEFAULTS = {
     "modem": "auto",  # a name of ipa.modem.driver; auto: the one board.py names
-    "apn": "iot",
+    "apn": "iot",  # where the profile has none of its own; a table by operator: apn.py
     "attach_timeout_s": 180,
     "dtls": "auto",  # the "board"'s, by its tls module, or the "modem"'s own; auto: the board's where it has one
     "dtls_timeout_s": 120,  # a full handshake with every retransmission of mbedTLS
@@ -118,6 +118,14 @@ def load(path="ipa.json"):
 def _check(path, key, value):
     if key not in DEFAULTS:
         raise ConfigError("{}: there is no setting {}".format(path, key))
+    if key == "apn":
+        from ipa import apn
+
+        try:
+            apn.check(value)
+        except ValueError as error:
+            raise ConfigError("{}: apn {}".format(path, str(error).strip())) from None
+        return
     kind = type(DEFAULTS[key])
     if type(value) is not kind:
         raise ConfigError("{}: {} is {}, not {}".format(path, key, repr(value), kind.__name__))

@@ -71,12 +71,21 @@ async def test_settings_are_the_defaults_with_the_file_over_them(micropython: Ru
     assert (await micropython(CONFIG)).split() == ["True", "iot", "86400"]
     (tmp_path / "ipa.json").write_text(json.dumps({"apn": "lab", "poll_interval_s": 5}))
     assert (await micropython(CONFIG)).split() == ["True", "lab", "5"]
+    (tmp_path / "ipa.json").write_text(json.dumps({"apn": ""}))
+    assert (await micropython(CONFIG)).split(" ") == ["True", "", "86400\n"]
+    (tmp_path / "ipa.json").write_text(json.dumps({"apn": {"plmn:26201": ""}}))
+    assert (await micropython(CONFIG)).split() == ["True", "{'plmn:26201':", "''}", "86400"]
 
 
 @pytest.mark.parametrize(("text", "reason"), [
     ('{"apm": "x"}', "ipa.json: there is no setting apm"),
-    ('{"apn": 1}', "ipa.json: apn is 1, not str"),
-    ('{"apn": ""}', "ipa.json: apn is empty"),
+    ('{"apn": 1}', "ipa.json: apn is 1, not text or a table"),
+    ('{"apn": "a b"}', "ipa.json: apn is 'a b', allowed are letters, digits, - . _"),
+    ('{"apn": {"default": 5}}', "ipa.json: apn of default is 5, not text"),
+    ('{"apn": {"iccid:89": "a\\""}}', "ipa.json: apn of iccid:89 is 'a\"', allowed are letters, digits, - . _"),
+    *((json.dumps({"apn": {key: "x"}}), f"ipa.json: apn has the key {key}, allowed are default,"
+       " iccid:<1 to 20 digits>, plmn:<5 or 6 digits>")
+      for key in ("26201", "plmn:2620", "plmn:26x01", "iccid:", "iccid:89" + 19 * "0", "imsi:26201", "Default", "")),
     ('{"poll_interval_s": "60"}', "ipa.json: poll_interval_s is '60', not int"),
     ('{"poll_interval_s": true}', "ipa.json: poll_interval_s is True, not int"),
     ('{"poll_interval_s": 0}', "ipa.json: poll_interval_s is 0, allowed are 1 to 31536000"),
@@ -112,6 +121,8 @@ def test_the_document_lists_every_setting_with_unit_default_and_range() -> None:
         unit = next((unit for end, unit in units.items() if key.endswith(end)), "")
         if key in config._CHOICES:
             return ", ".join(map(str, config._CHOICES[key])) + unit
+        if key == "apn":
+            return "text or table"
         if isinstance(default, bool):
             return "true, false"
         if isinstance(default, int):

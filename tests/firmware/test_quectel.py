@@ -135,6 +135,18 @@ async def test_27007_8_15_the_clock_is_utc_or_none_when_unset(
     assert out[-1] == str(expected)
 
 
+@pytest.mark.parametrize(("answer", "expected"), [
+    (("262017000000001", "OK"), "262017000000001"),
+    (('+CIMI: "26201"', "+CIMI: 262010000000001", "OK"), "262010000000001"),
+    (("+CME ERROR: 10",), ""),
+])
+async def test_27007_5_6_the_imsi_is_digits_or_empty_without_a_profile(
+        micropython: Run, answer: tuple[str, ...], expected: str) -> None:
+    async with bg95({b"AT+CIMI": lines(*answer)}) as modem:
+        out = await run(micropython, modem, "\n    print('imsi', await modem.imsi())\n")
+    assert out[-1].split(" ")[1] == expected
+
+
 async def test_identity_of_modem_and_network(micropython: Run) -> None:
     answers = {b"AT+CGSN": lines("867223026000000", "OK"), b"AT+COPS=3,2": OK}
     for digits, expected in (("90170", "09f107"), ("310410", "130014"), ("", "None")):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_runner import Microipa
+from microipa.asn1.tlv import parse_all
 from microipa.saip import ProfilePackage
 from saip_packages import TS48_NAMES, built, ts48_package, without
 
@@ -45,12 +46,23 @@ def test_files_are_given_by_name_or_path(microipa: Microipa, tmp_path: Path) -> 
     assert "3F00/7FF0/6FE3  EF.EPSLOCI  transparent 18" in shown
 
 
+@pytest.mark.parametrize(("apn", "told"), [("iot.example", "470C03696F74076578616D706C65"), ("", "4700")])
+def test_an_apn_stands_in_the_header_as_a_network_access_name(
+        microipa: Microipa, tmp_path: Path, apn: str, told: str) -> None:
+    """TS 102 223 8.70, which the card gives to the device (SGP.32 5.9.24)."""
+    file = make(microipa, tmp_path, "--apn", apn)
+    assert parse_all(file.read_bytes())[0][0x87].value.hex().upper() == told
+    assert microipa("profile", "check", file) == (0, "no findings\n", "")
+    assert told in microipa("profile", "show", file).out.upper()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (["--template", "sim"], "template: 'sim' is none of iot, iot-minimal, ts48-like"),
         (["--file", "EF.SPN"], "--file 'EF.SPN' is not EF=HEX, as in EF.SPN=01746573740A or 7FF0/6F61="),
         (["--file", "EF.SPN=0"], "--file EF.SPN has an odd number of digits, 1: give two for each byte"),
+        (["--apn", "a b"], "apn: 'a b' is none: labels of letters, digits and - with . between them"),
         (["--file", "EF.XYZ=00"], "EF.XYZ: is no file this template knows: say EF.SPN, or 7FF0/6F46"),
     ],
 )

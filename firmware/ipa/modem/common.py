@@ -148,6 +148,18 @@ class Modem:
                 return digits.decode()
         raise ModemError("no IMEI in %s" % lines)
 
+    async def imsi(self):
+        """Of the enabled profile, as digits; "" while the modem has none."""
+        try:
+            lines = await self.at.command(b"AT+CIMI", prefix=b"")
+        except AtError:
+            return ""
+        for line in lines:
+            digits = line.replace(b"+CIMI:", b"").strip().strip(b'"')
+            if digits.isdigit() and 5 < len(digits) <= _IMEI:
+                return digits.decode()
+        return ""
+
     async def signal(self):
         """Received power in dBm (8.5), None when not known or not detectable."""
         level = int((await self._line(b"AT+CSQ", b"+CSQ:")).split(b",")[0])

@@ -50,6 +50,8 @@ def _header(spec: ProfileSpec, template: ModuleType, bodies: list[Body]) -> dict
         "eUICC-Mandatory-services": dict.fromkeys(template.SERVICES),
         "eUICC-Mandatory-GFSTEList": oids,
     }
+    if spec.connectivity_parameters is not None:
+        header["connectivityParameters"] = spec.connectivity_parameters
     return header | ({"iotOptions": {"pix": minimal.PIX}} if template is minimal else {})
 
 

@@ -33,6 +33,9 @@ def build(
         typer.Option(metavar="EF=HEX", help="Content of a file by name or path: EF.SPN=01…, 7FF0/6F61=…; repeatable."),
     ] = None,
     filler: Annotated[int, typer.Option(min=0, max=500_000, help="Extra bytes of file content.")] = 0,
+    apn: Annotated[
+        str | None, typer.Option(help='Access point name that the card tells the device; "": the network\'s default.')
+    ] = None,
 ) -> None:
     """Build a profile package."""
     from dataclasses import replace
@@ -48,6 +51,7 @@ def build(
         k=fresh.k if k is None else hex_bytes("--k", k),
         opc=fresh.opc if opc is None else hex_bytes("--opc", opc),
         files=_wishes(file or []),
+        apn=apn,
     )
     package = saip.build(spec)
     write(output, package, private=True)  # it holds K and OPc
