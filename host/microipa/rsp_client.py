@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
+import codecs
+import contextlib
 import json
+import os
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,13 +31,24 @@ HEADERS = {
     "User-Agent": "gsma-rsp-ipad",
     "Accept-Encoding": "identity",
 }
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 40.0  # some SM-DP+ bind a package that long; devices wait 60 s and more for their eIM
 LARGEST_ANSWER = 4 << 20
+LONGEST_TEXT = 200  # of a peer's own words
+HTTPS_PORT, LAST_PORT = 443, 65_535
+LONGEST_LABEL = 63  # of a host name (RFC 1035 2.3.4)
 ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?")
 
 
 class RspUnavailable(MicroipaError):
-    """No usable answer: not reached, not trusted, an HTTP error, or a body that is not the binding's."""
+    """No usable answer: not reached, not trusted, an HTTP error, or a body that is not the binding's.
+
+    ``untouched``: the server surely executed nothing. ``retry_after``: seconds that it asked to wait, if it did.
+    """
+
+    def __init__(self, reason: str, *, untouched: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.untouched = untouched
+        self.retry_after = retry_after
 
 
 class RspRefused(MicroipaError):
@@ -80,10 +94,11 @@ class RspClient:
                 self._trace.record(self._part, kind, function=function, address=address, outcome=outcome)
 
     async def _post(self, address: str, interface: str, function: str, fields: Mapping[str, Any]) -> bytes:
-        if not ADDRESS.fullmatch(address):
-            raise RspUnavailable(f"{address[:128]!r} is no server's address")
         name, _, port = address.partition(":")
-        host, number = self._routes.get(name, (name, int(port or 443)))
+        number = int(port or HTTPS_PORT) if ADDRESS.fullmatch(address) else 0
+        if not 0 < number <= LAST_PORT or any(len(label) > LONGEST_LABEL for label in name.split(".")):
+            raise RspUnavailable(f"{address[:128]!r} is no server's address", untouched=True)
+        host, number = self._routes.get(name, (name, number))
         url = f"https://{host}:{number}{PATH}{interface}/{function}"
         try:
             # A connection for each call: between two, a slow device takes longer than a server waits.
@@ -103,12 +118,43 @@ class RspClient:
                     body += part
                     if len(body) > LARGEST_ANSWER:
                         raise RspUnavailable(f"{address} answers {function} without end")
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise RspUnavailable(f"{function} did not reach {address}: {reason}") from error
-        if response.status_code not in (200, 204):
-            raise RspUnavailable(f"{address} answers {function} with HTTP {response.status_code}")
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise RspUnavailable(f"{function} did not reach {address}: {_cause(error)}", untouched=True) from error
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise RspUnavailable(f"{address} did not answer {function} within {TIMEOUT_SECONDS:.0f} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            raise RspUnavailable(f"{address} did not answer {function}: {_cause(error)}") from error
+        if not response.is_success:
+            raise _http_error(address, function, response, bytes(body))
         return bytes(body)
+
+
+def _cause(error: BaseException) -> str:
+    """The words of what lies deepest: those of the operating system or of TLS, where it was one of them."""
+    text = str(error) or type(error).__name__
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+        if isinstance(error, ssl.SSLError):
+            text = getattr(error, "verify_message", "") or str(error.strerror or error)
+        elif isinstance(error, OSError) and error.errno:
+            text = os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    return printable(text)[:LONGEST_TEXT]
+
+
+def _http_error(address: str, function: str, response: httpx.Response, body: bytes) -> RspUnavailable:
+    """An answer of HTTP itself; what the server says in the body of the binding is told with it."""
+    text = f"{address} answers {function} with HTTP {response.status_code}"
+    with contextlib.suppress(RspUnavailable):
+        try:
+            Answer.read(function, body)
+        except RspRefused as refusal:
+            text += f": {refusal}"
+    after = response.headers.get("retry-after", "").strip()
+    return RspUnavailable(
+        text,
+        untouched=response.status_code in (429, 503),
+        retry_after=float(after) if re.fullmatch("[0-9]{1,6}", after) else None,
+    )
 
 
 class Answer:
@@ -121,18 +167,18 @@ class Answer:
     @classmethod
     def read(cls, function: str, body: bytes) -> Answer:
         """Raises RspUnavailable for what is not the JSON binding, RspRefused for a refusal."""
+        body = body.removeprefix(codecs.BOM_UTF8).strip()
         try:
-            fields = json.loads(body) if body.strip() else {}
+            fields = json.loads(body) if body else {}
         except (ValueError, RecursionError) as error:
             raise RspUnavailable(f"the answer to {function} is not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise RspUnavailable(f"the answer to {function} is no JSON object")
         status = _inside(_inside(fields, "header"), "functionExecutionStatus")
-        if str(status.get("status", "Executed-Success")).startswith("Executed"):
+        if _text(status, "status", "Executed-Success").startswith("Executed"):
             return cls(function, fields)
         data = _inside(status, "statusCodeData")
-        codes = [_printable(data.get(key, ""))[:200] for key in ("subjectCode", "reasonCode", "message")]
-        raise RspRefused(function, *codes)
+        raise RspRefused(function, *(_text(data, key) for key in ("subjectCode", "reasonCode", "message")))
 
     def text(self, name: str) -> str:
         """Raises RspUnavailable."""
@@ -150,7 +196,9 @@ class Answer:
             found = parse(base64.b64decode(self.text(name), validate=True))
             if found.tag == tag and tag in (0x04, 0x5F37) and found.value[:2] in (b"\x5f\x37", b"\x04\x14"):
                 found = parse(found.value)
-        except (binascii.Error, MicroipaError) as error:
+        except RspUnavailable:
+            raise
+        except (ValueError, MicroipaError) as error:  # base64 that is none or no ASCII, a broken TLV
             raise RspUnavailable(f"{name} in the answer to {self._function}: {error}") from error
         if found.tag != tag:
             raise RspUnavailable(f"{name} in the answer to {self._function} is {found.tag:02X}, not {tag:02X}")
@@ -165,7 +213,13 @@ def _inside(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _printable(value: Any) -> str:
+def _text(fields: Mapping[str, Any], name: str, absent: str = "") -> str:
+    """A member for people to read; null is the same as no member."""
+    value = fields.get(name)
+    return absent if value is None else printable(value)[:LONGEST_TEXT]
+
+
+def printable(value: Any) -> str:
     """A peer's own words, to be kept and shown: JSON can hold halves of characters and what moves a cursor."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
 

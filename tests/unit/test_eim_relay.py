@@ -14,7 +14,7 @@ from euicc_peer import EID, spec
 from microipa import saip
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Pki
-from microipa.eim import Eim, forwarder
+from microipa.eim import Eim, forwarder, relay
 from microipa.eim.esipa import EsipaRefused
 from microipa.https_server import serve_https
 from microipa.saip import build
@@ -37,6 +37,7 @@ class Es9:
     def __init__(self, smdpp: Smdpp) -> None:
         self._real = asgi_client(smdpp.app)
         self.tamper: Tamper = lambda function, answer: answer
+        self.headers: dict[str, str] = {}
         self.calls: list[str] = []
         self.asked: dict[str, dict[str, str]] = {}
         self._news = asyncio.Condition()
@@ -56,8 +57,14 @@ class Es9:
             self._news.notify_all()
         changed = self.tamper(function, answer.json() if answer.content else {})
         if isinstance(changed, int):
-            return Response(status_code=changed)
+            return Response(status_code=changed, headers=self.headers)
         return Response(changed) if isinstance(changed, bytes) else JSONResponse(changed)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch) -> None:
+    """An SM-DP+ that does not answer is asked again without a pause."""
+    monkeypatch.setattr(relay, "REPEATS_S", (0.0,))
 
 
 @pytest.fixture

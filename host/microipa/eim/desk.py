@@ -28,7 +28,8 @@ from microipa.eim.injector import Injector
 from microipa.eim.notices import Notices
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
-from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Relay
+from microipa.eim.relay import Relay
+from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.eim.results import Results
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store

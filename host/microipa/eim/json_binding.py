@@ -16,7 +16,7 @@ from typing import Any
 from microipa.asn1.tlv import Tlv, integer, number, parse, tlv
 from microipa.eim import esipa
 from microipa.eim.esipa import EsipaRefused
-from microipa.eim.relay import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
+from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.errors import MicroipaError
 
 Handle = Callable[[bytes], Awaitable[bytes]]

@@ -15,7 +15,7 @@ from microipa.crypto import ec
 from microipa.eim import words
 from microipa.eim.esipa import EID, NOTIFICATION_METADATA, PROFILE_INSTALLATION_RESULT
 from microipa.eim.packages import SIGNATURE
-from microipa.saip import iccid_from_bytes
+from microipa.saip import iccid_from_bytes, report
 
 INSTALLATION_DATA = 0xBF27
 OTHER, COMPACT_INSTALLATION, COMPACT_OTHER = 0x30, 0xA0, 0xA1
@@ -45,10 +45,11 @@ class Installation:
         failure = final[0xA1]
         command, reason = number(failure[0x80]), number(failure[0x81])
         details |= {"bppCommandId": command, "errorReason": reason}
+        text = f"{words.name('BppCommandId', command)}: {words.name('ErrorReason', reason)}"
         sima = failure.get(0x82)
         if sima:
             details["simaResponse"] = sima.value.hex()
-        text = f"{words.name('BppCommandId', command)}: {words.name('ErrorReason', reason)}"
+            text += f": {said}" if (said := report.words(sima.value)) else ""
         return cls(transaction_id, False, text, details)
 
 

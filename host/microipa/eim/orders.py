@@ -34,6 +34,8 @@ QUESTIONS = {
     STORED_RESULTS: "fetch the results the eUICC keeps",
 }
 TRANSACTION_ID_BYTES = 8
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 3600.0  # before an interrupted download is offered again, from the second time
+MOST_INTERRUPTIONS = 36  # with these pauses: an SM-DP+ may be away for more than a day
 FIRST_SKIP, SKIP_GROWTH = 1_000, 16  # of the 8 388 607 values a card must take (SGP.32 2.11.1.1)
 
 
@@ -76,6 +78,8 @@ class Orders:
             if order.confirmation_hash and order.message is None and (why := confirmation.obstacle(device)):
                 self.settle(db, order, store.FAILED, why)
                 continue
+            if order.due is not None and order.due > time.time():
+                return None
             return self._deliver(order)
         return None
 
@@ -90,7 +94,7 @@ class Orders:
     def settle(self, db: Session, order: Order, state: str, result: str, details: dict[str, Any] | None = None) -> None:
         """End an order. A data request that failed takes along what waits for it, or it would never end."""
         order.state, order.result, order.details, order.settled = state, result, details, time.time()
-        order.confirmation_hash = None
+        order.confirmation_hash = order.due = None
         self.tell(order)
         if order.kind == store.DATA and state == store.FAILED:
             db.flush()
@@ -98,10 +102,27 @@ class Orders:
             if waiting and waiting.kind != store.DATA:
                 self.settle(db, waiting, store.FAILED, f"{order.summary}: {result}")
 
+    def interrupt(self, db: Session, order: Order, reason: str, wait: float | None = None) -> None:
+        """Something that may pass ended an attempt at a download: it is offered again, ever more rarely.
+
+        ``wait``: seconds before which the SM-DP+ does not want to be asked.
+        """
+        if order.state not in store.OPEN:
+            return
+        count = order.interruptions = (order.interruptions or 0) + 1
+        if count == MOST_INTERRUPTIONS:
+            self.settle(db, order, store.FAILED, f"{reason}; given up after {count} attempts")
+            return
+        pause = 0.0 if count == 1 else FIRST_PAUSE_S * 2 ** (count - 2)
+        order.due = time.time() + min(max(pause, wait or 0.0), LONGEST_PAUSE_S)
+        order.result = f"{reason}; attempt {count} of {MOST_INTERRUPTIONS}, the next one at a later poll"
+        self.tell(order)
+
     def expire(self, db: Session) -> None:
         """End what was not fetched in time."""
         for late in store.late_orders(db):
-            self.settle(db, late, store.EXPIRED, "the device did not poll in time")
+            why = f"; the last attempt: {late.result}" if late.result else ""
+            self.settle(db, late, store.EXPIRED, f"the device did not poll in time{why}")
 
     def sign_again(self, order: Order) -> None:
         """The card did not accept the package as it was signed: same counter, new signature."""
@@ -152,6 +173,7 @@ class Orders:
             order.transaction_id = order.transaction_id or secrets.token_bytes(TRANSACTION_ID_BYTES)
             order.message = self._package(order, order.transaction_id)
         order.deliveries += 1
+        order.due = None
         if order.state == store.QUEUED:
             order.state, order.delivered = store.DELIVERED, time.time()
             self.tell(order)

@@ -2,15 +2,21 @@
 
 What card and server signed passes through as raw slices. Only a device with an open download order gets to an
 SM-DP+, and only to the one its activation code names.
+
+What an SM-DP+ cannot do now is not final. SGP.32 v1.2 has no code for it: the device gets undefinedError(127) of
+the function, invalidTransactionId where the SM-DP+ has lost the session, and ends its attempt. The order stays
+open (``Orders.interrupt``). A device that then sends CancelSession gets its answer from here: the SM-DP+ would
+burn the activation code. A device that reports undefinedError for the trigger does not end the order by it either.
+What is final has ended the order before the device gets its code.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -24,81 +30,21 @@ from microipa.crypto.ec import SignatureInvalid
 from microipa.eim import compact, confirmation, esipa, features, sources, store, words
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
+from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Function, RelayFailed
 from microipa.eim.sources import ActivationCode
 from microipa.eim.store import Device, DownloadSession, Order, Store
-from microipa.errors import MicroipaError
 from microipa.rsp_client import Answer, RspClient, RspRefused, RspUnavailable, b64
 from microipa.trace import Trace
 
-
-@dataclass(frozen=True)
-class Function:
-    """An ESipa function, its ES9+' name, and which of its error codes a refusal there becomes."""
-
-    name: str
-    tag: int
-    error_tag: int
-    codes: dict[tuple[str, str], int]
-
-    @property
-    def errors(self) -> str:
-        """Where the schema names the codes."""
-        name = self.name[0].upper() + self.name[1:]
-        return f"{name}ResponseEsipa.{self.name}Error{'' if self.tag == esipa.CANCEL_SESSION else 'Esipa'}"
-
-
-INITIATE = Function(
-    "initiateAuthentication",
-    esipa.INITIATE_AUTHENTICATION,
-    0x81,
-    {("8.8.1", "3.8"): 1, ("8.8.3", "3.1"): 2, ("8.8.2", "3.1"): 3, ("8.8.4", "3.7"): 3},
-)
-AUTHENTICATE = Function(
-    "authenticateClient",
-    esipa.AUTHENTICATE_CLIENT,
-    0x82,
-    {
-        ("8.1.2", "6.1"): 1,
-        ("8.1.2", "6.3"): 2,
-        ("8.1.3", "6.1"): 3,
-        ("8.1.3", "6.3"): 4,
-        ("8.1", "6.1"): 5,
-        ("8.2.6", "3.8"): 6,
-        ("8.1.1", "3.8"): 7,
-        ("8.2.5", "4.3"): 8,
-        ("8.11.1", "3.9"): 9,
-        ("8.10.1", "3.9"): 10,
-        ("8.1", "4.8"): 11,
-    },
-)
-GET_PACKAGE = Function(
-    "getBoundProfilePackage",
-    esipa.GET_BOUND_PROFILE_PACKAGE,
-    0x81,
-    {
-        ("8.1", "6.1"): 1,
-        ("8.2.7", "2.2"): 2,
-        ("8.2.7", "3.8"): 3,
-        ("8.2.7", "6.4"): 4,
-        ("8.2", "3.7"): 5,
-        ("8.8.5", "4.10"): 6,
-        ("8.10.1", "3.9"): 95,
-    },
-)
-CANCEL = Function("cancelSession", esipa.CANCEL_SESSION, 0x81, {("8.10.1", "3.9"): 1, ("8.1", "6.1"): 2})
 INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
 EID_MISMATCH = 7
 PPR_NOT_ALLOWED, METADATA_MISMATCH = 50, 50  # of AuthenticateClient, of GetBoundProfilePackage
 MOST_ANSWERS = 64  # kept for devices whose connection broke before theirs was there
-NO_SESSION = ("8.10.1", "3.9")  # may pass: the device can begin again
-
-
-class RelayFailed(MicroipaError):
-    """A relayed function ends with ``code`` of its ESipa error enumeration."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
+NO_SESSION = ("8.10.1", "3.9")  # the device can begin again
+TRANSPORT_ERRORS = ("5.1", "5.2", "5.4")  # reasons: inaccessible, timeout, delivered with no response (SGP.02 5.1.6.5)
+POSTPONED, TIMEOUT = 1, 2  # CancelSessionReasons after which an SM-DP+ keeps its order (SGP.22 5.6.5)
+REPEATS_S = (0.5, 2.0)  # before an SM-DP+ that did not answer is asked the same once more
+PATIENCE_S = 10.0  # after which it is not: the device waits as well
 
 
 class Relay:
@@ -163,8 +109,8 @@ class Relay:
             "euiccInfo1": b64(info1),
             "smdpAddress": code.smdp_address,
         }
-        answer = await self._call(INITIATE, order.id, code.smdp_address, fields)
-        try:
+        with self._outcome_of(order.id):
+            answer = await self._call(INITIATE, order, code.smdp_address, fields)
             server_id = bytes.fromhex(answer.text("transactionId"))
             signed = answer.tlv("serverSigned1", 0x30)
             certificate = answer.tlv("serverCertificate", 0x30).raw
@@ -174,8 +120,6 @@ class Relay:
                 answer.tlv("serverSignature1", SIGNATURE).raw,
                 answer.tlv("euiccCiPKIdToBeUsed", 0x04).raw,
             )
-        except (RspUnavailable, TlvError, ValueError) as error:
-            raise RelayFailed(esipa.UNDEFINED, str(error)) from error
         session = DownloadSession(
             transaction_id=server_id.hex(),
             server_transaction_id=answer.text("transactionId"),
@@ -245,25 +189,19 @@ class Relay:
             response = self._rebuilt(5, session, lambda: compact.authenticate_server(response, session, self._ci))
         self._learn(session, response)
         fields = {"authenticateServerResponse": b64(response.raw)}
-        answer = await self._in_session(AUTHENTICATE, session, fields)
-        try:
+        with self._outcome_of(session.order_id):
+            answer = await self._in_session(AUTHENTICATE, session, fields)
             metadata = answer.tlv_if_any("profileMetadata", 0xBF25)
             signed = answer.tlv("smdpSigned2", 0x30)
             signature = answer.tlv("smdpSignature2", SIGNATURE).raw
             certificate = answer.tlv("smdpCertificate", 0x30).raw
-        except RspUnavailable as error:
-            raise RelayFailed(esipa.UNDEFINED, str(error)) from error
         with self._store.work() as db:
             kept = db.get_one(DownloadSession, session.transaction_id)
             kept.profile_metadata = metadata or None
             kept.smdp_signed_2, kept.smdp_signature_2 = signed.raw, signature
         if features.has(device, features.METADATA):
-            try:
-                features.check_metadata(metadata)
-            except features.PprNotAllowed as refusal:
-                raise RelayFailed(PPR_NOT_ALLOWED, str(refusal)) from refusal
-            except features.MetadataMismatch as refusal:
-                raise RelayFailed(esipa.UNDEFINED, str(refusal)) from refusal
+            with self._outcome_of(session.order_id):
+                _check_metadata(metadata)
             metadata = b""
         own, hash_cc = _transaction_id(device, message[0x80].raw), confirmation.hash_cc(session, signed)
         return tlv(0xA0, own, metadata, signed.raw, signature, certificate, hash_cc)
@@ -305,16 +243,14 @@ class Relay:
         session, response = self._session(message, 95), message[0xBF21]
         if compact.is_compact(response):
             response = self._rebuilt(1, session, lambda: compact.prepare_download(response, session))
-        answer = await self._in_session(GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)})
-        try:
+        with self._outcome_of(session.order_id):
+            answer = await self._in_session(GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)})
             package = answer.tlv("boundProfilePackage", 0xBF36)
-        except RspUnavailable as error:
-            raise RelayFailed(esipa.UNDEFINED, str(error)) from error
-        if features.has(session.order.device, features.METADATA):
-            try:
-                features.check_package(package, session.profile_metadata or b"")
-            except features.MetadataMismatch as mismatch:
-                raise RelayFailed(METADATA_MISMATCH, str(mismatch)) from mismatch
+            if features.has(session.order.device, features.METADATA):
+                try:
+                    features.check_package(package, session.profile_metadata or b"")
+                except features.MetadataMismatch as mismatch:
+                    raise RelayFailed(METADATA_MISMATCH, str(mismatch)) from mismatch
         return tlv(0xA0, _transaction_id(session.order.device, message[0x80].raw), package.raw)
 
     async def _cancel(self, message: Tlv) -> bytes:
@@ -324,15 +260,33 @@ class Relay:
         response = inner[0] if inner and inner[0].tag == 0xBF41 else parse(tlv(0xBF41, answered.value))
         if compact.is_compact(response):
             response = self._rebuilt(2, session, lambda: compact.cancel_session(response, session))
-        await self._in_session(CANCEL, session, {"cancelSessionResponse": b64(response.raw)})
-        with self._store.work() as db:
-            order = db.get(Order, session.order_id)
-            if order and order.state in store.OPEN:
-                text = f"the device cancelled: {_cancel_reason(response.raw)}"
-                if order.confirmation_hash is None and confirmation.wanted(parse(session.smdp_signed_2 or b"\x30\x00")):
-                    text += "; the SM-DP+ wants a confirmation code, and the order has none"
-                self._orders.settle(db, order, store.FAILED, text)
+        if session.order.due is not None or session.order.state not in store.OPEN:
+            return tlv(0xA0)  # our own answer made the device cancel
+        reason = _cancel_reason(response.raw)
+        text = f"the device cancelled: {_reason_words(reason)}"
+        fields = {"transactionId": session.server_transaction_id, "cancelSessionResponse": b64(response.raw)}
+        try:
+            await self._ask(CANCEL, session.smdp_address, fields)
+        except (RspUnavailable, RspRefused) as error:
+            self._cancelled(session, reason, f"{text}; the SM-DP+ did not take it: {error}")
+            codes = (error.subject, error.reason) if isinstance(error, RspRefused) else ("", "")
+            raise RelayFailed(CANCEL.codes.get(codes, esipa.UNDEFINED), str(error)) from error
+        self._cancelled(session, reason, text)
         return tlv(0xA0)
+
+    def _cancelled(self, session: DownloadSession, reason: int | None, text: str) -> None:
+        with self._store.work() as db:
+            order = db.get_one(Order, session.order_id)
+            if order.state not in store.OPEN:
+                return
+            if reason in (POSTPONED, TIMEOUT):
+                self._orders.interrupt(db, order, text)
+                return
+            if order.confirmation_hash is None and confirmation.wanted(parse(session.smdp_signed_2 or b"\x30\x00")):
+                text += "; the SM-DP+ wants a confirmation code, and the order has none"
+            if order.result and reason == esipa.UNDEFINED:
+                text += f"; {order.result}"
+            self._orders.settle(db, order, store.FAILED, text)
 
     def _session(self, message: Tlv, unknown: int) -> DownloadSession:
         with self._store.work() as db:
@@ -343,24 +297,67 @@ class Relay:
 
     async def _in_session(self, function: Function, session: DownloadSession, fields: dict[str, str]) -> Answer:
         fields = {"transactionId": session.server_transaction_id, **fields}
-        return await self._call(function, session.order_id, session.smdp_address, fields)
+        return await self._call(function, session.order, session.smdp_address, fields)
 
-    async def _call(self, function: Function, order_id: int, address: str, fields: dict[str, str]) -> Answer:
-        """Ask the SM-DP+. Its refusal ends the order: nothing the device does can mend it."""
+    @contextlib.contextmanager
+    def _outcome_of(self, order_id: int) -> Iterator[None]:
+        """Note why a function came to nothing. Raises RelayFailed, also for what is no answer of an SM-DP+."""
         try:
-            return await self._es9.call(address, function.name, fields)
-        except RspUnavailable as error:
+            yield
+        except (RspUnavailable, TlvError, ValueError) as error:
+            with self._store.work() as db:
+                wait = error.retry_after if isinstance(error, RspUnavailable) else None
+                self._orders.interrupt(db, db.get_one(Order, order_id), str(error), wait)
             raise RelayFailed(esipa.UNDEFINED, str(error)) from error
+        except RelayFailed as failure:
+            with self._store.work() as db:
+                order = db.get_one(Order, order_id)
+                if order.state in store.OPEN and order.due is None:
+                    order.result = str(failure)
+            raise
+
+    async def _call(self, function: Function, order: Order, address: str, fields: dict[str, str]) -> Answer:
+        """Ask the SM-DP+. Its refusal ends the order where nothing the device does can mend it."""
+        try:
+            answer = await self._ask(function, address, fields)
         except RspRefused as refusal:
             codes = (refusal.subject, refusal.reason)
             code = function.codes.get(codes, esipa.UNDEFINED)
             text = f"{words.name(function.errors, code)}: {refusal}" if codes in function.codes else str(refusal)
-            if codes != NO_SESSION:
-                with self._store.work() as db:
-                    order = db.get(Order, order_id)
-                    if order and order.state in store.OPEN:
-                        self._orders.settle(db, order, store.FAILED, text)
+            with self._store.work() as db:
+                kept = db.get_one(Order, order.id)
+                if codes == NO_SESSION or refusal.reason in TRANSPORT_ERRORS:
+                    self._orders.interrupt(db, kept, str(refusal))
+                elif kept.state in store.OPEN:
+                    self._orders.settle(db, kept, store.FAILED, text)
             raise RelayFailed(code, str(refusal)) from refusal
+        if order.due is not None:  # the device repeated what had failed, and goes on
+            with self._store.work() as db:
+                db.get_one(Order, order.id).due = None
+        return answer
+
+    async def _ask(self, function: Function, address: str, fields: dict[str, str]) -> Answer:
+        """One function; once more after a moment where that cannot do it twice. Raises RspUnavailable, RspRefused."""
+        begun = time.monotonic()
+        for pause in REPEATS_S:
+            try:
+                return await self._es9.call(address, function.name, fields)
+            except RspUnavailable as error:
+                # AuthenticateClient and GetBoundProfilePackage are answered once in a session.
+                again = error.untouched or function in (INITIATE, CANCEL)
+                if not again or (error.retry_after or 0) > pause or time.monotonic() - begun > PATIENCE_S:
+                    raise
+            await asyncio.sleep(pause)
+        return await self._es9.call(address, function.name, fields)
+
+
+def _check_metadata(metadata: bytes) -> None:
+    try:
+        features.check_metadata(metadata)
+    except features.PprNotAllowed as refusal:
+        raise RelayFailed(PPR_NOT_ALLOWED, str(refusal)) from refusal
+    except features.MetadataMismatch as refusal:
+        raise RelayFailed(esipa.UNDEFINED, str(refusal)) from refusal
 
 
 def _transaction_id(device: Device, own: bytes) -> bytes:
@@ -387,10 +384,13 @@ def _smdp(order: Order) -> ActivationCode | None:
     return sources.read(order.content.decode()).at(order.device.default_smdp)
 
 
-def _cancel_reason(response: bytes) -> str:
+def _cancel_reason(response: bytes) -> int | None:
     """The reason the card signed, as far as its answer can be read."""
     try:
-        signed = parse(response)[0xA0][0x30]
-        return words.name("CancelSessionReason", number(signed.children()[-1]))
-    except TlvError:
-        return "the eUICC knew no session"
+        return number(parse(response)[0xA0][0x30].children()[-1])
+    except (TlvError, IndexError):
+        return None
+
+
+def _reason_words(reason: int | None) -> str:
+    return "the eUICC knew no session" if reason is None else words.name("CancelSessionReason", reason)

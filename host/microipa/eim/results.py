@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from microipa.asn1.tlv import Tlv, TlvError, number
 from microipa.crypto.certificates import CertificateInvalid
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import devices, esipa, features, packages, sources, store, words
+from microipa.eim import devices, esipa, features, packages, reasons, sources, store, words
 from microipa.eim.answers import INCORRECT_TAG_LIST, UNDEFINED, DataAnswer, DeviceUnproven
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
@@ -214,10 +214,11 @@ class Results:
             return [] if sequence is None else [sequence]
         error = message[0x30]
         code, answer = error.get(0x80), error.get(0x04)
-        if order:
-            reason = words.name(DOWNLOAD_ERROR, number(code)) if code else "no reason given"
+        if order and order.due is None:  # else it gave up what is to be tried again
+            why = [words.name(DOWNLOAD_ERROR, number(code)) if code else "no reason given"]
             details = {"errorResponse": answer.value.hex()} if answer else None
-            text = f"the device gave the download up: {reason}{_doubt(order)}"
+            why += [text for text in (reasons.said(answer.value) if answer else "", order.result) if text]
+            text = f"the device gave the download up: {'; '.join(why)}{_doubt(order)}"
             self._orders.settle(db, order, store.FAILED, text, details)
         return []
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, delete, func, inspect, select
+from sqlalchemy import JSON, ForeignKey, delete, func, inspect, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
@@ -118,7 +118,11 @@ class Order(Base):
     delivered: Mapped[float | None]
     settled: Mapped[float | None]
     expires: Mapped[float | None]
-    """After this time an order that was never delivered is not delivered any more."""
+    """After this time an order that was never delivered, or was interrupted, is not delivered any more."""
+    interruptions: Mapped[int | None]
+    """Attempts at a download that ended because its SM-DP+ could not be asked."""
+    due: Mapped[float | None]
+    """When an interrupted download may be delivered again; None while it is under way."""
 
     device: Mapped[Device] = relationship(lazy="joined")
 
@@ -257,7 +261,8 @@ def next_order(db: Session, eid: str) -> Order | None:
 
 def late_orders(db: Session) -> list[Order]:
     """Orders that were not fetched in time; one under way is never late, the card may have executed it."""
-    return list(db.scalars(select(Order).where(Order.state == QUEUED, Order.expires <= time.time())))
+    waiting = or_(Order.state == QUEUED, Order.due.is_not(None))
+    return list(db.scalars(select(Order).where(waiting, Order.expires <= time.time())))
 
 
 def find_order(db: Session, eid: str, kinds: tuple[str, ...], transaction_id: bytes | None) -> Order | None:

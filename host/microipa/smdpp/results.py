@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microipa.asn1.tlv import Tlv, TlvError, number, parse
+from microipa.saip import report
 from microipa.smdpp.answers import oid_text, signature_value
 
 BPP_COMMANDS = {
@@ -33,21 +34,6 @@ ERROR_REASONS = {
     14: "testProfileInstallFailedDueToInvalidNaaKey",
     15: "pprNotAllowed",
     127: "installFailedDueToUnknownError",
-}
-PE_STATUS = {  # of the profile package interpreter, EUICCResponse in the TCA specification
-    0: "ok",
-    1: "pe-not-supported",
-    2: "memory-failure",
-    3: "bad-values",
-    4: "not-enough-memory",
-    5: "invalid-request-format",
-    6: "invalid-parameter",
-    7: "runtime-not-supported",
-    8: "lib-not-supported",
-    9: "template-not-supported",
-    10: "feature-not-supported",
-    11: "pin-code-missing",
-    31: "unsupported-profile-version",
 }
 EVENTS = ("install", "enable", "disable", "delete")
 
@@ -138,32 +124,8 @@ def _failure(error: Tlv) -> str:
     place = BPP_COMMANDS.get(command, f"command {command}")
     words = f"{ERROR_REASONS.get(reason, f'error {reason}')} in {place}"
     response = error.get(0x82)
-    details = _sima_words(response.value) if response else ""
+    details = report.words(response.value) if response else ""
     return f"{words}: {details}" if details else words
-
-
-def _sima_words(response: bytes) -> str:
-    """EUICCResponse 30{A0{30{80 status, 81 identification?, 82 additional?}*}, 81 aborted?, 82 message?}.
-
-    The profile interpreter's own report: what it says is shown, what it garbles is shown in hex.
-    """
-    try:
-        report = parse(response)
-        statuses = report[0xA0].children()
-        words = [_pe_status(status) for status in statuses if number(status[0x80]) != 0]
-        message = report.get(0x82)
-    except TlvError:
-        return f"simaResponse {response.hex()}"
-    if message:
-        words.append(ascii(message.value.decode("utf-8", "replace")))
-    return ", ".join(words)
-
-
-def _pe_status(status: Tlv) -> str:
-    code = number(status[0x80])
-    element = status.get(0x81)
-    place = f" at element {number(element)}" if element else ""
-    return f"{PE_STATUS.get(code, f'status {code}')}{place}"
 
 
 def _event(field: Tlv) -> str:
