@@ -1,4 +1,8 @@
-"""HTTPS for the servers of remote SIM provisioning: bodies with limits, TLS, a port on loopback."""
+"""HTTPS for the servers of remote SIM provisioning: TLS, and a limit for each phase of a connection.
+
+uvicorn has no limit for a handshake, for the head of a request, or for what one address may hold open: those
+are here and in ``tls_listener``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -14,17 +18,21 @@ from cryptography import x509
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from microipa.crypto.certificates import POLICY, UNREADABLE
 from microipa.crypto.pki import Credential
 from microipa.crypto.tls import server_context
 from microipa.errors import Busy, MicroipaError
+from microipa.tls_listener import BACKLOG, Connection, TlsListener
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY = 65_536  # bytes; the largest request, an authenticateServerResponse, has some 3 kB
 BODY_TIMEOUT_S = 30.0
-MAX_CONNECTIONS = 64
+HEAD_TIMEOUT_S = 20.0  # from the end of the handshake, or the first byte of a later request, to its last header
+REQUEST_TIMEOUT_S = 300.0  # from there to the last byte of the answer, given to a slow radio
 KEEP_ALIVE_S = 30
+MAX_CONNECTIONS = 512
 ADMIN_PROTOCOL = "gsma/rsp/v2.5.0"
 
 
@@ -82,31 +90,39 @@ async def serve_https(
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
     config = uvicorn.Config(
         app,
-        ssl_context_factory=lambda config, default: server_context(credential, clients),
-        http=_Connection,
         lifespan="off",
         ws="none",
         proxy_headers=False,
         server_header=False,
         log_config=None,
         access_log=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=1,
     )
+    config.load()
     server = _Server(config)
+    door = TlsListener(
+        listener,
+        server_context(credential, clients),
+        lambda connection: _Http(config, server.server_state, connection, door),
+        MAX_CONNECTIONS,
+    )
+    bound = listener.getsockname()[1]
     # The socket listens already: whoever connects before uvicorn is up waits in its queue.
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    accepting, serving = asyncio.create_task(door.run()), asyncio.create_task(server.serve(sockets=[]))
     try:
-        yield listener.getsockname()[1]
+        yield bound
     finally:
+        accepting.cancel()
         server.should_exit = True
-        await task
+        with suppress(asyncio.CancelledError):
+            await accepting
+        await serving
 
 
 def caller(request: Request, role: str | None = None) -> str:
@@ -129,13 +145,63 @@ def caller(request: Request, role: str | None = None) -> str:
     return next((oid.dotted_string for oid in names.get_values_for_type(x509.RegisteredID)), "")
 
 
-class _Connection(H11Protocol):
-    """uvicorn's HTTP/1.1, which tells its application the certificate a client showed (``request.state``)."""
+class _Http(H11Protocol):
+    """uvicorn's HTTP/1.1 with a time for each phase. It tells its application the certificate that the client showed
+    (``request.state``)."""
+
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, connection: Connection, door: TlsListener
+    ) -> None:
+        super().__init__(config, state, {})
+        self.heard = self.loop.time()
+        self._connection = connection
+        self._door = door
+        self._timed: object = None  # the request whose time runs
+        self._limit: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Its request has arrived whole and is not answered yet."""
+        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+
+    def drop(self) -> None:
+        self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
         certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        self.app_state = {**self.app_state, "certificate": certificate}
+        self.app_state = {"certificate": certificate}
+        self._connection.peer = self
         super().connection_made(transport)
+        self._allow(HEAD_TIMEOUT_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._allow(None)
+        self._door.closed(self._connection)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = self.loop.time()
+        if self._limit is None:
+            self._allow(HEAD_TIMEOUT_S)
+        super().data_received(data)
+        self._time_request()
+
+    def on_response_complete(self) -> None:
+        self._allow(None)  # uvicorn itself measures the pause until the next request
+        super().on_response_complete()
+        self._time_request()
+
+    def _time_request(self) -> None:
+        """Once for each request, when its head has come."""
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        if under_way and self._timed is not self.cycle:
+            self._timed = self.cycle
+            self._allow(REQUEST_TIMEOUT_S)
+
+    def _allow(self, seconds: float | None) -> None:
+        if self._limit:
+            self._limit.cancel()
+        self._limit = self.loop.call_later(seconds, self.drop) if seconds else None
 
 
 class _Server(uvicorn.Server):

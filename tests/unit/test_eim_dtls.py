@@ -188,6 +188,14 @@ def test_junk_is_no_hello(junk: bytes) -> None:
     assert all(len(record) >= 13 for record in records(junk))
 
 
+@pytest.mark.parametrize("claimed", range(41))
+def test_a_hello_shorter_than_its_fields_is_none(claimed: int) -> None:
+    length = claimed.to_bytes(3, "big")
+    record = b"\x16\xfe\xff" + bytes(8) + (52).to_bytes(2, "big")
+    found = ClientHello.find(record + b"\x01" + length + bytes(5) + length + bytes(40))
+    assert (found is not None) == (claimed >= 36)
+
+
 @given(st.data())
 async def test_damaged_datagrams_do_not_disturb_the_endpoint(pki: Pki, data: st.DataObject) -> None:
     async with echo(pki) as (_, port):

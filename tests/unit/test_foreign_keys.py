@@ -29,7 +29,19 @@ from microipa.smdpp import OrderState, Smdpp
 from microipa.smdpp.identity import Identity
 from microipa.smds.identity import SmdsIdentity
 from microipa.trace import Trace
-from sgp26_like import BRAINPOOL, EID, EIM_FQDN, NIST, SMDPP_ADDRESS, SMDPP_OID, SMDS_ADDRESS, TestSet, issue, name
+from sgp26_like import (
+    BRAINPOOL,
+    EID,
+    EIM_FQDN,
+    NIST,
+    SMDPP_ADDRESS,
+    SMDPP_OID,
+    SMDS_ADDRESS,
+    TestSet,
+    issue,
+    name,
+    tls_server,
+)
 from smdpp_peer import Es9, Refusal, asgi_client
 from test_smdpp_card import bound_package, load
 
@@ -119,7 +131,7 @@ async def test_5_6_1_a_card_of_another_curve_is_a_card_of_another_ci(folders, tm
     smdpp = Smdpp([Identity.read(folders["P-256"] / "smdpp")], tmp_path)
     card = card_of(folders["brainpoolP256r1"], tmp_path)
     async with asgi_client(smdpp.app) as client:
-        with pytest.raises(Refusal, match=r"8\.8\.4/3\.7"):
+        with pytest.raises(Refusal, match=r"8\.8\.2/3\.1"):
             await bound_package(Es9(client), card, "X", SMDPP_ADDRESS)
 
 
@@ -230,6 +242,14 @@ def test_a_key_on_another_curve_or_none_is_refused(own):
         put(own / "card" / "ci", certificate)
         with pytest.raises(KeysInvalid, match=f"has a key on {words}, not on secp256r1 or brainpoolP256r1"):
             read(own, "card")
+
+
+@pytest.mark.parametrize("role", ["smdpp", "smds", "eim"])
+def test_2_6_a_tls_key_on_brainpool_is_refused_at_start_with_a_reason(sets, own, role):
+    tls = tls_server(sets["P-256"].web, BRAINPOOL)
+    put(own / role / "tls", tls.certificate, tls.key)
+    with pytest.raises(KeysInvalid, match="has a key on brainpoolP256r1, a TLS server here needs one on secp256r1"):
+        read(own, role)
 
 
 def self_signed(curve: curves.EllipticCurve | None) -> x509.Certificate:

@@ -14,6 +14,7 @@ from microipa.errors import MicroipaError
 
 CERTIFICATE_SUFFIXES = (".pem", ".der", ".crt")
 KEY_SUFFIXES = (".key", ".key.pem", ".key.der")
+TLS_CURVE = "secp256r1"
 PEM = b"-----BEGIN "  # text of any kind may come before it
 
 
@@ -49,6 +50,14 @@ class KeyFolder:
             raise KeysInvalid(f"{path} is not the key of the certificate {name} beside it")
         assert isinstance(key, EllipticCurvePrivateKey)  # like the certificate's
         return Credential(key, certificate)
+
+    def tls_credential(self) -> Credential:
+        """``tls``, on P-256: devices and other servers offer no other of our curves for TLS."""
+        credential = self.credential("tls")
+        curve = credential.private_key.curve.name
+        if curve != TLS_CURVE:
+            raise KeysInvalid(f"tls in {self.path} has a key on {curve}, a TLS server here needs one on {TLS_CURVE}")
+        return credential
 
     def _find(self, name: str, suffixes: tuple[str, ...]) -> Path:
         for suffix in suffixes:

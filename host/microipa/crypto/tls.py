@@ -39,6 +39,7 @@ def _trust(context: ssl.SSLContext, anchors: Sequence[x509.Certificate]) -> None
 
 def _prepared(context: ssl.SSLContext, credential: Credential | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     if credential:
         key = credential.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         with tempfile.TemporaryDirectory(prefix="microipa-") as folder:  # mode 0700; OpenSSL's wrapper wants a file

@@ -31,6 +31,7 @@ CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE = 20, 21, 22  # RFC 6347 4.1, record conten
 CLIENT_HELLO, HELLO_VERIFY_REQUEST = 1, 3  # RFC 6347 4.2.2, handshake types
 DTLS_1_0 = b"\xfe\xff"  # the version every HelloVerifyRequest bears, RFC 6347 4.2.1
 RECORD_HEADER, HANDSHAKE_HEADER = 13, 12
+SHORTEST_HELLO = 36  # version, random, and the lengths of session identifier and cookie
 COOKIE = 8
 """Bytes of a cookie: each costs two on the air, and a guess at it one datagram (RFC 6347 4.2.1)."""
 
@@ -66,7 +67,7 @@ class ClientHello:
         body = datagram[RECORD_HEADER + HANDSHAKE_HEADER :]
         length = int.from_bytes(datagram[14:17], "big")
         whole = datagram[14:17] == datagram[22:25] and datagram[19:22] == bytes(3) and length <= len(body)
-        if len(body) < 36 or datagram[0] != HANDSHAKE or datagram[13] != CLIENT_HELLO:
+        if min(len(body), length) < SHORTEST_HELLO or datagram[0] != HANDSHAKE or datagram[13] != CLIENT_HELLO:
             return None
         if datagram[3:5] != bytes(2) or not whole:
             return None

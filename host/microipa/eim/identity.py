@@ -35,7 +35,7 @@ class EimIdentity:
         Raises KeysInvalid.
         """
         folder = KeyFolder(path)
-        signing, tls, issuer = folder.credential("signing"), folder.credential("tls"), folder.certificate("ci")
+        signing, tls, issuer = folder.credential("signing"), folder.tls_credential(), folder.certificate("ci")
         try:
             tls.certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature) as error:

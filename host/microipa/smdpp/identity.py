@@ -58,7 +58,7 @@ class Identity(ServerIdentity):
         oids = [oid_of(path, role, credential, ci) for role, credential in (("auth", auth), ("pb", pb))]
         if len(set(oids)) != 1:
             raise KeysInvalid(f"auth and pb in {path} name different SM-DP+: {' and '.join(oids)}")
-        tls = folder.credential("tls")
+        tls = folder.tls_credential()
         return cls(ci, auth, tls, oids[0], host_name(path, tls), pb)
 
 

@@ -22,5 +22,5 @@ class SmdsIdentity(ServerIdentity):
     def read(cls, path: Path) -> Self:
         """From a folder with ci, auth and tls, as Identity's of an SM-DP+. Raises KeysInvalid."""
         folder = KeyFolder(path)
-        ci, auth, tls = folder.certificate("ci"), folder.credential("auth"), folder.credential("tls")
+        ci, auth, tls = folder.certificate("ci"), folder.credential("auth"), folder.tls_credential()
         return cls(ci, auth, tls, oid_of(path, "ds_auth", auth, ci), host_name(path, tls))
