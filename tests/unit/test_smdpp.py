@@ -189,6 +189,20 @@ async def test_3_1_3_a_download_that_is_put_off_is_no_attempt(smdpp, es9, peer, 
     assert smdpp.orders()[0].attempts == counted
 
 
+async def test_5_6_1_sessions_that_others_begin_and_leave_do_not_end_a_download(smdpp, es9, peer, profile, pki):
+    matching_id, stranger = smdpp.add_profile(profile), Peer(pki)
+    answer = await es9.initiate(peer)
+    for _ in range(70):
+        await es9.initiate(stranger)
+    proof = peer.authenticate_server(answer, matching_id)
+    names = {"transactionId": answer["transactionId"]}
+    offer = await es9.call("authenticateClient", **names, authenticateServerResponse=proof)
+    for _ in range(70):
+        await es9.initiate(stranger)
+    package = unbase64((await es9.package(peer, offer))["boundProfilePackage"])
+    assert peer.open_package(package)[2] == profile
+
+
 async def test_3_1_3_an_euicc_that_lost_its_one_time_key_gets_a_new_binding(smdpp, es9, peer, profile):
     matching_id = smdpp.add_profile(profile)
     first = await es9.download(peer, matching_id)

@@ -158,31 +158,61 @@ def authenticated(pki: Pki) -> Authenticated:
     return Authenticated(EID, credential.certificate.public_key(), credential.der, 1, bytes(64))
 
 
-def test_a_session_grows_too_old(identity):
+def test_a_session_grows_too_old(pki, identity):
     now = 0.0
     sessions = Sessions(max_age=60, clock=lambda: now)
-    session = sessions.begin(identity)
+    kept, unproven = sessions.begin(identity), sessions.begin(identity)
+    kept.authenticated = authenticated(pki)
+    sessions.keep(kept)
     now = 60.0
-    assert sessions.get(session.transaction_id) is session
+    assert sessions.get(kept.transaction_id) is kept
+    assert sessions.get(unproven.transaction_id) == unproven
     now = 60.5
+    for session in (kept, unproven):
+        with pytest.raises(Refused, match=r"8\.10\.1/3\.9"):
+            sessions.get(session.transaction_id)
+
+
+def test_sessions_begun_by_anybody_push_out_neither_those_that_proved_something_nor_those_that_will(pki, identity):
+    sessions = Sessions(limit=3)
+    proven, about_to = sessions.begin(identity), sessions.begin(identity)
+    proven.authenticated = authenticated(pki)
+    sessions.keep(proven)
+    names = {sessions.begin(identity).transaction_id for _ in range(1000)}
+    assert len(names) == 1000
+    assert sessions.get(proven.transaction_id) is proven
+    assert sessions.get(about_to.transaction_id) == about_to
+
+
+def test_a_session_that_is_over_does_not_begin_again(pki, identity):
+    sessions = Sessions()
+    session = sessions.begin(identity)
+    session.authenticated = authenticated(pki)
+    sessions.keep(session)
+    sessions.end_others(session.authenticated.order_id)
     with pytest.raises(Refused, match=r"8\.10\.1/3\.9"):
         sessions.get(session.transaction_id)
 
 
-def test_when_there_is_no_room_the_oldest_that_proved_nothing_goes(pki, identity):
-    sessions = Sessions(limit=3)
-    proven, idle, newer = sessions.begin(identity), sessions.begin(identity), sessions.begin(identity)
-    proven.authenticated = authenticated(pki)
-    sessions.begin(identity)
-    assert sessions.get(proven.transaction_id)
-    assert sessions.get(newer.transaction_id)
-    with pytest.raises(Refused):
-        sessions.get(idle.transaction_id)
+@pytest.mark.parametrize("place", range(16))
+def test_a_transaction_id_that_we_did_not_give_is_unknown(identity, place):
+    sessions = Sessions()
+    name = bytearray(sessions.begin(identity).transaction_id)
+    name[place] ^= 1
+    with pytest.raises(Refused, match=r"8\.10\.1/3\.9"):
+        sessions.get(bytes(name))
+
+
+def test_each_session_has_a_challenge_of_its_own(identity):
+    sessions = Sessions()
+    assert len({sessions.begin(identity).server_challenge for _ in range(100)}) == 100
 
 
 def test_downloads_under_way_are_not_pushed_out(pki, identity):
     sessions = Sessions(limit=2)
     for _ in range(2):
-        sessions.begin(identity).authenticated = authenticated(pki)
+        session = sessions.begin(identity)
+        session.authenticated = authenticated(pki)
+        sessions.keep(session)
     with pytest.raises(ServerBusy, match="2 downloads"):
-        sessions.begin(identity)
+        sessions.keep(sessions.begin(identity))

@@ -119,7 +119,8 @@ class Es9:
             order_id, name, metadata = order.id, order.name, order.profile_metadata
             with_code = order.confirmation_hash is not None
             otpk = tlv(0x5F49, kept.euicc_otpk) if kept else b""
-        self._sessions.end_others(order_id, keep=session)
+            self._sessions.end_others(order_id, keep=session)
+            self._sessions.keep(session)
         code_flag = tlv(0x01, b"\xff" if with_code else b"\x00")
         signed = tlv(0x30, tlv(0x80, session.transaction_id), code_flag, otpk)
         signer = self._identities[session.identity.ci_pk_id].pb

@@ -1,11 +1,14 @@
 """RSP sessions: what the SM-DP+ remembers between initiateAuthentication and the end of a download.
 
-They live in memory. When the server is restarted an IPA simply begins again with the same matchingId; what
-must survive, the downloads that wait for their result, is in the store.
+Anybody may begin a session. So one costs no memory before an eUICC has proven itself in it: its transaction id says
+when it began and bears our MAC, its challenge is derived from that. Then it is kept, in memory. When the server is
+restarted an IPA simply begins again with the same matchingId; what must survive, the downloads that wait for their
+result, is in the store.
 """
 
 from __future__ import annotations
 
+import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -17,9 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from microipa.smdpp.identity import ServerIdentity
 from microipa.smdpp.refusal import Refused, ServerBusy
 
-TRANSACTION_ID_BYTES = 16
 CHALLENGE_BYTES = 16
-MAX_SESSIONS = 64
+TRANSACTION_ID_BYTES = 16
+_TIME_BYTES, _MAC_BYTES = 6, 6  # of it
+_RANDOM_BYTES = TRANSACTION_ID_BYTES - _TIME_BYTES - _MAC_BYTES
+MAX_SESSIONS = 1024
 MAX_AGE_S = 1800.0  # NB-IoT takes minutes for one download, nothing takes half an hour
 
 Answer = TypeVar("Answer")
@@ -65,7 +70,7 @@ class RspSession:
 
 
 class Sessions:
-    """At most ``limit`` sessions, none older than ``max_age`` seconds."""
+    """None older than ``max_age`` seconds, and at most ``limit`` in which an eUICC has proven itself."""
 
     def __init__(
         self,
@@ -76,32 +81,28 @@ class Sessions:
         self._limit = limit
         self._max_age = max_age
         self._clock = clock
-        self._open: dict[bytes, RspSession] = {}  # oldest first
+        self._secret = secrets.token_bytes(32)
+        self._identities: dict[bytes, ServerIdentity] = {}  # those that began sessions, by their CI
+        self._kept: dict[bytes, RspSession] = {}
+        self._ended: dict[bytes, float] = {}  # of sessions that were kept: their beginnings
 
     def begin(self, identity: ServerIdentity) -> RspSession:
-        """A new session as ``identity``. When there is no room, the oldest that proved nothing yet has to go.
+        """A new session as ``identity``. Nothing is kept of it."""
+        self._identities[identity.ci_pk_id] = identity
+        head = int(self._clock() * 1000).to_bytes(_TIME_BYTES, "big") + secrets.token_bytes(_RANDOM_BYTES)
+        return self._session(head + self._derived(head, identity.ci_pk_id)[:_MAC_BYTES], identity)
 
-        Raises ServerBusy when all are authenticated.
-        """
+    def keep(self, session: RspSession) -> None:
+        """From now on ``get`` gives this very session. Raises ServerBusy when there is no room."""
         self._forget_old()
-        if len(self._open) >= self._limit:
-            idle = next((s for s in self._open.values() if s.authenticated is None), None)
-            if idle is None:
-                raise ServerBusy(f"{self._limit} downloads are under way, no more fit")
-            self.end(idle.transaction_id)
-        session = RspSession(
-            secrets.token_bytes(TRANSACTION_ID_BYTES),
-            secrets.token_bytes(CHALLENGE_BYTES),
-            self._clock(),
-            identity,
-        )
-        self._open[session.transaction_id] = session
-        return session
+        if session.transaction_id not in self._kept and len(self._kept) >= self._limit:
+            raise ServerBusy(f"{self._limit} downloads are under way, no more fit")
+        self._kept[session.transaction_id] = session
 
     def get(self, transaction_id: bytes) -> RspSession:
         """Raises Refused 8.10.1/3.9 for a session that never was, is over, or is too old."""
         self._forget_old()
-        session = self._open.get(transaction_id)
+        session = self._kept.get(transaction_id) or self._unproven(transaction_id)
         if session is None:
             raise Refused(
                 "8.10.1", "3.9", f"no session has the transaction id {transaction_id.hex().upper()}"
@@ -109,17 +110,36 @@ class Sessions:
         return session
 
     def end(self, transaction_id: bytes) -> None:
-        self._open.pop(transaction_id, None)
+        session = self._kept.pop(transaction_id, None)
+        if session:
+            self._ended[transaction_id] = session.started
 
     def end_others(self, order_id: int, keep: RspSession | None = None) -> None:
         """A new attempt at an order ends the sessions of earlier ones; so does its cancellation."""
-        for session in list(self._open.values()):
+        for session in list(self._kept.values()):
             known = session.authenticated
             if session is not keep and known is not None and known.order_id == order_id:
                 self.end(session.transaction_id)
 
+    def _unproven(self, transaction_id: bytes) -> RspSession | None:
+        """The session that we began under this transaction id, if it may still be gone on with."""
+        head, mac = transaction_id[:-_MAC_BYTES], transaction_id[-_MAC_BYTES:]
+        for ci_pk_id, identity in self._identities.items():
+            if hmac.compare_digest(self._derived(head, ci_pk_id)[:_MAC_BYTES], mac):
+                session = self._session(transaction_id, identity)
+                current = self._clock() - session.started <= self._max_age and transaction_id not in self._ended
+                return session if current else None
+        return None
+
+    def _session(self, transaction_id: bytes, identity: ServerIdentity) -> RspSession:
+        challenge = self._derived(b"challenge", transaction_id)[:CHALLENGE_BYTES]
+        started = int.from_bytes(transaction_id[:_TIME_BYTES], "big") / 1000
+        return RspSession(transaction_id, challenge, started, identity)
+
+    def _derived(self, purpose: bytes, data: bytes) -> bytes:
+        return hmac.digest(self._secret, purpose + b"|" + data, "sha256")
+
     def _forget_old(self) -> None:
         oldest = self._clock() - self._max_age
-        for session in list(self._open.values()):
-            if session.started < oldest:
-                self.end(session.transaction_id)
+        self._kept = {name: session for name, session in self._kept.items() if session.started >= oldest}
+        self._ended = {name: started for name, started in self._ended.items() if started >= oldest}
