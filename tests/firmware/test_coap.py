@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from microipa.crypto.pki import Pki
 from microipa.eim.coap import serve
-from microipa.eim.dtls import DtlsSettings
+from microipa.eim.dtls_handshake import DtlsSettings
 
 OVER_DTLS = SCRIPT + """
 async def main(trust, sizes, **how):

@@ -8,7 +8,7 @@ from datagram import UDP
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
 from microipa.eim.coap import serve
-from microipa.eim.dtls import DtlsSettings
+from microipa.eim.dtls_handshake import DtlsSettings
 from scenes import EID
 
 SCRIPT = UDP + """

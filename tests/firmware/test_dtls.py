@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 from datagram import UDP
 from microipa.crypto import ec
 from microipa.crypto.pki import Credential, Pki
-from microipa.eim.dtls import DtlsServer, DtlsSettings
+from microipa.eim.dtls import DtlsServer
+from microipa.eim.dtls_handshake import DtlsSettings
 
 HOST = "eim.microipa.example"
 NOW = datetime.now(UTC)
@@ -219,7 +220,7 @@ async def test_rfc6347_4_2_4_any_lost_flight_is_sent_again(micropython: Run, pki
 
 async def test_one_suite_is_offered_and_all_of_them_to_a_server_that_wants_another(
         micropython: Run, pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("microipa.eim.dtls.CIPHERS", b"ECDHE-ECDSA-AES256-GCM-SHA384")
+    monkeypatch.setattr("microipa.eim.dtls_handshake.CIPHERS", b"ECDHE-ECDSA-AES256-GCM-SHA384")
     async with server(pki.eim_tls) as port:
         out = await micropython(SCRIPT + f"""
 async def main():

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from family_bench import EIM, Bench, Run, echo
-from microipa.eim.dtls import Association, DtlsServer, DtlsSettings
+from microipa.eim.dtls import Association, DtlsServer
+from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.lab import LabFolder
 from microipa.modem import FAMILIES
 from microipa.saip.values import iccid_to_bytes

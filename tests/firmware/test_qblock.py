@@ -11,7 +11,7 @@ from board_run import Run
 from coap_peer import PLAIN, SCRIPT, Reply, answer, peer, told
 from microipa.crypto.pki import Pki
 from microipa.eim.coap import serve
-from microipa.eim.dtls import DtlsSettings
+from microipa.eim.dtls_handshake import DtlsSettings
 
 BODY = bytes(range(256)) * 92  # 23 blocks of 1,024 bytes
 HANDSHAKE = 3  # datagrams each way

@@ -13,7 +13,8 @@ from microipa import paths
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
 from microipa.board.process import Process
 from microipa.crypto.pki import Pki
-from microipa.eim.dtls import DtlsServer, DtlsSettings
+from microipa.eim.dtls import DtlsServer
+from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.hil.tether import Tether
 
 HOST, PORT = "eim.microipa.example", 5684

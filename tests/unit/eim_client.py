@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from cryptography import x509
-from microipa.eim.dtls import records
+from microipa.eim.dtls_records import records
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
@@ -26,9 +26,10 @@ class DtlsClient(asyncio.DatagramProtocol):
         local_port: int = 0,
         mtu: int = 1200,
         ciphers: bytes = b"ECDHE+AESGCM",
+        local_host: str = "127.0.0.1",
     ) -> None:
         self.peer = ("127.0.0.1", port)
-        self.local_port = local_port
+        self.local_host, self.local_port = local_host, local_port
         self.up: list[bytes] = []
         self.down: list[bytes] = []
         self._lose_up, self._lose_down = lose_up, lose_down
@@ -47,7 +48,7 @@ class DtlsClient(asyncio.DatagramProtocol):
     async def open(self) -> DtlsClient:
         loop = asyncio.get_running_loop()
         self.transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, local_addr=("127.0.0.1", self.local_port), remote_addr=self.peer
+            lambda: self, local_addr=(self.local_host, self.local_port), remote_addr=self.peer
         )
         self.local_port = self.transport.get_extra_info("sockname")[1]
         return self

@@ -18,7 +18,7 @@ from microipa.crypto.pki import Pki
 from microipa.database import StoreBusy
 from microipa.eim import Eim
 from microipa.eim.coap import serve
-from microipa.eim.dtls import DtlsSettings
+from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.esipa import EsipaRefused
 from microipa.saip import build
 from microipa.smdpp import Smdpp

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from microipa.board import find_micropython
 from microipa.crypto.pki import Pki
-from microipa.eim.dtls import Association, ClientHello, DtlsServer, DtlsSettings, records
+from microipa.eim.dtls import Association, DtlsServer
+from microipa.eim.dtls_handshake import DtlsSettings
+from microipa.eim.dtls_hello import ClientHello
+from microipa.eim.dtls_records import records
 from OpenSSL import SSL
 
 IP_AND_UDP = 28
@@ -137,13 +140,77 @@ async def test_peer_that_restarts_on_its_port_replaces_its_association_after_the
         assert running.server.associations == 1
 
 
-async def test_half_open_associations_are_bounded(pki: Pki) -> None:
+@pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384"])
+async def test_both_suites_carry_messages_both_ways(pki: Pki, suite: str) -> None:
+    async with echo(pki) as (_, port):
+        client = await DtlsClient(port, pki.ci.certificate, ciphers=suite.encode()).connect()
+        assert client.ssl.get_cipher_name() == suite
+        for length in (1, 500, 1100):
+            client.send(bytes(range(256)) * 5 + bytes(length))
+            assert await client.receive() == bytes(length) + bytes(range(255, -1, -1)) * 5
+
+
+async def begin(port: int, pki: Pki, host: str) -> None:
+    """A hello with its cookie, and nothing after it."""
+    client = DtlsClient(port, pki.ci.certificate, lose_up=lambda _, number: number >= 2, local_host=host)
+    with contextlib.suppress(TimeoutError):
+        await client.connect(0.1)
+
+
+async def test_a_host_that_has_all_the_places_for_handshakes_gets_no_more(pki: Pki) -> None:
     async with echo(pki, max_half_open=2) as (running, port):
         for _ in range(4):
-            client = DtlsClient(port, pki.ci.certificate, lose_up=lambda _, number: number >= 2)
-            with contextlib.suppress(TimeoutError):
-                await client.connect(0.1)
+            await begin(port, pki, "127.0.0.2")
         assert running.server.half_open == 2
+        refused = DtlsClient(port, pki.ci.certificate, local_host="127.0.0.2")
+        with pytest.raises(TimeoutError):
+            await refused.connect(0.2)
+        assert len(refused.down) == 1  # the cookie, which costs the server nothing
+
+
+async def test_a_host_that_has_all_the_places_for_handshakes_gives_its_newest_to_another(pki: Pki) -> None:
+    async with echo(pki, max_half_open=2) as (running, port):
+        for _ in range(2):
+            await begin(port, pki, "127.0.0.2")
+        honest = await DtlsClient(port, pki.ci.certificate).connect()
+        honest.send(b"poll")
+        assert await honest.receive() == b"llop"
+        assert running.server.half_open == 1
+
+
+async def test_peer_that_lost_the_end_of_the_handshake_gets_it_again(pki: Pki) -> None:
+    async with echo(pki) as (_, port):
+        client = DtlsClient(port, pki.ci.certificate, lose_down=lambda _, number: number == 2)
+        await client.connect()
+        client.send(b"poll")
+        assert await client.receive() == b"llop"
+
+
+async def test_6347_4_1_2_6_replayed_record_is_not_taken_again(pki: Pki) -> None:
+    async with echo(pki) as (_, port):
+        client = await DtlsClient(port, pki.ci.certificate).connect()
+        client.send(b"first")
+        assert await client.receive() == b"tsrif"
+        client.transport.sendto(client.up[-1])
+        client.send(b"second")
+        assert await client.receive() == b"dnoces"
+
+
+async def test_6347_4_1_2_6_records_may_change_places(pki: Pki) -> None:
+    held: list[bytes] = []
+
+    def hold(datagram: bytes, number: int) -> bool:
+        if number == 3:
+            held.append(datagram)
+        return number == 3
+
+    async with echo(pki) as (_, port):
+        client = await DtlsClient(port, pki.ci.certificate, lose_up=hold).connect()
+        client.send(b"first")
+        client.send(b"second")
+        assert await client.receive() == b"dnoces"
+        client.transport.sendto(held[0])
+        assert await client.receive() == b"tsrif"
 
 
 async def test_idle_association_is_forgotten(pki: Pki) -> None:

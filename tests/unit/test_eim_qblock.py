@@ -14,7 +14,7 @@ from eim_client import DtlsClient
 from eim_coap import Bare
 from microipa.crypto.pki import Pki
 from microipa.eim import coap
-from microipa.eim.dtls import DtlsSettings
+from microipa.eim.dtls_handshake import DtlsSettings
 
 BODY = bytes(range(256)) * 100  # 25 blocks of 1,024 bytes
 SIZE = 1024

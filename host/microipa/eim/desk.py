@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
 from microipa.eim import confirmation, devices, esipa, packages, store
-from microipa.eim.coap import Listeners, serve
+from microipa.eim.coap import serve
 from microipa.eim.devices import DeviceView
-from microipa.eim.dtls import DtlsSettings
+from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.esipa import EsipaRefused, ResultRefused
 from microipa.eim.forwarder import Forwarder
 from microipa.eim.http import application
@@ -83,8 +83,7 @@ class Eim:
         self._results = Results(self._orders, self._notices, identity.ci, identity.fqdn)
         self._relay = Relay(self._store, es9, self._orders, identity.ci, trace)
         self._forwarder = Forwarder(self._store, es9)
-        self._listeners = Listeners()
-        self._injector = Injector(self._store, self._orders, self._listeners, self._provide_result, self._note)
+        self._injector = Injector(self._store, self._orders, self._provide_result, self._note)
         self._serving = 0
 
     def configuration(self, trust: str = "ca", port: int | None = None) -> bytes:
@@ -244,7 +243,8 @@ class Eim:
             db.add(order)
             db.flush()
             self._orders.tell(order)
-            return order.id
+        self._injector.wake()
+        return order.id
 
     # ESipa --------------------------------------------------------------------------------------------------
 
@@ -330,7 +330,7 @@ class Eim:
     async def serve(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
         """Serve ESipa over CoAP and DTLS: ``async with eim.serve() as port``. Raises PortTaken."""
         serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=DtlsSettings(),
-                        listeners=self._listeners)
+                        listeners=self._injector.listeners)
         async with serving as bound, self._forwarding():
             injecting = asyncio.create_task(self._injector.run())
             try:

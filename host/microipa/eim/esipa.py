@@ -59,6 +59,11 @@ def polled_in_vain(request: bytes, answer: bytes) -> str | None:
     return eid_of(parse(request).get(EID))
 
 
+def is_result(request: bytes) -> bool:
+    """Whether a message is ProvideEimPackageResult."""
+    return request[:2] == PROVIDE_EIM_PACKAGE_RESULT.to_bytes(2, "big")
+
+
 def result_error(code: int) -> bytes:
     return tlv(PROVIDE_EIM_PACKAGE_RESULT, integer(0x02, code))
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
 from microipa.database import StoreBusy
 from microipa.eim import answers, esipa, store
-from microipa.eim.coap import Listeners, Unreachable
+from microipa.eim.listeners import Listeners, Unreachable
 from microipa.eim.orders import Orders, device_of
 from microipa.eim.store import Device, Store
 
@@ -31,23 +30,27 @@ class Injector:
     """``provide_result`` acts on a ProvideEimPackageResult and answers it; ``note`` hears every message."""
 
     def __init__(
-        self, store_: Store, orders: Orders, listeners: Listeners, provide_result: Callable[[Tlv], bytes], note: Note
+        self, store_: Store, orders: Orders, provide_result: Callable[[Tlv], bytes], note: Note
     ) -> None:
         self._store = store_
         self._orders = orders
-        self._listeners = listeners
+        self.listeners = Listeners(self._claims)
         self._provide_result = provide_result
         self._note = note
-        self._given: dict[str, bytes] = {}  # what each device has and has not answered for
-        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._news = asyncio.Event()
         self._pushing: dict[str, asyncio.Task[None]] = {}
+
+    def wake(self) -> None:
+        """There is a new order."""
+        self._news.set()
 
     async def push(self, eid: str) -> bool:
         """Hand over what waits for this device. True when nothing waits any more.
 
         Raises EidRefused, Unreachable; what was not handed over waits for a poll.
         """
-        async with self._turns[eid]:
+        listener = self.listeners.get(eid)
+        async with listener.turn if listener else contextlib.nullcontext():
             return await self._push_all(eid)
 
     async def _push_all(self, eid: str) -> bool:
@@ -59,39 +62,50 @@ class Injector:
                 package = self._orders.next_package(db, device)
             if package is None:
                 return True
-            if package == self._given.get(eid) and eid in self._listeners.eids():
+            listener = self.listeners.get(eid)
+            if listener and package == listener.given:
                 return False
-            self._given[eid] = package
+            if listener:
+                listener.given = package
             answer = await self._ask(eid, package)
             if answer.tag == RECEIVED:  # the result comes later, over whatever association
                 return False
             await self._settle(eid, answer)
 
     async def run(self) -> None:
-        """For ever: as soon as an order waits for a device that listens, hand it over."""
+        """For ever: as soon as there is a new order for a device that listens, hand it over.
+
+        A device listens once a poll of its has found nothing, so whatever waits for it is newer.
+        """
+        newest = -1
         try:
             while True:
-                await self._listeners.some.wait()
+                self._news.clear()
                 try:
-                    for eid in self._waiting():
-                        self._pushing[eid] = asyncio.create_task(self._push(eid))
+                    newest = self._look(newest)
                 except StoreBusy as busy:
                     log.warning("%s", busy)
-                await asyncio.sleep(LOOK_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
         finally:
             for task in self._pushing.values():
                 task.cancel()
 
-    def _waiting(self) -> list[str]:
-        """Devices that listen, are not being served, and have something new to get."""
-        found = []
+    def _look(self, newest: int) -> int:
+        """Begin to hand over the orders that came after ``newest``. Returns the newest there is now."""
         with self._store.work() as db:
-            for eid in self._listeners.eids():
-                order, device = store.next_order(db, eid), db.get(Device, eid)
-                new = order and (order.message is None or order.message != self._given.get(eid))
-                if eid not in self._pushing and new and device and IPA_INJECT_COAPS in _protocols(device):
-                    found.append(eid)
-        return found
+            if newest < 0 or not self.listeners.some:
+                return store.newest_order(db)
+            found = store.orders_after(db, newest)
+        for eid in {eid for _, eid in found}:
+            if self.listeners.get(eid) and eid not in self._pushing:
+                self._pushing[eid] = asyncio.create_task(self._push(eid))
+        return max([newest, *(number for number, _ in found)])
+
+    def _claims(self, eid: str) -> bool:
+        with self._store.work() as db:
+            device = db.get(Device, eid)
+            return device is not None and IPA_INJECT_COAPS in _protocols(device)
 
     async def _push(self, eid: str) -> None:
         try:
@@ -105,14 +119,14 @@ class Injector:
         """Send one TransferEimPackageRequest. Returns what is inside the response."""
         request = tlv(esipa.TRANSFER_EIM_PACKAGE, content)
         self._note("out", request)
-        response = await self._listeners.ask(eid, request)
+        response = await self.listeners.ask(eid, request)
         self._note("in", response)
         with contextlib.suppress(TlvError):
             message = parse(response)
             inside = message.children()
             if message.tag == esipa.TRANSFER_EIM_PACKAGE and len(inside) == 1:
                 return inside[0]
-        self._listeners.forget(eid)
+        self.listeners.forget(eid)
         raise Unreachable(f"{eid} answers TransferEimPackage with {response.hex()[:64] or 'nothing'}")
 
     async def _settle(self, eid: str, answer: Tlv) -> None:
@@ -122,7 +136,7 @@ class Injector:
         try:
             settled = parse(self._provide_result(parse(provided)))
         except (TlvError, esipa.EsipaRefused) as malformed:
-            self._listeners.forget(eid)
+            self.listeners.forget(eid)
             raise Unreachable(f"{eid} answers TransferEimPackage with nonsense: {malformed}") from malformed
         acknowledged = settled.get(esipa.ACKNOWLEDGEMENTS)
         if acknowledged:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 from aiocoap import Message, error
 from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.numbers.types import NON
-from aiocoap.util.asyncio.timeoutdict import TimeoutDict
 
 MAX_PAYLOADS = 10
 """Blocks in a burst, which both sides know (RFC 9177 7.2)."""
@@ -52,8 +50,13 @@ class Body:
     message: Message
     etag: bytes
 
-    def burst(self, wanted: Sequence[Wanted]) -> Iterator[Message]:
-        """The blocks that are wanted, at most MAX_PAYLOADS."""
+    def burst(self, wanted: Sequence[Wanted]) -> list[Message]:
+        """The blocks that are wanted, at most MAX_PAYLOADS. Raises BadOption when there are none."""
+        if messages := list(self._blocks(wanted)):
+            return messages
+        raise error.BadOption
+
+    def _blocks(self, wanted: Sequence[Wanted]) -> Iterator[Message]:
         size, payload = wanted[0].size, self.message.payload
         blocks = -(-len(payload) // size)
         numbers = [one.number for one in wanted]
@@ -73,28 +76,3 @@ class Body:
             block.opt.etag = self.etag
             block.opt.size2 = len(payload)
             yield block
-
-
-class Bursts:
-    """The bodies on their way, the newest of each association, for ``seconds`` after the last question."""
-
-    def __init__(self, seconds: float) -> None:
-        self._bodies: TimeoutDict = TimeoutDict(seconds)
-        self._etags = count(1)
-
-    def begin(self, wanted: Sequence[Wanted], request: Message, answer: Message) -> list[Message]:
-        """The first burst of an answer, or the answer itself when it fits into one block."""
-        if len(answer.payload) <= wanted[0].size:
-            return [answer]
-        self._bodies[request.remote.blockwise_key] = Body(answer, (next(self._etags) & 0xFFFF).to_bytes(2, "big"))
-        return self.more(wanted, request)
-
-    def more(self, wanted: Sequence[Wanted], request: Message) -> list[Message]:
-        """What else is wanted of the body that is on its way. Raises RequestEntityIncomplete, BadOption."""
-        try:
-            messages = list(self._bodies[request.remote.blockwise_key].burst(wanted))
-        except KeyError:
-            raise error.RequestEntityIncomplete from None
-        if not messages:
-            raise error.BadOption
-        return messages

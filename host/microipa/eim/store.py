@@ -20,6 +20,7 @@ from microipa.database import Database
 
 MAX_ALARMS = 1000
 MAX_AT_ONCE = 32  # notifications on their way to SM-DP+ servers
+MAX_NEWS = 10_000  # orders looked at in one go
 MAX_SESSIONS = 8  # kept for each download order
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
@@ -257,6 +258,17 @@ def next_order(db: Session, eid: str) -> Order | None:
     """What this device is to get now: first asked, first delivered, a data request before all others."""
     waiting = select(Order).where(Order.eid == eid, Order.state.in_(OPEN))
     return db.scalars(waiting.order_by(Order.kind != DATA, Order.id).limit(1)).first()
+
+
+def newest_order(db: Session) -> int:
+    """The number of the order that came last; 0 before the first."""
+    return db.scalar(select(func.max(Order.id))) or 0
+
+
+def orders_after(db: Session, number: int) -> list[tuple[int, str]]:
+    """Number and EID of the orders that came after one; the first thousands of them."""
+    found = db.execute(select(Order.id, Order.eid).where(Order.id > number).order_by(Order.id).limit(MAX_NEWS))
+    return [(number, eid) for number, eid in found]
 
 
 def late_orders(db: Session) -> list[Order]:

@@ -15,7 +15,8 @@ from OpenSSL.crypto import X509
 from microipa.asn1.tlv import Tlv, integer, number, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.pki import Credential
-from microipa.eim.dtls import CIPHERS, records
+from microipa.eim.dtls_handshake import CIPHERS
+from microipa.eim.dtls_records import records
 from microipa.errors import MicroipaError
 
 ANSWER_SECONDS = 30.0

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from microipa.eim.dtls import CIPHERS, records
+from microipa.eim.dtls_handshake import CIPHERS
+from microipa.eim.dtls_records import records
 from microipa.errors import MicroipaError
 
 MTU = 1280
