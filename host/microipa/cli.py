@@ -150,6 +150,7 @@ def lab_up(
     quirk: Annotated[
         list[str] | None, typer.Option(help="One of `microipa lab quirks`, as sim-busy-after-cfun:7; may be repeated.")
     ] = None,
+    host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",
     direct: Direct = False,
     https: OverHttps = False,
     as_json: InJson = False,
@@ -164,7 +165,7 @@ def lab_up(
     from microipa.ways import Way
 
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
-    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact), modem, quirk or ()))
+    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact), modem, quirk or (), host))
 
 
 @lab_app.command("quirks")

@@ -15,6 +15,7 @@ from rich.table import Table
 from microipa.eim import OrderView
 from microipa.errors import MicroipaError
 from microipa.euicc import ProfileState
+from microipa.https_server import LOOPBACK
 from microipa.lab import Lab, forget_all_but_keys, new_profile, require_idle
 from microipa.lab_keys import LabKeys
 from microipa.quirks import QUIRKS
@@ -151,7 +152,7 @@ async def run(folder: Path, radio: str, console: Console, way: Way = PLAIN) -> i
 
 async def stay_up(
     folder: Path, radio: str, console: Console, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
-    quirks: Sequence[str] = (),
+    quirks: Sequence[str] = (), host: str = LOOPBACK,
 ) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
@@ -166,11 +167,15 @@ async def stay_up(
     trace.listen(Timeline(console))
     settings = {"poll_interval_s": POLL_S, **way.settings}
     async with Lab(
-        folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys
+        folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys,
+        host=host,
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
-        lab.step(f"operators order by ES2+ at https://127.0.0.1:{lab.es2_port}, with {folder / 'pki'}/operator_tls.pem")
+        lab.step(f"operators order by ES2+ at https://{host}:{lab.es2_port}, with {folder / 'pki'}/operator_tls.pem")
+        if host != LOOPBACK:
+            for (name, number), (_, port) in lab.network.routes():
+                lab.step(f"{name}:{number} is at {host}:{port}")
         with console_link(lab) as link:
             lab.step(f"the board's REPL is {link}: for microipa flash, microipa board check and mpremote")
             await lab.board.start()

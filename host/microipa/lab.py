@@ -52,6 +52,7 @@ PARTS = ("board", "board.tty", "card.nvm*", "eim.sqlite*", "eim2", "keys.json", 
          "subscribers.*", "trace.jsonl")
 COAPS_PORT = 5684
 HTTPS_PORT = 443
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  (what a user may ask for)
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,9 @@ class Lab(LabFolder):
     With ``two_eims`` there is a second one in ``eim2``, with name, keys and database (eim2/) of its own, whom
     the card does not know yet. ``card`` says what kind of card a new one is, in words of Euicc.create.
     ``trust`` is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of
-    another maker is pinned by default. Opened again on the same folder it goes on where it stopped. Raises
-    InUse when one runs there already, and MicroipaError subclasses of the parts when one cannot start.
+    another maker is pinned by default. ``host`` is the address at which all servers listen. Opened again on the
+    same folder it goes on where it stopped. Raises InUse when one runs there already, and MicroipaError subclasses
+    of the parts when one cannot start.
     """
 
     def __init__(
@@ -220,6 +222,7 @@ class Lab(LabFolder):
         two_eims: bool = False,
         keys: LabKeys | None = None,
         card: dict[str, Any] | None = None,
+        host: str = LOOPBACK,
         trace: Trace | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -241,6 +244,7 @@ class Lab(LabFolder):
         self._board_config = board_config or {}
         self._measure_heap = measure_heap
         self._admitted: set[str] = set()
+        self._host = host
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -256,20 +260,21 @@ class Lab(LabFolder):
         self.admit_subscribers()
         smdpp, smds, es12, self.es2_port, *eims = await self._running.enter_async_context(
             _together(
-                self.smdpp.serve(),
-                self.smds.serve(),
-                self.smds.serve_servers(),
-                self.smdpp.serve_operators(),
-                *(server for eim in self._eims for server in (eim.serve(), eim.serve_https())),
+                self.smdpp.serve(host=self._host),
+                self.smds.serve(host=self._host),
+                self.smds.serve_servers(host=self._host),
+                self.smdpp.serve_operators(host=self._host),
+                *(one for eim in self._eims for one in (eim.serve(host=self._host), eim.serve_https(host=self._host))),
             )
         )
-        self.es9_routes[self.smdpp.address] = (LOOPBACK, smdpp)
-        self.smds_routes[self.smds.address] = (LOOPBACK, es12)
-        self.network.route(self.smdpp.address, HTTPS_PORT, (LOOPBACK, smdpp))
-        self.network.route(self.smds.address, HTTPS_PORT, (LOOPBACK, smds))
+        host = LOOPBACK if self._host == EVERY_ADDRESS else self._host
+        self.es9_routes[self.smdpp.address] = (host, smdpp)
+        self.smds_routes[self.smds.address] = (host, es12)
+        self.network.route(self.smdpp.address, HTTPS_PORT, (host, smdpp))
+        self.network.route(self.smds.address, HTTPS_PORT, (host, smds))
         for eim, coaps, https in zip(self._eims, eims[::2], eims[1::2], strict=True):
-            self.network.route(eim.fqdn, COAPS_PORT, (LOOPBACK, coaps))
-            self.network.route(eim.fqdn, HTTPS_PORT, (LOOPBACK, https))
+            self.network.route(eim.fqdn, COAPS_PORT, (host, coaps))
+            self.network.route(eim.fqdn, HTTPS_PORT, (host, https))
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(

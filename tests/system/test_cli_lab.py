@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sys
 from pathlib import Path
 
+import pytest
 from microipa.trace import Event
 
+OTHER_ADDRESS = "127.0.0.2"  # loopback too, and not the one that servers have by default
 MICROIPA = str(Path(sys.executable).with_name("microipa"))
 
 
@@ -36,11 +39,17 @@ async def until(lines: asyncio.StreamReader, words: str) -> str:
 async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_path: Path) -> None:
     lab = str(tmp_path / "lab")
     process = await asyncio.create_subprocess_exec(
-        MICROIPA, "lab", "up", "--radio", "none", "--modem", "tx62", "--lab", lab,
+        MICROIPA, "lab", "up", "--radio", "none", "--modem", "tx62", "--lab", lab, "--host", OTHER_ADDRESS,
         stdout=asyncio.subprocess.PIPE, limit=1 << 20)
     assert process.stdout
     try:
         await until(process.stdout, "the lab is up")
+        served = await until(process.stdout, "smdpp.microipa.example:443 is at")
+        host, port = served.split()[-1].split(":")
+        assert host == OTHER_ADDRESS
+        socket.create_connection((host, int(port)), 5).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(port)), 5)
         await until(process.stdout, "the board's REPL is")
         assert (tmp_path / "lab" / "board.tty").resolve().is_char_device()
         told = await microipa("order", "download", "--lab", lab)

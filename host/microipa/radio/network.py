@@ -147,6 +147,10 @@ class Network:
         """Let ``host``:``port``, as a device names it, lead to a real address (DNS and NAT in one)."""
         self._routes[host.lower(), port] = target
 
+    def routes(self) -> list[tuple[Address, Address]]:
+        """Every name with its port and where that leads."""
+        return sorted(self._routes.items())
+
     def resolve(self, host: str, port: int) -> Address | None:
         """Where a datagram to ``host``:``port`` goes; None when there is no such name or address."""
         return self._routes.get((host.lower(), port))

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from microipa import saip
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
-from microipa.https_server import serve_https
+from microipa.https_server import LOOPBACK, serve_https
 from microipa.rsp_client import RspClient
 from microipa.smdpp import es2
 from microipa.smdpp.es2 import Es2
@@ -217,10 +217,10 @@ class Smdpp:
     # Servers
 
     @asynccontextmanager
-    async def serve(self, port: int = 0) -> AsyncIterator[int]:
-        """Serve ES9+ by HTTPS on 127.0.0.1, ``async with smdpp.serve() as port``, and tell operators and SM-DS what
+    async def serve(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
+        """Serve ES9+ by HTTPS at ``host``, ``async with smdpp.serve() as port``, and tell operators and SM-DS what
         they are to know. Raises PortTaken."""
-        async with serve_https(self.app, self._tls, port) as bound:
+        async with serve_https(self.app, self._tls, port, host=host) as bound:
             telling = asyncio.create_task(self._outbox.run())
             try:
                 yield bound
@@ -233,10 +233,10 @@ class Smdpp:
         """Tell now what operators and SM-DS are to know."""
         await self._outbox.deliver_due()
 
-    def serve_operators(self, port: int = 0) -> AbstractAsyncContextManager[int]:
-        """Serve ES2+ by HTTPS with mutual authentication on 127.0.0.1: devices have no business there, so it has
-        a port of its own. Raises PortTaken."""
-        return serve_https(self.operators_app, self._tls, port, clients=self._peers)
+    def serve_operators(self, port: int = 0, host: str = LOOPBACK) -> AbstractAsyncContextManager[int]:
+        """Serve ES2+ by HTTPS with mutual authentication: devices have no business there, so it has a port of its
+        own. Raises PortTaken."""
+        return serve_https(self.operators_app, self._tls, port, host=host, clients=self._peers)
 
     # What orders are made of
 

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from microipa.crypto.pki import Pki
 from microipa.database import Database
-from microipa.https_server import serve_https
+from microipa.https_server import LOOPBACK, serve_https
 from microipa.smdpp.answers import AuthenticateServerOk
 from microipa.smdpp.authentication import SM_DS, Authentication, InitiateAuthenticationOk
 from microipa.smdpp.es9_http import AUTHENTICATE, INITIATE
@@ -160,13 +160,13 @@ class Smds:
         with self._store.work() as database:
             return [Event(one.eid, one.event_id, one.rsp_server_address) for one in database.scalars(_of(eid))]
 
-    def serve(self, port: int = 0) -> AbstractAsyncContextManager[int]:
-        """Serve ES11 by HTTPS on 127.0.0.1: ``async with smds.serve() as port``. Raises PortTaken."""
-        return serve_https(self.app, self._tls, port)
+    def serve(self, port: int = 0, host: str = LOOPBACK) -> AbstractAsyncContextManager[int]:
+        """Serve ES11 by HTTPS: ``async with smds.serve() as port``. Raises PortTaken."""
+        return serve_https(self.app, self._tls, port, host=host)
 
-    def serve_servers(self, port: int = 0) -> AbstractAsyncContextManager[int]:
-        """Serve ES12 by HTTPS with mutual authentication on 127.0.0.1. Raises PortTaken."""
-        return serve_https(self.servers_app, self._tls, port, clients=self._servers)
+    def serve_servers(self, port: int = 0, host: str = LOOPBACK) -> AbstractAsyncContextManager[int]:
+        """Serve ES12 by HTTPS with mutual authentication. Raises PortTaken."""
+        return serve_https(self.servers_app, self._tls, port, host=host, clients=self._servers)
 
 
 def _of(eid: str) -> Select[EventRecord]:
