@@ -28,6 +28,7 @@ class Conversation:
         self._journal = journal
         self.es10 = es10
         self.link, self._esipa, self._compact = chosen(modem, settings)
+        self.reached = False  # an eIM has answered; whoever asks sets it back
         self._told = {}  # by card and eIM its rPLMN since boot, which is said again when it has changed
         self.wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
@@ -57,6 +58,7 @@ class Conversation:
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
         session = self.session(eim.eim_id, eid, device_info)
         session.trust = eim.trust
+        self.link.answered = False
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
         waiting = await notify.waiting(self.es10)
         await self.link.open(eim)
@@ -75,6 +77,7 @@ class Conversation:
             outcome = await self._talk(session, waiting, plmn)
             return outcome
         finally:
+            self.reached = self.reached or self.link.answered
             self.link.close(outcome != SWITCH)
 
     async def _talk(self, session, waiting, plmn):
@@ -83,7 +86,8 @@ class Conversation:
         clean = True
         if waiting:
             clean = await notify.deliver(session)
-            self._proven(eim_id)
+            if self.link.answered:
+                self._proven(eim_id)
         cause = (self._journal.get("cause") or {}).get(eim_id)
         for number in range(self._settings["packages_per_poll"]):
             news = None if self._told.get(whom) == plmn else plmn
@@ -106,6 +110,8 @@ class Conversation:
 
                     if await listening.listen(self, session, self._settings["packages_per_poll"]):
                         return SWITCH
+                if session.due is not None:
+                    raise session.due
                 return IDLE if clean else UNFINISHED
             log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
             if await packages.execute(session, package):

@@ -3,8 +3,10 @@
 A file of two lines, CRC and JSON. It is written whole to a second file which then takes the first one's name,
 so that after a cut the old state or the new one is there. What its CRC does not confirm is never believed.
 
-    download, attempts   eimTransactionId of the running download, how often it began
-    done                 eimTransactionId of the download that ended last, if the eIM has its result
+    download, eim        eimTransactionId of the running download, the eimId whose it is
+    attempts, tries      how often a reboot cut it off, how often its SM-DP+ was away (of a `direct` result as well)
+    ended                of each eIM its download that ended last: eimId, eimTransactionId, seqNumber of the result
+    refused              what an eIM did not take, see steps/refused.py
     direct               the result of a direct download that is ours to deliver, see steps/direct.py
     switch               a change of profile that is not proven yet: `eim` (hex) whose package it was or `cause`
                          of our own, `undo` what takes it back, `left` seconds until then, `reset` the card's due

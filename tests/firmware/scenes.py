@@ -19,7 +19,7 @@ from ipa import compat, tlv
 from ipa.card.channel import Channel
 from ipa.card.es10 import Es10
 from ipa.journal import Journal
-from ipa.net.coap_message import CoapRefused
+from ipa.net.coap_message import CoapRefused, CoapTimeout
 from ipa.net.esipa import Esipa, Package
 from ipa.steps import Session, device_info, download, notify, packages
 from rooms import Carrier, Link, Stream, failing, run
@@ -61,6 +61,27 @@ async def in_turn(*texts):
         outcome = await package(text)
     return outcome
 
+async def in_order(steps):
+    for step in steps:
+        outcome = None if step is None else await step
+    return outcome
+
+async def gather(steps):
+    values = []
+    for step in steps:
+        values.append(await step)
+    return values
+
+async def state(key):
+    return session.journal.get(key)
+
+async def conversations(times):
+    "So many polls in which nothing is done but to deliver; what the journal says of refusals then."
+    for _ in range(times):
+        session.held = None
+        await notify.deliver(session)
+    return session.journal.get("refused")
+
 async def transfer(text):
     from ipa.steps import inject
 
@@ -70,6 +91,10 @@ async def transfer(text):
     if one.trigger is not None:
         await packages.execute(session, one.trigger)
     return one.profile_changes
+
+async def transfers(*texts):
+    for text in texts:
+        await transfer(text)
 
 async def direct(error, transaction):
     "Deliver what a direct download left, to an SM-DP+ that answers with this error."

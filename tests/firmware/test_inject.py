@@ -9,7 +9,7 @@ from aiocoap.numbers.types import Type
 from board_run import Run
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import tlv
-from scenes import SIGNATURE, TX, Scene, epe, epr, play, provide, remove
+from scenes import SIGNATURE, TX, Scene, acknowledge, epe, epr, play, provide, remove
 
 PACKAGE = tlv(0xBF51, tlv(0x30, bytes(300)), tlv(0x5F37, SIGNATURE))
 LIST_PROFILES = bytes.fromhex("bf2d02a000")
@@ -38,8 +38,18 @@ async def test_3_1_1_2_an_eucc_package_is_answered_with_the_cards_result_which_s
 
 async def test_3_1_1_2_an_acknowledgement_removes_what_it_names(micropython: Run) -> None:
     content = tlv(0xBF4E, tlv(0xBF53, tlv(0x80, b"\7"), tlv(0x80, b"\x09")))
-    scene = await transfer(micropython, content, [remove(7), remove(9)])
-    assert scene.said == [("card", remove(7)[0]), ("card", remove(9)[0]), ("answer", RECEIVED)]
+    ordered = tlv(0xBF4E, PACKAGE)
+    scene = await play(micropython, f"transfers('{ordered.hex()}', '{content.hex()}')",
+                       [(PACKAGE, epr(7, LIST_PROFILES)), remove(7)], [])
+    assert scene.said[2:] == [("card", remove(7)[0]), ("answer", RECEIVED)]
+    assert "notify: 9 is not this eIM's to acknowledge" in scene.log
+
+
+async def test_3_1_1_2_what_another_eim_ordered_is_not_this_ones_to_acknowledge(micropython: Run) -> None:
+    content, ordered = tlv(0xBF4E, tlv(0xBF53, tlv(0x80, b"\7"))), tlv(0xBF4E, PACKAGE)
+    other = epr(7, LIST_PROFILES).replace(b"eim.example", b"eim.another")
+    scene = await play(micropython, f"transfers('{ordered.hex()}', '{content.hex()}')", [(PACKAGE, other)], [])
+    assert scene.to("card") == [PACKAGE]
 
 
 async def test_3_1_1_2_a_data_request_is_answered_with_the_data(micropython: Run) -> None:
@@ -67,12 +77,25 @@ async def test_3_1_1_2_a_download_is_confirmed_first_and_its_end_reported_as_aft
     assert scene.said == [("answer", RECEIVED), ("eim", refusal)]
 
 
-async def test_3_1_1_2_a_repeat_of_a_trigger_whose_download_has_ended_is_confirmed_and_not_carried_out_again(
-        micropython: Run) -> None:
+@pytest.mark.parametrize("there", [True, False])
+async def test_3_1_1_2_a_repeat_of_a_trigger_whose_download_has_ended_is_answered_and_not_carried_out_again(
+        micropython: Run, there: bool) -> None:
     trigger = tlv(0xBF4E, tlv(0xBF54, tlv(0xA0, tlv(0x81)), tlv(0x82, TX)))
-    call = f"(session.journal.set(done='{TX.hex()}'), transfer('{trigger.hex()}'))[1]"
-    scene = await play(micropython, call, [], [])
-    assert scene.said == [("answer", RECEIVED)]
+    call = f"(session.journal.set(ended=[['eim.example', '{TX.hex()}', 5]]), transfer('{trigger.hex()}'))[1]"
+    kept = tlv(0xBF37, tlv(0xBF27, tlv(0xBF2F, tlv(0x80, b"\5"))), tlv(0x5F37, SIGNATURE))
+    card = [(tlv(0xBF2B, tlv(0xA0, tlv(0x80, b"\5"))), tlv(0xBF2B, tlv(0xA0, kept if there else b""))), remove(5)]
+    scene = await play(micropython, call, card[: 1 + there], [acknowledge(5)])
+    gone = tlv(0x30, tlv(0x80, b"\x7f"), tlv(0x04, b"carried out before, and the result has been taken"))
+    assert scene.said[0] == ("answer", RECEIVED)
+    assert scene.to("eim") == [provide(tlv(0xBF54, tlv(0x82, TX), kept if there else gone))]
+    assert not scene.left
+
+
+async def test_3_1_1_2_the_transaction_of_another_eim_is_another_trigger(micropython: Run) -> None:
+    trigger = tlv(0xBF4E, tlv(0xBF54, tlv(0xA0, tlv(0x81)), tlv(0x82, TX)))
+    call = f"(session.journal.set(ended=[['eim.another', '{TX.hex()}', 5]]), transfer('{trigger.hex()}'))[1]"
+    scene = await play(micropython, call, [], [bytes.fromhex("bf50023000")])
+    assert scene.to("card") == [bytes.fromhex("bf3c00")]  # the default SM-DP+ is asked for
 
 
 @pytest.mark.covers("error.TransferEimPackageResponse.invalidPackageFormat")
@@ -291,10 +314,11 @@ async def test_after_a_switch_nothing_more_is_heard(micropython: Run) -> None:
 
 
 @pytest.mark.covers("error.TransferEimPackageResponse.undefinedError")
-async def test_3_1_1_2_a_card_that_fails_is_told_to_the_eim_and_to_the_agent(micropython: Run) -> None:
-    sent, said = await listen(micropython, 0x6F00, 3, tlv(0xBF4E, PACKAGE))
-    assert [one.payload for one in sent] == [error(127)]
-    assert said[-1].startswith("outcome StatusError")
+async def test_3_1_1_2_a_card_that_does_not_take_a_package_is_told_to_the_eim_and_the_next_is_heard(
+        micropython: Run) -> None:
+    sent, said = await listen(micropython, 0x6F00, 3, *[tlv(0xBF4E, PACKAGE)] * 2)
+    assert [one.payload for one in sent] == [error(127)] * 2
+    assert said[-1] == "outcome no error but (False, None)"
 
 
 async def test_3_1_1_2_an_acknowledgement_may_come_for_what_the_card_has_forgotten(micropython: Run) -> None:

@@ -6,11 +6,12 @@ import pytest
 from board_run import Run
 from microipa.asn1 import rsp, sgp32
 from microipa.asn1.tlv import tlv
-from scenes import DEVICE_INFO, SIGNATURE, TX, acknowledge, epe, epr, play, provide, remove
+from scenes import DEVICE_INFO, EID, SIGNATURE, TX, acknowledge, epe, epr, play, provide, remove
 
 PACKAGE = tlv(0xBF51, tlv(0x30, bytes(300)), tlv(0x5F37, SIGNATURE))
 STORED = bytes.fromhex("bf2b04a0028200")
 EMPTY = bytes.fromhex("bf50023000")
+NOT_LISTED = [0x6A80, bytes.fromhex("bf2b0381017f"), bytes.fromhex("bf2b03810101"), b"\xbf\x2b\5"]
 LIST_PROFILES = bytes.fromhex("bf2d02a000")
 
 
@@ -57,12 +58,33 @@ async def test_5_9_1_a_replay_error_brings_out_the_result_the_card_has_kept(micr
     assert scene.to("eim") == [provide(epe(4))]
 
 
-async def test_3_1_1_1_a_card_that_gives_an_error_status_ends_in_its_name(micropython: Run) -> None:
-    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, 0x6985)], [])
-    assert scene.outcome == "StatusError card answered 6985 to BF51"
+SIGNED = tlv(0x30, tlv(0x80, b"eim.example"), tlv(0x5A, EID), tlv(0x81, b"\1"), tlv(0x82, TX), tlv(0xA0, bytes(2)))
+NAMED = tlv(0xBF51, SIGNED, tlv(0x5F37, SIGNATURE))
+LONG = tlv(0xBF51, tlv(0x30, SIGNED[2:-2], tlv(0xA0, bytes(900))), tlv(0x5F37, SIGNATURE))
+UNDEFINED = tlv(0xA0, tlv(0x80, TX), b"\2\1\x7f")
 
 
-@pytest.mark.covers("error.ProvideEimPackageResult.unknownPackage")
+@pytest.mark.parametrize("package", [NAMED, LONG], ids=["short", "long"])
+@pytest.mark.parametrize("answer", [0x6A80, 0x6A84, 0x6985, b"\xbf\x22\0", b"\xbf\x51\5\0"],
+                         ids=["6A80", "6A84", "6985", "another tag", "broken"])
+async def test_3_3_1_a_package_that_the_card_does_not_take_is_answered_with_undefined_error(
+        micropython: Run, package: bytes, answer: bytes | int) -> None:
+    scene = await play(micropython, f"package('{package.hex()}')", [(package, answer)], [EMPTY])
+    assert (scene.outcome, scene.to("eim")) == ("no error but False", [provide(UNDEFINED)])
+
+
+async def test_3_3_1_a_package_without_transaction_is_refused_without(micropython: Run) -> None:
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, 0x6985)], [EMPTY])
+    assert scene.to("eim") == [provide(tlv(0xA0, b"\2\1\x7f"))]
+
+
+async def test_3_3_2_a_package_that_the_card_does_not_take_leaves_the_switch_of_another_eim_as_it_was(
+        micropython: Run) -> None:
+    call = f"[session.journal.set(switch=dict(eim='61')), package('{LONG.hex()}'), state('switch')]"
+    scene = await play(micropython, f"in_order({call})", [(LONG, 0x6A80)], [EMPTY])
+    assert scene.outcome == "no error but {'eim': '61'}"
+
+
 async def test_3_1_1_1_a_package_that_no_chain_of_blocks_holds_does_not_stand_before_the_next_for_ever(
         micropython: Run) -> None:
     """TS 102 221 numbers 256 blocks: here of 32 bytes, since this modem carries no more."""
@@ -123,7 +145,7 @@ async def test_2_11_1_2_data_requests_are_answered_in_the_order_of_the_type(micr
         (tlv(0xBF55), CONFIGURATION),
         (tlv(0xBF56), tlv(0xBF56, tlv(0xA0, EUM, EUICC))),
         (tlv(0xBF56), tlv(0xBF56, tlv(0xA0, EUM, EUICC))),
-        (STORED, stored(epr(6))), remove(5), remove(6),
+        remove(5), remove(6),
     ]
     scene = await play(micropython, f"package('{request.hex()}')", card, [acknowledge(5, 6)])
     assert (scene.outcome, scene.left) == ("no error but False", [])
@@ -249,11 +271,13 @@ async def test_3_2_3_2_an_sm_dp_whose_address_is_no_text_has_failed_and_the_eim_
     answer = tlv(0xBF39, tlv(0xA0, tlv(0x80, TX), signed, tlv(0x5F37, SIGNATURE), tlv(0x04, bytes(20)), tlv(0x30)))
     scene = await play(micropython, f"package('{trigger.hex()}')", card, [answer, EMPTY])
     assert scene.outcome == "no error but False"
-    assert scene.to("eim")[-1] == provide(tlv(0xBF54, tlv(0x82, TX), tlv(0x30, b"\x80\x01\x7f")))
+    why = tlv(0x04, b"a name or an address that is no text")
+    assert scene.to("eim")[-1] == provide(tlv(0xBF54, tlv(0x82, TX), tlv(0x30, b"\x80\x01\x7f", why)))
 
 
 # Notifications, 3.7
 
+INSTALLED = tlv(0xBF37, tlv(0xBF27, tlv(0x80, bytes(16)), tlv(0xBF2F, tlv(0x80, b"\x05"))), tlv(0x5F37, SIGNATURE))
 LISTED = tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x09")), tlv(0xBF2F, tlv(0x80, b"\x05"))))
 
 
@@ -292,10 +316,31 @@ async def test_3_7_results_of_another_eim_and_its_installations_wait_for_its_tur
 
 async def test_3_7_what_another_eim_ordered_is_not_this_ones_to_acknowledge(micropython: Run) -> None:
     other = epr(6).replace(b"eim.example", b"eim.another")
-    card = [(PACKAGE, epr(7, LIST_PROFILES)), (STORED, stored(other, epr(7, LIST_PROFILES))), remove(7)]
-    scene = await play(micropython, f"package('{PACKAGE.hex()}')", card, [acknowledge(6, 7)])
+    card = [(PACKAGE, epr(7, LIST_PROFILES)), remove(7)]
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", card, [acknowledge(5, 6, 7)])
+    assert (scene.outcome, scene.to("card")) == ("no error but False", [PACKAGE, remove(7)[0]])
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, other)], [acknowledge(6)])
+    assert scene.to("card") == [PACKAGE]  # a package of the other that this one has brought
+
+
+async def test_2_11_1_2_the_results_and_installations_of_another_eim_are_not_told(micropython: Run) -> None:
+    other = epr(6).replace(b"eim.example", b"eim.another")
+    request = tlv(0xBF52, tlv(0x5C, bytes.fromhex("a0a2")))
+    card = [(tlv(0xBF2B), tlv(0xBF2B, tlv(0xA0, INSTALLED, pending(9)))), (STORED, stored(other, epr(7))),
+            remove(7), remove(9)]
+    call = f"session.journal.set(ended=[['eim.another', 'a1', 5]]) or package('{request.hex()}')"
+    scene = await play(micropython, call, card, [acknowledge(5, 6, 7, 9)])
     assert (scene.outcome, scene.left) == ("no error but False", [])
-    assert scene.to("card")[-1] == remove(7)[0]
+    assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, tlv(0xA0, pending(9)), tlv(0xA2, epr(7)))))]
+
+
+@pytest.mark.parametrize("refusal", NOT_LISTED)
+async def test_2_11_1_2_a_card_that_does_not_list_has_nothing_in_its_lists_and_the_rest_is_answered(
+        micropython: Run, refusal: bytes | int) -> None:
+    request = tlv(0xBF52, tlv(0x5C, bytes.fromhex("a0a2bf22")))
+    card = [(tlv(0xBF2B), refusal), (STORED, refusal), (tlv(0xBF22), INFO_2)]
+    scene = await play(micropython, f"package('{request.hex()}')", card, [EMPTY])
+    assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, tlv(0xA0), tlv(0xA2), INFO_2)))]
 
 
 async def test_3_7_nothing_waiting_costs_the_network_nothing(micropython: Run) -> None:
@@ -310,6 +355,40 @@ async def test_3_7_what_the_eim_refuses_stays_and_the_next_one_is_delivered(micr
     scene = await play(micropython, "notify.deliver(session)", card, eim)
     assert (scene.outcome, scene.left) == ("no error but False", [])
     assert scene.to("card")[-1] == remove(9)[0]
+
+
+@pytest.mark.parametrize("refusal", NOT_LISTED)
+async def test_3_7_a_card_that_does_not_list_has_nothing_waiting(micropython: Run, refusal: bytes | int) -> None:
+    scene = await play(micropython, "notify.waiting(session.es10)", [(STORED, refusal), (tlv(0xBF28), 0x6A80)], [])
+    assert scene.outcome == "no error but False"
+    scene = await play(micropython, "notify.deliver(session)", [(STORED, refusal), (tlv(0xBF28), 0x6A80)], [])
+    assert scene.outcome == "no error but True"
+
+
+@pytest.mark.parametrize("refusal", [0x6A80, b"\xbf\x2b\5"])
+async def test_3_7_a_notification_that_cannot_be_read_does_not_hold_up_the_next(
+        micropython: Run, refusal: bytes | int) -> None:
+    card = [(STORED, stored()), (tlv(0xBF28), LISTED), (one(5)[0], refusal), one(9), remove(9)]
+    scene = await play(micropython, "notify.deliver(session)", card, [b""])
+    assert (scene.outcome, scene.left) == ("no error but True", [])
+
+
+async def test_3_7_what_the_eim_refuses_is_offered_ever_more_seldom_and_what_is_new_at_once(
+        micropython: Run) -> None:
+    asked = [(STORED, stored()), (tlv(0xBF28), LISTED), one(5), one(9)]
+    held = [(STORED, stored()), (tlv(0xBF28), LISTED)]
+    script = "in_order([session.journal.set(refused=None), conversations({})])"
+    card = asked * 2 + held + asked + held * 3 + asked
+    eim: list[bytes | str] = ["CoapRefused(0x80)"] * 8
+    scene = await play(micropython, script.format(8), card, eim)
+    assert (scene.outcome, scene.left) == ("no error but [['eim.example', 9, 4, 7]]", [])
+    newer = tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x09")), tlv(0xBF2F, tlv(0x80, b"\x0a"))))
+    card = asked * 2 + [(STORED, stored()), (tlv(0xBF28), newer), one(10), remove(10)]
+    scene = await play(micropython, script.format(3), card, eim[:4] + [b""])
+    assert (scene.outcome, scene.left) == ("no error but [['eim.example', 9, 2, 0]]", [])
+    taken = asked[:2] + [one(5), remove(5), one(9), remove(9)]
+    scene = await play(micropython, script.format(2), asked + taken, eim[:2] + [b"", b""])
+    assert (scene.outcome, scene.left) == ("no error but None", [])
 
 
 async def test_3_7_a_broken_network_leaves_everything_on_the_card(micropython: Run) -> None:
@@ -341,4 +420,5 @@ async def test_removing_what_is_gone_already_is_no_error(micropython: Run) -> No
     refused = (remove(7)[0], bytes.fromhex("bf300380017f"))
     scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, epr(7, LIST_PROFILES)), refused],
                        [acknowledge(7)])
-    assert scene.outcome == "CardRefused RemoveNotificationFromList: the card refused with 127"
+    assert scene.outcome == "no error but False"
+    assert "notify: 7 stays on the card: RemoveNotificationFromList: the card refused with 127" in scene.log

@@ -18,6 +18,12 @@ _REPLACE_SESSION_KEYS = const(0xA2)  # secondSequenceOf87, in one piece; absent 
 _PROFILE_ELEMENTS = const(0xA3)  # sequenceOf86: header alone, then each 86
 
 _SEGMENT_OF = {_STORE_METADATA: 0x88, _PROFILE_ELEMENTS: 0x86}
+_MAC = const(8)  # behind the data of a segment
+_METADATA = const(0xBF25)
+_LARGEST_METADATA = const(4096)  # as much as may be shown
+# What the user, or whoever decides in his place, was shown: ICCID, names, class, policy rules, owner, and what the
+# profile may be on the device.
+_SHOWN = (0x5A, 0x91, 0x92, 0x95, 0x99, 0xB7, 0x9F67, 0x9F7B)
 _FOLLOWS = {
     _INITIALISE_SECURE_CHANNEL: (_CONFIGURE_ISDP,),
     _CONFIGURE_ISDP: (_STORE_METADATA,),
@@ -43,15 +49,26 @@ class BppNoResult(BppError):
     pass
 
 
+class MetadataDiffers(BppError):
+    """The package would install another profile than was shown before (SGP.22 3.1.3)."""
+
+
+def shown(metadata):
+    """What must be the same in the value of each BF25 of a download."""
+    return b"".join([bytes(tlv.find_raw(metadata, tag) or b"") for tag in _SHOWN])
+
+
 class Loader:
     """`reader` stands right behind the header of BF36; `head` is that header, `length` its value's length.
 
-    `progress(done, total)` is called after each part, in bytes of BF36's value.
+    `progress(done, total)` is called after each part, in bytes of BF36's value. `expected`: what shown() made of
+    the metadata before; None where nobody saw it.
     """
 
-    def __init__(self, channel, reader, head, length, progress=None):
+    def __init__(self, channel, reader, head, length, progress=None, expected=None):
         self._channel = channel
-        self._reader = reader
+        self._reader = self._source = reader
+        self._expected = expected
         self._head = bytes(head)
         self._total = self._left = length
         self._progress = progress
@@ -59,7 +76,8 @@ class Loader:
     async def load(self):
         """The ProfileInstallationResult (BF37), good or bad, as a view valid until the next card command.
 
-        The card may give it before the last part: what follows is then not sent.
+        The card may give it before the last part: what follows is then not sent. Raises MetadataDiffers before
+        the card has got anything of the profile itself.
         """
         tag, length, head = await self._next(self._left)
         if tag != _INITIALISE_SECURE_CHANNEL:
@@ -73,7 +91,14 @@ class Loader:
             if tag not in _FOLLOWS[before]:
                 raise BppOutOfOrder("{:X} after {:X}".format(tag, before))
             if tag in _SEGMENT_OF:
-                result = await self._segments(tag, head, length)
+                metadata = None
+                if tag == _STORE_METADATA and self._expected is not None:
+                    metadata = self._source = _Kept(self._reader)
+                result = await self._segments(tag, head, length, metadata)
+                self._source = self._reader
+                if metadata is not None and not result:
+                    if shown(tlv.find(metadata.bytes, _METADATA)) != self._expected:
+                        raise MetadataDiffers("the package has other metadata than were shown")
             else:
                 result = await self._send(head, length=length)
         got, _, end = tlv.header(result)
@@ -81,7 +106,7 @@ class Loader:
             raise BppNoResult("{:X} where the installation result was due".format(got))
         return result[:end]
 
-    async def _segments(self, tag, head, length):
+    async def _segments(self, tag, head, length, kept):
         result = await self._send(head)
         while length and not result:
             child, size, head = await self._next(length)
@@ -89,6 +114,8 @@ class Loader:
                 raise BppOutOfOrder("{:X} inside {:X}".format(child, tag))
             length -= len(head) + size
             result = await self._send(head, length=size)
+            if kept is not None:
+                kept.bytes = kept.bytes[:-_MAC]
         return result
 
     async def _next(self, room):
@@ -100,8 +127,23 @@ class Loader:
         return tag, length, head
 
     async def _send(self, *parts, length=0):
-        result = await self._channel.store(*parts, stream=self._reader, length=length)
+        result = await self._channel.store(*parts, stream=self._source, length=length)
         self._left -= len(parts[-1]) + length
         if self._progress:
             self._progress(self._total - self._left, self._total)
         return result
+
+
+class _Kept:
+    """A stream of which the bytes are kept that were read, which are in clear."""
+
+    def __init__(self, reader):
+        self._reader = reader
+        self.bytes = bytearray()
+
+    async def readinto(self, buf):
+        n = await self._reader.readinto(buf)
+        if len(self.bytes) + n > _LARGEST_METADATA:
+            raise MetadataDiffers("the package has more metadata than can have been shown")
+        self.bytes.extend(memoryview(buf)[:n])
+        return n

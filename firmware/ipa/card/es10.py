@@ -26,6 +26,7 @@ _GET_EIM_CONFIGURATION_DATA = const(0xBF55)
 _GET_CERTS = const(0xBF56)
 _ADD_INITIAL_EIM = const(0xBF57)
 
+_NO_RESULT_AVAILABLE = const(1)  # as cards of SGP.22 v2 say that nothing waits
 _NOTHING_TO_DELETE = const(1)
 _ANY_LENGTH = const(0x7FFFFFFF)
 
@@ -172,7 +173,7 @@ class Es10:
         for tag, value, _ in tlv.items(tlv.find(answer, _RETRIEVE_NOTIFICATIONS)):
             if tag == kind:
                 return value
-            if tag == 0x81:
+            if tag == 0x81 and tlv.integer(value) != _NO_RESULT_AVAILABLE:
                 raise CardRefused("RetrieveNotificationsList", tlv.integer(value))
         return b""
 

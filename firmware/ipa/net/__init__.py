@@ -28,11 +28,15 @@ class DtlsClosed(DtlsError):
 
 
 class ChannelRefused(NetError):
-    """CoAP or HTTP themselves answered with an error."""
+    """CoAP or HTTP themselves answered with an error; a `temporary` one may be another at the next try."""
+
+    temporary = False
 
 
 class ServerError(Exception):
-    """A server answered, but not with what it was asked for."""
+    """A server answered, but not with what it was asked for; `temporary` as a ChannelRefused has it."""
+
+    temporary = False
 
 
 class Refused(ServerError):
@@ -48,6 +52,7 @@ class EsipaRefused(Refused):
     def __init__(self, function, code):
         super().__init__("{}: the eIM refused with {}".format(function, code))
         self.code = code
+        self.temporary = getattr(code, "temporary", False)
 
 
 class EsipaMalformed(ServerError):

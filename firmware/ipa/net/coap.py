@@ -65,6 +65,7 @@ class Coap:
     def __init__(self, dtls=None):
         self.dtls = dtls
         self.q_block = False  # ask for answers in bursts, until an eIM does not know what that is
+        self.answered = False  # there was a response; whoever asks sets it back
         self.doubtful = False  # dtls may have ended long ago: give up early, until the first answer
         self.incoming = memoryview(bytearray(_ROOM))
         self.outgoing = memoryview(bytearray(_ROOM))
@@ -217,6 +218,7 @@ class Coap:
             answer = await self.answer(wait)
             if answer is not None:
                 self.doubtful = False
+                self.answered = True
                 return answer
         if smaller is None or self.doubtful or self.szx <= _SZX_LEAST:
             raise CoapTimeout("nobody answers")

@@ -3,6 +3,8 @@
 from ipa.compat import const, words
 from ipa.net import ChannelRefused, NetError
 
+_SERVER_ERROR = const(0xA0)  # 5.xx
+_TOO_MANY_REQUESTS = const(0x9D)  # 4.29 (RFC 8516)
 _WHY = const(80)  # octets of a diagnosis that are worth a line in the log
 _BLOCK2 = const(23)
 _BLOCK1 = const(27)
@@ -29,6 +31,7 @@ class CoapRefused(ChannelRefused):
         text = "{}.{:02d}".format(code >> 5, code & 0x1F)
         super().__init__("{} {}".format(text, words(why[:_WHY])) if len(why) else text)
         self.code = code
+        self.temporary = code >= _SERVER_ERROR or code == _TOO_MANY_REQUESTS
 
 
 def check(code, payload):

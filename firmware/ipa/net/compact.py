@@ -78,7 +78,8 @@ class Compact:
         try:
             return await ask(short)
         except EsipaRefused as error:
-            if error.code not in (code, _UNDEFINED_ERROR) + _JSON_CODES and not isinstance(error.code, ChannelRefused):
+            unclear = isinstance(error.code, ChannelRefused) or error.code in (code, _UNDEFINED_ERROR) + _JSON_CODES
+            if error.temporary or not unclear:
                 raise
             log(INFO, "compact: the plain form follows:", error)
         self._plain = True

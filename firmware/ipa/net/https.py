@@ -52,6 +52,7 @@ class HttpsRefused(ChannelRefused):
     def __init__(self, status):
         super().__init__("HTTP {}".format(status))
         self.status = status
+        self.temporary = status >= 500 or status in (408, 425, 429)
 
 
 class Https:

@@ -1,7 +1,7 @@
 """HTTPS with one eIM at a time (SGP.32 6.1.1). Loaded where the settings choose it."""
 
 from ipa.compat import INFO, const, log, sleep_ms
-from ipa.net.https import Https, HttpsClosed, HttpsTimeout
+from ipa.net.https import Https, HttpsClosed, HttpsRefused, HttpsTimeout
 from ipa.net.json_functions import pieces
 
 _PORT = const(443)
@@ -15,6 +15,7 @@ _HEADERS = b"Content-Type: %s\r\nX-Admin-Protocol: gsma/rsp/v2.1.0\r\nUser-Agent
 
 
 class HttpsLink:
+    answered = False
     doubtful = False  # what was lost between two requests is made again without a word
 
     def __init__(self, modem, settings):
@@ -37,7 +38,12 @@ class HttpsLink:
         pause = _PAUSE_MS
         while True:
             try:
-                return await self._https.post(path, length, lambda: pieces(parts))
+                body = await self._https.post(path, length, lambda: pieces(parts))
+                self.answered = True
+                return body
+            except HttpsRefused:
+                self.answered = True
+                raise
             except (HttpsClosed, HttpsTimeout) as error:
                 if pause > _LONGEST_PAUSE_MS:
                     raise

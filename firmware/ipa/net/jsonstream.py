@@ -22,7 +22,11 @@ _BACKSLASH = const(0x5C)
 
 
 class JsonError(ServerError):
-    """The bytes are not the JSON they should be."""
+    """The bytes are not the JSON they should be, or `temporary` fewer."""
+
+    def __init__(self, reason, temporary=False):
+        super().__init__(reason)
+        self.temporary = temporary
 
 
 class Reader:
@@ -206,7 +210,7 @@ class Reader:
     async def _peek(self):
         if self._first == self._last:
             if await self.is_over():
-                raise JsonError("JSON ends early")
+                raise JsonError("JSON ends early", True)
             if self.room is not None:
                 self.room -= self._last
                 if self.room < 0:

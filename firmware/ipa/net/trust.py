@@ -21,7 +21,11 @@ class ClockUnset(NetError):
 
 
 class PeerNotTrusted(NetError):
-    """The server's certificate or key is not what we were told to trust."""
+    """The server's certificate or key is not what we were told to trust; `shown`: it has shown one."""
+
+    def __init__(self, reason, shown=False):
+        super().__init__(reason)
+        self.shown = shown
 
 
 class Trust:
@@ -54,9 +58,9 @@ class Trust:
     def refusal(self, error):
         """PeerNotTrusted when that is what an exception of `tls` means, else None."""
         if isinstance(error, ValueError):  # how it tells what is wrong with a certificate
-            return PeerNotTrusted(str(error).strip().replace("\n", "; "))
+            return PeerNotTrusted(str(error).strip().replace("\n", "; "), True)
         if _X509_FIRST <= -(error.errno or 0) <= _X509_LAST:
-            return PeerNotTrusted("mbedTLS does not take the server's certificate: %s" % error)
+            return PeerNotTrusted("mbedTLS does not take the server's certificate: %s" % error, True)
         return PeerNotTrusted(self._why) if self._why else None
 
     def _load(self, context):

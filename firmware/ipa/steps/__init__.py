@@ -21,6 +21,9 @@ class Session:
         self.esipa = esipa
         self.device_info = device_info  # value of a DeviceInfo, see below
         self.journal = journal
+        self.sent = set()  # seqNumbers of what this eIM was sent and may therefore acknowledge
+        self.due = None  # the error with which the conversation ends, because something has to be tried again soon
+        self.held = None  # the largest seqNumber that is not offered to it for now, see notify.py
 
 
 class InvalidPackage(Exception):

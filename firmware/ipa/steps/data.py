@@ -112,9 +112,9 @@ class _Data:
             search = tlv.find_raw(self._request, 0xA1)
             # The A1 of the request holds the very choice that the card wants in A0.
             search = b"" if search is None else tlv.encode(0xA0, tlv.find(search, 0xA1))
-            return tlv.encode(tag, await es10.retrieve_notifications(search))
+            return tlv.encode(tag, *self._notifications(await notify.notifications(es10, search)))
         if tag == _PACKAGE_RESULT_LIST:
-            return tlv.encode(tag, *self._results(await es10.retrieve_results()))
+            return tlv.encode(tag, *self._results(await notify.results(es10)))
         if tag == _DEFAULT_SMDP_ADDRESS:
             return _field_as(tag, await es10.get_euicc_configured_data(), 0xBF3C, 0x80)
         if tag == _ROOT_SMDS_ADDRESS:
@@ -134,11 +134,20 @@ class _Data:
             return tlv.encode(tag, ipa_capabilities(self._session))
         return tlv.encode(tag, self._session.device_info)
 
+    def _notifications(self, pending):
+        for _, _, raw in tlv.items(pending):
+            seq_number = notify.seq_number(raw)
+            if not notify.is_anothers(self._session, raw, seq_number):
+                self._session.sent.add(seq_number)
+                yield raw
+
     def _results(self, results):
         wanted = tlv.find(self._request, 0xA2, 0x80)
         for _, value, raw in tlv.items(results):
-            if wanted is None or notify.result_seq_number(value) == tlv.integer(wanted):
-                yield raw
+            if notify.is_own(self._session, value):
+                if wanted is None or notify.result_seq_number(value) == tlv.integer(wanted):
+                    notify.sent(self._session, value)
+                    yield raw
 
 
 def _field_as(tag, source, *path):

@@ -9,20 +9,27 @@ the next conversation brings it to its end.
 from ipa import tlv
 from ipa.compat import ERROR, INFO, log
 from ipa.net import NetError, ServerError
-from ipa.net.es9 import HEADERS, Es9
+from ipa.net.es9 import HEADERS, Es9, Es9Refused
 from ipa.net.https import Https, HttpsRefused
 from ipa.net.trust import PeerNotTrusted
-from ipa.steps.download import Download, DownloadFailed, installed, report
+from ipa.steps.download import MOST_TRIES, Download, DownloadFailed, installed, report
+from ipa.steps.notify import remove
 
 _SUBJECT_ALTERNATIVE_NAME = b"\x55\x1d\x11"
 _SUBJECT_KEY_IDENTIFIER = b"\x55\x1d\x0e"
+_INDIRECT_PROFILE_DOWNLOAD = 0x89
 _HTTPS_PORT = 443
+
+
+class NotDirect(DownloadFailed):
+    """This device cannot talk to that SM-DP+; the eIM may."""
 
 
 class DirectDownload(Download):
     def __init__(self, session, transaction):
         super().__init__(session, transaction)
         self.server = None
+        self._host = ""
         self._oid = ""
 
     async def discover(self, address):
@@ -35,6 +42,7 @@ class DirectDownload(Download):
             raise DownloadFailed("neither the trigger nor the card names an SM-DS")
         address = str(address, "utf-8")
         log(INFO, "download: asking the SM-DS", address)
+        self._host = address
         self.server = await _connect(self.session, address, Es11)
         events = await self._trusting(self._events(address))
         self.close()
@@ -54,20 +62,34 @@ class DirectDownload(Download):
 
     async def steps(self, address, matching_id, oid):
         """Steps 2 to 11. Returns the ProfileInstallationResult, valid until the next card command."""
+        self._host = address
         self._oid = oid
         self.server = await _connect(self.session, address, Es9)
         return await self._trusting(super().steps(address, matching_id, oid))
+
+    async def instead(self, error):
+        """The same download through the eIM, where that does such (indirectProfileDownload of its configuration)."""
+        configuration = await self.session.es10.find_eim(self.session.eim_id)
+        if not isinstance(error, NotDirect) or tlv.find(configuration, _INDIRECT_PROFILE_DOWNLOAD) is None:
+            return None
+        log(INFO, "download: through the eIM:", error)
+        self.close()
+        return Download(self.session, self.transaction)
 
     async def _trusting(self, talk):
         """A server that is not to be trusted, or refuses by HTTP, will do so again: the download has failed."""
         try:
             return await talk
         except PeerNotTrusted as error:
-            raise DownloadFailed(str(error)) from None
-        except HttpsRefused as error:
-            if error.status >= 500:
+            raise (NotDirect if error.shown else DownloadFailed)(str(error)) from None
+        except NetError as error:
+            refused = isinstance(error, HttpsRefused)
+            if refused and not error.temporary:
+                raise DownloadFailed(str(error)) from None
+            # Of a link that breaks later on nobody knows whose fault it is.
+            if not refused and self.transaction_id is not None or self.has_another_try():
                 raise
-            raise DownloadFailed(str(error)) from None
+            raise NotDirect("did not reach {}: {}".format(self._host, error)) from None
 
     def check_server(self, signed, certificate, challenge, address):
         """As Download's, and with the OID of the activation code (SGP.22 3.1.3 step 4)."""
@@ -120,16 +142,26 @@ async def _settle(session, server, result):
         session.journal.set(direct=noted)
     try:
         await server.handle_notification(result)
-    except (ServerError, HttpsRefused) as error:  # the eIM may have more luck with it
-        log(ERROR, "download: result", seq_number, "stays on the card:", error)
-        session.journal.set(direct=None)
-        return
-    except NetError as error:
+    except Es9Refused as error:  # it knows the result, and so does the eIM
+        log(ERROR, "download:", error)
+    except (ServerError, NetError) as error:
         log(ERROR, "download: result", seq_number, "stays on the card until next time:", error)
+        _wait_for_server(session, error)
         return
-    await session.es10.remove_notification(seq_number)
-    session.journal.set(direct=None)
+    await remove(session.es10, seq_number)
+    session.journal.set(direct=None, tries=None)
     log(INFO, "download: result", seq_number, "delivered to both, removed from the card")
+
+
+def _wait_for_server(session, error):
+    """It is due: the conversation shall not end as one after which nothing is left to do."""
+    journal = session.journal
+    tries = journal.get("tries", 0) + 1
+    journal.set(tries=tries)
+    if tries < MOST_TRIES:
+        session.due = NetError("a result waits for its SM-DP+: {}".format(error))
+    else:
+        journal.set(direct=None, tries=None)  # the eIM may have more luck with it
 
 
 async def _connect(session, address, interface):

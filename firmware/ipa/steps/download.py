@@ -5,10 +5,11 @@ that the result itself tells. A broken network or modem is no failure: the eIM o
 """
 
 from ipa import tlv
-from ipa.card.bpp import Loader
-from ipa.card.channel import CardError
+from ipa.card.bpp import Loader, MetadataDiffers, shown
+from ipa.card.channel import CardError, CommandCut
 from ipa.compat import DEBUG, ERROR, INFO, const, log, unload
-from ipa.net import PROFILE_DOWNLOAD_TRIGGER, NetError, Refused, ServerError
+from ipa.modem import ModemError
+from ipa.net import PROFILE_DOWNLOAD_TRIGGER, EsipaRefused, NetError, Refused, ServerError
 from ipa.steps import InvalidPackage, digits, notify
 
 # ProfileDownloadData
@@ -26,6 +27,9 @@ _UNDEFINED_REASON = const(127)
 _EIM_PPR_NOT_ALLOWED = (50, "8.2.8/1.2")
 _EIM_METADATA_MISMATCH = (50, "8.2.9/3.11")
 
+# Nothing better fits (in a relay: an SM-DP+ that is away), or a session that the server has lost
+_MAY_PASS = (127, 10, 95, "1.6/4.2", "8.10.1/3.9")
+
 # ProfileDownloadErrorReason
 _ECALL_ACTIVE = const(104)
 _UNDEFINED_ERROR = const(127)
@@ -34,6 +38,9 @@ _IMMEDIATE_ENABLE = const(0xBF5A)
 _IMMEDIATE_ENABLE_PROFILE = const(5)  # stateChangeCause
 
 _MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts it off
+MOST_TRIES = const(8)  # so often what is temporary is tried again where nobody but us counts
+_MOST_EIMS = const(4)  # whose last download is remembered
+_LONGEST_REASON = const(200)
 _PPR_1_AND_2 = const(0x60)
 _LOG_EVERY = const(2048)
 
@@ -91,19 +98,29 @@ def parse_activation_code(value, transaction=None):
 async def run(session, body):
     """Carry out one trigger. Returns True when the card was configured to enable the profile at once.
 
-    Raises InvalidPackage, and what the network or the modem raise.
+    Raises InvalidPackage, what the network or the modem raise, and a ServerError that is `temporary`.
     """
-    enabled = False
-    done = None
     transaction, kind, value = parse_trigger(body)
     source = (None, None, "")
     if kind == _ACTIVATION_CODE:
         source = parse_activation_code(value, transaction)
-    if transaction is not None and session.journal.get("done") == transaction.hex():
-        # Who injects may do so twice; what then waits at a default SM-DP+ or an SM-DS is another profile.
-        log(INFO, "download: this trigger has been carried out before")
+    if await _is_repeated(session, transaction):
         return False
     download = _download(session, transaction, kind)
+    try:
+        return await _to_its_end(download, kind, value, source)
+    except (NetError, ModemError, ServerError):
+        # What broke here is no cut: whoever begins it again does not count it as one.
+        attempts = session.journal.get("attempts")
+        if attempts:
+            session.journal.set(attempts=attempts - 1)
+        raise
+    finally:
+        download.close()
+
+
+async def _to_its_end(download, kind, value, source):
+    session = download.session
     try:
         if session.journal.get("emergency"):
             raise DownloadFailed("the emergency profile is enabled", code=_ECALL_ACTIVE)
@@ -113,23 +130,65 @@ async def run(session, body):
         if kind == _CONTACT_DEFAULT_SMDP:
             source = (await download.default_address(), None, "")
         log(INFO, "download: trigger for", source[0] or "the SM-DP+ that the eIM knows")
-        result = await download.steps(*source)
-    except DownloadFailed as error:
-        await download.give_up(error)
-    except UnicodeError:
-        await download.give_up(DownloadFailed("a name or an address that is no text"))
-    except (CardError, ServerError, tlv.TlvError) as error:
-        mismatch = isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH
-        await download.give_up(DownloadFailed(str(error), _METADATA_MISMATCH if mismatch else None))
-    else:
+        try:
+            result = await download.steps(*source)
+        except DownloadFailed as error:
+            instead = await download.instead(error)
+            if instead is None:
+                raise
+            download = instead
+            result = await download.steps(*source)
         result = bytes(result)
-        enabled = await _immediate_enable(session, result)
+    except (DownloadFailed, UnicodeError, CardError, ServerError, tlv.TlvError) as error:
+        if download.is_temporary(error):
+            raise
+        await download.give_up(_failure(error))
+        session.journal.set(download=None, attempts=None, tries=None, eim=None)
+        return False
+    enabled = await _immediate_enable(session, result)
+    note_end(session.journal, download.transaction, result)
+    try:
         await download.deliver(result)
-        done = None if transaction is None else transaction.hex()
-    finally:
-        download.close()
-    session.journal.set(download=None, attempts=None, eim=None, done=done)
+    except EsipaRefused as error:  # the trigger comes again, or the result is offered again
+        log(ERROR, "download:", error)
     return enabled
+
+
+def _failure(error):
+    if isinstance(error, DownloadFailed):
+        return error
+    if isinstance(error, UnicodeError):
+        return DownloadFailed("a name or an address that is no text")
+    mismatch = isinstance(error, MetadataDiffers) or isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH
+    return DownloadFailed(str(error), _METADATA_MISMATCH if mismatch else None)
+
+
+async def _is_repeated(session, transaction):
+    """Has this trigger of this eIM been carried out? Then its result is the answer, and nothing is installed again.
+
+    Who injects may say it twice, an eIM may have refused the result or lost it; what then waits at a default SM-DP+
+    or an SM-DS is another profile.
+    """
+    eim = str(session.eim_id, "utf-8")
+    for name, carried_out, seq_number in session.journal.get("ended") or ():
+        if transaction is not None and [name, carried_out] == [eim, transaction.hex()]:
+            log(INFO, "download: this trigger has been carried out before")
+            result = await session.es10.retrieve_notification(seq_number)
+            if result is None:
+                result = _error(_UNDEFINED_ERROR, b"carried out before, and the result has been taken")
+            else:
+                session.sent.add(seq_number)
+            await report(session, transaction, result)
+            return True
+    return False
+
+
+def note_end(journal, transaction, result):
+    """A download has ended with this ProfileInstallationResult: what was its eIM's, which stands in the journal."""
+    eim = journal.get("eim")
+    ended = [one for one in journal.get("ended") or () if one[0] != eim]
+    ended.append([eim, "" if transaction is None else transaction.hex(), notify.seq_number(result)])
+    journal.set(download=None, attempts=None, tries=None, eim=None, ended=ended[-_MOST_EIMS:])
 
 
 async def _immediate_enable(session, result):
@@ -169,7 +228,7 @@ def installed(result):
     else:
         command, reason = tlv.find(failed, 0x80), tlv.find(failed, 0x81)
         log(ERROR, "download: the card refused with", tlv.integer(reason), "at command", tlv.integer(command))
-    return tlv.integer(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x80))
+    return notify.seq_number(result)
 
 
 class Download:
@@ -180,17 +239,37 @@ class Download:
         self.server = session.esipa
         self.transaction = transaction  # the eIM's
         self.transaction_id = None  # the SM-DP+'s, as soon as the card has a session under it
+        self._metadata = None  # what was shown of it
         self._loading = False
-        self._shown = 0
+        self._logged = 0
 
     def begin(self):
         """Note that it begins, so that a download which kills the board every time comes to an end."""
         journal = self.session.journal
         name = "" if self.transaction is None else self.transaction.hex()
-        attempts = journal.get("attempts", 0) + 1 if journal.get("download") == name else 1
+        eim = str(self.session.eim_id, "utf-8")
+        attempts = 1
+        tries = None
+        if journal.get("download") == name and journal.get("eim") == eim:
+            attempts += journal.get("attempts", 0)
+            tries = journal.get("tries")
         if attempts > _MOST_ATTEMPTS:
             raise DownloadFailed("cut off {} times, given up".format(_MOST_ATTEMPTS))
-        journal.set(download=name, attempts=attempts, eim=str(self.session.eim_id, "utf-8"))
+        journal.set(download=name, attempts=attempts, tries=tries, eim=eim)
+
+    def is_temporary(self, error):
+        """Shall the trigger stay open? An eIM counts itself how often its SM-DP+ was away."""
+        if getattr(error, "temporary", False) and isinstance(error, EsipaRefused):
+            return True
+        passes = isinstance(error, CommandCut) or isinstance(error, ServerError) and error.temporary
+        if passes or isinstance(error, Refused) and error.code in _MAY_PASS:
+            return self.has_another_try()
+        return False
+
+    def has_another_try(self):
+        tries = self.session.journal.get("tries", 0) + 1
+        self.session.journal.set(tries=tries)
+        return tries < MOST_TRIES
 
     async def default_address(self):
         address = tlv.find(await self.session.es10.get_euicc_configured_data(), 0xBF3C, 0x80)
@@ -210,12 +289,17 @@ class Download:
         response = await self._authenticate_server(address, matching_id)
         return await self.load(await self._prepare_download(response))
 
+    async def instead(self, _error):
+        """Another way to the same profile when this one has failed, None without."""
+        return
+
     async def load(self, response):
         """Step 9: the package that was bound for the card's BF21 flows into the card."""
         reader, length = await self.server.get_bound_profile_package(self.transaction_id, response)
         log(INFO, "download: a package of {} kB flows into the card".format((length + 1023) // 1024))
         self._loading = True
-        return await Loader(self.session.es10.channel, reader, reader.head, length, self._progress).load()
+        channel = self.session.es10.channel
+        return await Loader(channel, reader, reader.head, length, self._progress, self._metadata).load()
 
     async def _authenticate_server(self, address, matching_id):
         """Steps 2 to 6: returns the card's BF38."""
@@ -280,6 +364,7 @@ class Download:
         metadata = tlv.find(fields, 0xBF25)
         if metadata is not None:  # otherwise the eIM has verified it
             _check_metadata(metadata)
+            self._metadata = shown(metadata)
         found = _by_tag(fields, 0x5F37, 0x04)
         signed, certificate = _sequences(fields)
         confirmation = tlv.find(signed, 0x30, 0x01)
@@ -293,8 +378,8 @@ class Download:
         return response
 
     def _progress(self, done, total):
-        if done - self._shown >= _LOG_EVERY or done == total:
-            self._shown = done
+        if done - self._logged >= _LOG_EVERY or done == total:
+            self._logged = done
             log(INFO, "download: {:.1f} of {:.1f} kB on the card".format(done / 1024, total / 1024))
 
     async def deliver(self, result):
@@ -317,12 +402,19 @@ class Download:
                 log(INFO, "download: session cancelled with reason", reason)
             except (CardError, ServerError, NetError, tlv.TlvError) as error:
                 log(ERROR, "download:", error)  # the report below matters more
-        said = tlv.encode(0x04, failure.response) if failure.response else b""
-        result = tlv.encode(0x30, tlv.encode_integer(0x80, failure.code), said)
-        await report(self.session, self.transaction, result)
+        said = failure.response
+        if not said and failure.code == _UNDEFINED_ERROR:
+            said = str(failure).encode()[:_LONGEST_REASON]
+        await report(self.session, self.transaction, _error(failure.code, said))
 
     def close(self):
         """Nothing is open but the association with the eIM, which goes on."""
+
+
+def _error(code, response):
+    """ProfileDownloadError; `response` is what the card said, else the reason in words."""
+    response = tlv.encode(0x04, response) if response else b""
+    return tlv.encode(0x30, tlv.encode_integer(0x80, code), response)
 
 
 async def report(session, transaction, result):

@@ -10,7 +10,7 @@ from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
 from ipa.net import EIM_ACKNOWLEDGEMENTS, PROFILE_DOWNLOAD_TRIGGER, NetError, Package
 from ipa.net.coap_server import Server
-from ipa.steps import packages
+from ipa.steps import notify, packages
 
 _TRANSFER_EIM_PACKAGE = const(0xBF4E)
 _INTEGER = const(0x02)
@@ -51,8 +51,7 @@ class Transfer:
 
     async def _acknowledge(self, body):
         for tag, value, _ in tlv.items(body):
-            if tag == 0x80:
-                await self._session.es10.remove_notification(tlv.integer(value))
+            if tag == 0x80 and await notify.acknowledge(self._session, tlv.integer(value)):
                 log(INFO, "inject: result", tlv.integer(value), "acknowledged, removed from the card")
         return _RECEIVED
 

@@ -1,45 +1,118 @@
-"""What waits on the card, results and notifications, goes to the eIM and only then leaves the card (3.7)."""
+"""What waits on the card, results and notifications, goes to the eIM and only then leaves the card (3.7).
+
+Each eIM gets what is its own, and takes off the card only what it was sent: results of packages bear its eimId,
+whose an installation is the journal knows. What an eIM refuses is offered to it again later, see refused.py.
+"""
 
 from ipa import tlv
+from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
 from ipa.net import EsipaRefused
 
+_EUICC_PACKAGE_RESULT = const(0xBF51)
 _PROFILE_INSTALLATION_RESULT = const(0xBF37)
+_ANY_LENGTH = const(0x3FFFFFFF)
 
 
 async def provide(session, *result):
     """ProvideEimPackageResult. Removes from the card what the eIM acknowledges, returns those seqNumbers."""
-    acknowledged = await session.esipa.provide_eim_package_result(session.eid, *result)
     first = memoryview(result[0])
-    lone = first[:2] == b"\xbf\x51" and [result_seq_number(first[tlv.header(first)[1] :])]
-    if acknowledged and acknowledged != lone:
-        # More than the one result that was sent: what another eIM ordered is not this one's to acknowledge.
-        kept = tlv.items(await session.es10.retrieve_results())
-        others = [result_seq_number(value) for _, value, _ in kept if _eim_id(value) != session.eim_id]
-        acknowledged = [seq_number for seq_number in acknowledged if seq_number not in others]
-    for seq_number in acknowledged:
-        await session.es10.remove_notification(seq_number)
-    return acknowledged
+    tag, start, end = tlv.header(first, 0, _ANY_LENGTH)
+    if tag == _EUICC_PACKAGE_RESULT:
+        sent(session, first[start:end])
+    removed = []
+    for seq_number in await session.esipa.provide_eim_package_result(session.eid, *result):
+        if await acknowledge(session, seq_number):
+            removed.append(seq_number)
+    return removed
+
+
+def sent(session, value):
+    """This eIM is sent the value of an EuiccPackageResult: it may acknowledge its own."""
+    if is_own(session, value):
+        session.sent.add(result_seq_number(value))
+
+
+async def acknowledge(session, seq_number):
+    """Remove from the card what this eIM was sent. False for everything else."""
+    if seq_number not in session.sent:
+        log(ERROR, "notify:", seq_number, "is not this eIM's to acknowledge")
+        return False
+    return await remove(session.es10, seq_number)
+
+
+async def remove(es10, seq_number):
+    """False when the card does not let it go."""
+    try:
+        await es10.remove_notification(seq_number)
+    except (CardError, tlv.TlvError) as error:
+        log(ERROR, "notify:", seq_number, "stays on the card:", error)
+        return False
+    return True
+
+
+async def results(es10):
+    """The results on the card as retrieve_results gives them: none where the card does not say which."""
+    try:
+        return await es10.retrieve_results()
+    except (CardError, tlv.TlvError, IndexError) as error:
+        log(ERROR, "notify: the card does not list its results:", error)
+        return b""
+
+
+async def notifications(es10, search):
+    """As retrieve_notifications gives them: none where the card does not say which."""
+    try:
+        return await es10.retrieve_notifications(search)
+    except (CardError, tlv.TlvError) as error:
+        log(ERROR, "notify: the card does not give its notifications:", error)
+        return b""
+
+
+def seq_number(pending):
+    """That of a PendingNotification, in its NotificationMetadata; None without."""
+    about = tlv.find(pending, 0xBF37, 0xBF27, 0xBF2F) or tlv.find(pending, 0x30, 0xBF2F)
+    number = tlv.find(about, 0x80)
+    return None if number is None else tlv.integer(number)
+
+
+async def _listed(es10):
+    try:
+        return await es10.list_notifications()
+    except (CardError, tlv.TlvError) as error:
+        log(ERROR, "notify: the card does not list its notifications:", error)
+        return ()
 
 
 async def waiting(es10):
     """Is there anything on the card that has to go?"""
-    return len(await es10.retrieve_results()) > 0 or len(await es10.list_notifications()) > 0
+    return len(await results(es10)) > 0 or len(await _listed(es10)) > 0
 
 
 async def deliver(session):
     """Deliver everything that waits. Returns False when something stays that the eIM did not take."""
-    taken = await _results(session)
-    return await _notifications(session) and taken
+    if session.held is None:
+        session.held = 0
+        if session.journal.get("refused"):
+            from ipa.steps import refused
+
+            session.held = refused.pause(session)
+    stays = await _results(session) + await _notifications(session)
+    if stays or (not session.held and session.journal.get("refused")):
+        from ipa.steps import refused
+
+        session.held = refused.note(session, stays)
+    return not stays
 
 
 async def _results(session):
+    """Returns the seqNumbers that the eIM did not take."""
     tried = set()
     while True:
         # After each removal the card is asked again: the view of its answer does not outlive a command.
-        result, seq_number = _untried(await session.es10.retrieve_results(), session.eim_id, tried)
+        result, seq_number = _untried(await results(session.es10), session, tried)
         if result is None:
-            return not tried
+            return list(tried)
         tried.add(seq_number)
         log(INFO, "notify: result", seq_number, "of an eUICC package goes to the eIM")
         try:
@@ -52,13 +125,22 @@ async def _results(session):
             log(INFO, "notify: result", seq_number, "acknowledged, removed from the card")
 
 
-def _untried(results, eim_id, tried):
-    for _, value, raw in tlv.items(results):
-        seq_number = result_seq_number(value)
-        # What another eIM ordered only that one can book: it waits for its turn.
-        if seq_number not in tried and _eim_id(value) == eim_id:
-            return raw, seq_number
+def _untried(listed, session, tried):
+    try:
+        for _, value, raw in tlv.items(listed):
+            seq_number = result_seq_number(value)
+            # What another eIM ordered only that one can book: it waits for its turn.
+            if seq_number not in tried and is_own(session, value) and seq_number > session.held:
+                return raw, seq_number
+    except tlv.TlvError as error:
+        log(ERROR, "notify: a result that cannot be read:", error)
     return None, None
+
+
+def is_own(session, value):
+    """Is it the value of a result of a package of this eIM, which the card has kept?"""
+    signed = _signed(value)
+    return tlv.find(signed, 0x80) == session.eim_id and tlv.find(signed, 0x83) is not None
 
 
 def result_seq_number(value):
@@ -67,39 +149,46 @@ def result_seq_number(value):
     return None if seq_number is None else tlv.integer(seq_number)
 
 
-def _eim_id(value):
-    return tlv.find(_signed(value), 0x80)
-
-
 def _signed(value):
     """What is signed in the value of an EuiccPackageResult; some cards leave the A0 out."""
     return tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30)
 
 
 async def _notifications(session):
-    all_taken = True
-    for seq_number in await session.es10.list_notifications():
-        pending = await session.es10.retrieve_notification(seq_number)
-        if pending is None:
+    """Returns the seqNumbers that the eIM did not take."""
+    stays = []
+    for seq_number in await _listed(session.es10):
+        if seq_number <= session.held:
             continue
         try:
-            if _is_anothers(session, pending) or await _is_direct(session, pending):
+            pending = await session.es10.retrieve_notification(seq_number)
+            if pending is None or is_anothers(session, pending, seq_number):
+                continue
+        except (CardError, tlv.TlvError) as error:
+            log(ERROR, "notify: notification", seq_number, "cannot be read:", error)
+            continue
+        try:
+            if await _is_direct(session, pending):
                 continue
             await session.esipa.handle_notification(pending)
         except EsipaRefused as error:
             log(ERROR, "notify: notification", seq_number, "stays on the card:", error)
-            all_taken = False
+            stays.append(seq_number)
             continue
-        await session.es10.remove_notification(seq_number)
-        log(INFO, "notify: notification", seq_number, "delivered, removed from the card")
-    return all_taken
+        if await remove(session.es10, seq_number):
+            log(INFO, "notify: notification", seq_number, "delivered, removed from the card")
+    return stays
 
 
-def _is_anothers(session, pending):
+def is_anothers(session, pending, seq_number):
     """Is it the result of a download that another eIM began? That one waits for it (5.7.4)."""
+    if tlv.header(pending)[0] != _PROFILE_INSTALLATION_RESULT:
+        return False
     owner = session.journal.get("eim")
-    installed = tlv.header(pending)[0] == _PROFILE_INSTALLATION_RESULT
-    return installed and owner is not None and owner.encode() != session.eim_id
+    for eim, _, number in session.journal.get("ended") or ():
+        if number == seq_number:
+            owner = eim
+    return owner is not None and owner.encode() != session.eim_id
 
 
 async def _is_direct(session, pending):

@@ -1,7 +1,7 @@
 """One eIM package, carried out and answered: eUICC packages (3.3.1), data requests, download triggers."""
 
 from ipa import tlv
-from ipa.card.channel import CommandTooLong
+from ipa.card.channel import CardError, CommandCut, CommandTooLong
 from ipa.compat import ERROR, INFO, const, log, unload
 from ipa.net import EUICC_PACKAGE, IPA_EUICC_DATA, PROFILE_DOWNLOAD_TRIGGER
 from ipa.steps import InvalidPackage, notify
@@ -12,12 +12,14 @@ NAMES = {
     PROFILE_DOWNLOAD_TRIGGER: "a download trigger",
 }
 
-_LOOKED_AT = const(512)  # bytes of an eUICC package that is read to see what it does, and not streamed
+_LOOKED_AT = const(512)  # bytes of an eUICC package that are read to see what it does; the rest is streamed
+_ANY_LENGTH = const(0x3FFFFFFF)
 _DEPTH = const(4)  # more than any field of a package that is read has
 
 # EimPackageResultErrorCode
 _INVALID_PACKAGE_FORMAT = const(1)
 _UNKNOWN_PACKAGE = const(2)
+_UNDEFINED_ERROR = const(127)
 
 # Psmo
 _ENABLE = const(0xA3)
@@ -86,33 +88,56 @@ async def _refuse(session, code, transaction=None):
 
 async def _euicc_package(session, package):
     log(INFO, "package: an eUICC package of", package.length, "bytes goes to the card")
-    if package.length <= _LOOKED_AT:
-        body = await package.read()
-        switch = _switch(body)
-        parts, stream, length = (body,), None, 0
-    else:
-        switch = {"undo": "rollback"}  # should it be one: a card that did not allow it will say so
-        parts, stream, length = (), package.reader, package.length
+    body = await package.reader.read(min(package.length, _LOOKED_AT), _LOOKED_AT)
+    left = package.length - len(body)
+    # A longer one may be a switch: a card that allowed no rollback will say so.
+    switch = {"undo": "rollback"} if left else _switch(body)
+    journal = session.journal
+    before = None
     if switch is not None:
-        session.journal.set(switch=dict(switch, eim=session.eim_id.hex()))
+        before = journal.get("switch")
+        journal.set(switch=dict(switch, eim=session.eim_id.hex()))
     try:
-        result = await session.es10.load_euicc_package(*parts, stream=stream, length=length)  # steps 3 to 8
-    except CommandTooLong as error:  # will be so the next time as well
-        session.journal.set(switch=None)
-        raise InvalidPackage(error) from None
-    if profile_changes(result):
+        result = await session.es10.load_euicc_package(body, stream=package.reader, length=left)  # steps 3 to 8
+        changes = profile_changes(result)
+    except (CommandTooLong, CommandCut) as error:  # will be so the next time as well
+        _take_back(journal, switch, before)
+        raise InvalidPackage(error, _transaction(body)) from None
+    except (CardError, tlv.TlvError) as error:
+        log(ERROR, "package:", error)
+        _take_back(journal, switch, before)
+        await _refuse(session, _UNDEFINED_ERROR, _transaction(body))
+        return False
+    if changes:
         log(INFO, "package: executed, the profile changes and the card waits for REFRESH")
         return True
-    if switch is not None:
-        session.journal.set(switch=None)
+    _take_back(journal, switch, before)
     if _error_code(result) == _REPLAY_ERROR:
         # Executed before and the answer lost: what the eIM wants is the result the card has kept.
         log(INFO, "package: the card has executed it before, its result is looked for")
         error = bytes(result)
-        result = _kept(await session.es10.retrieve_results(), _identity(error)) or error
+        result = _kept(await notify.results(session.es10), _identity(error)) or error
     acknowledged = await notify.provide(session, result)  # steps 10 to 17
     log(INFO, "package: result delivered,", len(acknowledged), "acknowledged and removed from the card")
     return False
+
+
+def _take_back(journal, switch, before):
+    """The package has switched nothing: what was under way before still is."""
+    if switch is not None:
+        journal.set(switch=before)
+
+
+def _transaction(body):
+    """The eimTransactionId in the beginning of an eUICC package, None without."""
+    try:
+        _, start, _ = tlv.header(body, 0, _ANY_LENGTH)
+        for tag, value, _ in tlv.items(memoryview(body)[start:]):
+            if tag == 0x82:
+                return bytes(value)
+    except (tlv.TlvError, IndexError):
+        pass
+    return None
 
 
 def _switch(body):

@@ -1,0 +1,127 @@
+"""ipa.steps.download under MicroPython: how a download ends that the eIM, the SM-DP+ or the package spoil."""
+
+from __future__ import annotations
+
+import pytest
+from board_run import Run
+from downloads import BEGUN, CALL, CANCELLED, CARD, EMPTY, INITIATED, METADATA, NAMES, RESULT, loaded, offered, package
+from microipa.asn1.tlv import tlv
+from scenes import TID, TX, acknowledge, play, provide, remove
+
+NO_IMMEDIATE_ENABLE = (bytes.fromhex("bf5a"), 0x6A88)
+STORED_RESULT = (tlv(0xBF2B, tlv(0xA0, tlv(0x80, b"\5"))), tlv(0xBF2B, tlv(0xA0, RESULT)))
+STATE = "[state('download'), state('attempts'), state('tries'), state('ended')]"
+
+
+def cancel(reason: int) -> tuple[bytes, bytes]:
+    return tlv(0xBF41, tlv(0x80, TID), tlv(0x81, bytes([reason]))), CANCELLED
+
+
+def reported(scene_message: bytes) -> bool:
+    return scene_message.startswith(b"\xbf\x50")
+
+
+# The package is not what was shown (SGP.22 3.1.3)
+
+PPR = tlv(0x99, b"\5\x40")
+ICON = tlv(0x93, b"\0") + tlv(0x94, bytes(900))
+
+
+@pytest.mark.parametrize(("shown", "inside"), [
+    (METADATA, tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, PPR)),
+    (METADATA, tlv(0xBF25, tlv(0x5A, bytes(9) + b"\1"), *NAMES)),
+    (METADATA, tlv(0xBF25, tlv(0x5A, bytes(10)), tlv(0x91, b"Other"), NAMES[1])),
+    (METADATA, tlv(0xBF25, tlv(0x5A, bytes(10)), NAMES[0], tlv(0x92, b"Other"))),
+    (METADATA, tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, b"\x95\1\0")),
+    (tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, ICON), tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, ICON, PPR)),
+    (METADATA, tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, tlv(0x94, bytes(5000)))),
+], ids=["policy rule", "ICCID", "provider", "name", "class", "policy rule behind an icon", "endless"])
+async def test_sgp22_3_1_3_a_package_with_other_metadata_than_were_shown_is_cancelled_before_the_profile(
+        micropython: Run, shown: bytes, inside: bytes) -> None:
+    card = CARD + [one for one in loaded(inside) if one[0] not in (b"\xa3", b"\x86")] + [cancel(4)]
+    cancelled = bytes.fromhex("bf4102a000")
+    scene = await play(micropython, CALL, card, [INITIATED, offered(shown), package(inside), cancelled, EMPTY])
+    assert scene.outcome == "no error but False"
+    assert not any(said[:1] == b"\x86" for said in scene.to("card"))
+    assert cancel(4)[0] in scene.to("card")
+    assert b"metadata" in scene.to("eim")[-1]
+
+
+@pytest.mark.parametrize("segment", [1007, 30])
+async def test_sgp22_3_1_3_metadata_are_compared_over_their_segments_and_without_what_nobody_is_shown(
+        micropython: Run, segment: int) -> None:
+    shown = tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, ICON, tlv(0xBF22, b"\x80\1\1"))
+    inside = tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, ICON)
+    card = CARD + loaded(inside, segment) + [NO_IMMEDIATE_ENABLE, remove(5)]
+    scene = await play(micropython, CALL, card, [INITIATED, offered(shown), package(inside, segment), b""])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+
+
+# The eIM refuses the result of a download that has ended
+
+async def test_3_2_3_2_a_result_that_the_eim_refuses_ends_the_download_and_answers_the_trigger_when_it_comes_again(
+        micropython: Run) -> None:
+    card = CARD + loaded() + [NO_IMMEDIATE_ENABLE, STORED_RESULT, remove(5)]
+    eim: list[bytes | str] = [INITIATED, offered(), package(), "CoapRefused(0x80)", acknowledge(5)]
+    scene = await play(micropython, f"in_order([{CALL}, {CALL}])", card, eim)
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert scene.to("eim")[-1] == provide(tlv(0xBF54, tlv(0x82, TX), RESULT))
+
+
+async def test_3_2_3_2_a_result_whose_delivery_broke_is_not_installed_again(micropython: Run) -> None:
+    card = CARD + loaded() + [NO_IMMEDIATE_ENABLE]
+    scene = await play(micropython, f"in_order([failing({CALL}), failing(gather({STATE}))])", card,
+                       [INITIATED, offered(), package(), "OSError(110)"])
+    assert scene.outcome == f"no error but no error but [None, None, None, [['eim.example', '{TX.hex()}', 5]]]"
+
+
+# Temporary is not final
+
+@pytest.mark.parametrize("broken", ["CoapRefused(0xA3)", "CoapRefused(0x9D)", "CoapTimeout('nobody answers')",
+                                    tlv(0xBF39, b"\x81\1\x7f")])
+@pytest.mark.parametrize("step", [0, 1, 2])
+async def test_3_2_3_2_what_is_temporary_cancels_nothing_and_leaves_the_trigger_to_the_eim(
+        micropython: Run, broken: str | bytes, step: int) -> None:
+    good = [INITIATED, offered(), package()]
+    if isinstance(broken, bytes):
+        broken = [broken, tlv(0xBF3B, b"\x82\1\x7f"), tlv(0xBF3A, b"\x81\1\x7f")][step]
+    card = (BEGUN, CARD[:3], CARD)[step]
+    scene = await play(micropython, f"in_order([failing({CALL}), failing(gather({STATE}))])", card,
+                       [*good[:step], broken])
+    tries = "None" if isinstance(broken, str) else "1"
+    assert scene.outcome == f"no error but no error but ['{TX.hex()}', 0, {tries}, None]"
+    assert not scene.left
+    assert not any(reported(message) for message in scene.to("eim"))
+
+
+@pytest.mark.parametrize(("step", "answer"), [(1, tlv(0xBF3B, b"\x82\1\x0a")), (2, tlv(0xBF3A, b"\x81\1\x5f"))])
+async def test_3_2_3_2_a_session_that_the_sm_dp_has_lost_is_begun_again(
+        micropython: Run, step: int, answer: bytes) -> None:
+    """It has been restarted, say."""
+    scene = await play(micropython, CALL, (BEGUN, CARD[:3], CARD)[step], [INITIATED, offered()][:step] + [answer])
+    assert scene.outcome.startswith("EsipaRefused ")
+
+
+async def test_3_2_3_2_an_undefined_error_that_does_not_pass_is_reported_after_eight_tries(micropython: Run) -> None:
+    card = BEGUN * 8
+    calls = ", ".join([f"failing({CALL})"] * 8)
+    scene = await play(micropython, f"in_order([{calls}])", card, [tlv(0xBF39, b"\x81\1\x7f")] * 8 + [EMPTY])
+    assert scene.left == []
+    assert scene.to("eim")[-1] == provide(tlv(0xBF54, tlv(0x82, TX), tlv(
+        0x30, b"\x80\1\x7f", tlv(0x04, b"InitiateAuthentication: the eIM refused with 127"))))
+
+
+async def test_five_broken_links_are_no_five_reboots(micropython: Run) -> None:
+    calls = ", ".join([f"failing({CALL})"] * 7)
+    scene = await play(micropython, f"in_order([{calls}, state('attempts')])", BEGUN * 7,
+                       ["CoapTimeout('nobody answers')"] * 7)
+    assert (scene.outcome, scene.left) == ("no error but 0", [])
+
+
+async def test_a_download_that_kills_the_board_every_time_is_given_up(micropython: Run) -> None:
+    call = f"in_order([session.journal.set(download='{TX.hex()}', eim='eim.example', attempts=5), {CALL}])"
+    scene = await play(micropython, call, [], [EMPTY])
+    assert b"cut off 5 times, given up" in scene.to("eim")[0]
+    other = f"in_order([session.journal.set(download='{TX.hex()}', eim='eim.other', attempts=5), failing({CALL})])"
+    scene = await play(micropython, other, BEGUN, ["CoapTimeout('nobody answers')"])
+    assert scene.outcome == "no error but CoapTimeout nobody answers"  # that was the download of another eIM
