@@ -10,8 +10,10 @@ import contextlib
 import json
 import os
 import re
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 import httpx
@@ -34,9 +36,13 @@ HEADERS = {
 TIMEOUT_SECONDS = 40.0  # some SM-DP+ bind a package that long; devices wait 60 s and more for their eIM
 LARGEST_ANSWER = 4 << 20
 LONGEST_TEXT = 200  # of a peer's own words
+MOST_ADDRESSES = 4  # of one name, that are tried
 HTTPS_PORT, LAST_PORT = 443, 65_535
 LONGEST_LABEL = 63  # of a host name (RFC 1035 2.3.4)
 ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?")
+
+
+Network = IPv4Network | IPv6Network
 
 
 class RspUnavailable(MicroipaError):
@@ -61,7 +67,11 @@ class RspRefused(MicroipaError):
 
 
 class RspClient:
-    """Calls functions by server name. ``routes`` gives names a loopback address; the TLS name stays."""
+    """Calls functions by server name.
+
+    Names come from outside, in activation codes and in what cards sign. One that ``routes`` does not give an
+    address must lead to public addresses alone, or into ``networks``: nobody reaches what stands beside us.
+    """
 
     def __init__(
         self,
@@ -70,8 +80,10 @@ class RspClient:
         routes: Mapping[str, tuple[str, int]],
         trace: Trace | None,
         credential: Credential | None = None,
+        networks: Sequence[Network] = (),
     ) -> None:
         """``part`` is who calls, in the trace; ``credential`` proves it to a server that asks."""
+        self._networks = networks
         self._part = part
         self._routes = routes
         self._trace = trace
@@ -98,46 +110,77 @@ class RspClient:
         number = int(port or HTTPS_PORT) if ADDRESS.fullmatch(address) else 0
         if not 0 < number <= LAST_PORT or any(len(label) > LONGEST_LABEL for label in name.split(".")):
             raise RspUnavailable(f"{address[:128]!r} is no server's address", untouched=True)
-        host, number = self._routes.get(name, (name, number))
-        url = f"https://{host}:{number}{PATH}{interface}/{function}"
+        failed: RspUnavailable | None = None
         try:
-            # A connection for each call: between two, a slow device takes longer than a server waits.
-            async with (
-                asyncio.timeout(TIMEOUT_SECONDS),
-                self._client() as http,
-                http.stream(
-                    "POST",
-                    url,
-                    content=json.dumps(fields),
-                    headers={"Host": address},
-                    extensions={"sni_hostname": name},
-                ) as response,
-            ):
-                body = bytearray()
-                async for part in response.aiter_raw():
-                    body += part
-                    if len(body) > LARGEST_ANSWER:
-                        raise RspUnavailable(f"{address} answers {function} without end")
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise RspUnavailable(f"{function} did not reach {address}: {_cause(error)}", untouched=True) from error
-        except (httpx.TimeoutException, TimeoutError) as error:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                for place in await self._places(name, number):
+                    url = f"https://{_host(place[0])}:{place[1]}{PATH}{interface}/{function}"
+                    try:
+                        return await self._exchange(url, address, name, function, json.dumps(fields))
+                    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                        reason = f"{function} did not reach {address}: {_cause(error)}"
+                        failed = RspUnavailable(reason, untouched=True)
+        except OSError as error:
+            if not isinstance(error, TimeoutError):  # no such name
+                raise RspUnavailable(f"{function} did not reach {address}: {_cause(error)}", untouched=True) from error
             raise RspUnavailable(f"{address} did not answer {function} within {TIMEOUT_SECONDS:.0f} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except httpx.TimeoutException as error:
+            raise RspUnavailable(f"{address} did not answer {function} within {TIMEOUT_SECONDS:.0f} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise RspUnavailable(f"{address} did not answer {function}: {_cause(error)}") from error
+        raise failed or RspUnavailable(f"{function} did not reach {address}: it has no address", untouched=True)
+
+    async def _places(self, name: str, port: int) -> list[tuple[str, int]]:
+        """Where a server may be called. Raises RspUnavailable, OSError for a name that nobody knows."""
+        if name in self._routes:
+            return [self._routes[name]]
+        found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        hosts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        for host in hosts:
+            place = ip_address(host)
+            place = getattr(place, "ipv4_mapped", None) or place
+            public = place.is_global and not place.is_multicast and name != host
+            if not public and not any(place in network for network in self._networks):
+                raise RspUnavailable(
+                    f"{name} is at {host}, which is no public address that a name leads to: give it a route, "
+                    "or allow its network",
+                    untouched=True,
+                )
+        return [(host, port) for host in hosts[:MOST_ADDRESSES]]
+
+    async def _exchange(self, url: str, address: str, name: str, function: str, content: str) -> bytes:
+        """One POST. Raises RspUnavailable for a status that is no success, and what httpx raises."""
+        body = bytearray()
+        # A connection for each call: between two, a slow device takes longer than a server waits.
+        async with (
+            self._client() as http,
+            http.stream(
+                "POST", url, content=content, headers={"Host": address}, extensions={"sni_hostname": name}
+            ) as response,
+        ):
+            async for part in response.aiter_raw():
+                body += part
+                if len(body) > LARGEST_ANSWER:
+                    raise RspUnavailable(f"{address} answers {function} without end")
         if not response.is_success:
             raise _http_error(address, function, response, bytes(body))
         return bytes(body)
 
 
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
 def _cause(error: BaseException) -> str:
     """The words of what lies deepest: those of the operating system or of TLS, where it was one of them."""
     text = str(error) or type(error).__name__
-    while inner := error.__cause__ or error.__context__:
-        error = inner
-        if isinstance(error, ssl.SSLError):
-            text = getattr(error, "verify_message", "") or str(error.strerror or error)
-        elif isinstance(error, OSError) and error.errno:
-            text = os.strerror(error.errno) if error.errno > 0 else str(error.strerror)
+    inner: BaseException | None = error
+    while inner:
+        if isinstance(inner, ssl.SSLError):
+            text = getattr(inner, "verify_message", "") or str(inner.strerror or inner)
+        elif isinstance(inner, OSError) and inner.errno:
+            text = os.strerror(inner.errno) if inner.errno > 0 else str(inner.strerror)
+        inner = inner.__cause__ or inner.__context__
     return printable(text)[:LONGEST_TEXT]
 
 

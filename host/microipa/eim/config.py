@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from microipa.crypto.key_folder import read_certificate
 from microipa.eim.identity import EimIdentity
 from microipa.errors import MicroipaError
 from microipa.https_server import LOOPBACK
+from microipa.rsp_client import Network
 
 ENVIRONMENT = "MICROIPA_EIM_"
 ADDRESS, PATH, PATHS, TABLE = "an address, host:port", "a path", "a list of paths", "a table of addresses"
+NETWORKS = "a list of networks, such as 10.1.0.0/16"
 KINDS = {
     "keys": PATH, "card_ci": PATH, "database": "a path or postgresql://…", "coaps": ADDRESS, "https": ADDRESS,
-    "smdp_trust": PATHS, "smdp_routes": TABLE,
+    "smdp_trust": PATHS, "smdp_routes": TABLE, "smdp_networks": NETWORKS,
 }  # fmt: skip
 
 Address = tuple[str, int]
@@ -37,7 +40,8 @@ class Config:
     ``keys`` is a folder with signing, tls, and in ci the issuer of tls; ``card_ci`` the certificate of the cards' CI,
     by default that same ci. ``database`` is the path of an SQLite file or a URL of PostgreSQL. ``coaps`` and
     ``https`` are addresses to listen at, None for not at all. ``smdp_trust`` are certificates that SM-DP+ servers
-    may stand under besides the CI; ``smdp_routes`` gives SM-DP+ names another address than DNS does.
+    may stand under besides the CI; ``smdp_routes`` gives SM-DP+ names another address than DNS does, ``smdp_networks``
+    are those in which SM-DP+ are called though their addresses are not public.
     """
 
     keys: Path
@@ -47,6 +51,7 @@ class Config:
     https: Address | None = (LOOPBACK, 8443)
     smdp_trust: tuple[Path, ...] = ()
     smdp_routes: Mapping[str, Address] = field(default_factory=dict)
+    smdp_networks: tuple[Network, ...] = ()
 
     @classmethod
     def read(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -87,6 +92,7 @@ class Config:
             coaps=_address(path, "coaps", given.get("coaps", f"{LOOPBACK}:5684")),
             https=_address(path, "https", given.get("https", f"{LOOPBACK}:8443")),
             smdp_trust=tuple(located("smdp_trust", one) for one in trust),
+            smdp_networks=_networks(path, given.get("smdp_networks", [])),
             smdp_routes={name: _required(path, f"smdp_routes.{name}", text) for name, text in routes.items()},
         )
 
@@ -97,6 +103,15 @@ class Config:
     def trust(self) -> list[x509.Certificate]:
         """Raises KeysInvalid."""
         return [read_certificate(path) for path in self.smdp_trust]
+
+
+def _networks(path: Path, listed: object) -> tuple[Network, ...]:
+    try:
+        if isinstance(listed, list):
+            return tuple(ip_network(str(one)) for one in listed)
+    except ValueError as error:
+        raise BadConfig(f"{path}: smdp_networks: {error}") from None
+    raise BadConfig(f"{path}: smdp_networks is {NETWORKS}")
 
 
 def _ci(keys: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
+from microipa.database import StoreBusy, StoreUnusable
 from microipa.eim import confirmation, devices, esipa, packages, store
 from microipa.eim.coap import serve
 from microipa.eim.devices import DeviceView
@@ -33,10 +35,12 @@ from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.eim.results import Results
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
-from microipa.errors import MicroipaError
+from microipa.errors import Busy, MicroipaError
 from microipa.https_server import LOOPBACK, serve_https
-from microipa.rsp_client import RspClient
+from microipa.rsp_client import Network, RspClient
 from microipa.trace import Trace
+
+log = logging.getLogger(__name__)
 
 RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
 LAST_ORDER = (1 << 63) - 1  # that SQLite can count to
@@ -70,6 +74,7 @@ class Eim:
         *,
         es9_routes: Mapping[str, tuple[str, int]],
         es9_trust: Sequence[x509.Certificate] = (),
+        es9_networks: Sequence[Network] = (),
         trace: Trace | None = None,
     ) -> None:
         identity = EimIdentity.of(keys) if isinstance(keys, Pki) else keys
@@ -77,7 +82,7 @@ class Eim:
         self.fqdn = identity.fqdn
         self._trace = trace
         self._store = Store(database / "eim.sqlite" if isinstance(database, Path) else database)
-        es9 = RspClient("eim", [identity.ci, *es9_trust], es9_routes, trace)
+        es9 = RspClient("eim", [identity.ci, *es9_trust], es9_routes, trace, networks=es9_networks)
         self._orders = Orders(identity.signing, identity.fqdn, trace)
         self._notices = Notices(self._orders, identity.ci)
         self._results = Results(self._orders, self._notices, identity.ci, identity.fqdn)
@@ -251,10 +256,15 @@ class Eim:
     async def handle(self, request: bytes) -> bytes:
         """Answer one ESipa message in its ASN.1 binding; empty for HandleNotification.
 
-        Raises EsipaRefused for what cannot be read and what the standard has no error code for.
+        Raises EsipaRefused for what cannot be read and what the standard has no error code for, and Busy when
+        nothing can be kept now; its text tells a device nothing of this machine.
         """
         self._note("in", request)
-        answer = await self._answer(request)
+        try:
+            answer = await self._answer(request)
+        except (StoreBusy, StoreUnusable) as trouble:
+            log.error("%s", trouble)
+            raise Busy("the eIM cannot work now: try again later") from trouble
         self._note("out", answer)
         return answer
 

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 3600.0
+KEPT_S = 14 * 86_400.0  # after which a server that never answers does not get it any more
 
 
 class Forwarder:
@@ -54,6 +55,9 @@ class Forwarder:
         with self._store.work() as db:
             for forward in due:
                 db.merge(forward)
+                if forward.delivered and forward.last_error:
+                    text = f"{forward.address} does not get {forward.summary}: {forward.last_error}"
+                    store.raise_alarm(db, forward.eid, text, forward.message)
 
     async def _try(self, forward: Forward) -> None:
         forward.attempts += 1
@@ -63,10 +67,12 @@ class Forwarder:
             await self._es9.call(forward.address, "handleNotification", fields)
         except RspUnavailable as error:
             forward.last_error = str(error)
-            pause = min(FIRST_PAUSE_S * 2 ** min(forward.attempts - 1, 20), LONGEST_PAUSE_S)
-            forward.due = time.time() + pause
+            pause = max(FIRST_PAUSE_S * 2 ** min(forward.attempts - 1, 20), error.retry_after or 0.0)
+            forward.due = time.time() + min(pause, LONGEST_PAUSE_S)
             log.info("%s stays here: %s", forward.summary, error)
-            return
+            if forward.created is None or forward.due < forward.created + KEPT_S:
+                return
+            forward.last_error = f"given up after {KEPT_S / 86_400:.0f} days: {error}"
         except RspRefused as refusal:  # final: the same bytes will not be liked better later
             forward.last_error = str(refusal)
         forward.delivered = time.time()

@@ -17,6 +17,8 @@ from microipa.eim.notifications import COMPACT_INSTALLATION, Notification
 from microipa.eim.orders import Orders
 from microipa.eim.store import Device, DownloadSession, Forward, Order
 
+MOST_FORWARDS = 64  # of one device, on their way to SM-DP+ servers
+
 
 class Notices:
     """The way in for what cards want SM-DP+ servers to know (SGP.32 5.14.7)."""
@@ -30,8 +32,10 @@ class Notices:
 
         ``device`` it came in the name of, ``order`` it came as the result of, when known. Returns its
         seqNumber, or None when it is not ours to keep: the result of a direct download, which the IPA itself
-        owes to the SM-DP+ (SGP.32 5.7.4). Raises ResultRefused, TlvError.
+        owes to the SM-DP+ (SGP.32 5.7.4). Later it may come as a notification, from an IPA that could not
+        deliver it: then it is passed on. Raises ResultRefused, TlvError.
         """
+        provided = order
         if pending.tag == COMPACT_INSTALLATION:
             pending = self._rebuilt(db, pending)
         notification = Notification.read(pending)
@@ -41,10 +45,14 @@ class Notices:
             order, device = session.order, session.order.device
         elif device is None and notification.eid:
             device = db.get(Device, notification.eid)
-        self._verify(notification, device)
+        device = self._verify(db, notification, device)
         if installed and order:
             self._book(db, order, notification)
-        if installed and session is None:
+            if session is None:
+                session = _remember_direct(db, order, notification)
+            if provided and session and session.is_direct:
+                return None
+        elif installed:
             return None
         self._queue(db, notification, device)
         return notification.sequence
@@ -75,24 +83,34 @@ class Notices:
                 acknowledged.append(sequence)
         return acknowledged
 
-    def _verify(self, notification: Notification, device: Device | None) -> None:
+    def _verify(self, db: Session, notification: Notification, device: Device | None) -> Device:
+        """The managed device whose eUICC signed it. Raises ResultRefused."""
+        eid = device.eid if device else None
         try:
-            notification.verify(self._key_for(notification, device))
+            signer, key = self._signer(db, notification, device)
+            eid = signer.eid
+            notification.verify(key)
         except (CertificateInvalid, SignatureInvalid) as invalid:
-            eid = device.eid if device else None
             raise ResultRefused(eid, f"{notification.text()}: {invalid}") from invalid
+        return signer
 
-    def _key_for(self, notification: Notification, device: Device | None) -> EllipticCurvePublicKey:
-        """The key a notification must be signed with."""
+    def _signer(
+        self, db: Session, notification: Notification, device: Device | None
+    ) -> tuple[Device, EllipticCurvePublicKey]:
+        """Who must have signed it: the device it comes from, or that of the certificates it brings."""
         if notification.certificates:
-            eid, key = verify_euicc_chain(*notification.certificates, self._ci)
-            if device and device.eid != eid:
-                text = f"{notification.text()} of {eid} came in the name of {device.eid}"
+            owner, key = verify_euicc_chain(*notification.certificates, self._ci)
+            if device and device.eid != owner:
+                text = f"{notification.text()} of {owner} came in the name of {device.eid}"
                 raise ResultRefused(device.eid, text)
-            return key
+            signer = db.get(Device, owner)
+            if signer is None:
+                raise ResultRefused(None, f"{notification.text()}: of {owner}, which this eIM does not manage")
+            return signer, key
         if device is None or device.euicc_certificate is None:
-            raise ResultRefused(None, f"{notification.text()}: of no session and no eUICC this eIM knows")
-        return packages.public_key_of(device.euicc_certificate)
+            text = f"{notification.text()}: of no session and no eUICC this eIM knows"
+            raise ResultRefused(device.eid if device else None, text)
+        return device, packages.public_key_of(device.euicc_certificate)
 
     def _book(self, db: Session, order: Order, notification: Notification) -> None:
         """Settle a download by its profile installation result; a repeat changes nothing."""
@@ -105,12 +123,28 @@ class Notices:
         state = store.DONE if installed.ok else store.FAILED
         self._orders.settle(db, order, state, installed.text, installed.details)
 
-    def _queue(self, db: Session, notification: Notification, device: Device | None) -> None:
-        """For its SM-DP+, which takes the full form; once, however often it is delivered."""
+    def _queue(self, db: Session, notification: Notification, device: Device) -> None:
+        """For its SM-DP+, which takes the full form; once, however often it is delivered.
+
+        Raises ResultRefused when too many wait: the card keeps this one.
+        """
         message = notification.raw
-        if device and device.euicc_certificate and device.eum_certificate:
+        if device.euicc_certificate and device.eum_certificate:
             message = notification.full(device.euicc_certificate, device.eum_certificate)
         digest = hashlib.sha256(message).hexdigest()
-        if db.get(Forward, digest) is None:
-            text = notification.text()
-            db.add(Forward(digest=digest, address=notification.address, message=message, summary=text))
+        if db.get(Forward, digest) is not None:
+            return
+        text = notification.text()
+        if store.waiting_forwards(db, device.eid) >= MOST_FORWARDS:
+            raise ResultRefused(device.eid, f"{text}: {MOST_FORWARDS} notifications of this device wait already")
+        db.add(Forward(digest=digest, eid=device.eid, address=notification.address, message=message, summary=text))
+
+
+def _remember_direct(db: Session, order: Order, notification: Notification) -> DownloadSession | None:
+    """A download past this eIM, by its first result: whose it is when it comes again."""
+    assert notification.installation
+    name = notification.installation.transaction_id.hex()
+    session = DownloadSession(
+        transaction_id=name, server_transaction_id=name, smdp_address=notification.address, order_id=order.id
+    )
+    return session if store.open_session(db, session) else None

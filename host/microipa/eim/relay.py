@@ -291,7 +291,7 @@ class Relay:
     def _session(self, message: Tlv, unknown: int) -> DownloadSession:
         with self._store.work() as db:
             session = db.get(DownloadSession, message[0x80].value.hex())
-        if session is None:
+        if session is None or session.is_direct:
             raise RelayFailed(unknown, "no session with this transactionId")
         return session
 

@@ -50,7 +50,13 @@ async def serve(paths: Sequence[Path]) -> None:
     """
     configs = [Config.read(path) for path in paths]
     eims = [
-        Eim(config.identity(), config.database, es9_routes=config.smdp_routes, es9_trust=config.trust())
+        Eim(
+            config.identity(),
+            config.database,
+            es9_routes=config.smdp_routes,
+            es9_trust=config.trust(),
+            es9_networks=config.smdp_networks,
+        )
         for config in configs
     ]
     stop = asyncio.Event()

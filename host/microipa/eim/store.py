@@ -19,6 +19,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 from microipa.database import Database
 
 MAX_ALARMS = 1000
+MAX_ALARMS_OF_ONE = 50  # device; also of all messages together that name none
+LARGEST_EVIDENCE = 4096
 MAX_AT_ONCE = 32  # notifications on their way to SM-DP+ servers
 MAX_NEWS = 10_000  # orders looked at in one go
 MAX_SESSIONS = 8  # kept for each download order
@@ -150,6 +152,11 @@ class DownloadSession(Base):
 
     order: Mapped[Order] = relationship(lazy="joined")
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the device downloaded past this eIM, which knows of it by its result."""
+        return self.server_signed_1 is None
+
 
 class Forward(Base):
     """A signed notification on its way to the SM-DP+ that wants it."""
@@ -158,12 +165,15 @@ class Forward(Base):
 
     digest: Mapped[str] = mapped_column(primary_key=True)
     """SHA-256 of the message: a notification delivered twice is passed on once."""
+    eid: Mapped[str | None] = mapped_column(index=True)
     address: Mapped[str]
     message: Mapped[bytes]
     summary: Mapped[str]
     attempts: Mapped[int] = mapped_column(default=0)
+    created: Mapped[float | None] = mapped_column(default=time.time)
     due: Mapped[float] = mapped_column(default=time.time)
     delivered: Mapped[float | None]
+    """When it was taken, refused or given up; ``last_error`` tells."""
     last_error: Mapped[str | None]
 
 
@@ -319,11 +329,24 @@ def is_booked(db: Session, eid: str, sequence: int) -> bool:
 
 
 def raise_alarm(db: Session, eid: str | None, text: str, evidence: bytes) -> None:
-    """Keep an alarm; the oldest go when there are too many."""
-    db.add(Alarm(eid=eid, text=text, evidence=evidence[:4096]))
+    """Keep an alarm, one that comes again once; of a device, and of all, the oldest go when there are too many."""
+    evidence = evidence[:LARGEST_EVIDENCE]
+    known = select(Alarm).where(Alarm.eid == eid, Alarm.text == text, Alarm.evidence == evidence)
+    if again := db.scalars(known.limit(1)).first():
+        again.created = time.time()
+        return
+    db.add(Alarm(eid=eid, text=text, evidence=evidence))
     db.flush()
+    older = select(Alarm.id).where(Alarm.eid == eid).order_by(Alarm.id.desc()).offset(MAX_ALARMS_OF_ONE)
+    db.execute(delete(Alarm).where(Alarm.id.in_(older)))
     newest = db.scalar(select(func.max(Alarm.id))) or 0
     db.execute(delete(Alarm).where(Alarm.id <= newest - MAX_ALARMS))
+
+
+def waiting_forwards(db: Session, eid: str) -> int:
+    """How many notifications of one device have not reached their SM-DP+."""
+    waiting = select(func.count()).where(Forward.eid == eid, Forward.delivered.is_(None))
+    return db.scalar(waiting) or 0
 
 
 def due_forwards(db: Session, now: float) -> list[Forward]:
