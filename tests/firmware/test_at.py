@@ -176,6 +176,106 @@ async def test_the_late_answer_to_an_abandoned_command_is_not_taken_for_the_next
     assert out.splitlines()[-2:] == ["cancelled", "[b'2']"]
 
 
+async def test_a_final_line_that_got_lost_behind_its_answer_costs_two_seconds_and_no_later_command(
+        micropython: Run) -> None:
+    def answer(line: bytes) -> bytes:
+        if line.startswith(b"AT+CGLA"):
+            return b'\r\n+CGLA: 4,"9000"\r\n'
+        if line == b"AT+SLOW":
+            return b"\r\n+X: 1\r\n"
+        return OK if line == b"AT" else b"\r\n+X: 2\r\n" + OK
+
+    async with PtyModem(answer) as modem:
+        out = await micropython(script("""
+    from ipa.compat import ticks_diff, ticks_ms
+    before = ticks_ms()
+    print(await at.command(b'AT+CGLA=1,8,"', prefix=b"+CGLA:", apdu=bytes(4), timeout_ms=60000))
+    print(ticks_diff(ticks_ms(), before) < 4000)
+    print(await at.command(b"AT+FAST", prefix=b"+X:"))
+    print(await at.command(b"AT+SLOW", prefix=b"+X:", timeout_ms=60000))
+    print(await at.command(b"AT+FAST", prefix=b"+X:"))
+"""), modem.path)
+    assert out.splitlines() == ["[b'4,\"9000\"']", "True", "[b'2']", "[b'1']", "[b'2']"]
+
+
+async def test_a_final_line_that_is_late_is_not_taken_for_that_of_the_next_command(micropython: Run) -> None:
+    late: list[bytes] = []
+
+    def answer(line: bytes) -> bytes:
+        if line == b"AT+SLOW":
+            late.append(OK)
+            return b"\r\n+X: 1\r\n"
+        if line == b"AT":  # what was asked for comes with what is late
+            return (late.pop() if late else b"") + OK
+        return b"\r\n+X: 2\r\n" + OK
+
+    async with PtyModem(answer) as modem:
+        out = await micropython(script("""
+    print(await at.command(b"AT+SLOW", prefix=b"+X:", timeout_ms=60000))
+    print(await at.command(b"AT+FAST", prefix=b"+X:"))
+"""), modem.path)
+    assert out.splitlines() == ["[b'1']", "[b'2']"]
+
+
+async def test_a_modem_that_is_busy_with_its_radio_has_time_to_answer(micropython: Run) -> None:
+    """One that needs seven seconds for whatever follows AT+CFUN=1 is not dead."""
+    async def later(data: bytes) -> None:
+        await asyncio.sleep(7)
+        modem.say(data)
+
+    tasks = []
+
+    def answer(line: bytes) -> bytes | None:
+        if line == b"AT+CFUN=1":
+            return OK
+        if not tasks:
+            tasks.append(asyncio.create_task(later(b"\r\n+CPIN: READY\r\n" + OK)))
+            return None
+        return None if line == b"AT+MUTE" else OK
+
+    async with PtyModem(answer) as modem:
+        out = await micropython(script("""
+    from ipa.compat import ticks_diff, ticks_ms
+    await at.command(b"AT+CFUN=1")
+    print(await at.command(b"AT+CPIN?", prefix=b"+CPIN:"))
+    before = ticks_ms()
+    await failing(at.command(b"AT+MUTE", timeout_ms=50))
+    print(ticks_diff(ticks_ms(), before) < 1000)
+"""), modem.path)
+    assert out.splitlines() == ["[b'READY']", "AtTimeout no answer to AT+MUTE", "True"]
+
+
+async def test_blanks_and_nuls_around_an_answer_are_nothing(micropython: Run) -> None:
+    answers = {b"AT+CGACT?": b"\0\r\n\0\0+CGACT:   1, 1  \r\n" + OK,
+               b"AT+QIRD=0": b"\r\n\0+QIRD:   5 \r\nhello\r\n\0OK \r\n",
+               b"AT+CARECV=0": b"\r\n\0\0+CARECV:  5,\0 ,\0 \r\n" + OK,
+               b"AT+CIPRXGET=2": b"\r\n+CIPRXGET:    2,0, 3,0\r\nabc\r\n" + OK}
+    async with PtyModem(answers.get) as modem:
+        out = await micropython(script("""
+    buf = bytearray(5)
+    print(await at.command(b"AT+CGACT?", prefix=b"+CGACT:"))
+    print(await at.command(b"AT+QIRD=0", prefix=b"+QIRD:", into=buf), bytes(buf))
+    print(await at.command(b"AT+CARECV=0", prefix=b"+CARECV:", into=buf, inline=1), bytes(buf))
+    print(await at.command(b"AT+CIPRXGET=2", prefix=b"+CIPRXGET: 2,", into=buf, field=1), bytes(buf[:3]))
+"""), modem.path)
+    assert out.splitlines() == ["[b'1,1']", "[b'5'] b'hello'", "[b'5'] b'\\x00 ,\\x00 '", "[b'0,3,0'] b'abc'"]
+
+
+async def test_card_errors_are_known_in_numbers_and_in_words(micropython: Run) -> None:
+    """TS 27.007 9.2"""
+    answers = {b"AT+%d" % i: b"\r\n+CME ERROR: %s\r\n" % text
+               for i, text in enumerate((b"10", b"13", b"14", b"SIM busy", b"SIM not inserted", b"4", b"SIM PIN"))}
+    async with PtyModem(answers.get) as modem:
+        out = await micropython(script("""
+    for i in range(7):
+        try:
+            await at.command(b"AT+%d" % i)
+        except AtError as error:
+            print(error.card)
+"""), modem.path)
+    assert out.split() == ["True"] * 5 + ["False"] * 2
+
+
 async def test_a_silent_modem_is_named(micropython: Run) -> None:
     async with PtyModem(lambda line: None) as modem:
         out = await micropython(script("""

@@ -393,6 +393,37 @@ async def test_a_socket_that_the_network_closed_says_so(micropython: Run, urc: s
     assert out[-1] == "True"
 
 
+CLOSED = {"URC first": (lines('+QIURC: "closed",0'), b""), "URC in between": (b"", lines('+QIURC: "closed",0'))}
+
+
+@pytest.mark.parametrize("when", CLOSED)
+async def test_a_socket_that_closes_while_it_is_read_loses_no_datagram(micropython: Run, when: str) -> None:
+    """walter-arduino #109: the URC came between the command and the data."""
+    before, between = CLOSED[when]
+    waiting = [b"one", b"two", b"three"]
+
+    class Closing(Sockets):
+        def answer(self, line: bytes) -> bytes | None:
+            if not line.startswith(b"AT+QIRD=0"):
+                return super().answer(line)
+            if not waiting:
+                return lines("ERROR")  # this modem forgets it at once
+            data = waiting.pop(0)
+            told = between if len(waiting) == 2 else b""
+            return told + b"\r\n+QIRD: %d\r\n" % len(data) + data + lines("", "OK")
+
+    closing = Closing(lambda _: [])
+    closing.answers[b"AT+QINOTHING"] = lines("OK") + before
+    async with closing.modem as modem:
+        out = await run(micropython, modem, UDP + """
+    await modem.at.command(b"AT+QINOTHING")
+    for _ in range(4):
+        print(await receive())
+""")
+    assert out[:3] == ["b'one'", "b'two'", "b'three'"]
+    assert int(out[-1]) < 0
+
+
 class TcpSocket(Sockets):
     """A BG95 with a TCP connection: ``room`` is what QISEND takes before it says SEND FAIL once."""
 
@@ -491,6 +522,21 @@ async def test_a_tcp_stream_that_may_have_a_hole_is_dead(micropython: Run) -> No
     print(tcp.write(b"more") == -__import__("errno").EIO)
 """)
     assert out[-1] == "True"
+
+
+async def test_a_read_without_its_final_line_ends_a_tcp_stream_that_may_have_a_hole(micropython: Run) -> None:
+    class Holes(TcpSocket):
+        def answer(self, line: bytes) -> bytes | None:
+            if line.startswith(b"AT+QIRD"):
+                return b"\r\n+QIRD: 100\r\n" + bytes(80) + lines("", "OK")
+            return super().answer(line)
+
+    async with Holes().modem as modem:
+        out = await run(micropython, modem, TCP + """
+    data, end = await receive(9999)
+    print(data, end == -__import__("errno").EIO)
+""")
+    assert out[-1] == "b'' True"
 
 
 async def test_a_network_that_is_gone_ends_a_tcp_stream_with_an_error(micropython: Run) -> None:

@@ -116,10 +116,10 @@ class Channel:
             last = sent + size == total
             try:
                 sw = await self._block(block, size, last)
-            except AtError:
+            except AtError as error:
                 # Some modems refuse long APDUs with a bare ERROR: 60 to 120 bytes are common limits. Any other
                 # error leaves it open what the card has got: then the whole procedure begins again.
-                if block or size <= self._proven or segment <= _SMALLEST_SEGMENT:
+                if error.card or block or size <= self._proven or segment <= _SMALLEST_SEGMENT:
                     raise
                 self._segment = segment = segment // 2
                 continue

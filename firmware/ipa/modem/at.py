@@ -16,6 +16,8 @@ _CHUNK = const(128)
 _HEAD = const(64)  # of a line on which data follow
 _HEX_SLICE = const(32)
 _TIMEOUT_MS = const(5000)
+_SETTLING_MS = const(30000)  # after AT+CFUN, when some modems answer nothing at first
+_LOST_MS = const(2000)  # after an answer: its OK is not late any more, it was lost
 _SYNC_MS = const(300)
 _SYNC_TRIES = const(10)
 _QUIET_MS = const(100)
@@ -23,12 +25,16 @@ _QUIET_TRIES = const(30)  # the longest answer there is takes a tenth of that
 _EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
 _WRITE_MS = const(2)
 _ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
+_CARD_ERRORS = ("SIM NOT INSERTED", "SIM FAILURE", "SIM BUSY")  # with AT+CMEE=2, which some modems do not leave
 # Final in one family or another, for some with the number of the connection before
 _DONE = (b"SEND OK", b"CLOSE OK", b"SHUT OK", b"NORMAL POWER DOWN")
 
 
 class AtError(ModemError):
-    """The modem refused a command. `result` is its final line, `code` the number in it or None."""
+    """The modem refused a command. `result` is its final line, `code` the number in it or None.
+
+    `card`: the error is the card's, which may be busy or not there yet (TS 27.007 9.2).
+    """
 
     def __init__(self, command, result):
         super().__init__("%s: %s" % (command, result))
@@ -36,6 +42,7 @@ class AtError(ModemError):
         self.result = result
         number = result[result.find(":") + 1 :].strip()
         self.code = int(number) if number.isdigit() else None
+        self.card = self.code in (10, 13, 14) or number.upper() in _CARD_ERRORS
 
 
 class AtTimeout(ModemError):
@@ -59,6 +66,7 @@ class At:
         self._wake = asyncio.Event()
         self._heard = ticks_ms()
         self._unsure = False  # a late answer to an abandoned command may still come
+        self._settling = None  # since these ticks
         self._pending = False
         self.prompt = 0x3E  # ">", with which a modem asks for data
         self.prompt_ms = 0  # and how long it then needs before it takes them
@@ -106,7 +114,7 @@ class At:
         async with self._lock:
             if self._unsure:
                 await self._sync(_SYNC_TRIES)
-            deadline = ticks_add(ticks_ms(), timeout_ms)
+            deadline = ticks_add(ticks_ms(), max(timeout_ms, self._settles_in()))
             self._begin(prefix, payload is not None, into)
             self._field = field
             self._inline = inline
@@ -116,18 +124,22 @@ class At:
                     await self._write_hex(apdu, deadline)
                 await self._write(b"\r", deadline)
                 if payload is not None:
-                    await self._woken(text, deadline)
+                    while self._prompt and self._result is None:
+                        await self._woken(text, deadline)
                     if self._result is None:
                         if self.prompt_ms:
                             await sleep_ms(self.prompt_ms)
                         taken = payload if self._room is None else memoryview(payload)[: self._room]
                         await self._write(taken, deadline)
-                while self._result is None:
-                    await self._woken(text, deadline)
+                await self._ended(text, deadline)
                 return self._finish(text)
             finally:
                 # Timed out, cancelled by the caller or not understood: its final line is still to come.
-                self._unsure = self._result is not True and not isinstance(self._result, str)
+                self._unsure = self._unsure or self._result is not True and not isinstance(self._result, str)
+                if text.startswith(b"AT+CFUN="):
+                    self._settling = ticks_ms()
+                elif self._result is not None:
+                    self._settling = None
                 self._pending = self._prompt = False
                 self._raw = 0
                 self._into = self._lines = None
@@ -151,6 +163,30 @@ class At:
             raise result
         raise AtError(_name(text), result)
 
+    async def _ended(self, text, deadline):
+        """Wait for the final line. One that got lost behind the answer is asked for by another command."""
+        lost_ms = _LOST_MS if self._prefix else 5 * _LOST_MS  # of any line it is not sure that it is the answer
+        while self._result is None:
+            until = ticks_add(ticks_ms(), lost_ms)
+            asked = self._unsure or not self._lines or ticks_diff(deadline, until) <= 0
+            try:
+                await self._woken(text, deadline if asked else until)
+            except AtTimeout:
+                if asked:
+                    raise
+                self._unsure = True  # there may be two of them now
+                await self._write(b"AT\r", deadline)
+
+    def _settles_in(self):
+        """Milliseconds in which the modem may still be busy with AT+CFUN."""
+        if self._settling is None:
+            return 0
+        left = _SETTLING_MS - ticks_diff(ticks_ms(), self._settling)
+        if not 0 < left <= _SETTLING_MS:
+            self._settling = None
+            return 0
+        return left
+
     async def _woken(self, text, deadline):
         left = ticks_diff(deadline, ticks_ms())
         try:
@@ -162,6 +198,7 @@ class At:
         self._wake.clear()
 
     async def _sync(self, tries):
+        tries = max(tries, self._settles_in() // _SYNC_MS)
         for _ in range(tries):
             self._n = 0
             self._begin(None, False, None)
@@ -258,14 +295,17 @@ class At:
         if self._skip:
             self._skip = False
         elif n:
-            line = bytes(memoryview(self._line)[:n]).strip()
+            line = bytes(memoryview(self._line)[:n]).replace(b"\0", b"").strip()
+            while b":  " in line:
+                line = line.replace(b":  ", b": ")
             if line:
                 self._dispatch(line)
         return newline + 1
 
     def _data_behind(self, chunk, pos, stop):
         """Dispatch the head of a line on which data follow: where they begin, 0 when this is no such line."""
-        head = bytes(memoryview(self._line)[: self._n]) + chunk[pos : min(stop, pos + _HEAD)]
+        whole = bytes(memoryview(self._line)[: self._n]) + chunk[pos : min(stop, pos + _HEAD)]
+        head = whole.lstrip(b"\0 ")
         if not head.startswith(self._prefix):
             return 0
         comma = -1
@@ -276,7 +316,7 @@ class At:
         begin = comma + self._inline
         if len(head) < begin:
             return 0  # its last character is still to come
-        begin += pos - self._n
+        begin += pos - self._n + len(whole) - len(head)
         self._n = 0
         self._dispatch(head[:comma])
         return begin
@@ -297,7 +337,7 @@ class At:
         for prefix, handler in self._urcs.items():
             if line.startswith(prefix):
                 try:
-                    handler(line[len(prefix) :].strip())
+                    handler(_fields(line, prefix))
                 except (ValueError, IndexError):
                     log(ERROR, "modem: unreadable", line)
                 return
@@ -314,7 +354,7 @@ class At:
         elif line.startswith(_ERRORS) or line.endswith(b"SEND FAIL"):
             self._fail(words(line))
         elif self._prefix and line.startswith(self._prefix):
-            line = line[len(self._prefix) :].strip()
+            line = _fields(line, self._prefix)
             if self._prompt and self._field and not self._invites(line):
                 return False
             self._collect(line)
@@ -337,6 +377,7 @@ class At:
     def _collect(self, line):
         if len(self._lines) < _LINES:
             self._lines.append(line)
+            self._wake.set()
         else:
             self._fail(AtOverflow("answer of more than %d lines" % _LINES))
 
@@ -354,6 +395,11 @@ class At:
             self._wake.set()
         else:
             log(ERROR, "modem:", result)
+
+
+def _fields(line, prefix):
+    """What follows the prefix, without the blanks that some modems put around it and behind commas."""
+    return line[len(prefix) :].strip().replace(b", ", b",")
 
 
 def _name(text):

@@ -118,6 +118,7 @@ class Socket(io.IOBase):
         self._to_send = 0
         self._more = True  # the modem may hold something
         self._error = 0
+        self._closed = False  # by the other side; the modem may still hold what came before
         self._closing = False
         self._work = asyncio.Event()  # for the task
         self._news = asyncio.Event()  # for wait() and flush()
@@ -151,7 +152,8 @@ class Socket(io.IOBase):
         self._work.set()
 
     def on_closed(self):
-        self.fail(ENOTCONN)
+        self._closed = True
+        self.on_data()
 
     def fail(self, error):
         self._error = error
@@ -179,17 +181,25 @@ class Socket(io.IOBase):
         await self._close()
 
     async def _receive(self):
-        self._more = False  # before asking: the next URC may come with the answer
+        closed = self._closed  # before asking: nothing comes after that
+        self._more = False  # and this as well: the next URC may come with the answer
         try:
             n = await self._modem._receive(self._number, self._rx)
         except AtError:  # no such socket any more
-            self.fail(ENOTCONN)
-            raise
+            if not self._closed:
+                self.fail(ENOTCONN)
+                raise
+            n, closed = 0, True  # some modems forget one that the other side has closed
+        if closed and not n:
+            self._end()
         if n:
             self._received = n
             self._more = True  # the URC comes again only after an empty answer
             self._news.set()
-        return n
+
+    def _end(self):
+        """All that came before the end has been read."""
+        self.fail(ENOTCONN)
 
     async def _close(self):
         try:

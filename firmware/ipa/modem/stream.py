@@ -1,10 +1,9 @@
 """TCP sockets of a modem, for those who speak HTTPS."""
 
-from errno import EIO, ENOTCONN
+from errno import EIO
 
 from ipa.compat import const, sleep_ms
 from ipa.modem import ModemError
-from ipa.modem.at import AtError
 from ipa.modem.sockets import Socket
 
 _PIECE = const(1024)
@@ -17,7 +16,6 @@ class Stream(Socket):
     def __init__(self, modem, number):
         super().__init__(modem, number, _PIECE, _PIECE)
         self._taken = 0  # of what was received
-        self._closed = False  # by the peer; the modem may still hold what came before
         self._ended = False
 
     def readinto(self, buf):
@@ -44,10 +42,6 @@ class Stream(Socket):
         self._work.set()
         return n
 
-    def on_closed(self):
-        self._closed = True
-        self.on_data()
-
     async def _send(self):
         try:
             n = await self._modem._send(self._number, memoryview(self._tx)[: self._to_send])
@@ -63,13 +57,12 @@ class Stream(Socket):
             self._news.set()
 
     async def _receive(self):
-        closed = self._closed  # before asking: nothing comes after that
         try:
-            n = await super()._receive()
-        except AtError:
-            if not closed:
-                raise
-            n = 0  # some modems forget a socket that the peer has closed
-        if closed and not n:
-            self._ended = True
-            self.fail(ENOTCONN)
+            await super()._receive()
+        except ModemError:
+            self.fail(self._error or EIO)  # what was lost of the stream is not known
+            raise
+
+    def _end(self):
+        self._ended = True
+        super()._end()
