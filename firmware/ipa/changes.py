@@ -17,6 +17,8 @@ IMMEDIATE_ENABLE_PROFILE = const(5)
 DEVICE_CHANGE = const(6)
 UNDEFINED = const(127)
 
+_MOST_EIMS = const(16)  # as many as a poll serves
+
 _ICCID = const(0x5A)
 _FALLBACK_ATTRIBUTE = const(0x9F26)
 _ECALL_INDICATION = const(0x9F7B)
@@ -28,14 +30,17 @@ async def note(es10, journal, cause, but=None, **more):
     journal in the same breath."""
     causes = dict(journal.get("cause") or {})
     found = []
-    while True:
+    while len(found) < _MOST_EIMS:
         eim = await es10.find_eim(but=found)
         if eim is None:
             break
         found.append(bytes(tlv.find(eim, 0x80) or b""))
-    for eim_id in found:
-        if eim_id.hex() != but:
-            causes[eim_id.hex()] = cause
+    names = [eim_id.hex() for eim_id in found]
+    if len(causes) > _MOST_EIMS:  # of those that have left the card the device does not remember any number
+        causes = {name: causes[name] for name in causes if name in names}
+    for name in names:
+        if name != but:
+            causes[name] = cause
     journal.set(cause=causes or None, **more)
 
 

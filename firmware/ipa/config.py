@@ -42,6 +42,7 @@ DEFAULTS = {
     "eim_ctx_params_1": False,
     "eim_metadata": False,
     "download": "indirect",  # through the eIM; "direct": from the SM-DP+ itself where a trigger names one
+    "eim_roots_file": "eim_roots.der",  # CAs of eIMs whose configuration on the card trusts no key of its own
     "roots_file": "roots.der",  # trusted for SM-DP+ servers besides the card's CI: DER, one behind the other
     "journal_file": "ipa.journal",
     "log_level": 2,
@@ -109,7 +110,7 @@ def load(path="ipa.json"):
         _check(path, key, value)
         settings[key] = value
     folder = path[: path.rfind("/") + 1]
-    for key in ("eim_file", "roots_file"):
+    for key in ("eim_file", "eim_roots_file", "roots_file"):
         if settings[key][0] != "/":
             settings[key] = folder + settings[key]
     return settings

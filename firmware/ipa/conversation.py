@@ -57,7 +57,16 @@ class Conversation:
     async def hold(self, eim, eid, device_info, plmn):
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
         session = self.session(eim.eim_id, eid, device_info)
+        if eim.trust is None:
+            from ipa.eim import preinstalled
+
+            eim.trust = preinstalled(self._settings["eim_roots_file"])
         session.trust = eim.trust
+        if self._journal.get("download") is not None:
+            from ipa.steps import cut  # few are cut off
+
+            if await cut.finish(session):
+                return SWITCH
         self.link.answered = False
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
         waiting = await notify.waiting(self.es10)

@@ -2,6 +2,7 @@
 
 from ipa import tlv
 from ipa.compat import INFO, log, words
+from ipa.modem import SocketError, fit
 
 
 class EimUnknown(Exception):
@@ -48,6 +49,10 @@ class Eim:
             raise EimUnknown("eimId or eimFqdn is no text") from None
         if port and not port.isdigit():
             raise EimUnknown("the port in eimFqdn is {}".format(port))
+        try:
+            fit(self.host or "?")
+        except SocketError:
+            raise EimUnknown("eimFqdn is no host name: {}".format(words(name))) from None
         self.port = int(port) if port else None  # that of the transport
         key = tlv.find(configuration, 0xA6, 0xA0)
         certificate = tlv.find(configuration, 0xA6, 0xA1)
@@ -56,4 +61,19 @@ class Eim:
         elif certificate is not None:
             self.trust = ("ca", tlv.sequence(certificate))
         else:
-            raise EimUnknown("eIM configuration without trustedPublicKeyDataTls: no server can be trusted")
+            self.trust = None  # the CAs that the device has brought along (2.11.1.1.1)
+
+
+def preinstalled(path):
+    """What a Trust takes: the CAs in the file, DER, one behind the other. Raises EimUnknown where there are none."""
+    try:
+        with open(path, "rb") as file:
+            roots = file.read()
+        anchors = [bytes(raw) for _, _, raw in tlv.items(roots)]
+    except OSError:
+        anchors = ()
+    except tlv.TlvError as error:
+        raise EimUnknown("{}: {}".format(path, error)) from None
+    if not anchors:
+        raise EimUnknown("eIM configuration without trustedPublicKeyDataTls, and no CA in {}".format(path))
+    return ("ca",) + tuple(anchors)

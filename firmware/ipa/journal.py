@@ -23,7 +23,12 @@ from binascii import crc32
 
 from ipa.compat import ERROR, const, log
 
-_LARGEST = const(4096)
+_HEAD = const(10)  # the line with the CRC, and the end of the other
+_LARGEST = const(16384)  # bytes; what is not bounded by its nature is bounded by who writes it
+
+
+class JournalFull(OSError):
+    """More than one file takes; nothing has been written."""
 
 
 class Journal:
@@ -42,7 +47,7 @@ class Journal:
         return self._values.get(key, default)
 
     def set(self, **changes):
-        """Take the changes, None removes, and write them down before returning. Raises OSError."""
+        """Take the changes, None removes, and write them down before returning. Raises OSError, JournalFull."""
         values = dict(self._values)
         for key, value in changes.items():
             if value is None:
@@ -52,6 +57,10 @@ class Journal:
         if values == self._values:
             return
         text = json.dumps(values)
+        if len(text.encode()) + _HEAD > _LARGEST:
+            sizes = [(len(json.dumps(value)), key) for key, value in values.items()]
+            raise JournalFull("{}: {} bytes are the most, {} has {}".format(
+                self._path, _LARGEST, max(sizes)[1], max(sizes)[0]))
         with open(self._fresh, "w") as file:
             file.write("{:08x}\n{}\n".format(crc32(text.encode()), text))
             file.flush()

@@ -66,6 +66,11 @@ async def in_order(steps):
         outcome = None if step is None else await step
     return outcome
 
+async def finish():
+    from ipa.steps import cut
+
+    return await cut.finish(session)
+
 async def gather(steps):
     values = []
     for step in steps:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from board_run import Run
 from datagram import UDP
@@ -118,6 +120,42 @@ async def test_another_eim_at_the_same_address_does_not_get_the_association_that
     """It would be spoken to under the trust of the first."""
     _, sent = await polls(micropython, pki, f"lambda talk: setattr(Known, {other})", ", keep_association_s=60")
     assert sent == ["sent", "4", "4", "open", "False", "True"]
+
+
+async def test_2_11_1_1_1_an_eim_without_a_key_on_the_card_is_trusted_under_the_cas_of_the_device(
+        micropython: Run, pki: Pki, tmp_path: Path) -> None:
+    (tmp_path / "eim_roots.der").write_bytes(pki.smdpp_tls.der + pki.ci.der)
+    script = "lambda talk: setattr(Known, 'trust', None)"
+    _, sent = await polls(micropython, pki, script, "")
+    assert sent == ["sent", "4", "4", "open", "False", "False"]
+
+
+async def test_it_knows_whether_an_eim_has_answered(micropython: Run, pki: Pki) -> None:
+    script = "lambda talk: (print('reached', talk.reached), setattr(talk, 'reached', False), lost(talk))"
+    lose = "lambda talk: setattr(Udp, '_take', lambda self: None)"
+    out: list[str] = []
+
+    async def handle(request: bytes) -> bytes:
+        return NONE_AVAILABLE if not out else b""
+
+    async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
+        whole = SCRIPT.replace("TRUST", repr(pki.ci.der)).replace("EID", repr(EID)).replace("PLMNS", "[]")
+        whole += f"""
+lost = {lose}
+async def twice():
+    try:
+        await main({script}, dtls_timeout_s=1)
+    except Exception as error:
+        print("then", type(error).__name__, Talk.last.reached)
+class Talk(Conversation):
+    def __init__(self, *all):
+        super().__init__(*all)
+        Talk.last = self
+Conversation = Talk
+asyncio.run(twice())
+"""
+        out = (await micropython(whole, port, heapsize="192wK")).splitlines()
+    assert [line for line in out if line.startswith(("reached", "then"))] == ["reached True", "then DtlsTimeout False"]
 
 
 async def test_a_handshake_that_ends_in_an_error_of_ours_leaves_no_socket_open(micropython: Run, pki: Pki) -> None:

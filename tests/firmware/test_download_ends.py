@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import pytest
 from board_run import Run
-from downloads import BEGUN, CALL, CANCELLED, CARD, EMPTY, INITIATED, METADATA, NAMES, RESULT, loaded, offered, package
+from downloads import (
+    BEGUN,
+    CALL,
+    CANCELLED,
+    CARD,
+    CERTIFICATE,
+    EMPTY,
+    INITIATED,
+    METADATA,
+    NAMES,
+    RESULT,
+    SIGNED_1,
+    loaded,
+    offered,
+    package,
+)
 from microipa.asn1.tlv import tlv
 from scenes import TID, TX, acknowledge, play, provide, remove
 
@@ -73,6 +88,56 @@ async def test_3_2_3_2_a_result_whose_delivery_broke_is_not_installed_again(micr
     scene = await play(micropython, f"in_order([failing({CALL}), failing(gather({STATE}))])", card,
                        [INITIATED, offered(), package(), "OSError(110)"])
     assert scene.outcome == f"no error but no error but [None, None, None, [['eim.example', '{TX.hex()}', 5]]]"
+
+
+# A power cut between the result and what follows from it
+
+
+@pytest.mark.parametrize(("answer", "outcome", "cause"), [
+    (bytes.fromhex("bf5a03800100"), 2, None),  # SWITCH
+    (bytes.fromhex("bf5a03800101"), 0, None),
+    (bytes.fromhex("bf5a03800104"), 0, {"65696d2e6578616d706c65": 127}),
+    (0x6A88, 0, None),
+], ids=["enabled", "not configured", "no session", "unknown"])
+async def test_5_9_15_after_a_power_cut_the_profile_is_enabled_or_the_eim_hears_that_it_may_not_be(
+        micropython: Run, answer: bytes | int, outcome: int, cause: object) -> None:
+    listed = tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\5"))))
+    card = [(tlv(0xBF28), listed), STORED_RESULT, (bytes.fromhex("bf5a"), answer)]
+    if cause:
+        card += [(tlv(0xBF55), tlv(0xBF55, tlv(0xA0, tlv(0x30, tlv(0x80, b"eim.example")))))] * 2
+    begun = f"session.journal.set(download='{TX.hex()}', eim='eim.example', attempts=1)"
+    keys = "state('download'), state('ended'), state('cause'), state('switch')"
+    scene = await play(micropython, f"in_order([{begun}, gather([finish(), {keys}])])", card, [])
+    switch = {"reset": 1, "cause": 5} if outcome else None
+    done, *rest = eval(scene.outcome.removeprefix("no error but "))
+    assert (done, rest) == (outcome == 2, [None, [["eim.example", TX.hex(), 5]], cause, switch])
+
+
+# What an eIM or a person may write otherwise
+
+
+@pytest.mark.parametrize("told", [bytes(range(7)), bytes(range(20)), b"\xee" * 20, b"\xee" * 3])
+async def test_5_14_1_a_truncated_key_identifier_is_made_whole_from_the_cards_list(
+        micropython: Run, told: bytes) -> None:
+    known = [bytes(20), bytes(range(20))]
+    info = tlv(0xBF20, tlv(0xA9), tlv(0xAA, *(tlv(0x04, one) for one in known)))
+    answer = tlv(0xBF39, tlv(0xA0, tlv(0x80, TID), SIGNED_1, tlv(0x5F37, bytes(64)), tlv(0x04, told), CERTIFICATE))
+    refused = tlv(0xBF38, tlv(0xA1, tlv(0x80, TID), b"\2\1\x07"))
+    card = [BEGUN[0], (tlv(0xBF20), info), (b"\xbf\x38", refused)]
+    scene = await play(micropython, CALL, card + ([(tlv(0xBF20), info)] if len(told) < 20 else []), [answer, EMPTY])
+    whole = known[1] if known[1].startswith(told) else told
+    assert tlv(0x04, whole) in scene.to("card")[-1]
+    assert not scene.left
+
+
+@pytest.mark.parametrize("code", ["LPA:1$smdp.example$A", "1$smdp.example$A", "lpa:1$smdp.example$A",
+                                  " LPA:1$smdp.example$A\r\n", "LPA:1$ smdp.example $ A ", "LPA: 1$smdp.example$A",
+                                  "LPA:1$smdp.example$A$$1", "LPA:1$smdp.example$A$$1$0004$$$later"])
+async def test_sgp22_4_1_activation_codes_are_taken_as_people_and_later_versions_write_them(
+        micropython: Run, code: str) -> None:
+    trigger = tlv(0xBF54, tlv(0x82, TX), tlv(0xA0, tlv(0x80, code.encode())))
+    scene = await play(micropython, f"failing(package('{trigger.hex()}'))", BEGUN, ["CoapTimeout('nobody answers')"])
+    assert tlv(0x83, b"smdp.example") in scene.to("eim")[0]
 
 
 # Temporary is not final

@@ -258,6 +258,60 @@ async def test_silence_ends_in_a_named_error(micropython: Run, pki: Pki) -> None
     assert out.strip() == "DtlsTimeout no end of DTLS handshake"
 
 
+async def test_a_path_that_takes_only_small_datagrams_is_named(micropython: Run, pki: Pki) -> None:
+    """The cookie comes through, the certificate does not."""
+    async with server(pki.eim_tls) as port:
+        out = await micropython(
+            SCRIPT + "asyncio.run(connect(('pin', b'0'), timeout_ms=1500, lose_in=range(1, 99)))", port)
+    assert out.startswith("DtlsTimeout no end of DTLS handshake, of which datagrams of up to ")
+    assert out.strip().endswith(" bytes came: are larger ones lost?")
+
+
+@pytest.mark.parametrize(("error", "raised"), [
+    ("OSError(12)", "MemoryError TLS: "), ("OSError(-0x7F00, 'SSL')", "MemoryError TLS: "),
+    ("OSError(-0x2790)", "MemoryError TLS: "), ("MemoryError('17 kB')", "MemoryError 17 kB"),
+    ("OSError(-0x7780)", "DtlsError no DTLS: "), ("OSError(5)", "DtlsError no DTLS: "),
+    ("ValueError('a name')", "DtlsError no DTLS: "),
+])
+async def test_want_of_memory_is_told_as_such_and_nothing_else_is(micropython: Run, error: str, raised: str) -> None:
+    out = await micropython(UDP + f"""
+from ipa.net.dtls import Dtls
+from rooms import failing
+
+class Context:
+    def wrap_socket(self, *_, **__):
+        raise {error}
+
+Dtls._context = lambda self: Context()
+print(asyncio.run(failing(Dtls(Udp(1), "a.example", ("pin", b"")).connect())))
+""")
+    assert out.startswith(raised)
+
+
+async def test_a_certificate_that_is_bad_for_want_of_memory_is_no_certificate_that_is_bad(micropython: Run) -> None:
+    out = await micropython("""
+from ipa.net import memory
+from ipa.net.trust import Trust
+import gc
+
+def ask():
+    try:
+        print(type(Trust("pin", b"").refusal(ValueError("The certificate is not correctly signed"))).__name__)
+    except MemoryError as error:
+        print("MemoryError")
+ask()
+kept = None
+try:
+    while True:
+        kept = kept, bytearray(512)
+except MemoryError:
+    for _ in range(6):
+        kept = kept[0]
+ask()
+""")
+    assert out.split() == ["PeerNotTrusted", "MemoryError"]
+
+
 async def test_messages_keep_their_borders_and_their_limits(micropython: Run, pki: Pki) -> None:
     async with server(pki.eim_tls) as port:
         out = await micropython(SCRIPT + f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 from board_run import Run
 from microipa.asn1.tlv import tlv
 
@@ -35,7 +36,8 @@ async def main():
         if eim is None:
             print("no more")
         else:
-            print(eim.eim_id.decode(), eim.host, eim.port, eim.trust[0], eim.trust[1].hex())
+            trust = [eim.trust[0], eim.trust[1].hex()] if eim.trust else ["preinstalled"]
+            print(eim.eim_id.decode(), eim.host, eim.port, *trust)
 run(main())
 """
 KEY = tlv(0xA6, tlv(0xA0, tlv(0x30, b"\x05\x00") + tlv(0x03, b"\0k")))
@@ -81,7 +83,7 @@ async def test_2_11_1_1_1_an_eim_that_cannot_be_reached_or_recognised_does_not_h
     assert await ask(micropython, cards, 5) == [
         "EimUnknown eIM configuration without eimId",
         "EimUnknown the port in eimFqdn is x",
-        "EimUnknown eIM configuration without trustedPublicKeyDataTls: no server can be trusted",
+        "c a.example None preinstalled",
         f"d a.example None ca {whole.hex()}",
         "no more",
     ]
@@ -95,6 +97,35 @@ async def test_2_11_1_1_1_an_eim_whose_name_or_address_is_no_text_does_not_hide_
         "EimUnknown eimId or eimFqdn is no text",
         f"c a.example None {PIN}",
     ]
+
+
+@pytest.mark.parametrize("name", ['a","b', "a\rAT", "a b", "50%", "\0", "", "caf\u00e9.example"])
+async def test_2_11_1_1_1_an_eim_whose_address_is_no_host_name_does_not_hide_the_next(
+        micropython: Run, name: str) -> None:
+    first, second = await ask(micropython, [told(eim("a", name), eim("c"))], 2)
+    assert first.startswith("EimUnknown eimFqdn is no host name: ")
+    assert second == f"c a.example None {PIN}"
+
+
+@pytest.mark.parametrize(("content", "trust"), [
+    (None, "EimUnknown eIM configuration without trustedPublicKeyDataTls, and no CA in roots.der"),
+    (b"", "EimUnknown eIM configuration without trustedPublicKeyDataTls, and no CA in roots.der"),
+    (b"0\x05", "EimUnknown roots.der: 30 wants 5 bytes, 0 there at offset 2"),
+    (bytes.fromhex("30023000" "30020500"), "('ca', b'0\\x020\\x00', b'0\\x02\\x05\\x00')"),
+])
+async def test_2_11_1_1_1_an_eim_without_key_is_trusted_under_the_cas_of_the_device(
+        micropython: Run, content: bytes | None, trust: str) -> None:
+    write = "" if content is None else f"open('roots.der', 'wb').write({content!r})"
+    out = await micropython(f"""
+from ipa.eim import EimUnknown, preinstalled
+{write}
+try:
+    print(preinstalled("roots.der"))
+except EimUnknown as error:
+    print("EimUnknown", error)
+""")
+    assert out.strip() == trust
+
 
 async def test_2_11_1_1_1_an_eim_without_address_is_left_to_come_by_itself(micropython: Run) -> None:
     out = await ask(micropython, [told(eim("a", None), eim("b"), eim("c", None))], 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import json
 from pathlib import Path
@@ -154,6 +155,34 @@ async def test_white_space_and_escapes_are_read_as_rfc_8259_has_them(micropython
     text = text.replace("/", "\\/").replace("serverSigned1", "server\\u0053igned1").replace("+", "\\u002B")
     body = ('\r\n\t {"transactionId" : "' + TID + '" , ' + text[1:]).encode()
     assert (await call(micropython, INITIATE, body, piece=11))[-1] == f"no error but {FIELDS.hex()}"
+
+
+NULLS: dict[str, Any] = {"functionExecutionStatus": {
+    "status": "Executed-Success", "statusCodeData": None, "message": None}}
+
+
+@pytest.mark.parametrize("piece", [1, 100])
+async def test_members_that_are_null_are_absent_and_a_byte_order_mark_may_come_first(
+        micropython: Run, piece: int) -> None:
+    body = answer({"transactionId": TID, **SERVER, "matchingId": None}, header=NULLS)
+    out = await call(micropython, INITIATE, codecs.BOM_UTF8 + body, piece=piece)
+    assert out[-1] == f"no error but {FIELDS.hex()}"
+    nothing = json.dumps({"header": None}).encode()
+    assert (await call(micropython, 'es9.handle_notification(b"0")', nothing, piece=piece))[-1] == "no error but None"
+    data = {"subjectCode": "8.1", "reasonCode": "6.1", "subjectIdentifier": None, "message": None}
+    status = {"functionExecutionStatus": {"status": "Failed", "statusCodeData": data}}
+    out = await call(micropython, INITIATE, codecs.BOM_UTF8 + json.dumps({"header": status}).encode(), piece=piece)
+    assert out[-1] == "Es9Refused initiateAuthentication: the SM-DP+ refused with 8.1/6.1"
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb", b"\xef\xbb\xbf", b"\xef\xbb{}", b"\xef{}"])
+async def test_what_only_begins_like_a_byte_order_mark_is_no_json(micropython: Run, body: bytes) -> None:
+    assert (await call(micropython, INITIATE, body))[-1].startswith("JsonError ")
+
+
+async def test_a_member_that_must_be_there_may_not_be_null(micropython: Run) -> None:
+    out = await call(micropython, INITIATE, answer({**SERVER, "serverSigned1": None}, transactionId=TID))
+    assert out[-1] == "Es9Malformed initiateAuthentication: no serverSigned1"
 
 
 @pytest.mark.parametrize("end", ["\\r\\n", "\\n", " "])

@@ -57,6 +57,38 @@ print(os.listdir())
     assert "ipa.journal" not in out
 
 
+async def test_what_is_larger_than_the_journal_may_be_is_refused_before_it_is_written_and_named(
+        micropython: Run) -> None:
+    script = JOURNAL + """
+journal.set(profile="8901", known=list(range(900)))
+try:
+    journal.set(cause={str(n): n for n in range(2000)})
+except OSError as error:
+    print(error)
+journal.set(attempts=1)
+"""
+    said = (await micropython(script, heapsize="256wK")).strip()
+    assert re.fullmatch(r"ipa.journal: 16384 bytes are the most, cause has \d{5}", said)
+    out = await micropython(JOURNAL + "print([journal.get(key) for key in ('profile', 'attempts', 'cause')])")
+    assert out.strip() == "['8901', 1, None]"
+
+
+async def test_a_journal_as_large_as_it_may_be_is_read_again(micropython: Run) -> None:
+    script = JOURNAL + """
+size = 16384
+while True:
+    try:
+        journal.set(text="x" * size)
+        break
+    except OSError:
+        size -= 1
+print(size)
+"""
+    size = int(await micropython(script, heapsize="256wK"))
+    out = await micropython(JOURNAL + "print(len(journal.get('text')))", heapsize="256wK")
+    assert int(out) == size > 16000
+
+
 CONFIG = """
 from ipa import config
 try:

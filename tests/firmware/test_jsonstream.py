@@ -52,7 +52,8 @@ async def names(reader: Reader) -> list[bytes]:
 @given(st.dictionaries(ASCII, VALUES, max_size=5), PIECES, st.none() | st.integers(0, 3))
 def test_every_object_is_walked_through(message: dict[str, Any], piece: int, indent: int | None) -> None:
     body = json.dumps(message, indent=indent).encode()
-    assert asyncio.run(names(Reader(Pieces(body, piece), None))) == [name.encode() for name in message]
+    there = [name.encode() for name, value in message.items() if value is not None]
+    assert asyncio.run(names(Reader(Pieces(body, piece), None))) == there
 
 
 @settings(deadline=None)

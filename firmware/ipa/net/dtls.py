@@ -68,10 +68,14 @@ class Dtls:
             gc.collect()  # mbedTLS wants 17 kB in one piece
             self._tls = context.wrap_socket(
                 self._stream, server_hostname=self.host, do_handshake_on_connect=False)
-        except (NetError, OSError, ValueError, MemoryError) as error:
+        except (NetError, MemoryError):
             self.close()
-            if isinstance(error, NetError):
-                raise
+            raise
+        except (OSError, ValueError) as error:
+            self.close()
+            from ipa.net import memory
+
+            memory.check(error)
             raise DtlsError("no DTLS: %s" % error) from None
         deadline = ticks_add(ticks_ms(), timeout_ms)
         while True:
@@ -140,6 +144,8 @@ class Dtls:
         left = ticks_diff(deadline, ticks_ms())
         if left <= 0:
             self.close()
+            if what == "handshake" and self.rtt_ms is not None:
+                what += ", of which datagrams of up to %d bytes came: are larger ones lost?" % self._stream.largest
             raise DtlsTimeout("no end of DTLS %s" % what)
         await self._datagram.wait(min(left, _TICK_MS))
 
@@ -169,11 +175,13 @@ class _Stream(io.IOBase):
         self._first_ms = 0
         self._last_ms = 0
         self.rtt_ms = None
+        self.largest = 0  # that came during the handshake
         self.finished = False  # the server's Finished came: the first handshake record of epoch 1
 
     def readinto(self, buf):
         n = self._datagram.readinto(buf)
         if n is not None and n > 0 and not self.finished:
+            self.largest = max(self.largest, n)
             if self._flight is not None:
                 self._flight = None
                 self.rtt_ms = ticks_diff(ticks_ms(), self._first_ms)

@@ -129,8 +129,14 @@ class Https:
         try:
             gc.collect()  # mbedTLS wants 17 kB in one piece
             wrapped = context.wrap_socket(stream, server_hostname=self._host, do_handshake_on_connect=False)
-        except (OSError, ValueError, MemoryError) as error:
+        except MemoryError:
             stream.close()
+            raise
+        except (OSError, ValueError) as error:
+            stream.close()
+            from ipa.net import memory
+
+            memory.check(error)
             raise HttpsError("no TLS: %s" % error) from None
         return _Channel(wrapped, stream, trust)
 

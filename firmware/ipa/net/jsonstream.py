@@ -19,6 +19,8 @@ _ESCAPES = b'"\\/bfnrt'
 _ESCAPED = b'"\\/\x08\x0c\n\r\t'
 _QUOTE = const(0x22)
 _BACKSLASH = const(0x5C)
+_N = const(0x6E)  # with which only null begins
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class JsonError(ServerError):
@@ -50,7 +52,15 @@ class Reader:
 
     async def enter(self):
         """Into the object that comes next."""
-        if await self._visible() != 0x7B:
+        octet = await self._visible()
+        if octet == _BYTE_ORDER_MARK[0]:  # before everything, as some servers put it
+            for expected in _BYTE_ORDER_MARK:
+                octet = await self._next()
+                if octet != expected:
+                    break
+            else:
+                octet = await self._visible()
+        if octet != 0x7B:
             raise JsonError("no JSON object where one was due")
         self._first += 1
         self._fresh = True
@@ -75,7 +85,17 @@ class Reader:
         return octet != 0x5D
 
     async def name(self):
-        """The next member's name as bytes; None at the end of the object, which is left thereby."""
+        """The next member's name as bytes; None at the end of the object, which is left thereby.
+
+        One that is null is as good as absent.
+        """
+        while True:
+            name = await self._name()
+            if name is None or await self._visible() != _N:
+                return name
+            await self.word()
+
+    async def _name(self):
         while self._in_string:  # the caller has had enough of a string
             await self._characters(memoryview(bytearray(_NAME)))
         octet = await self._visible()

@@ -30,7 +30,9 @@ class ModemDtls:
 
     async def connect(self, timeout_ms):
         """Do the handshake. Raises DtlsError, DtlsTimeout."""
-        kind, certificate = self._trust
+        kind, certificate = self._trust[:2]
+        if len(self._trust) > 2:
+            raise DtlsError("the modem's DTLS takes one trusted certificate, not {}".format(len(self._trust) - 1))
         if kind != "ca":
             raise DtlsError("the modem's DTLS pins no bare key: give the card a certificate to trust the eIM under")
         try:

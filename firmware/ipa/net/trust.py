@@ -56,7 +56,10 @@ class Trust:
         context.verify_callback = self._compare
 
     def refusal(self, error):
-        """PeerNotTrusted when that is what an exception of `tls` means, else None."""
+        """PeerNotTrusted when that is what an exception of `tls` means, else None. Raises MemoryError."""
+        from ipa.net import memory
+
+        memory.check(error)
         if isinstance(error, ValueError):  # how it tells what is wrong with a certificate
             return PeerNotTrusted(str(error).strip().replace("\n", "; "), True)
         if _X509_FIRST <= -(error.errno or 0) <= _X509_LAST:

@@ -8,6 +8,7 @@ the next conversation brings it to its end.
 
 from ipa import tlv
 from ipa.compat import ERROR, INFO, log
+from ipa.modem import SocketError, fit
 from ipa.net import NetError, ServerError
 from ipa.net.es9 import HEADERS, Es9, Es9Refused
 from ipa.net.https import Https, HttpsRefused
@@ -169,6 +170,10 @@ async def _connect(session, address, interface):
     host, _, port = address.partition(":")
     if port and not port.isdigit():
         raise DownloadFailed("the port in {} is no number".format(address))
+    try:
+        fit(host or "?")
+    except SocketError as error:
+        raise DownloadFailed(str(error)) from None
     anchors = await _anchors(session)
     return interface(Https(session.tcp, host, int(port or _HTTPS_PORT), ("ca",) + anchors, HEADERS))
 
@@ -184,7 +189,7 @@ async def _anchors(session):
         pass  # the card's may do
     except tlv.TlvError as error:
         raise DownloadFailed("{}: {}".format(session.roots_file, error)) from None
-    kind, anchor = session.trust
+    kind, anchor = session.trust[:2]
     if kind == "ca":
         key_id = _extension(anchor, _SUBJECT_KEY_IDENTIFIER, 0x04)
         known = tlv.find(await session.es10.get_euicc_info_1(), 0xBF20, 0xA9) or b""

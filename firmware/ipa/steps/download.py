@@ -39,8 +39,10 @@ _IMMEDIATE_ENABLE_PROFILE = const(5)  # stateChangeCause
 
 _MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts it off
 MOST_TRIES = const(8)  # so often what is temporary is tried again where nobody but us counts
+_LONGEST_CODE = const(512)  # 255 letters, and what is around them
 _MOST_EIMS = const(4)  # whose last download is remembered
 _LONGEST_REASON = const(200)
+_KEY_ID = const(20)
 _PPR_1_AND_2 = const(0x60)
 _LOG_EVERY = const(2048)
 
@@ -83,14 +85,15 @@ def parse_trigger(body):
 def parse_activation_code(value, transaction=None):
     """`LPA:1$address$matchingId$oid...` (SGP.22 4.1) -> (address, matchingId, oid or "").
 
-    Raises InvalidPackage.
+    What people add when they copy one, and fields of later versions, do no harm. Raises InvalidPackage.
     """
     try:
         text = str(value, "utf-8")
     except UnicodeError:
         raise InvalidPackage("an activation code that is no text", transaction) from None
-    fields = (text[4:] if text.startswith("LPA:") else text).split("$")
-    if fields[0] != "1" or not 3 <= len(fields) <= 5 or not fields[1] or len(text) > 255:
+    fields = [field.strip() for field in text.split("$")]
+    prefix = fields[0].upper().replace(" ", "")
+    if prefix not in ("LPA:1", "1") or len(fields) < 3 or not fields[1] or len(text) > _LONGEST_CODE:
         raise InvalidPackage("a bad activation code", transaction)
     return fields[1], fields[2], fields[3] if len(fields) > 3 else ""
 
@@ -145,7 +148,7 @@ async def _to_its_end(download, kind, value, source):
         await download.give_up(_failure(error))
         session.journal.set(download=None, attempts=None, tries=None, eim=None)
         return False
-    enabled = await _immediate_enable(session, result)
+    enabled = await immediate_enable(session, result) == 0
     note_end(session.journal, download.transaction, result)
     try:
         await download.deliver(result)
@@ -191,23 +194,24 @@ def note_end(journal, transaction, result):
     journal.set(download=None, attempts=None, tries=None, eim=None, ended=ended[-_MOST_EIMS:])
 
 
-async def _immediate_enable(session, result):
+async def immediate_enable(session, result):
     """Only the card knows whether it is configured to (5.9.15), and answers as long as the session goes on.
 
-    Without refreshFlag: the network notices with the reset, and the result goes out over the old profile.
+    Without refreshFlag: the network notices with the reset, and the result goes out over the old profile. Returns
+    the code of the card, 0 when it enables the profile; None where there is nothing to enable.
     """
     if tlv.find(result, 0xBF37, 0xBF27, 0xA2, 0xA1) is not None:
-        return False
+        return None
     try:
-        answer = await session.es10.call(_IMMEDIATE_ENABLE, b"\x80\x01\x00")
-    except CardError as error:
+        code = tlv.find(await session.es10.call(_IMMEDIATE_ENABLE, b"\x80\x01\x00"), _IMMEDIATE_ENABLE, 0x80)
+        code = tlv.integer(code)
+    except (CardError, tlv.TlvError) as error:
         log(DEBUG, "download:", error)  # an older card
-        return False
-    if tlv.find(answer, _IMMEDIATE_ENABLE, 0x80) != b"\x00":
-        return False
-    session.journal.set(switch={"cause": _IMMEDIATE_ENABLE_PROFILE, "reset": 1})
-    log(INFO, "download: the card enables the profile at once")
-    return True
+        return None
+    if code == 0:
+        session.journal.set(switch={"cause": _IMMEDIATE_ENABLE_PROFILE, "reset": 1})
+        log(INFO, "download: the card enables the profile at once")
+    return code
 
 
 def _download(session, transaction, kind):
@@ -317,9 +321,8 @@ class Download:
             if found[0x0C] is not None:
                 matching_id = str(tlv.find(found[0x0C], 0x0C), "utf-8")
             context = self._context(matching_id)
-        response = await es10.authenticate_server(
-            signed, _needed(found, 0x5F37), _needed(found, 0x04), certificate, context
-        )
+        key_id = await self._whole_key_id(_needed(found, 0x04))
+        response = await es10.authenticate_server(signed, _needed(found, 0x5F37), key_id, certificate, context)
         error = tlv.find(response, 0xBF38, 0xA1, 0x02)
         if error is not None:
             code = _ECALL_ACTIVE if tlv.integer(error) == _ECALL_ACTIVE else _UNDEFINED_ERROR
@@ -327,6 +330,16 @@ class Download:
         self.transaction_id = bytes(tlv.find(signed, 0x30, 0x80))
         log(INFO, "download: the card has authenticated the SM-DP+")
         return response
+
+    async def _whole_key_id(self, given):
+        """euiccCiPKIdentifierToBeUsed, of which an eIM may have told the beginning only (v1.2), as the card has it."""
+        short = tlv.find(given, 0x04)
+        if len(short) < _KEY_ID:
+            known = tlv.find(await self.session.es10.get_euicc_info_1(), 0xBF20, 0xAA)
+            for tag, key_id, raw in tlv.items(known):
+                if tag == 0x04 and key_id[: len(short)] == short:
+                    return bytes(raw)
+        return given
 
     async def initiate(self, challenge, address, euicc_info_1):
         """Steps 3 to 5, where the eIM may have euiccInfo1."""

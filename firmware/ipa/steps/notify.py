@@ -76,17 +76,18 @@ def seq_number(pending):
     return None if number is None else tlv.integer(number)
 
 
-async def _listed(es10):
+async def listed(es10):
+    """The seqNumbers of all notifications, ascending: none where the card does not say which."""
     try:
         return await es10.list_notifications()
     except (CardError, tlv.TlvError) as error:
         log(ERROR, "notify: the card does not list its notifications:", error)
-        return ()
+        return []
 
 
 async def waiting(es10):
     """Is there anything on the card that has to go?"""
-    return len(await results(es10)) > 0 or len(await _listed(es10)) > 0
+    return len(await results(es10)) > 0 or len(await listed(es10)) > 0
 
 
 async def deliver(session):
@@ -157,7 +158,7 @@ def _signed(value):
 async def _notifications(session):
     """Returns the seqNumbers that the eIM did not take."""
     stays = []
-    for seq_number in await _listed(session.es10):
+    for seq_number in await listed(session.es10):
         if seq_number <= session.held:
             continue
         try:
@@ -180,9 +181,14 @@ async def _notifications(session):
     return stays
 
 
+def is_installation(pending):
+    """Is a PendingNotification a ProfileInstallationResult?"""
+    return tlv.header(pending)[0] == _PROFILE_INSTALLATION_RESULT
+
+
 def is_anothers(session, pending, seq_number):
     """Is it the result of a download that another eIM began? That one waits for it (5.7.4)."""
-    if tlv.header(pending)[0] != _PROFILE_INSTALLATION_RESULT:
+    if not is_installation(pending):
         return False
     owner = session.journal.get("eim")
     for eim, _, number in session.journal.get("ended") or ():
