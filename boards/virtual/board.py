@@ -2,17 +2,28 @@
 
 import asyncio
 import os
+import time
+
+from ipa import compat
+
+_EPOCH_2000 = 946684800
 
 
 class Board:
     modem = os.getenv("MICROIPA_MODEM") or "bg95"
+
+    def __init__(self):
+        self.set_clock(_EPOCH_2000)  # as where no battery keeps the time
 
     def uart(self):
         # The modem set VMIN=VTIME=0 on it: reading never waits, as with machine.UART(timeout=0).
         return open(os.getenv("MICROIPA_UART"), "r+b", 0)
 
     def modem_power(self):
-        """The lab switches the modem, there is no key to press."""
+        key = os.getenv("MICROIPA_POWER_KEY")
+        if key:
+            with open(key, "wb", 0) as line:
+                line.write(b"1")
 
     async def sleep(self, ms):
         await asyncio.sleep_ms(ms)
@@ -21,4 +32,5 @@ class Board:
         return (os.getenv("MICROIPA_BOARD") or "virtual").encode()
 
     def set_clock(self, unix_seconds):
-        """The host's clock is right and not ours to set."""
+        # time.time() is the host's clock and not ours to set
+        compat.clock_offset = unix_seconds - int(time.time())

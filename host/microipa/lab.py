@@ -233,7 +233,7 @@ class Lab(LabFolder):
         if two_eims:
             self._add_second_eim()
         self.network = Network(trace=self.trace, quirks=quirks)
-        self.link = Link(radio, trace=self.trace)
+        self.link = Link(radio, trace=self.trace, quirks=quirks)
         self.euicc = self.card(self.trace, **(card or {}))
         self.modem = VirtualModem(
             self.euicc, self.network, self.link, family=family, quirks=quirks, trace=self.trace)
@@ -279,6 +279,7 @@ class Lab(LabFolder):
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
             self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
+            power_key=self.modem.press_power_key,
             trace=self.trace
         )
         self.board.install(

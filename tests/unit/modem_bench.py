@@ -262,10 +262,10 @@ class Bench:
 async def bench(card=None, *, quirks=(), trace=None, echo_off=True, **settings):
     """``settings`` change the link, which does not wait unless they say so."""
     card = card or StubCard()
-    network = Network()
+    network = Network(quirks=quirks)
     for imsi in ("901700000000001", "901700000000002"):
         network.add_subscriber(imsi, K, OPC)
-    link = Link(replace(PRESETS["none"], **settings))
+    link = Link(replace(PRESETS["none"], **settings), quirks=quirks)
     modem = VirtualModem(card, network, link, quirks=quirks, trace=trace)
     await modem.start()
     terminal = Terminal(modem.path)

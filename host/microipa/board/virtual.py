@@ -15,6 +15,7 @@ from microipa import paths
 from microipa.board.bytecode import bytecode
 from microipa.board.console import Console
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython, heap_bytes
+from microipa.board.power_key import PowerKey
 from microipa.board.process import Process
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
@@ -35,15 +36,19 @@ class VirtualBoard:
     """
 
     def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
-                 rom_size: int = 0, trace: Trace | None = None) -> None:
+                 rom_size: int = 0, power_key: Callable[[], None] | None = None,
+                 trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` is
-        MicroPython's: "96wK" is 96 Ki words. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``."""
+        MicroPython's: "96wK" is 96 Ki words. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
+        ``power_key`` is called when the board presses the power key of its modem."""
         self.folder = folder
         self.rom_size = rom_size
         self._uart = uart
         self._heapsize = heapsize
         self._modem = modem
         self._trace = trace
+        self._on_power_key = power_key
+        self._power_key: PowerKey | None = None
         self._process: Process | None = None
         self._console: Console | None = None
         self._line = bytearray()
@@ -103,6 +108,8 @@ class VirtualBoard:
         self._ended.clear()
         self._dies = False
         self.exit_code = None
+        if self._on_power_key:
+            self._power_key = PowerKey(self.folder.with_name(f"{self.folder.name}.key"), self._on_power_key)
         self._run_program()
         self._record("power", on=True)
 
@@ -143,6 +150,8 @@ class VirtualBoard:
                on_end: Callable[[int], None]) -> Process:
         heapsize = self._heapsize
         surroundings = {"MICROIPA_UART": self._uart, "MICROIPA_MODEM": self._modem}
+        if self._power_key:
+            surroundings["MICROIPA_POWER_KEY"] = str(self._power_key.path)
         if self.rom_size:
             heapsize = str(heap_bytes(heapsize, self.rom_size))
             surroundings["MICROIPA_ROM"] = str(self._partition())
@@ -205,6 +214,9 @@ class VirtualBoard:
     def _power_off(self) -> None:
         self._process = None
         self._in_repl = False
+        if self._power_key:
+            self._power_key.close()
+            self._power_key = None
         if self._console:
             self._console.run_program(None)
         self._record("power", on=False, exit_code=self.exit_code)

@@ -18,8 +18,8 @@ class Trial:
     """``number`` replaces the quirk's own, ``settings`` go over SETTINGS into ipa.json, ``options`` to the Lab.
 
     ``limit_s`` is how long the device has. ``attaches``: how many the network may count, the one after boot and the one
-    on the new profile; None where the quirk is about coverage. ``families``: on which it is tried, empty for those of
-    the part.
+    on the new profile; None where the quirk is about coverage or makes the modem begin again. ``families``: on which it
+    is tried, empty for those of the part.
     """
 
     number: float | None = None
@@ -30,8 +30,35 @@ class Trial:
     families: tuple[str, ...] = ()
 
 
+_PINNED = {"trust": "pin"}  # no certificate whose dates a device without a clock would have to judge
+
 TRIALS: dict[str, Trial] = {
+    # On a link that does not wait, what a true modem takes is 0: these take a hundredth.
+    "slow-card": Trial(options={"radio": "short"}, number=1),
+    "slow-refresh": Trial(options={"radio": "short"}, number=60),
+    # These modems begin again, or are off the network for a time
+    "restarts": Trial(attaches=None),
+    "mute": Trial(attaches=None, limit_s=120),
+    "no-sim-at-boot": Trial(attaches=None, limit_s=120),
+    "falls-off-network": Trial(0.3, attaches=None),
+    "ignores-refresh": Trial(attaches=None),
+    "coverage-gap": Trial(attaches=None),
+    "uart-holes": Trial(limit_s=120),
+    "lost-final": Trial(limit_s=120),
+    "open-hangs": Trial(limit_s=300),
     "slow-first-search": Trial(8, {"attach_timeout_s": 3}),
+    "slow-search": Trial(5, {"attach_timeout_s": 3}),
+    "mtu": Trial(limit_s=120, families=ANY),
+    "loss": Trial(limit_s=120, families=ANY),
+    "duplicates": Trial(families=ANY),
+    "disorder": Trial(families=ANY),
+    "detour": Trial(1, limit_s=120, families=ANY),
+    "many-networks": Trial(families=ANY),
+    "apn-per-operator": Trial(settings={"apn": ""}),
+    # No time, or a wrong one
+    "cclk-error": Trial(options=_PINNED),
+    "cclk-impossible": Trial(options=_PINNED),
+    "no-network-time": Trial(options=_PINNED),
 }
 
 

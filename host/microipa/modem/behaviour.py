@@ -57,5 +57,52 @@ class Behaviour:
     card_busy_s: float = 0.0
     """So long after AT+CFUN=1 commands for the card answer ``card_busy_error``."""
     card_busy_error: int = CME_SIM_BUSY
+    busy_after_refresh_s: float = 0.0
+    """The same after a REFRESH."""
+    busy_after_boot_s: float = 0.0
+    """So long after a boot every command answers ``card_busy_error``."""
+    boots_without_card: float = 0
+    """So many boots find no card."""
+    boot_delay_s: float = 0.0
+    """So much longer a boot takes."""
+    boots_silent: bool = False
+    """A boot ends with AT+CFUN: 0."""
+    slow_cfun_s: float = 0.0
+    """What AT+CFUN=1 takes."""
+    slow_after_cfun_s: float = 0.0
+    """So long after AT+CFUN=1 a command waits for its answer."""
+    refuses_cfun: float = 0
+    """So many times AT+CFUN=1 ends in ERROR."""
     deregistered: bool = False
     """After AT+CFUN=1 the modem is off the network until AT+COPS=0."""
+    locks_operator: bool = False
+    """Who lets it on first is the only operator from then on, over power cuts, until AT+COPS=0."""
+    registered_by: frozenset[str] = frozenset(("+CREG", "+CGREG", "+CEREG"))
+    """The reports that tell of a registration."""
+    otherwise_registered: int = 0
+    """What the other reports tell then: <stat> of TS 27.007."""
+    registration_urcs: bool = True
+    """Whether a change of the registration is told unasked."""
+    lost_after_s: float = 0.0
+    """So long after the first attach the modem falls off the network, and stays off until AT+CFUN. 0: never."""
+    clock: str = ""
+    """What AT+CCLK? does: error, local (hours of the zone that stands beside them), gmt (hours of Greenwich), dst (a
+    third field), no-zone, impossible (a date that no calendar has)."""
+    stray_lines: tuple[str, ...] = ()
+    """Unsolicited lines that come before every information response."""
+    nuls: bool = False
+    """NULs come before a line, spaces after it and behind its colon."""
+    verbose_errors: bool = False
+    """Errors come in words, whatever AT+CMEE is."""
+    loses_final_at: float = 0
+    """The final result of every so many-th command is lost."""
+    hole_every: float = 0
+    """Six bytes of every so many on the line to the board are lost."""
+    restarts_at: float = 0
+    """At its so many-th command the modem restarts, once."""
+    mute_at: float = 0
+    """At its so many-th command the modem falls silent until its power key is pressed, once."""
+    closed_in_read_at: float = 0
+    """Before the data of the so many-th read the line comes that tells of the end of its connection, once."""
+    open_hangs_at: float = 0
+    """Nothing is ever told of the so many-th connection that is opened."""

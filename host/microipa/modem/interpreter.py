@@ -26,9 +26,11 @@ class Interpreter:
     """One command at a time; unsolicited lines wait until it has ended."""
 
     def __init__(self, write: Callable[[bytes], None], execute: Execute, behaviour: Behaviour,
-                 data_timeout_s: float, trace: Trace | None = None, prompt: str = "> ") -> None:
+                 data_timeout_s: float, trace: Trace | None = None, prompt: str = "> ",
+                 before: Callable[[], Awaitable[None]] | None = None) -> None:
         """``write`` sends to the board, ``execute`` carries out a command or raises CommandFailed, ``prompt``
-        asks for data."""
+        asks for data, ``before`` is awaited before each line is obeyed."""
+        self._before = before
         self._write = write
         self._prompt = prompt
         self._line_end = b"\n" if behaviour.bare_line_feeds else _CR + _LF
@@ -43,6 +45,9 @@ class Interpreter:
         self._lines = 0
         self._final = "OK"
         self.echo = True
+        self.interrupting = False
+        """An unsolicited line comes at once, in the middle of the running command."""
+        self._finals = 0
         self.error_mode = 1  # AT+CMEE, factory setting of Quectel's modems
 
     def feed(self, data: bytes) -> None:
@@ -53,6 +58,8 @@ class Interpreter:
     def respond(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
         """An information response of the running command; ``data`` follows it behind ``joint``, which is a
         new line in most families, and ``tail`` ends them."""
+        for line in self._behaviour.stray_lines:
+            self._send(line)
         self._send(text, data, joint, tail)
         if self._behaviour.urc_inside_response:
             self._send(self._behaviour.urc_inside_response)
@@ -63,7 +70,7 @@ class Interpreter:
 
     def urc(self, text: str, data: bytes | None = None) -> None:
         """An unsolicited line, now or after the running command."""
-        if self._busy:
+        if self._busy and not self.interrupting:
             self._urcs.append((text, data))
         else:
             self._send(text, data)
@@ -102,6 +109,8 @@ class Interpreter:
             self._lines += 1
             if self._lines == self._behaviour.endless_line_at:
                 await self._babble()
+            if self._before:
+                await self._before()
             await self._obey(None if line is None else line[at + 2 :])
             self._busy = False
             while self._urcs:
@@ -117,14 +126,17 @@ class Interpreter:
                 await self._execute(request)
         except CommandFailed as failure:
             self._final = self._error(failure)
-        if self._final:
+        self._finals += 1
+        every = self._behaviour.loses_final_at
+        if self._final and not (every and self._finals % every == 0):
             self._send(self._final)
 
     def _error(self, failure: CommandFailed) -> str:
         """The final result under the present AT+CMEE (TS 27.007 9.1)."""
         if failure.cme is None or self.error_mode == 0:
             return "ERROR"
-        return f"+CME ERROR: {failure.cme if self.error_mode == 1 else CME_TEXT[failure.cme]}"
+        in_words = self.error_mode == 2 or self._behaviour.verbose_errors
+        return f"+CME ERROR: {CME_TEXT[failure.cme] if in_words else failure.cme}"
 
     async def _line(self) -> str | None:
         """The next command line without its end; None for one that was too long."""
@@ -157,6 +169,9 @@ class Interpreter:
         self._record("out", text=f"({len(_BABBLE) * _BABBLES} bytes without a line end)")
 
     def _send(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
+        if self._behaviour.nuls:
+            spaced = text.replace(": ", ":   ", 1)
+            text = f"\0\0{spaced}" + ("" if data or spaced == text else "  ")
         line = self._line_end + text.encode("latin-1", "replace")
         self._write(line + self._line_end if data is None else line + joint.encode() + data + tail.encode())
         self._record("out", text=text, **({} if data is None else {"data": data}))

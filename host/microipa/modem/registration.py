@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from microipa.modem.sim import CardSilent
 from microipa.radio.link import Link
-from microipa.radio.network import Attachment, AttachRefused, Network, NoCoverage, Usim
+from microipa.radio.network import CAUSE_CONGESTION, Attachment, AttachRefused, Network, NoCoverage, Usim
 
 
 class Stat(IntEnum):
@@ -18,6 +18,7 @@ class Stat(IntEnum):
     HOME = 1
     SEARCHING = 2
     DENIED = 3
+    UNKNOWN = 4
     ROAMING = 5
 
 
@@ -25,8 +26,9 @@ class Registration:
     """Keeps a device on the network while it runs."""
 
     def __init__(self, network: Network, link: Link, usim: Usim, on_change: Callable[[], None],
-                 on_lost: Callable[[], None]) -> None:
+                 on_lost: Callable[[], None], on_attached: Callable[[], None]) -> None:
         """``on_change`` is called when ``stat`` has changed, ``on_lost`` when the network went away."""
+        self._on_attached = on_attached
         self._network = network
         self._link = link
         self._usim = usim
@@ -50,12 +52,12 @@ class Registration:
         if self._usim.imsi and self.automatic:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def stop(self) -> None:
+    def stop(self, stat: Stat = Stat.NOT_REGISTERED) -> None:
         """Leave the network and switch the radio off."""
         if self._task:
             self._task.cancel()
             self._task = None
-        self._leave(Stat.NOT_REGISTERED)
+        self._leave(stat)
 
     async def _run(self) -> None:
         while True:
@@ -67,6 +69,9 @@ class Registration:
                 await self._network.coverage_change()
                 continue
             except (AttachRefused, CardSilent) as refusal:
+                if isinstance(refusal, AttachRefused) and refusal.cause == CAUSE_CONGESTION:
+                    await asyncio.sleep(self._network.behaviour.retry_s)
+                    continue
                 # A refused card is not tried again until it, or the radio, has been switched.
                 self.cause = refusal.cause if isinstance(refusal, AttachRefused) else None
                 self._become(Stat.DENIED)
@@ -75,14 +80,15 @@ class Registration:
             self.knows_cell = True
             self.attachment = attachment
             self._become(Stat.ROAMING if attachment.roaming else Stat.HOME)
+            self._on_attached()
             while self._network.covers(attachment.operator):
                 await self._network.coverage_change()
             self._leave(Stat.SEARCHING)
 
     def _search_s(self) -> float:
-        first = self._network.behaviour.first_search_s
-        settings = self._link.settings
-        return first if first and not self.knows_cell else settings.wait_s(settings.search_s)
+        network, link = self._network.behaviour, self._link.settings
+        first = 0 if self.knows_cell else network.first_search_s
+        return first or network.search_s or link.wait_s(link.search_s)
 
     def _leave(self, stat: Stat) -> None:
         attached, self.attachment = self.attachment is not None, None

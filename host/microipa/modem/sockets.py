@@ -116,9 +116,14 @@ class PacketData:
     """The contexts and connections of one modem."""
 
     def __init__(self, network: Network, link: Link, registration: Registration,
-                 on_data: Callable[[Connection], None], on_closed: Callable[[Connection], None]) -> None:
+                 on_data: Callable[[Connection], None], on_closed: Callable[[Connection], None],
+                 on_taken: Callable[[], None], hangs_at: float = 0) -> None:
         """``on_data`` is called for what has come to wait in a connection, ``on_closed`` when the peer of a
-        stream has closed it."""
+        stream has closed it. ``on_taken`` when the network takes the contexts away. The
+        ``hangs_at``-th connection is never open and never refused."""
+        self._on_taken = on_taken
+        self._hangs_at = hangs_at
+        self._opens = 0
         self._network = network
         self._link = link
         self._registration = registration
@@ -183,6 +188,9 @@ class PacketData:
             await self._link.exchange(_DNS_QUERY, _DNS_ANSWER)
             if not self._network.knows(attachment, host):
                 raise NameUnknown(f"no address for {host!r}")
+        self._opens += 1
+        if self._opens == self._hangs_at:
+            await asyncio.Event().wait()
         target = self._network.resolve(host, port)
         connection = Connection(connection_id, cid, (host, port), push, target is not None, service)
         connection.transport = await self._transport(connection, target)
@@ -225,6 +233,9 @@ class PacketData:
         connection = self.connection(connection_id)
         if connection.transport is None:
             raise NotConnected(f"the context of connection {connection_id} is gone")
+        attachment = self._registration.attachment
+        if attachment and not self._network.carries(attachment):
+            self._on_taken()
         connection.sent += len(payload)
         if connection.dtls:
             connection.dtls.send(payload)

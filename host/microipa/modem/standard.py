@@ -9,6 +9,7 @@ from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
     CME_INVALID_INDEX,
     CME_NO_SERVICE,
+    CME_NO_SIM,
     CME_NOT_ALLOWED,
     CME_SIM_FAILURE,
     CommandFailed,
@@ -99,6 +100,8 @@ async def imsi(modem: VirtualModem, _: Request) -> None:
 
 @STANDARD.on("+CPIN", Form.READ)
 async def pin(modem: VirtualModem, _: Request) -> None:
+    if not modem.faults.has_card:
+        raise CommandFailed(CME_NO_SIM)
     if not modem.sim.imsi:
         raise CommandFailed(CME_SIM_FAILURE)
     modem.respond("+CPIN: READY")
@@ -124,6 +127,8 @@ def registration_line(modem: VirtualModem, name: str) -> str:
     stat = modem.registration.stat
     attachment = modem.registration.attachment
     mode = modem.report.get(name, 0)
+    if attachment and name not in modem.behaviour.registered_by:
+        return str(modem.behaviour.otherwise_registered)
     line = str(int(stat))
     if attachment and mode >= 2:
         line += f',"{attachment.tac:X}","{attachment.cell:X}",{_ACT_NB_IOT}'
@@ -188,6 +193,7 @@ async def _select_operator(modem: VirtualModem, request: Request) -> None:
         raise CommandFailed(CME_NOT_ALLOWED)
     modem.registration.automatic = True
     modem.registration.only = _numeric_operator(request) if mode == 1 else None
+    modem.nonvolatile["operator"] = modem.registration.only or ""
     attachment = modem.registration.attachment
     if attachment is None or modem.registration.only not in (None, attachment.operator):
         modem.registration.start()
@@ -288,21 +294,26 @@ async def clock_report(modem: VirtualModem, request: Request) -> None:
 @STANDARD.on("+CCLK", Form.READ)
 async def clock(modem: VirtualModem, _: Request) -> None:
     """The clock, which stands at its start until the network has told the time and AT+CTZU lets it."""
+    kind = modem.behaviour.clock
+    if kind == "error":
+        raise CommandFailed
     if not modem.knows_time or not modem.clock_update:
         modem.respond('+CCLK: "80/01/06,00:00:00+00"')
         return
     zone = modem.network.timezone_quarters
     now = modem.network.time()
-    if modem.clock_update in modem.dialect.local_clock:
+    if kind == "local" or kind != "gmt" and modem.clock_update in modem.dialect.local_clock:
         now += timedelta(minutes=15 * zone)
-    modem.respond(f'+CCLK: "{now:%y/%m/%d,%H:%M:%S}{zone:+03d}"')
+    digits = "26/02/31,25:61:00" if kind == "impossible" else f"{now:%y/%m/%d,%H:%M:%S}"
+    beside = "" if kind == "no-zone" else f"{zone:+03d}"
+    modem.respond(f'+CCLK: "{digits}{beside}"' + (",1" if kind == "dst" else ""))
 
 
 @STANDARD.on("+CCHO", Form.SET)
 async def open_channel(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.45. A card without the application ends in SIM failure, as modems have it."""
     _check_channels(modem)
-    modem.check_card()
+    modem.faults.check_card()
     if modem.behaviour.channels_forbidden:
         raise CommandFailed(CME_NOT_ALLOWED)
     aid = _octets(modem, request, 0, 16)
@@ -330,7 +341,7 @@ async def close_channel(modem: VirtualModem, request: Request) -> None:
 async def channel_access(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.43: the modem puts the channel into CLA; 61xx and 6Cxx are left to the caller."""
     _check_channels(modem)
-    modem.check_card()
+    modem.faults.check_card()
     apdu = _apdu(modem, request, 1)
     if len(apdu) > modem.behaviour.cgla_limit:
         raise CommandFailed
@@ -351,7 +362,7 @@ async def channel_access(modem: VirtualModem, request: Request) -> None:
 @STANDARD.on("+CSIM", Form.SET)
 async def card_access(modem: VirtualModem, request: Request) -> None:
     """TS 27.007 8.17: an APDU as it is; the channel in CLA is the caller's business."""
-    modem.check_card()
+    modem.faults.check_card()
     apdu = _apdu(modem, request, 0)
     if len(apdu) > modem.behaviour.cgla_limit:
         raise CommandFailed

@@ -10,8 +10,9 @@ from microipa.errors import MicroipaError
 from microipa.modem import nordic_secure, quectel_ssl  # noqa: F401 (they add commands to their families)
 from microipa.modem.behaviour import Behaviour
 from microipa.modem.cinterion import TX62
-from microipa.modem.commands import CommandFailed, Request
+from microipa.modem.commands import Request
 from microipa.modem.dialect import Dialect
+from microipa.modem.faults import Faults
 from microipa.modem.interpreter import Interpreter
 from microipa.modem.nordic import NRF91
 from microipa.modem.quectel import BG77, BG95
@@ -58,13 +59,16 @@ class VirtualModem:
         self._serial: Serial | None = None
         self._live = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.faults = Faults(self)
         self.sim = Sim(card, self.behaviour, link.settings.wait_s, self._refresh)
         self.registration = Registration(network, link, self.sim,
-                                         self._registration_changed, self._network_lost)
+                                         self._registration_changed, self._network_lost, self._attached)
         self.packet_data = PacketData(network, link, self.registration,
                                       self._data_came,
-                                      lambda connection: self.dialect.on_closed(self, connection))
+                                      lambda connection: self.dialect.on_closed(self, connection),
+                                      self._context_taken, hangs_at=self.behaviour.open_hangs_at)
         self._store_data = 0
+        self._fallen = False
         self.functionality = self.dialect.functionality
         self.nonvolatile: dict[str, str] = {}
         """Settings that outlive a power cut."""
@@ -109,7 +113,17 @@ class VirtualModem:
 
     def respond(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
         """An information response of the running command: see Interpreter.respond."""
+        if data and self.faults.closes_in_read():
+            self._close_before_data()
         self.interpreter.respond(text, data, joint, tail)
+
+    def _close_before_data(self) -> None:
+        """The peer's end is told before the data that it sent, and then the connection is gone."""
+        connection = next(iter(self.packet_data.connections.values()))
+        self.interpreter.interrupting = True
+        self.dialect.on_closed(self, connection)
+        self.interpreter.interrupting = False
+        self.packet_data.close(connection.id)
 
     def urc(self, text: str, data: bytes | None = None) -> None:
         """An unsolicited line; a modem without power has none."""
@@ -124,6 +138,10 @@ class VirtualModem:
 
     def restart(self) -> None:
         """Boot again once the running command has been answered (AT+CFUN=1,1)."""
+        self.background(self.power(True))
+
+    def press_power_key(self) -> None:
+        """A modem that is off or does not answer any more boots; a board presses the key of no other."""
         self.background(self.power(True))
 
     def switch_off(self, farewell: str = "") -> None:
@@ -155,7 +173,7 @@ class VirtualModem:
         if wanted == 0:
             self.sim.power_off()
         elif before == 0:
-            await self.sim.power_on()
+            await self._card_on()
         elif wanted != before:
             await self.sim.read_identity()
         if wanted == 1 and before != 1:
@@ -171,24 +189,26 @@ class VirtualModem:
     def _forget(self) -> None:
         """Everything that does not outlive a power cut."""
         self.interpreter = Interpreter(self._write, self._execute, self.behaviour,
-                                       self.dialect.data_timeout_s, self._trace, self.dialect.prompt)
+                                       self.dialect.data_timeout_s, self._trace, self.dialect.prompt,
+                                       self.faults.before_line)
         self.interpreter.echo = self.dialect.echo
         self.settings: dict[str, str] = {}
         self.report: dict[str, int] = {}  # what AT+CEREG and its kin were set to
         self.reserved: dict[int, str] = {}  # sockets that have a number and lead nowhere yet
-        self.functionality = self.dialect.functionality
+        self.functionality = 0 if self.behaviour.boots_silent else self.dialect.functionality
         self.operator_format = 0
         self.clock_update = self.dialect.clock_update
         self.knows_time = False
         self.last_error = 0
-        self._card_busy_until = 0.0
         self.registration.automatic = True
         self.registration.knows_cell = False
+        self.registration.only = self.nonvolatile.get("operator") or None
 
     async def _boot(self) -> None:
-        await asyncio.sleep(self.link.settings.wait_s(self.dialect.boot_s))
+        self.faults.boots()
+        await asyncio.sleep(self.link.settings.wait_s(self.dialect.boot_s) + self.behaviour.boot_delay_s)
         if self.functionality:
-            await self.sim.power_on()
+            await self._card_on()
         self._live = True
         self.background(self.interpreter.run())
         if ready := self.nonvolatile.get("greeting", self.dialect.ready):
@@ -198,19 +218,32 @@ class VirtualModem:
         if self.functionality == 1:
             self._radio_on()
 
+    async def _card_on(self) -> None:
+        if self.faults.has_card:
+            await self.sim.power_on()
+
     def _radio_on(self) -> None:
         """What follows AT+CFUN=1, and a boot that ends with the radio on."""
-        self._card_busy_until = asyncio.get_running_loop().time() + self.behaviour.card_busy_s
+        self.faults.radio_on()
         if self.behaviour.deregistered:
             self.registration.automatic = False
         self.registration.start()
 
-    def check_card(self) -> None:
-        """Raises CommandFailed while the card is not to be had for commands of the board (quirk)."""
-        if asyncio.get_running_loop().time() < self._card_busy_until:
-            raise CommandFailed(self.behaviour.card_busy_error)
+    def _attached(self) -> None:
+        """The network has let the modem on."""
+        attachment, behaviour = self.registration.attachment, self.behaviour
+        if behaviour.locks_operator and attachment and "operator" not in self.nonvolatile:
+            self.registration.only = self.nonvolatile["operator"] = attachment.operator
+        if behaviour.lost_after_s and not self._fallen:
+            self._fallen = True
+            self.background(self._fall_off())
+
+    async def _fall_off(self) -> None:
+        await asyncio.sleep(self.behaviour.lost_after_s)
+        self.registration.stop(Stat.UNKNOWN)
 
     async def _execute(self, request: Request) -> None:
+        await self.faults.before(request)
         await self.dialect.commands.find(request)(self, request)
 
     async def _refresh(self) -> None:
@@ -218,6 +251,7 @@ class VirtualModem:
         self.registration.stop()
         self.urc("+CPIN: NOT READY")
         await self.sim.restart()
+        self.faults.refreshed()
         if self.sim.imsi:
             self.urc("+CPIN: READY")
         if self.functionality == 1:
@@ -225,10 +259,10 @@ class VirtualModem:
 
     def _registration_changed(self) -> None:
         for name in _REPORTS:
-            if self.report.get(name):
+            if self.report.get(name) and self.behaviour.registration_urcs:
                 self.urc(f"{name}: {registration_line(self, name)}")
         if self.registration.stat in (Stat.HOME, Stat.ROAMING):
-            self.knows_time = True  # NITZ comes with the attach
+            self.knows_time = self.network.behaviour.time  # NITZ comes with the attach
             self.background(self.open_bearer())
             if self.report.get("+CTZR"):
                 self.urc(f'+CTZV: "{self.network.timezone_quarters:+03d}"')
@@ -241,13 +275,17 @@ class VirtualModem:
         for cid in self.packet_data.lose():
             self.dialect.on_context_lost(self, cid)
 
+    def _context_taken(self) -> None:
+        """The network has deactivated all contexts, and the registration stays."""
+        asyncio.get_running_loop().call_soon(self._network_lost)
+
     def _receive(self, data: bytes) -> None:
         if self._live:
             self.interpreter.feed(data)
 
     def _write(self, data: bytes) -> None:
         if self._serial and self._live:
-            self._serial.write(data)
+            self._serial.write(self.faults.on_the_line(data))
 
     def _reap(self, task: asyncio.Task[None]) -> None:
         """Forget a task that ended well; one that failed stays until power() raises its error."""

@@ -13,12 +13,41 @@ def _network(name: str, changes: Mapping[str, object], says: str, source: str, *
 
 
 QUIRKS = (
+    # On and off the network
     _network("slow-first-search", {"first_search_s": NUMBER},
              "The search for the first cell takes long, and begins anew whenever the radio is switched off.",
              "zephyr #33923, DevZone 78351, walter-arduino #18", number=200, unit="seconds"),
-    _network("first-dns-fails", {"dns_failures": NUMBER}, "After each attach the first questions for a name fail.",
-             "NB-IoT: californium #1792", number=1, unit="questions"),
+    _network("slow-search", {"search_s": NUMBER}, "Every search for a cell takes long.", "zephyr #33923", number=60,
+             unit="seconds"),
+    _network("attach-congested", {"attach_refusals": NUMBER},
+             "The first attempts to attach are refused for congestion, and the modem tries again by itself.",
+             "TS 24.301, cause 22; magma #7958", number=3, unit="attempts"),
+    _network("coverage-gap", {"gap_at": NUMBER}, "In the middle of the traffic coverage goes for three seconds, once.",
+             "field.md 5", number=20, unit="datagrams"),
+    _network("no-network-time", {"time": False}, "The network does not tell the time.", "field.md 1"),
+    _network("many-networks", {"others": NUMBER}, "AT+COPS=? hears many networks, in one line.", "memory32.md",
+             number=30, unit="networks"),
+    # Data contexts and names
+    _network("apn-per-operator", {"own_apn": True},
+             "Each operator takes its own APN, <MCC and MNC>.example, or the empty one, which is its default.",
+             "TinyGSM #421, ubxlib #25, kura PR 5350"),
     _network("first-context-fails", {"context_failures": NUMBER},
              "After each attach the first activations of a data context are refused.", "NB-IoT: californium #1792",
              number=1, unit="activations"),
+    _network("context-lost", {"context_lost_at": NUMBER},
+             "In the middle of the traffic, after each attach once, the network takes the context away.", "field.md 5",
+             number=15, unit="datagrams"),
+    _network("first-dns-fails", {"dns_failures": NUMBER}, "After each attach the first questions for a name fail.",
+             "NB-IoT: californium #1792", number=1, unit="questions"),
+    # The way of datagrams
+    _network("first-datagrams-lost", {"datagrams_lost": NUMBER}, "After each attach the first datagrams up are lost.",
+             "NB-IoT: californium #1792", number=2, unit="datagrams"),
+    _network("mtu", {"mtu": NUMBER}, "Larger IP packets vanish without a word.", "field.md 3", number=300,
+             unit="bytes"),
+    _network("loss", {"loss": NUMBER}, "Datagrams are lost.", "field.md 5", number=10, unit="per cent"),
+    _network("duplicates", {"duplicates": NUMBER}, "Datagrams come twice.", "field.md 5", number=20, unit="per cent"),
+    _network("disorder", {"disorder": NUMBER}, "Datagrams come late, behind others.", "field.md 5", number=20,
+             unit="per cent"),
+    _network("detour", {"delay_s": NUMBER}, "Datagrams take long each way, whatever the radio.", "micropython.md 1.4",
+             number=2, unit="seconds"),
 )

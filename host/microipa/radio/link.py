@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from microipa.errors import MicroipaError
+from microipa.quirks import QUIRKS
+from microipa.radio.behaviour import Behaviour
 from microipa.trace import Trace
 
 Direction = Literal["up", "down"]
@@ -48,7 +50,7 @@ class LinkSettings:
 
     ``delay_s`` is one way, in each direction. ``mtu`` is the largest IP packet in bytes; a larger one
     vanishes, as its fragments do in the firewalls of many operators. ``search_s`` is what cell search and
-    attach take. ``speedup`` divides all waiting, and nothing else.
+    attach take. ``speedup`` divides all waiting but ``detour_s``, more delay one way, and nothing else.
     """
 
     delay_s: float = 0.45
@@ -60,6 +62,7 @@ class LinkSettings:
     mtu: int = 1358
     seed: int = 0
     search_s: float = 6.0
+    detour_s: float = 0.0
     speedup: float = 1.0
 
     def wait_s(self, seconds: float) -> float:
@@ -140,12 +143,28 @@ class Counters:
         return 1000 * (TRANSMIT_W * self.up.airtime_s + RECEIVE_W * (self.down.airtime_s + self.waiting_s))
 
 
+def _worse(settings: LinkSettings, behaviour: Behaviour) -> LinkSettings:
+    return replace(
+        settings,
+        mtu=int(behaviour.mtu) or settings.mtu,
+        loss=settings.loss + behaviour.loss / 100,
+        duplicate=settings.duplicate + behaviour.duplicates / 100,
+        reorder=settings.reorder + behaviour.disorder / 100,
+        detour_s=settings.detour_s + behaviour.delay_s,
+    )
+
+
 class Link:
     """Carries datagrams between a modem and the internet, both directions at once, each in order."""
 
-    def __init__(self, settings: LinkSettings | str = NBIOT, trace: Trace | None = None) -> None:
-        """``settings`` may be the name of a preset. Raises UnknownPreset."""
-        self.settings = settings = preset(settings) if isinstance(settings, str) else settings
+    def __init__(self, settings: LinkSettings | str = NBIOT, trace: Trace | None = None,
+                 quirks: Iterable[str] = ()) -> None:
+        """``settings`` may be the name of a preset. Raises UnknownPreset and UnknownQuirk."""
+        behaviour = QUIRKS.behaviour("network", Behaviour(), quirks)
+        settings = preset(settings) if isinstance(settings, str) else settings
+        self.settings = settings = _worse(settings, behaviour)
+        self._lost_first = behaviour.datagrams_lost
+        self._sent = {"up": 0, "down": 0}  # datagrams since the radio was off
         self.counters = Counters()
         self._trace = trace
         # A string as seed gives the same dice in every process, and one set for each direction.
@@ -159,7 +178,8 @@ class Link:
         settings, dice = self.settings, self._dice[way]
         airtime = self.counters.count(way, len(payload), settings)
         fits = len(payload) + IP_UDP_HEADERS <= settings.mtu
-        lost = dice.random() < settings.loss or not fits
+        self._sent[way] += 1
+        lost = dice.random() < settings.loss or not fits or way == "up" and self._sent[way] <= self._lost_first
         held = dice.random() < settings.reorder
         doubled = dice.random() < settings.duplicate
         now = asyncio.get_running_loop().time()
@@ -170,7 +190,7 @@ class Link:
         if lost:
             self.counters.way(way).lost += 1
             return
-        arrival = self._free_at[way] + settings.wait_s(settings.delay_s)
+        arrival = self._free_at[way] + settings.wait_s(settings.delay_s) + settings.detour_s
         if held:
             arrival += max(settings.wait_s(settings.delay_s), _MINIMUM_HOLD_S)
         else:
@@ -197,6 +217,7 @@ class Link:
         for handle in self._flying:
             handle.cancel()
         self._flying.clear()
+        self._sent = {"up": 0, "down": 0}
         self._free_at = {"up": 0.0, "down": 0.0}
 
     def _fly(self, arrival: float, payload: bytes, deliver: Deliver) -> None:

@@ -26,10 +26,13 @@ Address = tuple[str, int]
 
 # 3GPP TS 24.301 9.9.3.9, reasons a network gives for refusing to let a device attach
 CAUSE_ILLEGAL_UE = 3
+CAUSE_CONGESTION = 22
 CAUSE_SERVICES_NOT_ALLOWED = 8  # what TS 29.272 annex A makes of a user unknown to the subscriber register
 # 3GPP TS 24.301 9.9.4.4, reasons for refusing a PDN connection
 ESM_INSUFFICIENT_RESOURCES = 26
 ESM_MISSING_OR_UNKNOWN_APN = 27
+
+_STRANGERS = 26201  # PLMN of the first network that is heard and lets nobody of the lab on
 
 _AMF = bytes.fromhex("8000")  # separation bit set: EPS AKA (TS 33.401 6.1.1)
 _AMF_RESYNC = bytes(2)  # TS 33.102 6.3.3: all zeroes under MAC-S
@@ -111,6 +114,7 @@ class Network:
         self._coverage: dict[str, bool] = {}
         self._coverage_changed = asyncio.Event()
         self._routes: dict[Address, Address] = {}
+        self._attempts = self._datagrams = 0
         self._addresses = ipaddress.ip_network("10.64.0.0/10").hosts()
         self.timezone_quarters = 4
         """What NITZ announces: quarters of an hour east of Greenwich."""
@@ -137,7 +141,8 @@ class Network:
     @property
     def operators(self) -> list[str]:
         """PLMNs with a cell in reach."""
-        return sorted(operator for operator, covered in self._coverage.items() if covered)
+        others = [f"{_STRANGERS + number}" for number in range(int(self.behaviour.others))]
+        return sorted([*(operator for operator, covered in self._coverage.items() if covered), *others])
 
     async def coverage_change(self) -> None:
         """Wait until set_coverage is called."""
@@ -170,6 +175,10 @@ class Network:
         """Let a card on after AKA, at the operator ``only`` where one is given. Raises NoCoverage and AttachRefused."""
         if not self.operators:
             raise NoCoverage("no cell in reach")
+        self._attempts += 1
+        if self._attempts <= self.behaviour.attach_refusals:
+            self._record("attach refused", imsi=usim.imsi, cause=CAUSE_CONGESTION)
+            raise AttachRefused(CAUSE_CONGESTION, "too many devices attach")
         subscriber = self._subscribers.get(usim.imsi)
         try:
             if subscriber is None:
@@ -192,10 +201,22 @@ class Network:
             self._record("pdn refused", imsi=attachment.subscriber.imsi, apn=apn)
             raise PdnRefused(ESM_INSUFFICIENT_RESOURCES, "the first activations after an attach fail here")
         allowed = attachment.subscriber.apns
+        if self.behaviour.own_apn:
+            allowed = frozenset((own_apn(attachment.operator),))
         if apn and allowed is not None and apn.lower() not in allowed:
             self._record("pdn refused", imsi=attachment.subscriber.imsi, apn=apn)
             raise PdnRefused(ESM_MISSING_OR_UNKNOWN_APN, f"{apn!r} is not an APN of this subscriber")
         return str(next(self._addresses))
+
+    def carries(self, attachment: Attachment) -> bool:
+        """A datagram leaves the device. False when the network takes its context away with it."""
+        attachment.asked["datagram"] += 1
+        self._datagrams += 1
+        if self._datagrams == self.behaviour.gap_at:
+            self.set_coverage(attachment.operator, False)
+            asyncio.get_running_loop().call_later(
+                self.behaviour.gap_s, self.set_coverage, attachment.operator, True)
+        return attachment.asked["datagram"] != self.behaviour.context_lost_at
 
     async def _authenticate(self, subscriber: Subscriber, usim: Usim) -> bool:
         """EPS AKA, once more after a re-synchronisation; True when there was one. Raises AttachRefused."""
@@ -215,6 +236,11 @@ class Network:
     def _record(self, event: str, **fields: object) -> None:
         if self._trace:
             self._trace.record("radio", "network", event=event, **fields)
+
+
+def own_apn(operator: str) -> str:
+    """The APN of an operator (PLMN digits) where each has its own."""
+    return f"{operator}.example"
 
 
 def _autn(aka: Functions, subscriber: Subscriber, rand: bytes) -> bytes:
