@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
+from microipa.console import Terminal, lines
 from microipa.demo import BOARD_TIMEOUT_S, Meter, run_board
 from microipa.errors import MicroipaError
 from microipa.lab import Lab, forget_all_but_keys, new_profile
@@ -276,7 +276,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
         return [*rows, plain, bursts, compact, *https]
 
 
-async def run(folder: Path, ts48: bytes | None, console: Console) -> int:
+async def run(folder: Path, ts48: bytes | None, console: Terminal) -> int:
     """``microipa bill``: measure and print. Returns the exit status, 1 when a target is missed."""
     rows = await measure(folder, ts48)
     console.width = max(console.width, WIDTH)
@@ -307,6 +307,6 @@ def _table(rows: Sequence[Row]) -> Table:
             f"{row.payload.up:,}" if row.payload.both else "",
             f"{row.payload.down:,}" if row.payload.both else "",
             f"{row.ratio:.2f}" if row.payload.both else "",
-            "\n".join(f"{words}{'' if met else ', missed'}" for words, met in row.verdicts()),
+            lines(*(f"{words}{'' if met else ', missed'}" for words, met in row.verdicts())),
         )
     return table

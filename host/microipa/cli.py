@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ from microipa.eim_views import eim_app
 from microipa.errors import MicroipaError
 from microipa.hil.cli import app as hil_app
 from microipa.modem.cli import app as modem_app
+from microipa.outside_text import VisibleFormatter, visible
 from microipa.saip.cli import profile_app, read_package
 from microipa.smdpp_commands import smdpp_app
 
@@ -49,15 +51,18 @@ Compact = Annotated[bool, typer.Option("--compact", help="Say only what it canno
 
 def main() -> None:
     """Run the command; a mistake that has a name is one sentence on stderr and the exit status of its kind."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     try:
         app()
     except MicroipaError as error:
-        print(f"microipa: {error}", file=sys.stderr)
+        print(f"microipa: {visible(error)}", file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except OSError as error:
         if error.filename is None:  # not about a file somebody named: a defect, to be seen in full
             raise
-        print(f"microipa: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"microipa: {visible(error.filename)}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -210,7 +215,7 @@ def decode(
     elif as_json:
         print(json.dumps(description.json(), indent=2))
     else:
-        print(description.text())
+        out.print(*description.text().split("\n"), sep="\n")
 
 
 def _stdin() -> str:

@@ -7,14 +7,33 @@ import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from microipa.activation_codes import shortened_codes
 from microipa.errors import MicroipaError
+from microipa.outside_text import visible
 
-out = Console(highlight=False, soft_wrap=True)
+
+class Terminal(Console):
+    """Where the command prints. A string is data and one line: no markup, no emoji codes, every character visible.
+
+    Of activation codes the beginning is shown. What is to have a style, or to be shown whole, is a Text; what is to
+    have several lines is several strings, or in a table ``lines``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What Rich makes of every string, be it printed or in a table."""
+        return super().render_str(shortened_codes(visible(text)), **options)
+
+
+out = Terminal()
 
 Folder = Annotated[Path, typer.Option("--lab", help="The lab's folder.", file_okay=False)]
 Eid = Annotated[str | None, typer.Option(help="The device's EID; the lab's own card by default.")]
@@ -29,6 +48,16 @@ _LONGEST = timedelta(days=3653)  # nobody orders for later than in ten years
 
 class BadInput(MicroipaError):
     """Something on the command line that cannot be used as it is."""
+
+
+def lines(*texts: str) -> Text:
+    """Several lines in one cell of a table."""
+    return Text("\n").join(Text(shortened_codes(visible(text))) for text in texts)
+
+
+def verdict(good: bool) -> Text:
+    """The last word of a demonstration."""
+    return Text("done", "bold green") if good else Text("not done", "bold red")
 
 
 def hex_bytes(name: str, text: str) -> bytes:

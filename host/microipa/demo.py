@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from microipa.console import Terminal, verdict
 from microipa.eim import OrderView
 from microipa.errors import MicroipaError
 from microipa.euicc import ProfileState
@@ -133,7 +133,7 @@ async def run_board(lab: Lab, meter: Meter) -> None:
         raise BoardFailed(f"the board stopped with status {status}; last: {meter.last_line}")
 
 
-async def run(folder: Path, radio: str, console: Console, way: Way = PLAIN) -> int:
+async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> int:
     """``microipa demo``: first light with a live timeline and a summary. Returns the exit status."""
     link = preset(radio)  # a wrong name must not cost the last run's record
     forget_all_but_keys(folder)
@@ -151,7 +151,7 @@ async def run(folder: Path, radio: str, console: Console, way: Way = PLAIN) -> i
 
 
 async def stay_up(
-    folder: Path, radio: str, console: Console, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
+    folder: Path, radio: str, console: Terminal, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
     quirks: Sequence[str] = (), host: str = LOOPBACK,
 ) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
@@ -199,7 +199,7 @@ def console_link(lab: Lab) -> Iterator[Path]:
         lab.board.pull_out()
 
 
-def summarise(outcome: Outcome, console: Console) -> None:
+def summarise(outcome: Outcome, console: Terminal) -> None:
     """Print profiles before and after, orders, and the bill."""
     profiles = Table("ICCID", "name", "before", "after", title=f"Profiles on {outcome.eid}")
     states = {profile.iccid: profile.state for profile in outcome.before}
@@ -210,7 +210,7 @@ def summarise(outcome: Outcome, console: Console) -> None:
         orders.add_row(str(order.id), order.summary, order.state, order.result or "")
     for table in (profiles, orders, _bill(outcome.bill)):
         console.print(table)
-    console.print("[bold green]done[/]" if outcome.succeeded else "[bold red]not done[/]")
+    console.print(verdict(outcome.succeeded))
 
 
 def _bill(bill: Bill) -> Table:

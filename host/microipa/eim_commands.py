@@ -47,13 +47,13 @@ def download(
     expires: Expires = None,
 ) -> None:
     """Download a profile, the eIM in the middle or, where the device does that, directly (SGP.32 3.2.3)."""
-    from microipa.eim.sources import ActivationCode, DefaultSmdp, Smds
+    from microipa.eim.sources import ActivationCode, DefaultSmdp, Smds, Source
     from microipa.lab import LabFolder
 
     if sum(map(bool, (profile, activation_code, default, smds, smds_address))) > 1:
         raise BadInput("one source at a time: profile files, --activation-code, --default, --smds or --smds-address")
     end = moment(expires)
-    source: ActivationCode | DefaultSmdp | Smds | None = None
+    source: Source | None = None
     if activation_code is not None:
         source = ActivationCode.parse(activation_code)
     elif default:

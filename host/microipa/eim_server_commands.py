@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from microipa.errors import MicroipaError
+from microipa.outside_text import visible
 
 eim_server_app = typer.Typer(no_args_is_help=True, help="An eIM as a server of its own, without a lab.")
 
@@ -35,5 +36,5 @@ def serve(
     try:
         asyncio.run(serve(config))
     except MicroipaError as error:
-        print(f"microipa: {error}", file=sys.stderr)
+        print(f"microipa: {visible(error)}", file=sys.stderr)
         raise typer.Exit(2) from None

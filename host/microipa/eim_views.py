@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Column, Table
+from rich.text import Text
 
-from microipa.console import LAB, Folder, out, read
+from microipa.console import LAB, Folder, lines, out, read
 
 if TYPE_CHECKING:
     from microipa.eim import DeviceView
@@ -100,11 +101,11 @@ def _in_short(view: DeviceView) -> str:
 def _in_full(view: DeviceView) -> Table:
     table = Table("", Column(view.eid, overflow="fold"), title="device")
     listed = [" ".join(str(word) for word in one.values()) for one in view.profiles or ()]
-    profiles = "not known" if view.profiles is None else "\n".join(listed) or "none"
+    profiles = ["not known"] if view.profiles is None else listed or ["none"]
     if view.profiles_known:
-        profiles += f"\n(list of {_when(view.profiles_known)}, and what was done since)"
-    rows = {
-        "profiles": profiles,
+        profiles.append(f"(list of {_when(view.profiles_known)}, and what was done since)")
+    rows: dict[str, str | Text] = {
+        "profiles": lines(*profiles),
         "eIMs": "not known" if view.eims is None else ", ".join(view.eims) or "none",
         "association token": _or_unknown(view.association_token),
         "counter": f"{view.counter} in the newest package, {view.highest_sequence} the newest result's seqNumber",
@@ -113,7 +114,7 @@ def _in_full(view: DeviceView) -> Table:
         "last poll": _when(view.last_poll),
         "network": _or_unknown(view.rplmn),
         "open orders": ", ".join(str(number) for number in view.open_orders) or "none",
-        "alarms": "\n".join(view.alarms) or "none",
+        "alarms": lines(*view.alarms or ["none"]),
     }
     for name, bits in view.ipa_capabilities.items():
         rows[name] = ", ".join(bits) or "none"
@@ -122,7 +123,7 @@ def _in_full(view: DeviceView) -> Table:
     for name, one in view.certificates.items():
         rows[f"{name} certificate"] = f"{one['subject']}, valid until {one['valid_until']}"
     if isinstance(view.euicc_info2, dict):
-        rows["EUICCInfo2"] = "\n".join(f"{name} {_plain(value)}" for name, value in view.euicc_info2.items())
+        rows["EUICCInfo2"] = lines(*(f"{name} {_plain(value)}" for name, value in view.euicc_info2.items()))
     elif view.euicc_info2:
         rows["EUICCInfo2"] = view.euicc_info2
     for name, value in rows.items():

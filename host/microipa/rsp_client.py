@@ -23,6 +23,7 @@ from microipa.asn1.tlv import Tlv, parse
 from microipa.crypto.pki import Credential
 from microipa.crypto.tls import client_context
 from microipa.errors import MicroipaError
+from microipa.outside_text import visible
 from microipa.trace import Trace
 
 PATH = "/gsma/rsp2/"
@@ -181,7 +182,7 @@ def _cause(error: BaseException) -> str:
         elif isinstance(inner, OSError) and inner.errno:
             text = os.strerror(inner.errno) if inner.errno > 0 else str(inner.strerror)
         inner = inner.__cause__ or inner.__context__
-    return printable(text)[:LONGEST_TEXT]
+    return visible(text)[:LONGEST_TEXT]
 
 
 def _http_error(address: str, function: str, response: httpx.Response, body: bytes) -> RspUnavailable:
@@ -259,12 +260,7 @@ def _inside(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _text(fields: Mapping[str, Any], name: str, absent: str = "") -> str:
     """A member for people to read; null is the same as no member."""
     value = fields.get(name)
-    return absent if value is None else printable(value)[:LONGEST_TEXT]
-
-
-def printable(value: Any) -> str:
-    """A peer's own words, to be kept and shown: JSON can hold halves of characters and what moves a cursor."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value))
+    return absent if value is None else visible(value)[:LONGEST_TEXT]
 
 
 def b64(data: bytes) -> str:

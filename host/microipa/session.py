@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Console
-
 from microipa.asn1 import describe, sgp32
+from microipa.console import Terminal
 from microipa.errors import MicroipaError
-from microipa.timeline import in_words, line, summary
+from microipa.timeline import EIMS, in_words, line, summary
 from microipa.trace import Event
 
-# What an event of a kind must have to be printed: fields of hex, fields of text.
+# What an event of a kind must have to be printed: fields of hex, fields of text, others.
 HEX_FIELDS = {"apdu": ("command", "response"), "es10": ("command", "response"), "esipa": ("message",)}
 TEXT_FIELDS = {"at": ("direction",), "esipa": ("direction",), "log": ("text",), "step": ("text",)}
+_CALL, _EIM_ORDER = ("function", "outcome"), ("order", "state", "summary")
+OTHER_FIELDS = {"es9": _CALL, "es2plus": _CALL, "es12": _CALL, "alarm": ("text",), "program": ("exit_code",)}
 SHOWN = 32  # bytes of socket data in a line of text
 
 # A bound profile package goes into the card in pieces (SGP.22 2.5.5); a piece is known by its first tag.
@@ -84,10 +85,15 @@ def _checked(event: Event) -> Event:
         bytes.fromhex(event.fields[name])
     if not all(isinstance(event.fields[name], str) for name in TEXT_FIELDS.get(event.kind, ())):
         raise TypeError
+    needed = OTHER_FIELDS.get(event.kind, ())
+    if event.kind == "order":
+        needed = _EIM_ORDER if event.part in EIMS else ("text",)
+    for name in needed:
+        event.fields[name]
     return replace(event, part=str(event.part), kind=str(event.kind))
 
 
-def print_session(events: list[Event], out: Console, as_json: bool) -> None:
+def print_session(events: list[Event], out: Terminal, as_json: bool) -> None:
     """One line an event, for people or, with ``as_json``, for machines (messages decoded)."""
     for event in with_es10(events):
         if as_json:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
+from microipa.activation_codes import short
 from microipa.console import LAB, Expires, Folder, moment, out
 from microipa.saip.cli import read_package
 
@@ -47,7 +49,7 @@ def orders(
 def _line(view: OrderView) -> str:
     """All there is to know of an order; a table of it is wider than a terminal."""
     words = [
-        f"{view.matching_id or '-'}  {view.state}",
+        f"{short(view.matching_id) if view.matching_id else '-'}  {view.state}",
         f"profile {view.iccid}",
         f"for {view.eid or 'any card'}",
         "confirmation code" if view.confirmation_code else "",
@@ -86,7 +88,7 @@ def order(
         expires=moment(expires),
         smds_address=desk.smds.address if event else None,
     )
-    out.print(desk.smdpp.activation_code(made) if made else f"LPA:1${desk.smdpp.address}$")
+    out.print(Text(desk.smdpp.activation_code(made) if made else f"LPA:1${desk.smdpp.address}$"))
 
 
 @smdpp_app.command()

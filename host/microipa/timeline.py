@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from microipa.activation_codes import shortened_codes
 from microipa.asn1 import describe
+from microipa.console import Terminal
 from microipa.errors import MicroipaError
+from microipa.outside_text import visible
 from microipa.trace import Event
 
 COLOURS = {
@@ -31,7 +34,7 @@ _LOG_PREFIX = re.compile(r"^[EID] \(\d+\) ")
 class Timeline:
     """Prints the events worth a newcomer's eye; the rest is for ``microipa trace``."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         self._console = console
 
     def __call__(self, event: Event) -> None:
@@ -43,14 +46,17 @@ class Timeline:
 def line(event: Event, words: str) -> Text:
     """``12.345  board   words``, in the part's colour."""
     text = Text(f"{event.seconds:8.3f}  ", style="dim")
-    text.append(f"{event.part:6} ", style=COLOURS.get(event.part, ""))
-    text.append(words)
+    text.append(f"{visible(event.part):6} ", style=COLOURS.get(event.part, ""))
+    text.append(shortened_codes(visible(words)))
     return text
 
 
 def in_words(event: Event) -> str | None:
-    """The line of the live timeline for this event, None for traffic that would drown it."""
-    fields = event.fields
+    """The line of the live timeline for this event, None for traffic that would drown it.
+
+    What an event lacks, of another version or from elsewhere, is "?".
+    """
+    fields = defaultdict(lambda: "?", event.fields)
     match event.kind:
         case "step":
             return str(fields["text"])
@@ -83,5 +89,5 @@ def summary(message: Any, type_name: str | None = None) -> str:
         return "(empty)"
     try:
         return describe.describe(bytes.fromhex(str(message)), type_name).summary()
-    except MicroipaError as error:
+    except (MicroipaError, ValueError) as error:
         return f"{message} ({error})"

@@ -400,11 +400,11 @@ async def test_6_3_2_a_refused_cancellation_has_its_code_and_ends_the_order_all_
     assert order(desk, number).state == "failed"
 
 
-async def test_words_of_an_sm_dp_that_no_file_or_terminal_takes_are_kept_without_them(desk, ipa, trigger, number, es9):
+async def test_words_of_an_sm_dp_that_no_file_or_terminal_takes_are_kept_as_escapes(desk, ipa, trigger, number, es9):
     refusal = json.dumps(failure("8.1", "6.1")).replace("so be it", "\\ud800\\u001b[2Jno").encode()
     es9.tamper = lambda function, answer: refusal
     assert await code_of(ipa.download(trigger)) == UNDEFINED
-    assert order(desk, number).result.endswith("8.1/6.1 \ufffd\ufffd[2Jno")
+    assert order(desk, number).result.endswith(r"8.1/6.1 \ud800\x1b[2Jno")
 
 
 async def test_6_3_2_a_lost_session_of_the_sm_dp_leaves_the_order_open(desk, ipa, trigger, number, es9):

@@ -1,6 +1,6 @@
 """What ``microipa demo --act NAME`` shows besides first light: one module of this folder an act.
 
-An act has ``async def run(folder: Path, radio: str, console: Console) -> int``, which plays it in a lab of its
+An act has ``async def run(folder: Path, radio: str, console: Terminal) -> int``, which plays it in a lab of its
 own in ``folder`` and returns the exit status: 0 only when the end is the one its docstring promises. The name
 of the act is that of the module, with hyphens for underscores; names that begin with an underscore are no acts.
 """
@@ -11,8 +11,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-from rich.console import Console
-
+from microipa.console import Terminal
 from microipa.errors import MicroipaError
 
 
@@ -26,7 +25,7 @@ def names() -> list[str]:
     return sorted(name.replace("_", "-") for name in modules if not name.startswith("_"))
 
 
-async def perform(name: str, folder: Path, radio: str, console: Console) -> int:
+async def perform(name: str, folder: Path, radio: str, console: Terminal) -> int:
     """Play an act. Returns its exit status. Raises UnknownAct and what the act raises."""
     if name not in names():
         raise UnknownAct(f"no act {name!r}: choose one of {', '.join(names())}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.table import Table
 
+from microipa.console import Terminal, verdict
 from microipa.demo import BOARD_TIMEOUT_S, BoardFailed
 from microipa.eim import OrderView
 from microipa.euicc import ProfileState
@@ -51,7 +51,7 @@ def enabled(profiles: list[ProfileState]) -> str:
     return next((profile.name for profile in profiles if profile.state == "enabled"), "")
 
 
-def summarise(moments: dict[str, list[ProfileState]], orders: list[OrderView], console: Console, good: bool) -> None:
+def summarise(moments: dict[str, list[ProfileState]], orders: list[OrderView], console: Terminal, good: bool) -> None:
     """Print each profile's state at each moment, the eIM's orders, and whether it ended well."""
     table = Table("ICCID", "name", *moments, title="Profiles on the card")
     for profile in next(iter(moments.values())):
@@ -62,4 +62,4 @@ def summarise(moments: dict[str, list[ProfileState]], orders: list[OrderView], c
     for order in orders:
         ordered.add_row(str(order.id), order.summary, order.state, order.result or "")
     console.print(ordered)
-    console.print("[bold green]done[/]" if good else "[bold red]not done[/]")
+    console.print(verdict(good))

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from microipa.acts import _stage
+from microipa.console import Terminal
 from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, OPERATOR, Lab, LabFolder, Preloaded, forget_all_but_keys
 from microipa.radio import preset
 from microipa.timeline import Timeline
@@ -32,7 +31,7 @@ def _listened(event: Event) -> bool:
     return event.kind == "at" and event.fields["direction"] == "out" and event.fields["text"].startswith("+COPS: (")
 
 
-async def run(folder: Path, radio: str, console: Console) -> int:
+async def run(folder: Path, radio: str, console: Terminal) -> int:
     link = replace(preset(radio), search_s=SEARCH_S)
     forget_all_but_keys(folder)
     lifeline = Preloaded("Lifeline", OPERATOR, FALLBACK_ALLOWED)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from microipa.acts import _stage
+from microipa.console import Terminal
 from microipa.demo import Meter, run_board
 from microipa.eim.packages import ROLLED_BACK
 from microipa.lab import OPERATOR, Lab, LabFolder, Preloaded, forget_all_but_keys
@@ -21,7 +20,7 @@ from microipa.trace import Trace
 CONFIG = {"stop_when_idle": True, "rollback_window_s": 12, "backoff_s": 2}
 
 
-async def run(folder: Path, radio: str, console: Console) -> int:
+async def run(folder: Path, radio: str, console: Terminal) -> int:
     link = preset(radio)
     forget_all_but_keys(folder)
     faraway = Preloaded("Faraway", OPERATOR)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from microipa.acts import _stage
 from microipa.asn1 import sgp32
+from microipa.console import Terminal, verdict
 from microipa.eim import OrderView
 from microipa.lab import Lab, forget_all_but_keys
 from microipa.radio import preset
@@ -69,7 +69,7 @@ def _settled(order: int) -> Callable[[Event], bool]:
     )
 
 
-async def run(folder: Path, radio: str, console: Console) -> int:
+async def run(folder: Path, radio: str, console: Terminal) -> int:
     link = preset(radio)
     forget_all_but_keys(folder)
     trace = Trace(folder / "trace.jsonl")
@@ -82,5 +82,5 @@ async def run(folder: Path, radio: str, console: Console) -> int:
             orders.add_row(eim, str(view.id), view.summary, view.state, view.result or "")
     console.print(orders)
     console.print(f"The card's eIMs: {', '.join(outcome.known)}")
-    console.print("[bold green]done[/]" if outcome.succeeded else "[bold red]not done[/]")
+    console.print(verdict(outcome.succeeded))
     return 0 if outcome.succeeded else 1

@@ -7,9 +7,11 @@ from typing import Any
 
 from cryptography import x509
 
+from microipa.activation_codes import short, shortened_codes
 from microipa.asn1.reader import Node
 from microipa.asn1.schema import rsp
 from microipa.asn1.tlv import TlvError, parse_all
+from microipa.outside_text import visible
 
 _SHOWN = 32  # octets of a long value that a line of text shows
 _OBJECT_NAMES = {
@@ -32,8 +34,10 @@ def say(node: Node) -> str:
             return "yes" if node.value else "no"
         case "NULL":
             return "present"
+        case "UTF8String" if node.name in ("activationCode", "matchingId"):
+            return short(visible(node.value)) if node.name == "matchingId" else shortened_codes(visible(node.value))
         case "UTF8String":
-            return node.value if node.value.isprintable() else repr(node.value)
+            return visible(node.value)
         case "OBJECT IDENTIFIER":
             name = _OBJECT_NAMES.get(node.value)
             return f"{node.value} ({name})" if name else str(node.value)

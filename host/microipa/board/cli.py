@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from microipa.console import LAB, BadInput, out
+from microipa.outside_text import visible
 
 if TYPE_CHECKING:
     from microipa.board.flash import Flashed, Report
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from microipa.board.repl import Repl
 
 LAB_CONSOLE = LAB / "board.tty"
+DONE = Text("✓", "green")
 
 app = typer.Typer(no_args_is_help=True, help="Look at boards, and bring one up.")
 
@@ -74,7 +76,8 @@ def flash_command(
     known = find_board(board)
     if freeze_manifest:
         freeze_manifest.write_text(manifest(known), encoding="utf-8")
-        out.print(f"{freeze_manifest} written. In a checkout of MicroPython:\n  {make_line(known, freeze_manifest)}")
+        out.print(f"{freeze_manifest} written. In a checkout of MicroPython:")
+        out.print(f"  {make_line(known, freeze_manifest)}")
         return
     form: Form = "py" if py else "mpy"
     package = build(known, form).with_files(own_files(config, eim, roots))
@@ -98,7 +101,7 @@ def list_boards() -> None:
     boards = known_boards()
     width = max(len(board.name) for board in boards)
     for board in boards:  # a table of it is wider than a terminal
-        out.print(f"{board.name:{width}}  {escape(board.title)}")
+        out.print(f"{board.name:{width}}  {board.title}")
         size = f"heap {board.heap_kb} kB, flash {board.flash_kb} kB"
         out.print(f"{'':{width}}  modem {board.modem}, {size}, ran on hardware: {board.ran_on_hardware or 'not yet'}")
 
@@ -114,10 +117,11 @@ def check_board(board: BoardName = None, port: Port = "auto") -> None:
         raise BadInput("which board? Name it with --board; `microipa board list` shows them")
     known = find_board(board)
     with Repl(chosen_port(known, port)) as repl:
-        out.print(f"[green]✓[/] {'serial':26} {repl.port}")
+        out.print(DONE, f"{'serial':26} {repl.port}")
         with out.status("") if out.is_terminal else nullcontext() as status:
-            for title, seen in check(repl, known, status.update if status else lambda _: None):
-                out.print(f"[green]✓[/] {title:26} {escape(seen)}")
+            begin = (lambda title: status.update(Text(title))) if status else (lambda _: None)
+            for title, seen in check(repl, known, begin):
+                out.print(DONE, f"{title:26} {seen}")
     out.print("all well; the board waits at its REPL: reset it, or flash, to let it work")
 
 
@@ -149,11 +153,11 @@ def chosen_port(board: Board | None, port: str) -> str:
 
 
 def _with_progress(write: Callable[[Repl, Package, Report], Flashed], repl: Repl, package: Package) -> Flashed:
-    columns = (TextColumn("{task.description:32}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:32}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("", total=package.size)
         return write(repl, package, lambda what, done, total: progress.update(
-            task, description=what, completed=done, total=total))
+            task, description=visible(what), completed=done, total=total))
 
 
 def _tell(flashed: Flashed) -> None:

@@ -11,7 +11,8 @@ import codecs
 from microipa.asn1.tlv import Tlv, TlvError, number, parse
 from microipa.eim import esipa, words
 from microipa.eim.relayed import AUTHENTICATE, GET_PACKAGE, INITIATE
-from microipa.rsp_client import Answer, RspRefused, RspUnavailable, printable
+from microipa.outside_text import visible
+from microipa.rsp_client import Answer, RspRefused, RspUnavailable
 
 LONGEST = 400
 SHOWN_OCTETS = 64
@@ -44,7 +45,7 @@ def said(error_response: bytes) -> str:
         return str(refusal)
     except RspUnavailable:
         pass  # no JSON, but words
-    return printable(text)[:LONGEST]
+    return visible(text)[:LONGEST]
 
 
 def _card(message: Tlv) -> str | None:

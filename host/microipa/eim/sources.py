@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microipa.activation_codes import short
 from microipa.asn1.tlv import tlv
 from microipa.errors import MicroipaError
 from microipa.rsp_client import ADDRESS
@@ -47,7 +48,7 @@ class ActivationCode:
         return self
 
     def __str__(self) -> str:
-        return f"download {self.matching_id} from {self.smdp_address}"
+        return f"download {short(self.matching_id)} from {self.smdp_address}"
 
 
 @dataclass(frozen=True)

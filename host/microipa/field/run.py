@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from microipa.console import Terminal
 from microipa.errors import MicroipaError
 from microipa.field import cell
 from microipa.field.cell import NONE, Cell
@@ -52,7 +52,7 @@ def _cells(quirks: Sequence[str], families: Sequence[str]) -> Iterator[tuple[str
                 yield quirk, family
 
 
-def run(folder: Path, quirks: Sequence[str], families: Sequence[str], jobs: int, console: Console) -> int:
+def run(folder: Path, quirks: Sequence[str], families: Sequence[str], jobs: int, console: Terminal) -> int:
     """``microipa field``: try all cells, ``jobs`` at a time. Returns the exit status: 1 when a cell is red."""
     wanted = cells(quirks, families)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,10 +69,10 @@ def run(folder: Path, quirks: Sequence[str], families: Sequence[str], jobs: int,
             results.append(result)
             file.write(json.dumps({**asdict(result), "good": result.is_good}) + "\n")
             file.flush()
-            console.print(f"{number}/{len(wanted)} {_words(result)}", highlight=False)
+            console.print(f"{number}/{len(wanted)} {_words(result)}")
     place = {key: number for number, key in enumerate(wanted)}
     results.sort(key=lambda one: place[one.quirk, one.family])
-    Console(width=TABLE_WIDTH, file=console.file).print(table(results))
+    Terminal(width=TABLE_WIDTH, file=console.file).print(table(results))
     red = sum(not one.is_good for one in results)
     console.print(f"{len(results) - red} of {len(results)} cells are good, {time.monotonic() - began:.0f} s; "
                   f"each as a line of JSON in {folder / RESULTS}, its lab beside it")

@@ -27,4 +27,4 @@ def report(
     from microipa.hil.report import write_reports
 
     for path in write_reports(run_folder, html, junit):
-        out.print(str(path), markup=False)
+        out.print(str(path))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from xml.etree.ElementTree import Element, indent, tostring
 
-from microipa.hil.markup import clean, element
+from microipa.hil.markup import clean, clean_line, element
 from microipa.hil.record import FAILED, SKIPPED, Case, Run
 
 _MESSAGE_LIMIT, _TEXT_LIMIT = 300, 4000  # characters
@@ -67,7 +67,7 @@ def _test_case(run: Run, group: str, case: Case) -> Element:
     elif case.outcome == SKIPPED:
         outcome = element("skipped", message=_first_line(reason))
     bill = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in asdict(case.bill).items() if value)
-    said = [case.title, case.clause, bill, case.events and f"events: {case.events}"]
+    said = map(clean_line, (case.title, case.clause, bill, case.events and f"events: {case.events}"))
     return element(
         "testcase",
         outcome,
@@ -79,7 +79,7 @@ def _test_case(run: Run, group: str, case: Case) -> Element:
 
 
 def _first_line(text: str) -> str:
-    return clean(text.partition("\n")[0], _MESSAGE_LIMIT)
+    return clean_line(text.partition("\n")[0], _MESSAGE_LIMIT)
 
 
 def _error_type(reason: str) -> str:

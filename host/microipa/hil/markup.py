@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree.ElementTree import Element
 
-# What XML 1.0 cannot hold, and what turns the direction of the text after it.
-_UNPRINTABLE = re.compile(
-    "[^\t\n\x20-\x7e\xa0-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
-# What stands before a matching id, and its first characters: whoever has an unused one whole has the profile.
-_MATCHING_ID = re.compile(r"(\b1\$[^$\s]{1,255}\$|matching id |download (?=[^\s$]+ from ))([^\s$,;)]{1,4})[^\s$,;)]*")
+from microipa.activation_codes import shortened_codes
+from microipa.outside_text import visible, visible_lines
+
 Content = str | Element | None
 
 
@@ -19,10 +15,12 @@ def clean(text: object, limit: int | None = None) -> str:
 
     Of activation codes only the beginning stays: a report is handed on.
     """
-    words = str(text)
-    if limit is not None and len(words) > limit:
-        words = f"{words[:limit]}… ({len(words):,} characters)"
-    return _MATCHING_ID.sub(r"\1\2…", _UNPRINTABLE.sub("\ufffd", words.replace("\r\n", "\n")))
+    return shortened_codes(visible_lines(text, limit))
+
+
+def clean_line(text: object, limit: int | None = None) -> str:
+    """The same for what is one line: a name, a title, an attribute."""
+    return shortened_codes(visible(text, limit))
 
 
 def element(tag: str, *content: Content, **attributes: object) -> Element:
@@ -31,7 +29,7 @@ def element(tag: str, *content: Content, **attributes: object) -> Element:
     ``class_`` is class, ``stroke_width`` is stroke-width; an attribute that is None is left out.
     """
     made = Element(tag, {
-        name.rstrip("_").replace("_", "-"): clean(value) for name, value in attributes.items() if value is not None
+        name.rstrip("_").replace("_", "-"): clean_line(value) for name, value in attributes.items() if value is not None
     })  # fmt: skip
     for part in content:
         if isinstance(part, Element):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from xml.etree.ElementTree import Element
 
-from microipa.hil.markup import clean, element
+from microipa.hil.markup import clean_line, element
 from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Run
 from microipa.hil.story import SIGNS, Record, anchor_of, figure, has_page, in_time, title_of, verdict
 
@@ -255,4 +255,4 @@ def first_line(reason: str) -> str:
     """A reason in short, without module names and a board's clock, which would make one reason look like several."""
     first, _, more = reason.partition("\n")
     first = re.sub(r"^(\w+\.)+(?=[A-Z])|(?<= [EID]) \(\d+\)", "", first)
-    return clean(first + (" …" if more else ""), LINE_LIMIT)
+    return clean_line(first + (" …" if more else ""), LINE_LIMIT)

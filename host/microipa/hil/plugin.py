@@ -107,6 +107,7 @@ def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
     """The place at work, its board flashed. When it does not come up its first case fails, and tells why."""
     from microipa.errors import MicroipaError
     from microipa.hil.station import Station
+    from microipa.outside_text import visible
 
     began = time.monotonic()
     recorder = _recorder(request.config, place)
@@ -115,8 +116,8 @@ def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
         try:
             at_work = running.enter_context(Station(place, folder))
         except MicroipaError as error:
-            request.config.stash.setdefault(_down, {})[place.name] = str(error)
-            raise pytest.fail.Exception(f"{place.name}: {error}", pytrace=False) from None
+            request.config.stash.setdefault(_down, {})[place.name] = visible(error)
+            raise pytest.fail.Exception(f"{place.name}: {visible(error)}", pytrace=False) from None
         recorder.learn(micropython=at_work.kind.release, firmware=at_work.firmware, eid=at_work.eid)
         yield at_work
         last = at_work.take()
@@ -291,11 +292,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     from microipa.errors import MicroipaError
     from microipa.hil.report import write_session
+    from microipa.outside_text import visible
 
     try:
         config.stash[_summary] = [str(path) for path in write_session(config.getoption("run"), config.stash[_session])]
     except (MicroipaError, OSError) as error:
-        config.stash[_summary] = [f"none, {error}"]
+        config.stash[_summary] = [f"none, {visible(error)}"]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from microipa import session
 from microipa.hil.at_lines import with_apdus
 from microipa.hil.banner import is_banner
-from microipa.hil.markup import clean
+from microipa.hil.markup import clean_line
 from microipa.trace import Event
 
 CARD, MODEM, BOARD, EIM, SMDPP = LANES = ("Card", "Modem", "Board", "eIM", "SM-DP+")
@@ -161,7 +161,8 @@ class _Reader:
 
     def _add(self, event: Event, tag: str, text: str, source: str, target: str = "", octets: int = 0,
              answered: bool = False, heavy: bool = False, loud: bool = False) -> None:
-        row = Row(event.seconds, tag, clean(text, TEXT_LIMIT), source, target, answered, heavy, False, loud, 1, octets)
+        words = clean_line(text, TEXT_LIMIT)
+        row = Row(event.seconds, tag, words, source, target, answered, heavy, False, loud, 1, octets)
         if self.rows and row.follows(self.rows[-1]) and not (self._at.names or self._apdus.names):
             self.rows[-1].count += 1
             self.rows[-1].octets += octets
@@ -233,7 +234,7 @@ def _counted(pile: _Pile, tag: str, source: str, target: str) -> Row | None:
     if not pile.names:
         return None
     text = ", ".join(name if count == 1 else f"{name} ×{count}" for name, count in pile.names.items())
-    return Row(pile.seconds, tag, clean(text, TEXT_LIMIT), source, target, answered=True, faint=True)
+    return Row(pile.seconds, tag, clean_line(text, TEXT_LIMIT), source, target, answered=True, faint=True)
 
 
 def _carried(pile: _Pile, tag: str) -> Row | None:
@@ -248,7 +249,7 @@ def _carried(pile: _Pile, tag: str) -> Row | None:
 
 
 def _lane(event: Event) -> str:
-    return PARTS.get(event.part, "" if event.part == "lab" else clean(event.part, 12))
+    return PARTS.get(event.part, "" if event.part == "lab" else clean_line(event.part, 12))
 
 
 def _interface(event: Event, server: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microipa.console import host_and_port, require_writable, write
+from microipa.console import host_and_port, out, require_writable, write
 
 if TYPE_CHECKING:
     from microipa.modem.record import Tour
@@ -47,14 +47,13 @@ def record_command(
     else:
         there = None if echo is None else host_and_port("--echo", echo)
         tour, source = asyncio.run(record(port, baud, family, apn, there)), f"a modem at {baud} baud"
-    for line in tour.lines:
-        print(line)
+    out.print(*tour.lines, sep="\n")
     tour.transcript.title = [
         f"{family}: tools/modem_tour.py on {source}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
         *(f"= {line}" for line in tour.lines),
     ]
     write(output, tour.transcript.text().encode())
-    print(f"{output}: {len(tour.transcript.turns)} turns")
+    out.print(f"{output}: {len(tour.transcript.turns)} turns")
     raise typer.Exit(tour.status)
 
 

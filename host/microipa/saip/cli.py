@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microipa.console import BadInput, hex_bytes, read, write
+from microipa.console import BadInput, hex_bytes, out, read, write
 
 if TYPE_CHECKING:
     from microipa.saip import ProfilePackage
@@ -55,7 +55,7 @@ def build(
     )
     package = saip.build(spec)
     write(output, package, private=True)  # it holds K and OPc
-    print(f"{output}: {len(package)} bytes, ICCID {spec.iccid}, IMSI {spec.imsi}")
+    out.print(f"{output}: {len(package)} bytes, ICCID {spec.iccid}, IMSI {spec.imsi}")
 
 
 @profile_app.command()
@@ -78,10 +78,10 @@ def show(
         if sizes:
             first = bound if first is None else first
             beside = f", {bound - first:+d} ({bound / first:.0%})" if file is not files[0] else ""
-            print(f"{file}: {len(package.der)} bytes, {len(package.elements)} elements, {bound} bound{beside}")
+            out.print(f"{file}: {len(package.der)} bytes, {len(package.elements)} elements, {bound} bound{beside}")
         else:
-            print(f"{file}: {bound} bytes when bound to a card")
-            print(package.tree())
+            out.print(f"{file}: {bound} bytes when bound to a card")
+            out.print(*package.tree().split("\n"), sep="\n")
 
 
 @profile_app.command()
@@ -89,9 +89,9 @@ def check(file: Package) -> None:
     """Say what a card or an operator would object to; exit status 1 when that is an error."""
     findings = _parsed(file).checks()
     for finding in findings:
-        print(f"{finding.severity:8}{finding.name}: {finding.text}")
+        out.print(f"{finding.severity:8}{finding.name}: {finding.text}")
     if not findings:
-        print("no findings")
+        out.print("no findings")
     raise typer.Exit(any(finding.severity == "error" for finding in findings))
 
 

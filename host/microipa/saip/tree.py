@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from microipa.asn1.secrets import SECRET_FIELDS, SECRET_FILES
+from microipa.outside_text import visible
 from microipa.saip.checks import checks
 from microipa.saip.elements import ALGORITHMS, Element
 from microipa.saip.files import CardFile
@@ -41,7 +42,7 @@ def tree(package: ProfilePackage, *, show_keys: bool = False) -> str:
     lines += [f"  {finding.severity} {finding.name}: {finding.text}" for finding in findings]
     if problem:
         lines.append("  the files above are not shown, see files")
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _title(element: Element) -> str:

@@ -1,0 +1,307 @@
+"""Text that somebody else wrote is data wherever it is shown: it forges no line, moves no cursor, breaks no verb."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from microipa.asn1 import saip
+from microipa.asn1.tlv import tlv
+from microipa.board.check import CheckFailed
+from microipa.cli import main
+from microipa.console import Terminal, out
+from microipa.eim.store import Alarm, Device, Order, Store
+from microipa.hil.record import FAILED, Case, Recorder, Run
+from microipa.lab import EID, LabFolder, new_profile
+from microipa.outside_text import VisibleFormatter, visible, visible_lines
+from microipa.saip import build
+from microipa.saip.package import ProfilePackage
+from microipa.smdpp.store import Order as SmdppOrder
+from microipa.smdpp.store import Store as SmdppStore
+from microipa.timeline import Timeline
+from microipa.trace import Event
+from rich.table import Table
+
+HOSTILE = [
+    "[/x]", "[bold]", "[link=https://evil.example]x[/link]", "[/]", "\\[red]", ":smile:", "\x1b[2J",
+    "\x1b]0;title\x07", "\x1b]8;;https://evil.example\x1b\\here\x1b]8;;\x1b\\", "\x9b31m", "\u202egnp.exe",
+    "\u2066x\u2069", "a\nFORGED line", "a\r\nb", "a\rb", "\u2028x", "\x85x", "\x00", "\x08\x08", "\x7f",
+    "\u200b\u200d\ufeff", "\U000e0041", "{event.fields}", "%s%n", "<script>alert(1)</script>", "]]>", "&amp;",
+    "\t", "'\"", "{}",
+]  # fmt: skip
+PIECES = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=6), min_size=1, max_size=3)
+NAMES = PIECES.map(lambda pieces: f"N{''.join(pieces)}N")
+UNICODE = NAMES.map(lambda name: name.encode("utf-8", "replace").decode())  # what a database or a file can hold
+HARMLESS = "harmless"
+
+
+class Said(str):
+    """What a command printed, on both ways out."""
+
+
+def microipa(*words: object) -> Said:
+    """Run the command in this process; only its own kinds of end are taken."""
+    printed = io.StringIO()
+    argv, sys.argv = sys.argv, ["microipa", *map(str, words)]
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            main()
+    except SystemExit as left:
+        assert left.code in (0, 1), left.code
+    finally:
+        sys.argv = argv
+    return Said(printed.getvalue())
+
+
+def is_data(say: Callable[[str], str], name: str) -> None:
+    """``say`` prints as many lines as for a harmless name, all of them visible, and the whole name in them."""
+    said, usual = say(name), say(HARMLESS)
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert said.count("\n") == usual.count("\n")
+    assert said.count(visible(name)) >= usual.count(HARMLESS) > 0
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("outside") / "lab"
+    desk = LabFolder(folder, create=True)
+    desk.offer()
+    desk.eim.order_package(desk.eid, [("listProfileInfo", {})])
+    with Store(folder / "eim.sqlite").work() as db:
+        db.add(Alarm(eid=EID, text="", evidence=b""))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal on which no table wraps."""
+    monkeypatch.setattr(out, "width", 4000)
+
+
+def known(lab: Path, name: str) -> None:
+    """All that a device, a card or an SM-DP+ may have told the eIM about itself."""
+    with Store(lab / "eim.sqlite").work() as db:
+        device = db.get_one(Device, EID)
+        texts = dict.fromkeys(("name", "serviceProvider", "nickname"), name)
+        device.profiles = [{"iccid": "8999", "state": "enabled", **texts}]
+        device.eims, device.default_smdp, device.rplmn, device.state_change = [name, name], name, name, name
+        device.state_changed = device.profiles_known = 1.0
+        db.query(Alarm).one().text = name
+        db.query(Order).filter(Order.kind == "package").one().result = name
+        db.query(Order).filter(Order.kind == "package").one().summary = name
+
+
+def offered(lab: Path, name: str) -> None:
+    with SmdppStore(lab / "smdpp.sqlite").work() as db:
+        order = db.query(SmdppOrder).one()
+        order.owner = order.profile_type = order.result = order.smds_address = name
+
+
+quickly = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("words", [("devices", EID), ("orders",)])
+@quickly
+@given(name=UNICODE)
+def test_what_devices_told_is_data_to_the_eims_verbs(lab: Path, words, name: str) -> None:
+    def say(name: str) -> str:
+        known(lab, name)
+        return microipa(*words, "--lab", lab)
+
+    is_data(say, name)
+    assert json.loads(microipa(words[0], "--json", "--lab", lab).splitlines()[-1])
+
+
+@quickly
+@given(name=UNICODE)
+def test_what_operators_told_is_data_to_the_smdpps_verbs(lab: Path, name: str) -> None:
+    def say(name: str) -> str:
+        offered(lab, name)
+        return microipa("smdpp", "orders", "--lab", lab)
+
+    is_data(say, name)
+
+
+VERBS = {
+    "devices": lambda lab, name: ("devices", "--lab", lab, "--", name),
+    "orders": lambda lab, name: ("orders", "--lab", lab, f"--eid={name}"),
+    "enrol": lambda lab, name: ("enrol", "--lab", lab, "--", name),
+    "order download": lambda lab, name: ("order", "download", "--lab", lab, f"--activation-code={name}"),
+    "order eim delete": lambda lab, name: ("order", "eim", "delete", "--lab", lab, "--", name),
+    "order package": lambda lab, name: ("order", "package", "--lab", lab, "--", name),
+    "order expires": lambda lab, name: ("order", "rat", "--lab", lab, f"--expires={name}"),
+    "smdpp order": lambda lab, name: ("smdpp", "order", "--lab", lab, f"--matching-id={name}"),
+    "smdpp cancel": lambda lab, name: ("smdpp", "cancel", "--lab", lab, "--", name),
+    "trace": lambda lab, name: ("trace", "--", name),
+    "decode": lambda lab, name: ("decode", "--", name),
+    "decode type": lambda lab, name: ("decode", f"--type={name}", "BF4F03020101"),
+    "profile check": lambda lab, name: ("profile", "check", "--", name),
+    "profile build": lambda lab, name: ("profile", "build", f"--file={name}", lab / "x.der"),
+    "card serve": lambda lab, name: ("card", "serve", "--lab", lab, f"--vpcd={name}"),
+    "modem record": lambda lab, name: ("modem", "record", f"--modem={name}", lab / "x.at"),
+    "board check": lambda lab, name: ("board", "check", f"--board={name}", "--port=/dev/null"),
+    "demo": lambda lab, name: ("demo", "--lab", lab, f"--act={name}"),
+    "hil report": lambda lab, name: ("hil", "report", "--", name),
+    "pki": lambda lab, name: ("pki", "--lab", lab / "no" / name),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@settings(quickly, max_examples=3)
+@given(name=UNICODE.filter(lambda name: "\0" not in name and "/" not in name and name.strip(".- ")))
+def test_an_argument_stays_one_line_whatever_becomes_of_it(lab: Path, verb: str, name: str) -> None:
+    said = microipa(*VERBS[verb](lab, name[:40]))
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert "\nFORGED" not in said
+
+
+FIELDS = ("text", "state", "summary", "result", "address", "function", "outcome", "event", "imsi", "operator", "cause")
+KINDS = ("step", "log", "program", "network", "esipa", "es9", "es2plus", "es12", "order", "alarm", "at", "x")
+
+
+@settings(quickly, max_examples=25)
+@given(kind=st.sampled_from(KINDS), name=NAMES)
+def test_a_trace_is_one_line_an_event_whatever_parts_have_said(tmp_path: Path, kind: str, name: str) -> None:
+    file = tmp_path / "trace.jsonl"
+
+    def say(name: str) -> str:
+        fields = dict.fromkeys(FIELDS, name) | {"direction": "in", "message": "bf4f03020101", "exit_code": name}
+        fields |= {"order": 7, "data": ""}
+        events = [Event(1.0, part, kind, fields) for part in ("eim", name)]
+        file.write_text("".join(event.to_json() + "\n" for event in events))
+        live = Terminal(file=io.StringIO())
+        for event in events:
+            Timeline(live)(event)
+        return microipa("trace", file) + live.file.getvalue()
+
+    is_data(say, name)
+    for row in microipa("trace", "--json", file).splitlines():
+        assert json.loads(row)["kind"] == kind
+
+
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | NAMES, st.lists, max_leaves=3)
+
+
+@settings(quickly, max_examples=25)
+@given(part=st.sampled_from(["eim", "x"]), kind=st.sampled_from([*KINDS, "apdu", "es10", "datagram", "power", "es11"]),
+       fields=st.dictionaries(st.sampled_from([*FIELDS, "direction", "message", "command", "response", "data"]), JSON))
+def test_an_event_that_lacks_what_its_kind_has_is_shown_or_refused_by_name(
+    tmp_path: Path, part: str, kind: str, fields: dict[str, Any]
+) -> None:
+    file = tmp_path / "trace.jsonl"
+    file.write_text(Event(1.0, part, kind, fields).to_json())
+    for form in ((), ("--json",)):
+        assert microipa("trace", file, *form).count("\n") == 1
+    Timeline(Terminal(file=io.StringIO()))(Event(1.0, part, kind, fields))
+    a_run = Recorder(tmp_path / "run", RUN)
+    a_run.add(Case("test", "", "", "", FAILED), [Event(1.0, part, kind, fields)])
+    assert "report.html" in microipa("hil", "report", tmp_path / "run")
+
+
+@quickly
+@given(name=UNICODE)
+def test_an_object_is_decoded_line_by_line_whatever_its_texts(name: str) -> None:
+    def say(name: str) -> str:
+        return microipa("decode", "--type", "EimConfigurationData", tlv(0x30, tlv(0x80, name.encode())).hex())
+
+    is_data(say, name)
+
+
+@quickly
+@given(name=UNICODE.filter(lambda name: 0 < len(name.encode()) <= 60))
+def test_a_profile_package_is_shown_line_by_line_whatever_it_is_called(tmp_path: Path, name: str) -> None:
+    package = build(new_profile("x"))
+    header = ProfilePackage.parse(package).elements[0]
+    file = tmp_path / "hostile.der"
+
+    def say(name: str) -> str:
+        value = ("header", dict(header.value) | {"profileType": name})
+        file.write_bytes(saip.encode("ProfileElement", value) + package[len(header.raw) :])
+        return microipa("profile", "show", file) + microipa("profile", "check", file)
+
+    is_data(say, name)
+
+
+RUN = Run("left", "walter", "", "", "mpy", "gm02s", "", "real", "8904", "", False, "2026-11-25T00:36:22+00:00")
+
+
+@quickly
+@given(name=NAMES)
+def test_a_report_holds_text_and_no_elements_of_others(tmp_path: Path, name: str) -> None:
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    recorder = Recorder(tmp_path / "run", RUN)
+    recorder.learn(modem_firmware=name, board=name, card_versions={"svn": name})
+    recorder.add(Case(f"test[{name}]", name, name, name, FAILED, name), [Event(0.0, name, "log", {"text": name})])
+    assert "report.html" in microipa("hil", "report", tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert all(character.isprintable() or character == "\n" for character in page)
+    junit = ElementTree.parse(tmp_path / "run" / "junit.xml").getroot()
+    assert junit.find(".//testcase").get("name") == visible(f"test[{name}]")
+    for text in junit.itertext():
+        assert all(character.isprintable() or character == "\n" for character in text)
+
+
+def test_a_board_of_ones_own_is_listed_by_its_files_and_no_markup(tmp_path: Path) -> None:
+    folder = tmp_path / "[bold]board"
+    folder.mkdir()
+    (folder / "board.toml").write_text('title = "\\u001b[2J')
+    said = microipa("board", "check", "--board", folder, "--port", "/dev/null")
+    assert "[bold]board" in said
+    assert "\x1b" not in said
+
+
+@given(NAMES)
+def test_a_string_in_a_table_is_data_too(name: str) -> None:
+    terminal = Terminal(file=io.StringIO(), width=4000)
+    table = Table(name, title=name)
+    table.add_row(name)
+    terminal.print(table)
+    assert terminal.file.getvalue().count(visible(name)) == 3
+    assert all(character.isprintable() or character == "\n" for character in terminal.file.getvalue())
+
+
+@given(NAMES)
+def test_visible_text_is_one_line_and_stays_as_it_is(name: str) -> None:
+    shown = visible(name)
+    assert shown.isprintable()
+    assert visible(shown) == shown
+    assert visible_lines(shown) == shown
+
+
+def test_a_long_text_is_cut_with_a_note() -> None:
+    assert visible("x" * 5, 3) == "xxx… (5 characters)"
+    assert visible("\x1b" * 3, 3) == r"\x1b\x1b\x1b"
+
+
+def test_a_log_record_cannot_forge_another_one() -> None:
+    record = logging.LogRecord("peer", logging.WARNING, "", 0, "from %s", ("a\x1b[2J",), None)
+    assert VisibleFormatter("%(message)s").format(record) == r"from a\x1b[2J"
+
+
+def test_a_refusal_of_a_board_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def broken() -> None:
+        raise CheckFailed("modem: \x1b[2J\nmicroipa: all well")
+
+    monkeypatch.setattr("microipa.cli.app", broken)
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == "microipa: modem: \\x1b[2J\\nmicroipa: all well\n"
+
+
+def test_the_command_takes_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("microipa")
+    run = subprocess.run([command, "trace", b"\xff\x1b.jsonl"], capture_output=True, cwd=tmp_path, timeout=60)
+    assert run.stderr == b"microipa: cannot read \\udcff\\x1b.jsonl: No such file or directory\n"
