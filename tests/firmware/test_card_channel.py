@@ -188,3 +188,65 @@ async def test_3_7_one_result_that_is_too_large_by_itself_does_not_stop_the_devi
     print(bytes(await es10.retrieve_results()))
 """), heapsize="128wK")
     assert out.splitlines()[-1] == "b''"
+
+
+RETICENT = """
+    from ipa.card.es10 import Es10
+    ANSWER = bytes.fromhex("bf2e128010") + bytes(16)
+
+    class Reticent(Carrier):
+        # Says 9000 to a last block without Le, and then what `way` says
+        asked = 0
+        def __init__(self, way):
+            super().__init__(lambda command: b"")
+            self.way = way
+        async def transmit(self, apdu):
+            self.apdus.append(bytes(apdu))
+            if apdu[1] == 0xC0:
+                return ANSWER + b"\\x90\\x00" if self.way == "get-response" else b"\\x69\\x85"
+            if apdu[1] != 0xE2 or apdu[2] == 0x11 or len(apdu) == 5 + apdu[4] or self.way != "le":
+                return b"\\x90\\x00"
+            if apdu[-1] != len(ANSWER):
+                return bytes((0x6C, len(ANSWER)))
+            return ANSWER + b"\\x90\\x00"
+"""
+
+
+async def test_7816_4_a_card_that_keeps_its_answer_gives_it_to_get_response(micropython: Run) -> None:
+    out = await micropython(script(RETICENT + """
+    carrier = Reticent("get-response")
+    print((await Es10(Channel(carrier)).get_euicc_challenge()).hex(), len(carrier.apdus))
+"""))
+    assert out.split() == ["00" * 16, "2"]
+
+
+async def test_7816_4_a_card_that_answers_only_with_an_expected_length_gets_one_from_then_on(
+        micropython: Run) -> None:
+    """lpac #118, #159"""
+    out = await micropython(script(RETICENT + """
+    carrier = Reticent("le")
+    channel = Channel(carrier)
+    es10 = Es10(channel)
+    for _ in range(2):
+        print((await es10.get_euicc_challenge()).hex())
+        print([apdu.hex() for apdu in carrier.apdus])
+        carrier.apdus.clear()
+    await channel.store(bytes(300), answered=True)
+    print([len(apdu) for apdu in carrier.apdus][:2])
+"""))
+    once = "80e2910003bf2e0000"
+    assert out.splitlines() == [
+        "00" * 16, str([once[:-2], "00c0000000", once, once[:-2] + "15"]), "00" * 16, str([once, once[:-2] + "15"]),
+        "[260, 51]"]
+
+
+async def test_a_function_without_an_answer_is_named_and_one_that_has_none_is_not_asked_for_it(
+        micropython: Run) -> None:
+    out = await micropython(script(RETICENT + """
+    carrier = Reticent("never")
+    channel = Channel(carrier)
+    print(await failing(Es10(channel).get_euicc_challenge()), len(carrier.apdus))
+    carrier.apdus.clear()
+    print(bytes(await channel.store(bytes.fromhex("860100"))), [apdu.hex() for apdu in carrier.apdus])
+"""))
+    assert out.splitlines() == ["CardError no answer to BF2E 3", "b'' ['80e2910003860100']"]

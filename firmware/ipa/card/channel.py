@@ -59,6 +59,7 @@ class Channel:
         self._get_response = bytearray(b"\x00\xc0\x00\x00\x00")
         self._response = bytearray(_RESPONSE)
         self._length = 0
+        self._le = False  # the card answers only those last blocks that have an expected length
         self._cut = False
         self.is_open = False
         self.announces = True  # this IPA; without it one in the card stays in charge (SGP.32 3.8.2)
@@ -93,11 +94,12 @@ class Channel:
         self.is_open = False
         await self._carrier.close()
 
-    async def store(self, *parts, stream=None, length=0, cut=False):
+    async def store(self, *parts, stream=None, length=0, cut=False, answered=False):
         """One ES10 command: the parts, then `length` bytes of `stream` (anything with `async readinto`).
 
-        Returns a view of the answer, empty when the card has none. With `cut` its beginning, where there is no
-        room for more; else raises ResponseTooLong.
+        Returns a view of the answer, empty when the card has none. `answered`: the function has one, which is asked
+        for when it does not come. With `cut` its beginning, where there is no room for more; else raises
+        ResponseTooLong.
         """
         self._cut = cut
         total = sum(len(part) for part in parts) + length
@@ -132,6 +134,12 @@ class Channel:
             block += 1
             if block == _MOST_BLOCKS and sent < total:
                 raise CommandTooLong("{} in segments of {}".format(name, segment))
+        if answered and not self._length:
+            sw = await self._ask_again(block - 1, size)
+            if sw != 0x9000:
+                raise StatusError(sw, name)
+            if not self._length:
+                raise CardError("no answer to {}".format(name))
         return memoryview(self._response)[: self._length]
 
     async def _block(self, number, size, last):
@@ -141,7 +149,25 @@ class Channel:
         apdu[2] = _LAST_BLOCK if last else _MORE_BLOCKS
         apdu[3] = number
         apdu[4] = size
-        return await self._command(memoryview(apdu)[: _HEADER + size])
+        end = _HEADER + size
+        if last and self._le:
+            apdu[end] = 0
+            end += 1
+        return await self._command(memoryview(apdu)[:end])
+
+    async def _ask_again(self, number, size):
+        """Some cards say 9000 and keep the answer: for GET RESPONSE, or the command had to have an expected length.
+
+        The first command of a session changes nothing on the card, so that it may come twice.
+        """
+        self._get_response[4] = 0
+        await self._command(self._get_response)
+        if self._length or self._le:
+            return 0x9000
+        self._le = True
+        sw = await self._block(number, size, True)
+        self._le = self._length > 0
+        return sw
 
     async def _command(self, apdu):
         """Send one APDU, follow 61xx and 6Cxx, gather the data. Returns the status word, 9000 for 91xx."""
@@ -171,7 +197,8 @@ class Channel:
             return apdu
         size = len(apdu)
         if size != _HEADER + apdu[4]:
-            return apdu  # has its Le already and must not grow with every 6Cxx
+            apdu[size - 1] = le  # has one already and must not grow with every 6Cxx
+            return apdu
         whole = bytearray(size + 1)
         whole[:size] = apdu
         whole[size] = le

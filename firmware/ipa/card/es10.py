@@ -51,7 +51,7 @@ class Es10:
     async def call(self, tag, *parts, stream=None, length=0):
         """Send `tag` around the parts and the stream; the answer must be one TLV under the same tag."""
         size = sum(len(part) for part in parts) + length
-        answer = await self.channel.store(tlv.head(tag, size), *parts, stream=stream, length=length)
+        answer = await self.channel.store(tlv.head(tag, size), *parts, stream=stream, length=length, answered=True)
         return _checked(tag, answer)
 
     async def get_eid(self):  # SGP.32 5.9.19 -> 16 bytes
@@ -151,7 +151,7 @@ class Es10:
         As many as there is room for: a card may keep more than it can be let to say at once, and none of them
         leaves it without having been delivered.
         """
-        answer = await self.channel.store(b"\xbf\x2b\x04\xa0\x02\x82\x00", cut=True)
+        answer = await self.channel.store(b"\xbf\x2b\x04\xa0\x02\x82\x00", cut=True, answered=True)
         tag, start, end = tlv.header(answer, 0, _ANY_LENGTH)
         if tag != _RETRIEVE_NOTIFICATIONS or end <= len(answer):
             return self._list(_checked(_RETRIEVE_NOTIFICATIONS, answer), 0xA2)
