@@ -341,3 +341,52 @@ async def test_results_beyond_eight_push_out_the_oldest(bench: Bench) -> None:
     await bench.call(*(load(one) for one in sent))
     [kept] = await bench.call("es10.retrieve_results()")
     assert [bench.verified(one.raw).counter for one in parse(tlv(0xA2, bytes.fromhex(kept)))] == list(range(3, 11))
+
+
+PARTICULAR = """
+from ipa import tlv
+from ipa.card.channel import Channel
+from ipa.card.es10 import Es10
+from ipa.card.es10c import Psmos
+from rooms import Carrier, run
+
+takes, lies = {takes}, {lies}
+enabled = False
+
+def card(command):
+    global enabled
+    if command[:2] == b"\\xbf\\x2d":
+        profile = bytes.fromhex("4f10a0000005591010ffffffff89000011005a0a{iccid}9f7001") + bytes((enabled,))
+        return tlv.encode(0xBF2D, tlv.encode(0xA0, tlv.encode(0xE3, profile)))
+    form = ("aid" if command[5] == 0x4F else "iccid", command[-1] == 0xFF)
+    print(*form)
+    taken = form == takes
+    enabled = enabled or taken
+    return tlv.encode(command[0] << 8 | command[1], tlv.encode_integer(0x80, 0 if taken and not lies else 127))
+
+async def main():
+    psmos = Psmos(Es10(Channel(Carrier(card))))
+    psmos.switch = [0xBF31, "{iccid}"]
+    print(await psmos.commit())
+run(main())
+"""
+FORMS = [("iccid", True), ("aid", True), ("iccid", False), ("aid", False)]
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("takes", FORMS)
+async def test_a_card_that_is_particular_about_the_form_of_enable_gets_the_one_it_takes(
+        micropython: Run, takes: tuple[str, bool], lies: bool) -> None:
+    """SimAdmin #31, lpac #13; one that has done what it refuses is not told again."""
+    values = {"takes": repr(takes), "lies": str(lies), "iccid": A.hex()}
+    script = PARTICULAR
+    for name, value in values.items():
+        script = script.replace("{" + name + "}", value)
+    *told, code = (await micropython(script)).splitlines()
+    assert told == [f"{name} {refresh}" for name, refresh in FORMS[: FORMS.index(takes) + 1]]
+    assert code == "0"
+
+
+async def test_a_card_that_takes_no_form_of_enable_is_undefinedError(micropython: Run) -> None:
+    script = PARTICULAR.replace("{takes}", "None").replace("{lies}", "False").replace("{iccid}", A.hex())
+    assert (await micropython(script)).splitlines() == [f"{name} {refresh}" for name, refresh in FORMS] + ["127"]

@@ -40,6 +40,7 @@ _ROLLBACK_NOT_AVAILABLE = const(20)
 UNDEFINED = const(127)
 
 _REFRESH = b"\x81\x01\xff"
+_NO_REFRESH = b"\x81\x01\x00"
 _CHANGE_ONGOING = b"\xbf\x2d\x03\x81\x01\x0b"
 _LIST_FAILED = b"\xbf\x2d\x03\x81\x01\x7f"
 
@@ -81,9 +82,34 @@ class Psmos:
         return None
 
     async def commit(self):
-        """Do what was put off. Returns its code."""
-        function, iccid = self.switch
-        return await self._function(function, tlv.encode(0xA0, tlv.encode(0x5A, bytes.fromhex(iccid))), _REFRESH)
+        """Do what was put off. Returns its code.
+
+        Some cards refuse the ICCID, some the REFRESH: they get the AID of the ISD-P, and then no REFRESH, for which the
+        modem is reset later. A card may have done what it refused, so that its profiles are looked at in between.
+        """
+        iccid = tlv.encode(0x5A, bytes.fromhex(self.switch[1]))
+        code = await self._commit(iccid, _REFRESH)
+        if code != UNDEFINED:
+            return code
+        aid = await self._aid()
+        for name, refresh in ((aid, _REFRESH), (iccid, _NO_REFRESH), (aid, _NO_REFRESH)):
+            if await self.is_done(self.switch):
+                return _OK
+            code = await self._commit(name, refresh)
+            if code != UNDEFINED:
+                return code
+        return _OK if await self.is_done(self.switch) else code
+
+    async def _commit(self, name, refresh):
+        return await self._function(self.switch[0], tlv.encode(0xA0, name), refresh)
+
+    async def _aid(self):
+        """The ISD-P of the profile to switch, as the identifier of a function."""
+        answer = await self._es10.get_profiles_info(b"\x5a\x4f")
+        for _, value, _ in tlv.items(tlv.find(answer, _LIST_PROFILE_INFO, 0xA0)):
+            if tlv.find(value, 0x5A) == bytes.fromhex(self.switch[1]):
+                return bytes(tlv.find_raw(value, 0x4F) or b"")
+        return b""
 
     async def is_done(self, switch):
         """Has the card done it?"""
