@@ -1,33 +1,37 @@
-"""One SQLite file that several processes share: SQLAlchemy, one transaction for each decision, nothing cached."""
+"""One database that several processes share: SQLAlchemy, one transaction for each decision, nothing cached.
+
+SQLite by a path, PostgreSQL by a URL. Connections are kept: opening an SQLite file costs more than most questions.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import DateTime, create_engine, event, inspect
+from sqlalchemy import DateTime, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session
-from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
 from microipa.errors import Busy, MicroipaError
 
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
+CONNECT_TIMEOUT_S = 3  # of PostgreSQL; a poll that finds it away is answered with a temporary error
 
 
 class StoreBusy(Busy):
-    """The file cannot be read or written now: another process keeps it to itself, or the disk is full."""
+    """The database cannot be read or written now: another process keeps it to itself, the disk is full, it is away."""
 
 
 class StoreUnusable(MicroipaError):
-    """The file is no database, or was made by another version of this program."""
+    """What is there is no database, or was made by another version of this program."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -48,54 +52,103 @@ def utc_now() -> datetime:
 
 
 class Database:
-    """The file ``path`` with the tables of ``base``; ``schema`` grows when they change so that old files do not fit.
+    """The database at ``place`` with the tables of ``base``; ``schema`` grows when they change so that old ones do not
+    fit.
 
     Several processes may have it open: each unit of work is one transaction.
     """
 
-    def __init__(self, path: Path, base: type[DeclarativeBase], schema: int) -> None:
-        """Created readable by its owner alone. Raises StoreUnusable, StoreBusy."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._path = path
-        self._engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-        event.listen(self._engine, "connect", _prepare)
-        event.listen(self._engine, "begin", _begin)
+    def __init__(self, place: Path | str, base: type[DeclarativeBase], schema: int) -> None:
+        """A file is created readable by its owner alone. Raises StoreUnusable, StoreBusy."""
+        self._place, self._engine = _open(place)
+        self._reading = self._engine.execution_options(reads_only=True)
+        weakref.finalize(self, self._engine.dispose)
         with self._failures_are_named(), self._engine.begin() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version != schema and inspect(connection).get_table_names():
-                raise StoreUnusable(f"{path} is of another version of microipa: remove it")
-            base.metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+            self._prepare(connection, base, schema)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    def _prepare(self, connection: Connection, base: type[DeclarativeBase], schema: int) -> None:
+        """Make the tables, or see that they are ours."""
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        if version != schema and inspect(connection).get_table_names():
+            raise StoreUnusable(f"{self._place} is of another version of microipa: remove it")
+        base.metadata.create_all(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
 
     @contextmanager
     def work(self) -> Iterator[Session]:
         """Read, decide and write as one, undone by an exception. What was read may be looked at afterwards.
 
-        Raises StoreBusy when another process holds the file for longer than BUSY_TIMEOUT_MS.
+        Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS.
         """
         with self._failures_are_named(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
+    def view(self) -> Iterator[Session]:
+        """Read as of one moment, beside whoever writes. Raises StoreBusy."""
+        with self._failures_are_named(), Session(self._reading, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def reader(self) -> Iterator[Connection]:
+        """The same for statements of SQLAlchemy's Core, where time counts. Raises StoreBusy."""
+        with self._failures_are_named(), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
     def _failures_are_named(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
-            raise StoreBusy(f"{self._path} cannot be used now: {error.orig}") from error
-        except DatabaseError as error:
+        except (OperationalError, InterfaceError) as error:
+            raise StoreBusy(f"{self._place} cannot be used now: {_sentence(error)}") from error
+        except DBAPIError as error:
             if type(error.orig) is not sqlite3.DatabaseError:  # a defect of ours, such as a broken constraint
                 raise
-            raise StoreUnusable(f"{self._path} cannot be used, remove it: {error.orig}") from error
+            raise StoreUnusable(f"{self._place} cannot be used, remove it: {error.orig}") from error
 
 
-def _prepare(connection: Any, record: object) -> None:
+def _open(place: Path | str) -> tuple[str, Engine]:
+    """What to call it, and how to reach it. Raises StoreUnusable."""
+    if "://" not in str(place):
+        path = Path(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        engine = create_engine(f"sqlite:///{path}")
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return str(path), engine
+    try:
+        url = make_url(str(place))
+        if url.drivername in ("postgresql", "postgres"):
+            url = url.set(drivername="postgresql+psycopg")
+        if url.drivername != "postgresql+psycopg":
+            raise StoreUnusable(f"{url.drivername} is no database this program keeps its state in: postgresql://…")
+        options = f"-c lock_timeout={BUSY_TIMEOUT_MS} -c statement_timeout={6 * BUSY_TIMEOUT_MS}"
+        arguments = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options}
+        return url.render_as_string(hide_password=True), create_engine(url, connect_args=arguments)
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        raise StoreUnusable(f"the database is no URL such as postgresql://user@host/name: {error}") from error
+    except ModuleNotFoundError as error:
+        raise StoreUnusable("PostgreSQL wants psycopg: pip install 'microipa[postgresql]'") from error
+
+
+def _sentence(error: DBAPIError) -> str:
+    """What a driver says, in one line."""
+    return " ".join(str(error.orig).split())
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:
     """Let SQLAlchemy, not the driver, begin transactions; readers and one writer side by side (WAL)."""
     connection.isolation_level = None
     for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     # A transaction that read first could not become a writer after another process wrote.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads_only = connection.get_execution_options().get("reads_only")
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

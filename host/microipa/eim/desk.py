@@ -30,11 +30,13 @@ from microipa.eim.injector import Injector
 from microipa.eim.notices import Notices
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
+from microipa.eim.polls import Polls
 from microipa.eim.relay import Relay
 from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.eim.results import Results
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
+from microipa.eim.upkeep import Upkeep
 from microipa.errors import Busy, MicroipaError
 from microipa.https_server import LOOPBACK, serve_https
 from microipa.rsp_client import Network, RspClient
@@ -44,6 +46,7 @@ log = logging.getLogger(__name__)
 
 RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
 LAST_ORDER = (1 << 63) - 1  # that SQLite can count to
+MOST_NAMED = 3  # devices, where one is asked for that is unknown
 PROTOCOLS = b"\x04\xd0"  # eimSupportedProtocol: eimRetrieveHttps, eimRetrieveCoaps, eimInjectCoaps
 
 
@@ -83,7 +86,9 @@ class Eim:
         self._trace = trace
         self._store = Store(database / "eim.sqlite" if isinstance(database, Path) else database)
         es9 = RspClient("eim", [identity.ci, *es9_trust], es9_routes, trace, networks=es9_networks)
+        self._polls = Polls(self._store)
         self._orders = Orders(identity.signing, identity.fqdn, trace)
+        self._upkeep = Upkeep(self._store, self._orders)
         self._notices = Notices(self._orders, identity.ci)
         self._results = Results(self._orders, self._notices, identity.ci, identity.fqdn)
         self._relay = Relay(self._store, es9, self._orders, identity.ci, trace)
@@ -189,8 +194,8 @@ class Eim:
     def orders(self, eid: str | None = None) -> list[OrderView]:
         """All orders, or those of one device, oldest first."""
         wanted = select(Order).order_by(Order.id)
-        with self._store.work() as db:
-            self._orders.expire(db)
+        self._upkeep.expire()
+        with self._store.view() as db:
             chosen = wanted if eid is None else wanted.where(Order.eid == eid)
             return [OrderView.of(order) for order in db.scalars(chosen)]
 
@@ -214,20 +219,23 @@ class Eim:
 
     def devices(self) -> list[DeviceView]:
         """What is known of all devices."""
-        with self._store.work() as db:
+        self._polls.write()
+        with self._store.view() as db:
             return [DeviceView.of(db, device) for device in db.scalars(select(Device).order_by(Device.eid))]
 
     def device(self, eid: str) -> DeviceView:
         """What is known of one device. Raises UnknownDevice."""
-        with self._store.work() as db:
+        self._polls.write()
+        with self._store.view() as db:
             return DeviceView.of(db, self._device(db, eid))
 
     def _device(self, db: Session, eid: str) -> Device:
         device = db.get(Device, eid)
         if device is None:
-            known = ", ".join(db.scalars(select(Device.eid))) or "none"
+            known = db.scalars(select(Device.eid).order_by(Device.eid).limit(MOST_NAMED + 1)).all()
+            others = ", ".join(known[:MOST_NAMED]) + (" and others" if len(known) > MOST_NAMED else "") or "none"
             raise UnknownDevice(
-                f"this eIM does not manage {eid[:64]} but {known}: let it with `microipa enrol` or Eim.add_device"
+                f"this eIM does not manage {eid[:64]} but {others}: let it with `microipa enrol` or Eim.add_device"
             )
         return device
 
@@ -285,6 +293,8 @@ class Eim:
 
     def _get_package(self, message: Tlv) -> bytes:
         try:
+            if self._polls.in_vain(message):
+                return esipa.package_error(esipa.NO_EIM_PACKAGE)
             with self._store.work() as db:
                 return self._orders.get_package(db, message)
         except esipa.EidRefused as refusal:
@@ -359,15 +369,16 @@ class Eim:
 
     @contextlib.asynccontextmanager
     async def _forwarding(self) -> AsyncIterator[None]:
-        """Notifications go to their SM-DP+ while any server runs."""
+        """What goes on while any server runs: notifications go to their SM-DP+, polls are written,
+        and what has had its time goes."""
         self._serving += 1
         if self._serving == 1:
-            self._forward = asyncio.create_task(self._forwarder.run())
+            self._running = [asyncio.create_task(part.run()) for part in (self._forwarder, self._polls, self._upkeep)]
         try:
             yield
         finally:
             self._serving -= 1
             if not self._serving:
-                self._forward.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._forward
+                for task in self._running:
+                    task.cancel()
+                await asyncio.gather(*self._running, return_exceptions=True)

@@ -71,8 +71,10 @@ class Orders:
 
     def next_package(self, db: Session, device: Device) -> bytes | None:
         """The eIM package this device is to get now, however it gets it; None when nothing waits."""
-        self.expire(db)
         while order := store.next_order(db, device.eid):
+            if order.is_late:
+                self._end_late(db, order)
+                continue
             if question := _first(order):
                 order = self.ask(db, device, question)
             if order.confirmation_hash and order.message is None and (why := confirmation.obstacle(device)):
@@ -118,11 +120,16 @@ class Orders:
         order.result = f"{reason}; attempt {count} of {MOST_INTERRUPTIONS}, the next one at a later poll"
         self.tell(order)
 
-    def expire(self, db: Session) -> None:
-        """End what was not fetched in time."""
-        for late in store.late_orders(db):
-            why = f"; the last attempt: {late.result}" if late.result else ""
-            self.settle(db, late, store.EXPIRED, f"the device did not poll in time{why}")
+    def expire(self, db: Session) -> bool:
+        """End what was not fetched in time, as much as one transaction should. Returns whether there was any."""
+        late = store.late_orders(db)
+        for order in late:
+            self._end_late(db, order)
+        return bool(late)
+
+    def _end_late(self, db: Session, order: Order) -> None:
+        why = f"; the last attempt: {order.result}" if order.result else ""
+        self.settle(db, order, store.EXPIRED, f"the device did not poll in time{why}")
 
     def sign_again(self, order: Order) -> None:
         """The card did not accept the package as it was signed: same counter, new signature."""

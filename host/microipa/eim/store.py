@@ -12,22 +12,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, delete, func, inspect, or_, select
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, delete, func, literal_column, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from microipa.database import Database
+from microipa.eim.schema import prepare
 
 MAX_ALARMS = 1000
 MAX_ALARMS_OF_ONE = 50  # device; also of all messages together that name none
 LARGEST_EVIDENCE = 4096
 MAX_AT_ONCE = 32  # notifications on their way to SM-DP+ servers
 MAX_NEWS = 10_000  # orders looked at in one go
+MOST_LATE = 1000  # orders ended in one transaction
 MAX_SESSIONS = 8  # kept for each download order
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
 OPEN = (QUEUED, DELIVERED)
+IS_OPEN = literal_column("orders.state IN ('queued', 'delivered')", Boolean)
+"""The same for questions: word for word as in the indexes, or a database does not see that they answer it."""
+IS_DUE = literal_column("forwards.delivered IS NULL", Boolean)
 DATA, PACKAGE, DOWNLOAD, QUERY = "data", "package", "download", "query"
+
+
+def _open_orders(name: str, *columns: str) -> Index:
+    """An index that has nothing in it of what was settled."""
+    return Index(name, *columns, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 
 
 class Base(DeclarativeBase):
@@ -98,9 +108,9 @@ class Order(Base):
     __tablename__ = "orders"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    eid: Mapped[str] = mapped_column(ForeignKey("devices.eid"), index=True)
+    eid: Mapped[str] = mapped_column(ForeignKey("devices.eid"))
     kind: Mapped[str]
-    state: Mapped[str] = mapped_column(default=QUEUED, index=True)
+    state: Mapped[str] = mapped_column(default=QUEUED)
     summary: Mapped[str]
     content: Mapped[bytes]
     """package: DER of EuiccPackage; download: the text of its source; data and query: fields of the request."""
@@ -129,6 +139,19 @@ class Order(Base):
 
     device: Mapped[Device] = relationship(lazy="joined")
 
+    @property
+    def is_late(self) -> bool:
+        """Not fetched in time, and not under way: else the card may have executed it."""
+        waits = self.state == QUEUED or self.due is not None
+        return waits and self.expires is not None and self.expires <= time.time()
+
+    __table_args__ = (
+        Index("orders_of_device", "eid", "id"),
+        Index("orders_by_sequence", "eid", "sequence"),
+        _open_orders("open_orders", "eid", "id"),
+        _open_orders("expiring_orders", "expires"),
+    )
+
 
 class DownloadSession(Base):
     """An ES9+' session the eIM relays (SGP.32 3.2.3.2)."""
@@ -140,8 +163,8 @@ class DownloadSession(Base):
     server_transaction_id: Mapped[str]
     """As the SM-DP+ wrote it."""
     smdp_address: Mapped[str]
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
-    created: Mapped[float] = mapped_column(default=time.time)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    created: Mapped[float] = mapped_column(default=time.time, index=True)
     server_signed_1: Mapped[bytes | None]
     server_certificate: Mapped[bytes | None]
     ctx_params_1: Mapped[bytes | None]
@@ -176,6 +199,11 @@ class Forward(Base):
     """When it was taken, refused or given up; ``last_error`` tells."""
     last_error: Mapped[str | None]
 
+    __table_args__ = (
+        Index("due_forwards", "due", sqlite_where=IS_DUE, postgresql_where=IS_DUE),
+        Index("delivered_forwards", "delivered"),
+    )
+
 
 class Alarm(Base):
     """Something an operator should look at; ``evidence`` is the message that caused it."""
@@ -183,7 +211,7 @@ class Alarm(Base):
     __tablename__ = "alarms"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    eid: Mapped[str | None]
+    eid: Mapped[str | None] = mapped_column(index=True)
     text: Mapped[str]
     evidence: Mapped[bytes]
     created: Mapped[float] = mapped_column(default=time.time)
@@ -245,28 +273,19 @@ def plain(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 class Store(Database):
-    """The database of one eIM. A file of an earlier version is taken on: what it lacks may be empty."""
+    """The database of one eIM. One of an earlier version is taken along (see ``schema``)."""
 
-    def __init__(self, path: Path | str) -> None:
-        super().__init__(Path(path), Base, schema=0)
-        with self.work() as db:
-            _add_columns(db.connection())
+    def __init__(self, place: Path | str) -> None:
+        """Raises StoreUnusable, StoreBusy."""
+        super().__init__(place, Base, schema=0)
 
-
-def _add_columns(connection: Connection) -> None:
-    """Give a database of an earlier version the columns it lacks; new ones may all be empty."""
-    there = inspect(connection)
-    for table in Base.metadata.sorted_tables:
-        known = {column["name"] for column in there.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in known:
-                kind = column.type.compile(connection.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+    def _prepare(self, connection: Connection, base: type[DeclarativeBase], schema: int) -> None:
+        prepare(connection, base.metadata, self._place)
 
 
 def next_order(db: Session, eid: str) -> Order | None:
     """What this device is to get now: first asked, first delivered, a data request before all others."""
-    waiting = select(Order).where(Order.eid == eid, Order.state.in_(OPEN))
+    waiting = select(Order).where(Order.eid == eid, IS_OPEN)
     return db.scalars(waiting.order_by(Order.kind != DATA, Order.id).limit(1)).first()
 
 
@@ -282,16 +301,17 @@ def orders_after(db: Session, number: int) -> list[tuple[int, str]]:
 
 
 def late_orders(db: Session) -> list[Order]:
-    """Orders that were not fetched in time; one under way is never late, the card may have executed it."""
+    """Orders that are late, the first of them."""
     waiting = or_(Order.state == QUEUED, Order.due.is_not(None))
-    return list(db.scalars(select(Order).where(waiting, Order.expires <= time.time())))
+    late = select(Order).where(IS_OPEN, waiting, Order.expires <= time.time())
+    return list(db.scalars(late.order_by(Order.expires).limit(MOST_LATE)))
 
 
 def find_order(db: Session, eid: str, kinds: tuple[str, ...], transaction_id: bytes | None) -> Order | None:
     """The order a result belongs to. A result without eimTransactionId belongs to the one delivered now."""
     orders = select(Order).where(Order.eid == eid, Order.kind.in_(kinds)).order_by(Order.id.desc()).limit(1)
     if transaction_id is None:
-        return db.scalars(orders.where(Order.state == DELIVERED)).first()
+        return db.scalars(orders.where(IS_OPEN, Order.state == DELIVERED)).first()
     return db.scalars(orders.where(Order.transaction_id == transaction_id)).first()
 
 
@@ -318,7 +338,7 @@ def open_session(db: Session, session: DownloadSession) -> bool:
 
 def has_open_question(db: Session, eid: str) -> bool:
     """Whether a data request waits for its answer."""
-    asked = select(Order.id).where(Order.eid == eid, Order.kind == DATA, Order.state.in_(OPEN)).limit(1)
+    asked = select(Order.id).where(Order.eid == eid, Order.kind == DATA, IS_OPEN).limit(1)
     return db.scalar(asked) is not None
 
 
@@ -351,10 +371,10 @@ def waiting_forwards(db: Session, eid: str) -> int:
 
 def due_forwards(db: Session, now: float) -> list[Forward]:
     """Notifications whose next attempt is due, the first of them."""
-    waiting = select(Forward).where(Forward.delivered.is_(None), Forward.due <= now)
+    waiting = select(Forward).where(IS_DUE, Forward.due <= now)
     return list(db.scalars(waiting.order_by(Forward.due).limit(MAX_AT_ONCE)))
 
 
 def next_forward(db: Session) -> float | None:
     """When the next attempt is due; None when nothing waits."""
-    return db.scalar(select(func.min(Forward.due)).where(Forward.delivered.is_(None)))
+    return db.scalar(select(func.min(Forward.due)).where(IS_DUE))

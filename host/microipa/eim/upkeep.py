@@ -1,0 +1,76 @@
+"""What an eIM's database is rid of while it serves: orders that came too late, and what nobody looks at any more.
+
+| what | kept |
+| --- | --- |
+| a notification that its SM-DP+ has | FORWARD_DAYS: a device that repeats it later has it passed on once more |
+| an ES9+' session | SESSION_DAYS, of which an order keeps its newest ones |
+| alarms | the newest ``store.MAX_ALARMS`` |
+| devices, orders and their results | for ever |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Delete, delete, select
+from sqlalchemy.orm import Session
+
+from microipa.database import StoreBusy
+from microipa.eim.orders import Orders
+from microipa.eim.store import DownloadSession, Forward, Store
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 60.0
+DAY = 86_400.0
+FORWARD_DAYS = 30
+SESSION_DAYS = 30
+Step = Callable[[Session], bool]
+"""Does a part of something, and tells whether there may be more of it to do."""
+AT_ONCE = 1000  # rows that go in one transaction: nobody waits for it long
+
+
+class Upkeep:
+    """Runs beside the servers of each process; two do no harm."""
+
+    def __init__(self, store_: Store, orders: Orders) -> None:
+        self._store = store_
+        self._orders = orders
+
+    def expire(self) -> None:
+        """End all orders that came too late. Raises StoreBusy."""
+        while self._step(self._orders.expire):
+            pass
+
+    async def run(self) -> None:
+        """For ever, a little at a time."""
+        while True:
+            try:
+                left = [self._step(step) for step in (self._orders.expire, _prune_forwards, _prune_sessions)]
+            except StoreBusy as busy:
+                log.warning("%s", busy)
+                left = []
+            await asyncio.sleep(0 if any(left) else PAUSE_SECONDS)
+
+    def _step(self, step: Step) -> bool:
+        with self._store.work() as db:
+            return step(db)
+
+
+def _prune_forwards(db: Session) -> bool:
+    old = select(Forward.digest).where(Forward.delivered < time.time() - FORWARD_DAYS * DAY).limit(AT_ONCE)
+    return _delete(db, delete(Forward).where(Forward.digest.in_(old)))
+
+
+def _prune_sessions(db: Session) -> bool:
+    aged = DownloadSession.created < time.time() - SESSION_DAYS * DAY
+    old = select(DownloadSession.transaction_id).where(aged).limit(AT_ONCE)
+    return _delete(db, delete(DownloadSession).where(DownloadSession.transaction_id.in_(old)))
+
+
+def _delete(db: Session, statement: Delete) -> bool:
+    """Whether there may be more."""
+    return db.connection().execute(statement).rowcount == AT_ONCE

@@ -1,0 +1,184 @@
+"""The eIM's database: versions of its tables, what a poll costs it, and who waits for whom."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eim_ipa import OTHER_EID, Refusal, order
+from euicc_peer import EID
+from microipa.asn1.tlv import tlv
+from microipa.database import StoreUnusable
+from microipa.eim import Eim, UnknownDevice, schema
+from microipa.eim.store import Base, Store
+from sqlalchemy import Engine, event
+
+LIST = [("listProfileInfo", {})]
+BEFORE_VERSIONS = Path(__file__).with_name("eim_before_versions.sql")
+
+
+def raw(folder: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(folder / "eim.sqlite"))
+
+
+@contextmanager
+def questions() -> Iterator[list[tuple[str, Any]]]:
+    """The statements that go to any database meanwhile, with their parameters."""
+    asked: list[tuple[str, Any]] = []
+
+    def hear(connection, cursor, statement, parameters, context, many) -> None:
+        asked.append((statement, parameters[0] if many else parameters))
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        yield asked
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+
+
+# Versions of the tables
+
+
+def earlier(folder: Path) -> None:
+    """A database from before versions, with a device and an order for it."""
+    with raw(folder) as database:
+        database.executescript(BEFORE_VERSIONS.read_text())
+        database.execute("INSERT INTO devices (eid, counter, highest_sequence) VALUES (?, 7, 3)", (EID,))
+        database.execute(
+            "INSERT INTO orders (eid, kind, state, summary, content, deliveries, refusals, created)"
+            " VALUES (?, 'query', 'queued', 'ask', x'5C0181', 0, 0, 1.0)", (EID,)
+        )
+        database.commit()
+
+
+def test_tables_from_before_versions_become_those_of_a_new_database(tmp_path):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    earlier(tmp_path)
+    store = Store(tmp_path / "eim.sqlite")
+    with store.work() as db:
+        context = MigrationContext.configure(db.connection())
+        assert compare_metadata(context, Base.metadata) == []
+        assert context.get_current_revision() == schema.NEWEST
+
+
+async def test_an_eim_from_before_versions_goes_on_with_what_it_had(pki, tmp_path):
+    earlier(tmp_path)
+    desk = Eim(pki, tmp_path, es9_routes={})
+    assert desk.device(EID).counter == 7
+    assert b"\xbf\x52" in await desk.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID))))
+    assert [(view.summary, view.state) for view in desk.orders()][0] == ("ask", "queued")
+
+
+def test_a_column_that_an_earlier_version_lacked_is_added(tmp_path):
+    earlier(tmp_path)
+    with raw(tmp_path) as database:
+        database.execute("ALTER TABLE devices DROP COLUMN rplmn")
+        database.execute("DROP TABLE device_keys")
+        database.commit()
+    Store(tmp_path / "eim.sqlite")
+    with raw(tmp_path) as database:
+        assert "rplmn" in [row[1] for row in database.execute("PRAGMA table_info(devices)")]
+        assert database.execute("SELECT count(*) FROM device_keys").fetchone() == (0,)
+
+
+def test_a_new_database_needs_no_steps_and_opens_again(tmp_path):
+    Store(tmp_path / "eim.sqlite")
+    with questions() as asked:
+        Store(tmp_path / "eim.sqlite")
+    assert not [statement for statement, _ in asked if statement.startswith(("CREATE", "ALTER", "INSERT"))]
+
+
+def test_tables_newer_than_the_program_are_refused_with_both_versions(tmp_path):
+    Store(tmp_path / "eim.sqlite")
+    with raw(tmp_path) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0999'")
+        database.commit()
+    with pytest.raises(StoreUnusable, match=f"has version 0999 .* up to {schema.NEWEST}"):
+        Store(tmp_path / "eim.sqlite")
+
+
+@pytest.mark.parametrize("url", ["mysql://host/eim", "postgresql://host:port/eim", "://"])
+def test_a_url_of_no_database_is_named(url):
+    with pytest.raises(StoreUnusable, match="postgresql://"):
+        Store(url)
+
+
+# What goes on the way of a poll and of a result
+
+
+def plan(folder: Path, statement: str, parameters: Any) -> list[str]:
+    with raw(folder) as database:
+        return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+
+async def test_no_question_of_a_poll_or_a_result_grows_with_the_fleet(desk, ipa, tmp_path):
+    desk.order_data(EID, ["euiccInfo2"])
+    with questions() as asked:
+        for _ in range(2):
+            desk.order_package(EID, LIST)
+            await ipa.work()
+    plans = {statement: plan(tmp_path, statement, parameters) for statement, parameters in asked
+             if statement.startswith(("SELECT", "UPDATE", "DELETE"))}  # fmt: skip
+    assert len(plans) > 10
+    assert {statement: steps for statement, steps in plans.items() if any(step.startswith("SCAN") for step in steps)
+            and "max(" not in statement} == {}
+
+
+async def test_a_poll_that_finds_nothing_asks_once_and_writes_nothing(desk, ipa):
+    with questions() as asked, pytest.raises(Refusal):
+        await ipa.get()
+    assert len([statement for statement, _ in asked if statement.startswith("SELECT")]) == 1
+    assert not [statement for statement, _ in asked if statement.startswith(("BEGIN IMMEDIATE", "UPDATE", "INSERT"))]
+
+
+async def test_a_poll_is_seen_though_it_was_not_written_yet(desk, ipa):
+    before = time.time()
+    with pytest.raises(Refusal):
+        await ipa.get()
+    last_poll = desk.device(EID).last_poll
+    assert last_poll is not None
+    assert last_poll.timestamp() >= before
+
+
+async def test_a_serving_eim_writes_polls_for_other_processes(desk, ipa, pki, tmp_path):
+    async with desk.serve():
+        with pytest.raises(Refusal):
+            await ipa.get()
+    assert Eim(pki, tmp_path, es9_routes={}).device(EID).last_poll is not None
+
+
+async def test_a_late_order_ends_at_its_devices_poll_and_those_of_others_are_left_to_the_upkeep(desk, ipa, tmp_path):
+    desk.add_device(OTHER_EID)
+    ours, theirs = (desk.order_data(eid, ["deviceInfo"]) for eid in (EID, OTHER_EID))
+    with raw(tmp_path) as database:
+        database.execute("UPDATE orders SET expires = 1.0")
+        database.commit()
+    with pytest.raises(Refusal):
+        await ipa.get()
+    with raw(tmp_path) as database:
+        states = dict(database.execute("SELECT id, state FROM orders"))
+    assert states == {ours: "expired", theirs: "queued"}
+    assert order(desk, theirs).state == "expired"
+
+
+def test_an_unknown_eid_is_answered_with_a_few_of_those_that_are_known(desk):
+    for number in range(50):
+        desk.add_device(f"{number:032d}")
+    with pytest.raises(UnknownDevice) as refusal:
+        desk.device(OTHER_EID)
+    assert len(str(refusal.value)) < 300
+
+
+def test_who_looks_at_devices_does_not_wait_for_whoever_writes(desk, tmp_path):
+    with raw(tmp_path) as database:
+        database.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        assert [view.eid for view in desk.devices()] == [EID]
+        assert time.monotonic() - began < 2
