@@ -246,6 +246,16 @@ async def test_a_modem_speaks_dtls_under_the_certificate_it_was_given(
 
 
 @pytest.mark.parametrize("family", ["bg95", "nrf91"])
+async def test_a_modem_refuses_a_server_whose_certificate_has_another_name(
+        family: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family).on() as bench, secured(bench):
+        (tmp_path / "ca.der").write_bytes(bench.folder.pki.ci.der)
+        bench.network.route("other.microipa.example", 5684, bench.network.resolve(EIM, 5684) or ("", 0))
+        [line] = await bench.run(micropython, DTLS.replace("eim.microipa.example", "other.microipa.example"))
+    assert line.startswith("DtlsError no DTLS with other.microipa.example port 5684: ")
+
+
+@pytest.mark.parametrize("family", ["bg95", "nrf91"])
 async def test_a_modem_refuses_a_server_under_another_ca(family: str, micropython: Run, tmp_path: Path) -> None:
     other = LabFolder(tmp_path / "other", create=True).pki
     async with Bench(tmp_path, family).on() as bench, secured(bench):

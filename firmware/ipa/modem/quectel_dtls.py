@@ -63,6 +63,10 @@ class Secure:
         for setting in _SETTINGS:
             await self.at.command(b"AT+QSSLCFG=" + setting)
         await self.at.command(b'AT+QSSLCFG="cacert",1,"%s"' % name)
+        try:
+            await self.at.command(b'AT+QSSLCFG="checkhost",1,1')
+        except AtError:  # not every firmware has it
+            log(INFO, "modem: compares no name with a certificate: any server under that CA counts as the eIM")
 
     async def _send(self, number, data):
         text = b"AT+QSSLSEND=%d,%d" % (number - _ABOVE, len(data))

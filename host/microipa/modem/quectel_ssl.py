@@ -23,7 +23,8 @@ _MAX_READ = 1500
 _SERVER_AUTHENTICATION = "1"
 _HANDSHAKE_FAILED = 579
 _DEFAULTS = {"sslversion": "4", "ciphersuite": "0XFFFF", "cacert": '""', "seclevel": "0", "dtls": "0",
-             "dtlsversion": "1", "ignorelocaltime": "1", "negotiatetime": "300", "sni": "0"}
+             "dtlsversion": "1", "ignorelocaltime": "1", "negotiatetime": "300", "sni": "0",
+             "checkhost": "0"}
 
 
 @on("+QFUPL", Form.SET)
@@ -78,7 +79,8 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
     async def connect() -> None:
         try:
             await modem.packet_data.open(cid, SECURE + client, host, port, False)
-            await modem.packet_data.secure(SECURE + client, anchor, host)
+            compares_name = _setting(modem, context, "checkhost") == "1"
+            await modem.packet_data.secure(SECURE + client, anchor, host, compares_name)
             result = 0
         except OPEN_FAILURES as failure:
             result = OPEN_RESULTS[type(failure)]

@@ -199,14 +199,15 @@ class PacketData:
             raise NoNetwork(f"context {cid} went away")
         self.connections[connection_id] = connection
 
-    async def secure(self, connection_id: int, ca_pem: bytes, host: str) -> None:
-        """Do a DTLS handshake on an open connection; on failure it is closed.
+    async def secure(self, connection_id: int, ca_pem: bytes, host: str, compares_name: bool = True) -> None:
+        """Do a DTLS handshake on an open connection; on failure it is closed. See DtlsClient.
 
         Raises NotConnected and HandshakeFailed.
         """
         connection = self.connection(connection_id)
         try:
-            connection.dtls = DtlsClient(lambda data: self._leave(connection, data), ca_pem, host)
+            connection.dtls = DtlsClient(lambda data: self._leave(connection, data), ca_pem, host,
+                                         compares_name)
             await connection.dtls.handshake()
         except HandshakeFailed:
             self.close(connection_id)
