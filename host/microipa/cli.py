@@ -24,6 +24,7 @@ from microipa.modem.cli import app as modem_app
 from microipa.outside_text import VisibleFormatter, visible
 from microipa.saip.cli import profile_app, read_package
 from microipa.smdpp_commands import smdpp_app
+from microipa.stopping import as_by_ctrl_c
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,7 +56,8 @@ def main() -> None:
     handler.setFormatter(VisibleFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler])
     try:
-        app()
+        with as_by_ctrl_c():
+            app()
     except MicroipaError as error:
         print(f"microipa: {visible(error)}", file=sys.stderr)
         raise SystemExit(error.exit_status) from None

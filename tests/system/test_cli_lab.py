@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -71,3 +73,47 @@ async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_pa
     assert "ES10" in session
     rows = await microipa("trace", "--json", str(tmp_path / "lab" / "trace.jsonl"))
     assert all(Event.from_json(row).part for row in rows.splitlines())
+
+
+def runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that this one has started and that still run."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = status.read_text().rpartition(") ")
+            state, parent = rest.split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="tells children by /proc")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("in_background", [False, True], ids=["in front", "with Ctrl-C ignored"])
+async def test_a_lab_that_is_ended_by_a_signal_leaves_no_board_and_no_link_to_its_terminal(
+    tmp_path: Path, name: str, in_background: bool
+) -> None:
+    lab = tmp_path / "lab"
+    ignored = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if in_background else None
+    process = await asyncio.create_subprocess_exec(
+        MICROIPA, "lab", "up", "--radio", "none", "--lab", lab, stdout=asyncio.subprocess.PIPE, limit=1 << 20,
+        preexec_fn=ignored)
+    assert process.stdout
+    boards: list[int] = []
+    try:
+        await until(process.stdout, "board  ")
+        boards = children(process.pid)
+        assert boards
+        assert (lab / "board.tty").is_symlink()
+        process.send_signal(signal.Signals[name])
+        assert await asyncio.wait_for(process.wait(), 20) == 130
+        assert not (lab / "board.tty").is_symlink()
+        assert not any(map(runs, boards))
+    finally:
+        for one in (process.pid, *boards):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)

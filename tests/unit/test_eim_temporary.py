@@ -261,7 +261,7 @@ SAID = {
     "the server refused the download: 8.8.5/4.10 so be it": json.dumps(REFUSED).encode(),
     "the server refused the download: 8.1/": codecs.BOM_UTF8 + json.dumps(NULLS).encode(),
     "initiateAuthentication did not reach smdp.example": b"initiateAuthentication did not reach smdp.example",
-    "no \ufffd[2J": b"no \x1b[2J",
+    "no \\x1b[2J": b"no \x1b[2J",
     "fffefd": b"\xff\xfe\xfd",
 }
 
