@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -362,6 +363,19 @@ def test_a_mistake_on_the_command_line_is_one_sentence(
     assert outcome.status == 1
     assert outcome.err.startswith(f"microipa: {sentence}")
     assert outcome.err.count("\n") == 1
+
+
+def test_the_link_that_a_killed_lab_left_is_not_typed_into(
+        microipa: Microipa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".lab").mkdir()
+    somebody, terminal = os.openpty()
+    os.set_blocking(somebody, False)
+    Path(".lab/board.tty").symlink_to(os.ttyname(terminal))
+    outcome = microipa("flash", "--board", "virtual")
+    assert outcome.err == "microipa: .lab/board.tty was left by a lab that is gone: start `microipa lab up` here\n"
+    with pytest.raises(BlockingIOError):
+        os.read(somebody, 1)
 
 
 @pytest.mark.parametrize(("option", "content", "sentence"), [

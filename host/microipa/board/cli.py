@@ -146,9 +146,14 @@ def chosen_port(board: Board | None, port: str) -> str:
     if port != "auto":
         return port
     if board and board.port == "unix":
-        if LAB_CONSOLE.is_symlink():
-            return str(LAB_CONSOLE)
-        raise PortError(f"there is no {LAB_CONSOLE}: start `microipa lab up` here, or name the board's pty with --port")
+        from microipa.euicc.nvm import is_in_reader
+
+        if not LAB_CONSOLE.is_symlink():
+            raise PortError(
+                f"there is no {LAB_CONSOLE}: start `microipa lab up` here, or name the board's pty with --port")
+        if not is_in_reader(LAB / "card.nvm"):  # the number of the pty may be another's terminal by now
+            raise PortError(f"{LAB_CONSOLE} was left by a lab that is gone: start `microipa lab up` here")
+        return str(LAB_CONSOLE)
     return find_port()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from microipa.asn1.tlv import parse_all
 from microipa.errors import MicroipaError
-from microipa.file_lock import lock
+from microipa.file_lock import InUse, lock
 
 CAPACITY = 500_000  # bytes of profiles and notifications this card has room for
 MAX_EIMS = 8
@@ -245,6 +245,15 @@ def in_reader(path: Path) -> AbstractContextManager[None]:
     For all processes of this machine. Raises InUse.
     """
     return lock(path.with_name(path.name + ".lock"), f"the card {path}")
+
+
+def is_in_reader(path: Path) -> bool:
+    """Whether somebody holds this card, such as a lab that runs."""
+    try:
+        with in_reader(path):
+            return False
+    except InUse:
+        return True
 
 
 def _digest(snapshot: str) -> str:

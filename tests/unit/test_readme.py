@@ -1,0 +1,30 @@
+"""What the README shows in Python does what it says."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import pytest
+from microipa.file_lock import InUse
+from microipa.lab import LabFolder
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> doctest.DocTest:
+    monkeypatch.chdir(tmp_path)
+    LabFolder(Path(".lab"), create=True)
+    names = {"LabFolder": LabFolder, "Path": Path}
+    return doctest.DocTestParser().get_doctest(README.read_text(encoding="utf-8"), names, "README", str(README), 0)
+
+
+def test_the_card_answers_as_shown(example: doctest.DocTest) -> None:
+    assert doctest.DocTestRunner().run(example) == (0, len(example.examples))
+
+
+def test_the_card_of_a_lab_that_is_up_is_left_alone(example: doctest.DocTest) -> None:
+    with LabFolder(Path(".lab")).card().in_reader(), pytest.raises(doctest.UnexpectedException) as refused:
+        doctest.DebugRunner().run(example)
+    assert isinstance(refused.value.exc_info[1], InUse)
