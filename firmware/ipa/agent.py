@@ -1,231 +1,298 @@
-"""The assistant itself: when it talks to the eIM, and how it begins again after a power cut or a failure.
+"""The assistant itself: when it talks to the eIMs, and what the product beside it may see and ask.
 
 One poll serves the card's eIMs in turn, each by the eIM package retrieval of 3.1.1.1 to its end, in one DTLS
 association. A profile switch ends the association: the card's REFRESH cuts the network off, and the result
-travels over the new profile.
+travels over the new profile. What a poll stands on is in layers.py; what follows from one that failed in recovery.py.
 """
 
 import asyncio
 import gc
 import sys
 
-from ipa import tlv
-from ipa.card.channel import CardError, Channel
-from ipa.card.es10 import Es10
-from ipa.compat import DEBUG, ERROR, INFO, const, log, ticks_ms, unload, wait_for_ms, words
+from ipa import layers
+from ipa.compat import ERROR, INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, unload, wait_for_ms, words
 from ipa.conversation import IDLE, SWITCH, Conversation
 from ipa.eim import EimFailed, EimUnknown, unserved
 from ipa.modem import ModemError, SocketError
 from ipa.net import NetError, ServerError
-from ipa.steps import device_info, digits
+from ipa.tlv import TlvError
 
-_IPAD = const(0)  # ipaMode
+# Agent.on()
+PROFILE_CHANGED = const(1)  # detail: ICCID (hex), "" for none
+NETWORK_GOES = const(2)  # the network is left on purpose; detail: why
+POLL_ENDED = const(3)  # detail: True when an eIM was reached, else the exception
+
+# Agent.state
+STARTING = "starting"
+POLLING = "polling"
+SWITCHING = "switching"
+SLEEPING = "sleeping"
+SUSPENDED = "suspended"
+
 _MOST_EIMS = const(16)  # an eIM that adds one after the other does not keep a poll going for ever
-_RESTART_AFTER = const(8)  # failed polls: what no poll mends (a heap in pieces, a modem gone mad) a restart may
+_TRIES = const(3)  # to reach an eIM in one poll
+_QUICK_MS = const(30000)  # what fails after longer has been tried long enough
 _LONGEST_SLEEP_MS = const(3600000)  # ticks of 32-bit ports wrap after days
+_ASK_MS = const(60000)  # whether a network has come: a URC can get lost
 
 # What keeps one eIM from being served, and says nothing about the others
-_EIM_FAILURES = (EimUnknown, EimFailed, SocketError, NetError, ServerError, tlv.TlvError, OSError)
-_FAILURES = _EIM_FAILURES + (ModemError, CardError, MemoryError, asyncio.TimeoutError)
+_EIM_FAILURES = (EimUnknown, EimFailed, SocketError, NetError, ServerError, TlvError, OSError, asyncio.TimeoutError)
 
 
 class Agent:
     """`modem`: a driver of ipa.modem; `settings`: from config.load; `board`: set_clock(seconds) is enough.
 
-    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None. After
-    polls that failed one after the other the modem is restarted, and the board where it can, by `board.reset()`.
+    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None. A board
+    that can restart itself has `reset()`.
     """
 
+    state = STARTING
+    busy_since = None  # ticks_ms() at which the poll under way, or the switch in it, began; None between polls
+
     def __init__(self, modem, settings, journal, board):
-        self._modem = modem
+        self.journal = journal
         self._settings = settings
-        self._journal = journal
         self._board = board
-        self._channel = Channel(modem.carrier, settings["segment"])
-        self._es10 = Es10(self._channel)
-        self._conversation = Conversation(modem, settings, journal, self._es10)
-        self._ready = False
-        self._silent = False  # because of an IPA inside the card
+        self.layers = layers.Layers(modem, board, settings, journal, self._network_goes, self._profile_changed)
+        self._conversation = Conversation(modem, settings, journal, self.layers.es10)
+        self._handlers = []
         self._failures = journal.get("failures", 0)  # polls in a row, over a restart
-        self._unreached = False  # the last poll reached none of the eIMs
-        self._since = 0  # ticks when the poll that goes on, or the switch in it, began
-        self._eid = self._device_info = self._plmn = None
-        self._pause = 0  # seconds, the last one
-        # For ipa.application, which takes its turn with modem and card
-        self._turn = asyncio.Lock()
-        self._calm = asyncio.Event()
-        self._news = asyncio.Event()
+        self._unserved = False  # no eIM could be served by the last poll
+        self._next = ticks_ms()
+        self._pause = 0  # seconds slept before this poll
+        self._turn = asyncio.Lock()  # who has modem and card
+        self._may_poll = asyncio.Event()
+        self._wake = asyncio.Event()
         self._task = None
+
+    # For the product
+
+    def on(self, handler):
+        """Call handler(event, detail) for each event: PROFILE_CHANGED, NETWORK_GOES, POLL_ENDED. It must not wait."""
+        self._handlers.append(handler)
+
+    @property
+    def under_way(self):
+        """What has begun and is not proven yet, over reboots: "switch", "download", "fallback", "emergency" or None."""
+        for name in ("emergency", "switch", "download", "fallback"):
+            if self.journal.get(name) is not None:
+                return name
+        return None
+
+    def next_poll_ms(self):
+        """Milliseconds until the next poll is due, 0 when it is."""
+        return max(0, ticks_diff(self._next, ticks_ms()))
+
+    def poll_now(self, trigger=None):
+        """Do not wait for the next poll. `trigger`: a Package handed over on the device, for ipa.application."""
+        if trigger is not None:
+            self._conversation.trigger = trigger
+        self._wake.set()
+
+    def modem(self):
+        """A lease: `async with agent.modem() as modem` gives the modem, registered and with its data context up, to the
+        product. The agent waits until it is given back. Raises ModemError, CardError when the modem cannot be had."""
+        return Lease(self, layers.CONTEXT)
+
+    def card(self):
+        """The same for the card: `async with agent.card() as es10`, None while an IPA inside the card is in charge."""
+        return Lease(self, layers.CARD)
+
+    def profile_switched(self):
+        """Within a lease of the card: another profile was enabled without a REFRESH, so the card's reset is due."""
+        self.layers.reset_due = True
+
+    def suspend(self):
+        """End the poll under way; there is none until resume()."""
+        if self._may_poll.is_set():
+            self._may_poll.clear()
+            if self._task is not None:
+                self._task.cancel()
+
+    def resume(self):
+        self._may_poll.set()
+
+    def session(self, eim_id):
+        """Within a lease of the card: what ipa.steps need for packages of this eIM that came by other ways."""
+        return self._conversation.session(eim_id, self.layers.eid, self.layers.device_info)
+
+    # Polls
 
     async def run(self):
         """Poll for ever; with stop_when_idle until nothing is left to do."""
         self._task = asyncio.current_task()
-        if not self._journal.get("emergency"):
-            self._calm.set()
-        if "undo" in (self._journal.get("switch") or ()):
-            self._recovery().resume()
+        if not self.journal.get("emergency"):
+            self._may_poll.set()
+        await self._begin()
         while True:
             try:
-                await self._calm.wait()
-                async with self._turn:
-                    wait = await self._attempt()
+                self.state = SLEEPING if self._may_poll.is_set() else SUSPENDED
+                await self._may_poll.wait()
+                wait = await self.poll_once()
                 if wait is None:
                     log(INFO, "agent: nothing left to do")
                     return
+                self._next = ticks_add(ticks_ms(), min(wait, _LONGEST_SLEEP_MS))
+                self.state = SLEEPING
                 self._pause = wait // 1000
-                unload()
-                gc.collect()
                 self._pause -= await self._sleep(wait) // 1000
-                if self._unreached and self._failures % _RESTART_AFTER == 0:
-                    async with self._turn:
-                        await self._recovery().restart()
+                if self._unserved:
+                    await self._begin_again()
             except asyncio.CancelledError:
-                if self._calm.is_set():
+                if self._may_poll.is_set():
                     raise
-                self._ready = False  # an emergency came in between
+                self._conversation.end()
+                self.layers.channel.is_open = False
+
+    async def poll_once(self):
+        """One poll and what follows from it. Returns the ms until the next, None when nothing is left to do."""
+        async with self._turn:
+            self.state = POLLING
+            try:
+                wait = await self._attempt()
+            finally:
+                self.busy_since = None
+            unload()
+            gc.collect()
+            return wait
+
+    async def _begin_again(self):
+        """The last rung of the ladder, when it has come to that."""
+        from ipa import rungs
+
+        if rungs.is_last(self._failures):
+            async with self._turn:
+                heard = self._conversation.reached or self.layers.modem.heard
+                await rungs.begin_again(self.layers, self._board, not heard)
+
+    async def _begin(self):
+        """Go on after a reboot: one in the middle of a trial has taken of its time; one for want of memory waits."""
+        if self.journal.get("short") or "undo" in (self.journal.get("switch") or ()):
+            wait = self._recovery().resume(self._failures)
+            unload()
+            await sleep_ms(wait)
 
     async def _sleep(self, ms):
-        """Until the next poll, or until somebody on the device has something for it. Returns the ms left."""
-        while ms > 0 and not self._news.is_set():
-            step = min(ms, _LONGEST_SLEEP_MS)
+        """Until the next poll, or until somebody has something for it. Returns the ms left.
+
+        While the device has no network it is also until one comes.
+        """
+        lost = self.layers.failures[layers.NETWORK] and self.layers.at == layers.NETWORK
+        modem = self.layers.modem
+        modem.on_registered = self._wake.set if lost else None
+        while ms > 0 and not self._wake.is_set():
+            step = min(ms, _ASK_MS if lost else _LONGEST_SLEEP_MS)
             try:
-                await wait_for_ms(self._news.wait(), step)
+                await wait_for_ms(self._wake.wait(), step)
             except asyncio.TimeoutError:
                 ms -= step
-        self._news.clear()
+                if lost and ms > 0:
+                    await self._ask_for_network()
+        modem.on_registered = None
+        self._wake.clear()
         return ms
+
+    async def _ask_for_network(self):
+        async with self._turn:
+            try:
+                await self.layers.modem.ask_registration()
+            except ModemError as error:
+                log(INFO, "modem:", error)
 
     def _recovery(self):
         from ipa.recovery import Recovery  # most polls do not fail
 
-        return Recovery(self)
+        return Recovery(self.layers, self.journal, self._settings, self._board)
 
     async def _attempt(self):
-        """One poll and what follows from it. Returns the ms until the next, None when nothing is left to do."""
-        self._since = ticks_ms()
+        self.busy_since = ticks_ms()
+        self._conversation.reached = self.layers.modem.heard = False
         try:
-            if not self._ready:
-                await self._boot()
-            idle = self._calm.is_set() and await self.poll()
-            journal = self._journal
-            watched = journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position")
-            plmn = journal.get("plmn") if watched else self._plmn and self._plmn.hex()
-            journal.set(failures=None, plmn=plmn)
+            await self._rise()
+            idle = self._may_poll.is_set() and await self._poll()
+            watched = self._is_watched()
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device its way back
-            log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
-            if not isinstance(error, _FAILURES):
-                sys.print_exception(error)
-            self._failures += 1
-            self._unreached = not isinstance(error, EimFailed)
-            gc.collect()
-            try:
-                return await self._recovery().failed(error)
-            except MemoryError:
-                self._ready = False
-                return self._settings["backoff_max_s"] * 1000
+            return await self._failed(error)
         self._failures = 0
-        self._unreached = False
+        self._unserved = False
+        self.layers.failures = [0] * len(layers.NAMES)
+        self._tell(POLL_ENDED, True)
         wait = None
         if not (idle and self._settings["stop_when_idle"]):
             from ipa import schedule  # goes with what else is not needed while the radio sleeps
 
-            if self._settings["psm_periodic_s"]:
-                self._ready = False  # the modem sleeps by then, and may have forgotten everything
             wait = schedule.until_next(self._settings)
-        return await self._recovery().reached(wait) if watched and wait else wait
+        if wait and watched:
+            wait = await self._recovery().reached(self._spent_s() + self._pause, wait)
+        return wait
 
-    async def _boot(self):
-        """From an unknown state of modem and card to a registered device."""
-        if self._journal.get("switch"):
-            log(INFO, "boot: a profile switch was under way, its result goes out first")
-        if self._journal.get("download") is not None:
-            log(INFO, "boot: a download was cut off, the eIM will offer it again")
+    async def _rise(self):
+        """From whatever holds to a data context; first the rung that earlier failures have come to."""
+        conversation = self._conversation
+        if self._failures:
+            from ipa import rungs
+
+            await rungs.step(self.layers)
+        await self.layers.climb(self._patience_ms())
+        conversation.es10 = self.layers.es10
+        if self.journal.get("emergency"):
+            self._may_poll.clear()
+            self.state = SUSPENDED
+
+    async def _failed(self, error):
+        """A poll has failed. Returns the ms until the next."""
+        log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
+        self._failures += 1
+        some = isinstance(error, EimFailed)
+        self._unserved = not some
+        reached = some or self._conversation.reached
         self._conversation.end()
-        await self._modem.start()
-        if not self._silent:
-            # Ends half an ES10 session, and commits a switch that still waits for its REFRESH.
-            await self._modem.carrier.reset()
-        await self._open_card()
-        if self._silent:
-            return
-        self._eid = await self._es10.get_eid()
-        log(INFO, "card: EID", "".join("{:02x}".format(octet) for octet in self._eid))
-        await self._look()
-        await self._identify(await self._modem.imei())
-        await self._attach()
-        seconds = await self._modem.clock()
-        if seconds is None:
-            log(INFO, "boot: the network gives no time")
-        else:
-            self._board.set_clock(seconds)
-            log(INFO, "boot: clock set from the network")
-        self._ready = True
-        if self._journal.get("emergency"):
-            self._calm.clear()
+        unload()
+        gc.collect()
+        try:
+            wait = await self._recovery().failed(error, self._failures, self._spent_s(), reached)
+        except MemoryError:
+            wait = self._settings["backoff_max_s"] * 1000
+        self._tell(POLL_ENDED, reached or error)
+        return wait
 
-    async def _identify(self, imei):
-        self._device_info = device_info(imei, self._modem.device_capabilities)
-        if self._journal.get("imei", imei) == imei:
-            self._journal.set(imei=imei)
-        else:
-            from ipa import changes
+    def _spent_s(self):
+        """Seconds of the poll that is over now, or of the switch in it."""
+        return ticks_diff(ticks_ms(), self.busy_since) // 1000
 
-            await changes.note(self._es10, self._journal, changes.DEVICE_CHANGE, imei=imei)
+    def _is_watched(self):
+        """Write down what the poll has shown. Returns whether there is more to look after than the next poll."""
+        journal = self.journal
+        watched = journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position")
+        plmn = self.layers.plmn
+        journal.set(failures=None, short=None, plmn=journal.get("plmn") if watched else plmn and plmn.hex())
+        return watched
 
-    async def _open_card(self):
-        """Open the channel and find out whose card it is. Raises CardUnfit where it cannot be ours."""
-        self._channel.announces = self._settings["ipae"] == "take-over"
-        await self._channel.open()
-        es10 = Es10(self._channel)
-        mode = await es10.ipa_mode()
-        if mode != _IPAD:
-            from ipa.card import kind  # few need it
-
-            es10 = await kind.adapt(self._channel, es10, mode, self._settings, type(self._journal))
-        self._silent = es10 is None
-        if self._silent:
-            await self._channel.close()
-        else:
-            self._es10 = self._conversation.es10 = es10
-            if not self._channel.announces:
-                self._channel.announces = True
-                await self._channel.open()
-
-    async def _attach(self):
-        settings = self._settings
-        await self._modem.attach(settings["apn"], self._patience())
-        self._plmn = await self._modem.plmn()
-        if settings["psm_periodic_s"] or settings["edrx_cycle_s"]:
-            from ipa.modem import power  # only some need it
-
-            await power.save(self._modem, settings)
-
-    def _patience(self):
+    def _patience_ms(self):
         """Milliseconds for a network to let us in; no longer than a switch may go unproven."""
         seconds = self._settings["attach_timeout_s"]
-        switch = self._journal.get("switch") or {}
+        switch = self.journal.get("switch") or {}
         if "undo" in switch:
             seconds = min(seconds, max(1, switch.get("left", self._settings["rollback_window_s"])))
         return seconds * 1000
 
-    async def poll(self):
+    async def _poll(self):
         """Everything the card's eIMs have. True when nothing is left to do.
 
         Raises EimFailed when only some could be served, what the last one raised when none could.
         """
-        if self._silent:
+        below = self.layers
+        if below.silent:
             return True
         idle = True
         served = []
         failed = 0
         failure = None
         while len(served) < _MOST_EIMS:
-            if not self._modem.registered():
-                await self._attach()
-            if not self._channel.is_open:
-                await self._channel.open()
+            await below.climb(self._patience_ms())
+            below.at = layers.CARD
             try:
-                eim = await unserved(self._es10, served, self._settings["eim_file"])
+                eim = await unserved(below.es10, served, self._settings["eim_file"])
                 if eim is None:
                     break
                 idle = await self._serve(eim) and idle
@@ -235,7 +302,7 @@ class Agent:
                 failed += 1
                 failure = error
                 log(ERROR, "poll: eIM {}: {}".format(words(served[-1]), error))
-        await self._channel.close()
+        await below.channel.close()
         if failed == len(served) and failed:
             raise failure
         if failed:
@@ -245,46 +312,73 @@ class Agent:
     async def _serve(self, eim):
         """Everything one eIM has, over as many profiles as it takes. True when nothing is left to do."""
         for _ in range(self._settings["packages_per_poll"]):
-            if not self._channel.is_open:
-                await self._channel.open()
+            await self.layers.climb(self._patience_ms(), layers.CARD)
             unload()
             gc.collect()  # DTLS wants one block of 17 kB
-            outcome = await self._conversation.hold(eim, self._eid, self._device_info, self._plmn)
+            outcome = await self._reach(eim)
             if outcome != SWITCH:
                 break
-            await self._switch()
+            self.state = SWITCHING
+            self.busy_since = ticks_ms()
+            await self.layers.switch(self._patience_ms())
+            self.state = POLLING
         return outcome == IDLE
 
-    async def _switch(self):
-        """Come back on the profile that the card enabled: it REFRESHes, or waits for a reset by us."""
-        self._since = ticks_ms()
-        self._ready = False  # until that has worked
-        if "reset" in self._journal.get("switch", {}):
-            await self._modem.carrier.reset()
-            await self._attach()
-        else:
-            await self._modem.refresh(self._patience())
-            self._plmn = await self._modem.plmn()
-        self._ready = True
-        await self._channel.open()
-        await self._look()
+    async def _reach(self, eim):
+        """Hold a conversation. What fails soon and before the eIM has answered is tried again here, the last time over
+        a new data context: the first lookup of a name and the first socket after an attach fail on some networks."""
+        below = self.layers
+        conversation = self._conversation
+        for number in range(1, _TRIES):
+            below.at = layers.EIM
+            began = ticks_ms()
+            try:
+                return await conversation.hold(eim, below.eid, below.device_info, below.plmn)
+            except (SocketError, NetError, asyncio.TimeoutError) as error:
+                if conversation.reached or ticks_diff(ticks_ms(), began) > _QUICK_MS:
+                    raise
+                log(INFO, "poll: {}, once more".format(error))
+            await below.pause(number)
+            if number == _TRIES - 1 and not below.modem.heard:
+                below.at = layers.CONTEXT
+                await below.modem.close_context()
+            await below.climb(self._patience_ms())
+        below.at = layers.EIM
+        return await conversation.hold(eim, below.eid, below.device_info, below.plmn)
 
-    async def _look(self):
-        """Log the profiles, and see whether another one is enabled than before."""
-        enabled = ""
+    def _network_goes(self, reason):
+        self._conversation.end()
+        self._tell(NETWORK_GOES, reason)
+
+    def _profile_changed(self, iccid):
+        self._tell(PROFILE_CHANGED, iccid)
+
+    def _tell(self, event, detail):
+        for handler in self._handlers:
+            try:
+                handler(event, detail)
+            except Exception as error:  # noqa: BLE001 - the product's fault is not the assistant's
+                sys.print_exception(error)
+
+
+class Lease:
+    """Modem and card for somebody beside the agent, one at a time."""
+
+    def __init__(self, agent, layer):
+        self._agent = agent
+        self._layer = layer
+
+    async def __aenter__(self):
+        agent = self._agent
+        await agent._turn.acquire()
         try:
-            answer = await self._es10.get_profiles_info(b"\x5a\x9f\x70")
-            for tag, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0)):
-                iccid, state = tlv.find(value, 0x5A), tlv.find(value, 0x9F70)
-                if tag == 0xE3 and iccid and state:
-                    log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")
-                    if state[0]:
-                        enabled = bytes(iccid).hex()
-            if self._journal.get("profile", enabled) == enabled:
-                self._journal.set(profile=enabled)
-            else:
-                from ipa import changes
+            await agent.layers.climb(agent._patience_ms(), self._layer)
+        except BaseException:
+            agent._turn.release()
+            raise
+        if self._layer == layers.CONTEXT:
+            return agent.layers.modem
+        return None if agent.layers.silent else agent.layers.es10
 
-                await changes.explain(self._es10, self._journal, enabled)
-        except CardError as error:
-            log(DEBUG, "card:", error)  # not every card has a list to show
+    async def __aexit__(self, *_):
+        self._agent._turn.release()

@@ -17,28 +17,26 @@ async def emergency(agent, on):
     With `on` it interrupts the agent and returns when the device is on the network. Until it is called without,
     over reboots as well, the agent does nothing else. Raises CardRefused (8: there is no such profile), ModemError.
     """
-    if agent._calm.is_set():
-        agent._calm.clear()
-        if agent._task is not None:
-            agent._task.cancel()
-    async with agent._turn:
-        try:
-            await _switch(agent, on)
-            if on:
-                await agent._boot()
-        finally:
-            if not agent._journal.get("emergency"):
-                agent._calm.set()
+    agent.suspend()
+    try:
+        async with agent.card() as es10:
+            await _switch(agent, es10, on)
+        if on:
+            async with agent.modem():  # which comes up on the profile that is enabled now
+                pass
+    finally:
+        if not agent.journal.get("emergency"):
+            agent.resume()
 
 
-async def _switch(agent, on):
-    journal = agent._journal
+async def _switch(agent, es10, on):
+    journal = agent.journal
     before = journal.get("switch"), journal.get("emergency")
     journal.set(switch={"cause": changes.EMERGENCY_PROFILE}, emergency=True)
     try:
-        await _open(agent)
         function = local.enable_emergency_profile if on else local.disable_emergency_profile
-        await function(agent._es10, refresh=False)
+        await function(es10, refresh=False)
+        agent.profile_switched()
     except CardRefused as error:
         if error.code != _IN_THAT_STATE:  # where a reboot came in between
             journal.set(switch=before[0], emergency=before[1])
@@ -49,23 +47,23 @@ async def _switch(agent, on):
 
 async def memory_reset(agent, *options):
     """EuiccMemoryReset with these options, as local.euicc_memory_reset numbers them (5.9). Raises CardRefused."""
-    async with agent._turn:
-        journal = agent._journal
+    async with agent.card() as es10:
+        journal = agent.journal
         before = journal.get("switch"), journal.get("cause")
-        await _open(agent)
-        await changes.note(agent._es10, journal, changes.RESET, switch={"cause": changes.RESET})
-        results = await local.euicc_memory_reset(agent._es10, *options)
+        await changes.note(es10, journal, changes.RESET, switch={"cause": changes.RESET})
+        results = await local.euicc_memory_reset(es10, *options)
         if results[0x80] not in (0, _NOTHING_TO_DELETE):
             journal.set(switch=before[0], cause=before[1])
             raise CardRefused("EuiccMemoryReset", results[0x80])
+        agent.profile_switched()
         return results
 
 
 async def changed(agent, cause=changes.LOCAL):
     """The application has changed the card's profiles itself: let the eIMs know (stateChangeCause)."""
-    async with agent._turn:
-        await _open(agent)
-        await changes.note(agent._es10, agent._journal, cause)
+    async with agent.card() as es10:
+        await changes.note(es10, agent.journal, cause)
+        agent.profile_switched()
 
 
 async def inject(agent, message):
@@ -77,35 +75,17 @@ async def inject(agent, message):
     """
     from ipa.steps import inject
 
-    async with agent._turn:
-        if not agent._ready:
-            await agent._boot()
-        if agent._silent:
+    async with agent.card() as es10:
+        if es10 is None:
             return bytes(inject.refusal(inject.UNDEFINED_ERROR)[0])
-        was_open = agent._channel.is_open
-        if not was_open:
-            await agent._channel.open()
         eim_id = tlv.find(message, 0xBF4E, 0xBF51, 0x30, 0x80)
         if eim_id is None:  # of packages that do not name their eIM, whichever comes first
-            eim_id = tlv.find(await agent._es10.find_eim() or b"", 0x80) or b""
-        session = agent._conversation.session(bytes(eim_id), agent._eid, agent._device_info)
-        transfer = inject.Transfer(session)
+            eim_id = tlv.find(await es10.find_eim() or b"", 0x80) or b""
+        transfer = inject.Transfer(agent.session(bytes(eim_id)))
         parts = await transfer.answer(inject.Bytes(message))
         answer = b"".join([bytes(part) for part in parts])
-        if not was_open:
-            await agent._channel.close()
         if transfer.profile_changes:
-            agent._ready = False  # the reset at boot is the REFRESH the card waits for
-        elif transfer.trigger is not None:
-            agent._conversation.trigger = transfer.trigger
-        else:
-            return answer
-        agent._news.set()
-        return answer
-
-
-async def _open(agent):
-    """A channel to the card whatever the agent was doing; it begins again afterwards."""
-    agent._ready = False
-    await agent._modem.start()
-    await agent._channel.open()
+            agent.profile_switched()  # the reset is the REFRESH the card waits for
+    if transfer.profile_changes or transfer.trigger is not None:
+        agent.poll_now(transfer.trigger)
+    return answer

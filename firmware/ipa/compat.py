@@ -19,7 +19,7 @@ DEBUG = const(3)
 
 _SOMETIMES = (
     "ipa.steps.data", "ipa.steps.known", "ipa.card.bpp", "ipa.steps.download", "ipa.changes", "ipa.policy",
-    "ipa.recovery",
+    "ipa.recovery", "ipa.rungs",
 )  # fmt: skip
 _SELDOM = (
     "ipa.config", "ipa.apn", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject",

@@ -130,5 +130,6 @@ class Conversation:
 
     def _proven(self, eim_id):
         """This eIM (hex) has heard from us: a switch that it ordered, or that we made, holds (3.3.2)."""
+        self.reached = True
         if (self._journal.get("switch") or {}).get("eim", eim_id) == eim_id:
             self._journal.set(switch=None)

@@ -1,6 +1,8 @@
 """How a device that nobody can reach comes back: rollback (SGP.32 3.3.2), fallback and return (5.9.20, 5.9.21).
 
-policy.py says when; here is how. Loaded by the agent when a poll has failed or one of these is under way.
+policy.py says when; here is how. Loaded by the agent when a poll has failed or one of these is under way. Only a lost
+connection is a lost connection: want of memory, a card that refuses, a message that nobody can read and a defect of
+ours are never a reason to change the profile.
 
 The journal has what is about to be done before it is done, and the card takes each step once: after a power cut
 the step is tried again, and a card that has taken it refuses, which is as good.
@@ -8,106 +10,126 @@ the step is tried again, and a card that has taken it refuses, which is as good.
 
 import asyncio
 import os
+import sys
+from errno import ENOMEM
 
 from ipa import changes, policy, tlv
 from ipa.card import local
 from ipa.card.channel import CardError
 from ipa.card.es10 import CardRefused
-from ipa.compat import ERROR, INFO, const, log, ticks_diff, ticks_ms
-from ipa.eim import EimFailed
-from ipa.modem import ModemError
-from ipa.net import NetError
+from ipa.compat import ERROR, INFO, const, log
+from ipa.eim import EimFailed, EimUnknown
+from ipa.layers import CARD, CONTEXT, EIM, MODEM, NETWORK
+from ipa.modem import ModemError, SocketError
+from ipa.modem.at import AtTimeout
+from ipa.modem.common import NoRegistration
+from ipa.net import NetError, ServerError
 
 _UNDO = {"rollback": local.profile_rollback, "fallback": local.execute_fallback_mechanism}
 
 _CAT_BUSY = const(5)
-_NETWORK_TRIES = const(2)  # so many failures of the network before the modem begins again as well
 _MOST_DOUBLINGS = const(12)
 _REBOOT_S = const(30)  # of the window: a board that the new network makes brown out goes back all the same
 
 _FAILURES = (ModemError, CardError, tlv.TlvError, OSError, asyncio.TimeoutError)
+_KNOWN = _FAILURES + (EimUnknown, EimFailed, NetError, ServerError)
 
 
 class Recovery:
-    """Works on the agent's own parts while the agent waits."""
+    """Works on the layers while the agent waits."""
 
-    def __init__(self, agent):
-        self._agent = agent
-        self._modem = agent._modem
-        self._journal = agent._journal
-        self._settings = agent._settings
-        self._position = getattr(agent._board, "position", None)
+    def __init__(self, layers, journal, settings, board):
+        self._layers = layers
+        self._modem = layers.modem
+        self._journal = journal
+        self._settings = settings
+        self._board = board
 
-    def resume(self):
-        """At the start of the program: a reboot in the middle of a trial has taken of its time."""
-        switch = self._journal.get("switch")
-        try:
-            self._journal.set(switch=dict(switch, left=self._left(switch) - _REBOOT_S))
-        except OSError as error:  # a flash that is full, say
-            log(ERROR, "recovery:", error)
+    def resume(self, failures):
+        """At the start of the program, after a reboot in the middle of a trial or for want of memory.
 
-    async def failed(self, error):
-        """A poll has failed. Returns how many ms to wait for the next."""
-        agent = self._agent
+        Returns how many ms to wait for the first poll.
+        """
+        journal = self._journal
+        short = journal.get("short", 0)
+        switch = journal.get("switch") or {}
+        if "undo" in switch and not short:
+            try:
+                journal.set(switch=dict(switch, left=self._left(switch) - _REBOOT_S))
+            except OSError as error:  # a flash that is full, say
+                log(ERROR, "recovery:", error)
+        return self._back_off(short - 1, "backoff_max_s") if short > 1 else 0
+
+    async def failed(self, error, failures, spent_s, reached):
+        """A poll has failed, `failures` in a row have, after spent_s seconds. `reached`: an eIM had answered in it.
+
+        Returns how many ms to wait for the next.
+        """
+        layers = self._layers
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.args[0] == ENOMEM):
+            self._memory()
+        elif not isinstance(error, _KNOWN):
+            sys.print_exception(error)
+        layers.at = layer = _suspect(error, layers.at)
+        heard = reached or self._modem.heard
+        if not (layer == EIM and heard):
+            layers.failures[layer] += 1
         switch = self._journal.get("switch") or {}
         some = isinstance(error, EimFailed)
-        same = some or isinstance(error, NetError) and agent._failures <= _NETWORK_TRIES
-        agent._ready = same and not switch
+        if layer == CARD:
+            layers.doubt_card(getattr(error, "sw", None))
         # An eIM that is gone for good does not make the device poll the others more and more.
-        wait = self._back_off("poll_interval_s" if some else "backoff_max_s")
+        wait = self._back_off(failures - 1, "poll_interval_s" if some else "backoff_max_s")
         try:
-            if "undo" in switch:
-                wait = await self._trial(switch, self._spent(), wait)
-            elif some:
-                wait = await self._touch(wait)
-            elif await self._is_lost(self._spent() + wait // 1000) and await self._leave():
+            if reached:
+                wait = await self.touch(spent_s, wait)
+            elif not _tells_of_connection(error, layer):
+                wait = min(wait, self._left(switch) * 500) if "undo" in switch else wait
+            elif "undo" in switch:
+                wait = await self._trial(switch, spent_s, wait)
+            elif await self._is_lost(spent_s + wait // 1000) and await self._leave():
                 wait = 0
+            self._journal.set(failures=failures)
         except _FAILURES as failure:
             log(ERROR, "recovery: {}: {}".format(type(failure).__name__, failure))
         log(INFO, "agent: next try in {:.0f} s".format(wait / 1000))
         return wait
 
-    async def restart(self):
-        """Polls have failed one after the other: the modem begins again, and the board where it can."""
-        from ipa.modem import power
-
-        agent = self._agent
-        log(ERROR, "recovery:", agent._failures, "polls have failed, modem and board begin again")
-        agent._ready = False
+    async def reached(self, seconds, wait):
+        """A poll has reached the eIM, `seconds` after the last. `wait`: ms until the next; returns what it shall be."""
         try:
-            self._journal.set(failures=agent._failures)
-            await power.reset(self._modem)  # which a board's reset does not reach
-        except (ModemError, MemoryError, OSError) as error:
-            log(ERROR, "recovery:", error)
-        if hasattr(agent._board, "reset"):
-            agent._board.reset()
-
-    async def reached(self, wait):
-        """A poll has reached the eIM. `wait`: ms until the next. Returns how many there shall be."""
-        try:
-            return await self._touch(wait)
+            return await self.touch(seconds, wait)
         except _FAILURES as failure:
             log(ERROR, "recovery: {}: {}".format(type(failure).__name__, failure))
             return wait
 
-    def _spent(self):
-        """Seconds of the poll that is over now, or of the switch in it."""
-        return ticks_diff(ticks_ms(), self._agent._since) // 1000
+    def _memory(self):
+        """Want of memory: no waiting mends a heap in pieces, a restart does, and the journal is made for it."""
+        journal = self._journal
+        if not hasattr(self._board, "reset"):
+            return
+        log(ERROR, "recovery: out of memory, the board begins again")
+        try:
+            journal.set(short=journal.get("short", 0) + 1)
+        except OSError as error:
+            log(ERROR, "recovery:", error)
+        self._board.reset()
 
-    def _back_off(self, most):
+    def _back_off(self, doublings, most):
         """Milliseconds: doubling up to the setting `most`, and never the same for all devices of a fleet."""
-        seconds = self._settings["backoff_s"] << min(self._agent._failures - 1, _MOST_DOUBLINGS)
+        seconds = self._settings["backoff_s"] << min(doublings, _MOST_DOUBLINGS)
         wait = min(seconds, self._settings[most]) * 1000
         return wait * (192 + os.urandom(1)[0] // 2) // 256  # 75 to 125 per cent
 
-    async def _touch(self, wait):
+    async def touch(self, seconds, wait):
         """In touch with an eIM."""
         journal = self._journal
         fallback = journal.get("fallback")
-        plmn = self._agent._plmn and self._agent._plmn.hex()
+        plmn = self._layers.plmn
+        plmn = plmn and plmn.hex()
         if fallback and fallback["from"] != journal.get("profile"):
             journal.set(loss=None)
-            return await self._away(fallback, self._spent() + self._agent._pause, wait, plmn)
+            return await self._away(fallback, seconds, wait, plmn)
         journal.set(loss=None, fallback=None, plmn=plmn, place=self._place())
         if fallback:
             log(INFO, "recovery: home again")
@@ -116,7 +138,7 @@ class Recovery:
     # A switch that may be taken back
 
     def _left(self, switch):
-        return switch.get("left", self._settings["rollback_window_s"])
+        return max(0, switch.get("left", self._settings["rollback_window_s"]))
 
     async def _trial(self, switch, spent, wait):
         left = self._left(switch) - spent
@@ -137,18 +159,19 @@ class Recovery:
         return 0
 
     async def _change(self, function):
-        """Have the card change the enabled profile and let the agent boot into it. Returns the result code.
+        """Have the card change the enabled profile and let the agent come up on it. Returns the result code.
 
-        Without refreshFlag: a boot begins with a reset of the card, and no REFRESH comes in between.
+        Without refreshFlag: the climb begins with a reset of the card, and no REFRESH comes in between.
         """
-        es10 = self._agent._es10
-        self._agent._ready = False
-        await es10.channel.open()  # whatever has become of the one before
+        layers = self._layers
+        await layers.channel.open()  # whatever has become of the one before
         try:
-            await function(es10, refresh=False)
+            await function(layers.es10, refresh=False)
         except CardRefused as error:
             log(ERROR, "recovery:", error)
             return error.code
+        finally:
+            layers.reset_due = True  # also where nobody knows whether the card has done it
         return 0
 
     # Fallback
@@ -198,15 +221,17 @@ class Recovery:
         return min(wait, fallback["left"] * 1000)
 
     async def _return(self, fallback):
-        trial = {"cause": changes.FALLBACK, "undo": "fallback"}
+        """True when the card has taken it. Where that is not known, `was` in the journal tells what to put back."""
+        trial = {"cause": changes.FALLBACK, "undo": "fallback", "was": fallback}
         self._journal.set(switch=trial, fallback=policy.returning(fallback, self._settings))
         code = await self._change(local.return_from_fallback)
+        del trial["was"]
         if code == _CAT_BUSY:
             self._journal.set(switch=None, fallback=fallback)
         elif code:  # nothing to return to: the profile has gone, or the eIM has enabled this one itself
             self._journal.set(switch=None, fallback=None, loss=None)
         else:
-            self._journal.set(loss=None)
+            self._journal.set(switch=trial, loss=None)
         return not code
 
     def _whole(self, fallback):
@@ -228,5 +253,37 @@ class Recovery:
 
     def _place(self):
         """Where the board says it is, in hundredths of a degree so that the journal seldom changes, or None."""
-        place = self._position() if self._position else None
+        position = getattr(self._board, "position", None)
+        place = position and position()
         return place and [round(place[0], 2), round(place[1], 2)]
+
+
+def settle(journal, taken):
+    """After a return whose outcome nobody knows, a power cut or a modem that did not answer: has the card taken it?"""
+    switch = dict(journal.get("switch"))
+    fallback = switch.pop("was")
+    if taken:
+        journal.set(switch=switch, loss=None)
+    else:
+        log(INFO, "recovery: the return was not carried out, it will be tried again")
+        journal.set(switch=None, fallback=dict(fallback, left=0))
+
+
+def _suspect(error, at):
+    """The layer that a failure throws doubt on, of a poll that stood at the layer `at`."""
+    if isinstance(error, AtTimeout):
+        return MODEM
+    if isinstance(error, NoRegistration):
+        return NETWORK
+    if isinstance(error, (SocketError, NetError, ServerError)):
+        return max(CONTEXT, at)
+    if at == EIM and isinstance(error, (CardError, ModemError)):
+        return CARD
+    return at
+
+
+def _tells_of_connection(error, layer):
+    """Whether the failure says that the device does not reach its eIM, and not something about the device itself."""
+    if layer < NETWORK or isinstance(error, ServerError):
+        return False
+    return isinstance(error, (ModemError, NetError, asyncio.TimeoutError))

@@ -2,19 +2,22 @@
 
 import asyncio
 
-from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, utc, wait_for_ms
+from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, utc, wait_for_ms, words
 from ipa.modem import ModemError
 from ipa.modem.at import At, AtError, AtTimeout
 from ipa.modem.carrier import Carrier
 
 ATTACH_MS = const(180000)
-RADIO_MS = const(20000)  # CFUN
+RADIO_MS = const(60000)  # CFUN: leaving a network takes some modems half a minute
+_AWAKE_TRIES = const(100)  # of 300 ms: after CFUN=1 some modems answer nothing for many seconds
 _REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem drops the network
 _CARD_READY_MS = const(15000)
 _ASK_AGAIN_MS = const(10000)  # a URC can get lost
 _POLL_MS = const(500)
 _NO_SIGNAL = const(99)
 _IMEI = const(15)  # digits
+_DENIED = const(3)
+_IN = (1, 5)  # <stat> of a registration, at home and roaming
 _STATES = ("not registered", "registered", "searching", "denied", "unknown", "roaming")
 
 
@@ -46,9 +49,14 @@ class Modem:
         self._board = board
         self._apn = ""
         self._state = 0
+        self._states = [0, 0]  # of +CEREG and +CGREG
+        self._reports = False  # the reporting that start() asked for is in force
+        self.on_registered = None  # called without arguments when a network has come
+        self.heard = False  # something came over the data context; whoever asks sets it back
         self._lost = False  # the network was gone since the last attach, refresh or socket
         self._changed = asyncio.Event()
-        self.at.on(b"+CEREG:", self._on_cereg)
+        self.at.on(b"+CEREG:", lambda rest: self._on_registration(0, rest))
+        self.at.on(b"+CGREG:", lambda rest: self._on_registration(1, rest))
 
     async def start(self):
         """Talk to the modem, after its power key when it does not answer. Raises AtTimeout."""
@@ -62,10 +70,11 @@ class Modem:
             pulse = self._board.modem_power()
             if pulse is not None:
                 await pulse
-            await self.at.sync()
+            await self.at.sync(_AWAKE_TRIES)
         await self.at.command(b"ATE0")
         await self.at.command(b"AT+CMEE=1")
         await self.at.command(b"AT+CEREG=1")
+        await self.try_command(b"AT+CGREG=1")
         for text in self.setup:
             await self.try_command(text)
 
@@ -76,40 +85,106 @@ class Modem:
         except AtError as error:
             log(INFO, "modem:", error)
 
-    async def attach(self, apn, timeout_ms=ATTACH_MS):
-        """Register and open a data connection. Raises NoRegistration, AtError, AtTimeout."""
-        self._apn = apn
-        deadline = ticks_add(ticks_ms(), timeout_ms)
-        if self.context is not None:
-            from ipa.modem.context import define
+    async def ask_registration(self):
+        """Ask the modem whether it is registered: see registered(). False when it has restarted and forgotten start().
 
-            await define(self)
-        await self.at.command(b"AT+CFUN=1", timeout_ms=RADIO_MS)
-        await self._register(deadline)
-        await self._activate()
+        Raises AtError, AtTimeout.
+        """
+        self._reports = True
+        # No prefix: the answer takes the way of the URCs, so that the last word is the last that came.
+        await self.at.command(b"AT+CEREG?")
+        if not self.registered():
+            await self.try_command(b"AT+CGREG?")
+        return self._reports
+
+    async def radio(self, level):
+        """AT+CFUN where it is not at this level yet: 0 radio and card off, 4 radio off, 1 all on.
+
+        Raises AtError, AtTimeout.
+        """
+        if await self._line(b"AT+CFUN?", b"+CFUN:") == b"%d" % level:
+            return
+        if level != 1:
+            self._fail_all()
+        await self.at.command(b"AT+CFUN=%d" % level, timeout_ms=RADIO_MS)
+        await self.at.sync(_AWAKE_TRIES)
+
+    async def register(self, timeout_ms=ATTACH_MS):
+        """Wait for a network, which ends the waiting in the moment it comes. Raises NoRegistration, AtTimeout."""
+        deadline = ticks_add(ticks_ms(), timeout_ms)
+        await self.ask_registration()
+        if not self.registered():
+            await self.select_network()
+        while not self.registered():
+            left = ticks_diff(deadline, ticks_ms())
+            if left <= 0:
+                raise NoRegistration("modem: %s" % _STATES[min(self._state, 4)])
+            await self._change(min(left, _ASK_AGAIN_MS))
+            if not self.registered():
+                await self.ask_registration()
         self._lost = False
 
-    async def refresh(self, timeout_ms=ATTACH_MS):
-        """After the card switched profiles: wait for the network of the new one and open data again.
+    async def select_network(self):
+        """Have the modem choose its network itself where it was told not to: after AT+COPS=2, or tied to one by 1.
 
-        A modem that does not follow the card's REFRESH by itself gets its radio switched off and on.
-        Sockets of before are dead. Raises as attach.
+        Choosing anew costs a minute, so a modem that does it already is left alone.
         """
-        deadline = ticks_add(ticks_ms(), timeout_ms)
-        started = ticks_add(ticks_ms(), min(timeout_ms, _REFRESH_STARTS_MS))
+        try:
+            mode = (await self._line(b"AT+COPS?", b"+COPS:"))[:1]
+            if mode != b"0":
+                log(INFO, "modem: chooses no network by itself, mode", words(mode))
+                await self.at.command(b"AT+COPS=0", timeout_ms=ATTACH_MS)
+        except ModemError as error:
+            log(INFO, "modem:", error)
+
+    async def join(self, apn, timeout_ms=ATTACH_MS):
+        """Radio on and registered, with this APN where the attach needs it.
+
+        Raises NoRegistration, AtError, AtTimeout.
+        """
+        if await self.apn_differs(apn):
+            await self.radio(4)
+            await self.define_apn(apn)
+        await self.radio(1)
+        await self.register(timeout_ms)
+
+    async def attach(self, apn, timeout_ms=ATTACH_MS):
+        """Registered, and with a data context. Raises NoRegistration, AtError, AtTimeout, SocketError."""
+        await self.join(apn, timeout_ms)
+        await self.open_context(apn)
+
+    def forget(self):
+        """The modem restarts: nothing of what it told holds any more."""
+        self._state = 0
+        self._states = [0, 0]
+        self._reports = False
+        self._fail_all()
+
+    def _fail_all(self):
+        """The sockets are dead: a modem that has some tells those who use them."""
+
+    async def await_refresh(self, timeout_ms=_REFRESH_STARTS_MS):
+        """After the card switched profiles: wait until the modem has followed its REFRESH and left the network.
+
+        A modem that does not by itself gets radio and card switched off and on. Sockets of before are dead.
+        Raises AtTimeout, NoCard.
+        """
+        self._fail_all()
+        started = ticks_add(ticks_ms(), timeout_ms)
         while not self._lost and ticks_diff(started, ticks_ms()) > 0:
             await self._change(ticks_diff(started, ticks_ms()))
         if not self._lost:
             log(INFO, "modem: stays on the old profile, radio off and on")
             await self.power_cycle_card()
-        await self._register(deadline)
-        await self._activate()
-        self._lost = False
 
     async def power_cycle_card(self):
         """Radio and card off and on. Raises NoCard when the card is not back in time."""
-        await self.at.command(b"AT+CFUN=0", timeout_ms=RADIO_MS)
-        await self.at.command(b"AT+CFUN=1", timeout_ms=RADIO_MS)
+        await self.radio(0)
+        await self.radio(1)
+        await self.await_card()
+
+    async def await_card(self):
+        """Wait until the card has started. Raises NoCard when it is not there in time."""
         deadline = ticks_add(ticks_ms(), _CARD_READY_MS)
         while True:
             try:
@@ -123,7 +198,12 @@ class Modem:
             await sleep_ms(_POLL_MS)
 
     def registered(self):
-        return self._state in (1, 5)
+        """As of the last line that told."""
+        return self._state in _IN
+
+    def denied(self):
+        """No network lets this card in: the modem has stopped trying."""
+        return self._state == _DENIED
 
     async def clock(self):
         """Network time as seconds since 1970, None while the modem has none."""
@@ -177,19 +257,6 @@ class Modem:
             raise ModemError("no answer in %s" % text.decode())
         return lines[-1]
 
-    async def _register(self, deadline):
-        while True:
-            # No prefix: the answer takes the way of the URCs, so that the last word is the last that came.
-            await self.at.command(b"AT+CEREG?")
-            if self.registered():
-                return
-            left = ticks_diff(deadline, ticks_ms())
-            if left <= 0:
-                raise NoRegistration("modem: %s" % _STATES[min(self._state, 4)])
-            await self._change(min(left, _ASK_AGAIN_MS))
-            if self.registered():
-                return
-
     async def _change(self, timeout_ms):
         try:
             await wait_for_ms(self._changed.wait(), timeout_ms)
@@ -197,16 +264,28 @@ class Modem:
             pass
         self._changed.clear()
 
-    def _on_cereg(self, rest):
+    def _on_registration(self, service, rest):
+        """A +CEREG (`service` 0) or +CGREG (1) line. Either of them is a registration that carries data."""
         fields = rest.split(b",")
         # The answer to a question begins with the reporting mode; in a URC a quoted area code comes second.
-        state = int(fields[1] if len(fields) > 1 and fields[1].isdigit() else fields[0])
-        if self.registered() and state not in (1, 5):
+        if len(fields) > 1 and fields[1].isdigit():
+            if not service and fields[0] == b"0":
+                self._reports = False
+            state = int(fields[1])
+        else:
+            state = int(fields[0])
+        was = self.registered()
+        before = self._state
+        self._states[service] = state
+        eps, gprs = self._states
+        self._state = gprs if gprs in _IN and eps not in _IN else eps
+        if was and not self.registered():
             self._lost = True
-        if state != self._state:
-            log(INFO, "modem:", _STATES[state] if state < len(_STATES) else state)
+        if self._state != before:
+            log(INFO, "modem:", _STATES[self._state] if self._state < len(_STATES) else self._state)
             self._changed.set()
-        self._state = state
+            if self.registered() and self.on_registered:
+                self.on_registered()
 
 
 def plmn_octets(digits):

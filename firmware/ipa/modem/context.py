@@ -1,9 +1,9 @@
 """The data context and its APN; what a family has no commands of its own for is TS 27.007 10.1.1 and 10.1.10."""
 
-from ipa.compat import const, words
+from ipa.compat import INFO, const, log, words
 from ipa.modem import SocketError, fit
 from ipa.modem.at import AtError
-from ipa.modem.common import RADIO_MS, Modem
+from ipa.modem.common import Modem
 
 _ACTIVATE_MS = const(150000)
 
@@ -40,6 +40,20 @@ class ContextModem(Modem):
             await self._bring_up(apn)
         except (AtError, SocketError) as error:
             raise SocketError("no data connection with APN '%s': %s%s" % (apn, error, await self._cause())) from None
+
+    async def close_context(self):
+        """Take the data context down, so that the next open_context makes it anew. Raises AtTimeout.
+
+        The context of an attach goes with that alone: families that have no other stay as they are.
+        """
+        self._fail_all()
+        try:
+            await self._take_down()
+        except (AtError, SocketError) as error:
+            log(INFO, "modem:", error)  # it was down
+
+    async def _take_down(self):
+        pass
 
     async def apn_differs(self, apn):
         """Whether the attach context has another APN, which define_apn can change while the radio is off.
@@ -83,16 +97,3 @@ class ContextModem(Modem):
         except AtError:
             return ""
         return ", " + words(lines[-1]) if lines else ""
-
-    async def _activate(self):
-        await self.open_context(self._apn)
-
-
-async def define(modem):
-    """Set the APN of the attach, which cannot change while the radio is on: that is off afterwards.
-
-    Raises AtError, AtTimeout.
-    """
-    if await modem.apn_differs(modem._apn):
-        await modem.at.command(b"AT+CFUN=4", timeout_ms=RADIO_MS)
-        await modem.define_apn(modem._apn)

@@ -1,9 +1,8 @@
 """DTLS that an nRF91 speaks itself, for boards whose MicroPython has none (Serial Modem, %CMNG of the AT manual)."""
 
-from ipa.compat import INFO, const, log, ticks_add, ticks_ms
+from ipa.compat import INFO, const, log
 from ipa.modem import SocketError, fit
 from ipa.modem.at import AtError
-from ipa.modem.common import ATTACH_MS, RADIO_MS
 from ipa.modem.sockets import Datagram
 from ipa.modem.stored import digest, pem
 
@@ -32,10 +31,8 @@ async def connect(modem, host, port, certificate):
 async def _store(modem, content):
     """The modem takes certificates only while its radio is off."""
     log(INFO, "modem: storing the certificate that the eIM is trusted under")
-    await modem.at.command(b"AT+CFUN=4", timeout_ms=RADIO_MS)
+    await modem.radio(4)
     try:
         await modem.at.command(b'AT%%CMNG=0,%d,0,"%s"' % (_TAG, content), timeout_ms=_WRITE_MS)
     finally:
-        await modem.at.command(b"AT+CFUN=1", timeout_ms=RADIO_MS)
-    await modem._register(ticks_add(ticks_ms(), ATTACH_MS))
-    await modem._activate()
+        await modem.attach(modem._apn)

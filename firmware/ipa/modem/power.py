@@ -55,7 +55,7 @@ async def psm(modem, periodic_s, active_s):
         if len(fields) > 8 or ticks_diff(deadline, ticks_ms()) <= 0:
             break
         await sleep_ms(_ASK_MS)
-    modem._on_cereg(b",".join(fields))
+    modem._on_registration(0, b",".join(fields))
     if len(fields) < 9:
         return None, None
     return _seconds(fields[8], _PERIODIC), _seconds(fields[7], _ACTIVE)
@@ -79,7 +79,7 @@ async def reset(modem):
     booted = asyncio.Event()
     modem.at.on(modem.ready, lambda _: booted.set())
     await modem.at.command(modem.reset_command, timeout_ms=RADIO_MS)
-    modem._state = 0
+    modem.forget()
     try:
         await wait_for_ms(booted.wait(), _BOOT_MS)
     except asyncio.TimeoutError:
@@ -91,7 +91,7 @@ async def power_down(modem):
     """Leave the network and switch off; start() presses the power key. Raises AtError, AtTimeout."""
     await modem.at.command(b"AT+CFUN=0", timeout_ms=RADIO_MS)
     await modem.at.command(modem.power_down_command, timeout_ms=RADIO_MS)
-    modem._state = 0
+    modem.forget()
 
 
 async def _access(modem):

@@ -34,9 +34,12 @@ class Bg95(SocketModem):
                 return told.split(b",")[1].strip(b'"') == apn.encode()
         return False
 
+    async def _take_down(self):
+        await self.at.command(b"AT+QIDEACT=%d" % self.context, timeout_ms=_ACTIVATE_MS)
+
     async def _bring_up(self, apn):
         # One that is up with another APN, or that the network closed (+QIURC: "pdpdeact"), stays as it is until then.
-        await self.at.command(b"AT+QIDEACT=%d" % self.context, timeout_ms=_ACTIVATE_MS)
+        await self._take_down()
         await self.at.command(('AT+QICSGP=%d,1,"%s"' % (self.context, apn)).encode())
         await self.at.command(b"AT+QIACT=%d" % self.context, timeout_ms=_ACTIVATE_MS)
 

@@ -26,8 +26,11 @@ class Sim7000(Simcom):
             return False
         return (await self._line(b"AT+CSTT?", b"+CSTT:")).split(b",")[0].strip(b'"') == apn.encode()
 
-    async def _bring_up(self, apn):
+    async def _take_down(self):
         await self.at.command(b"AT+CIPSHUT", timeout_ms=_ACTIVATE_MS)
+
+    async def _bring_up(self, apn):
+        await self._take_down()
         await self.at.command(b"AT+CIPMUX=1")
         await self.at.command(b"AT+CIPRXGET=1")
         await self.at.command(('AT+CSTT="%s"' % apn).encode())

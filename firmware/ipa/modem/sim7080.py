@@ -31,9 +31,12 @@ class Sim7080(Simcom):
                     return line.split(b",")[2].strip(b'"') == apn.encode()
         return False
 
-    async def _bring_up(self, apn):
+    async def _take_down(self):
         if await self._is_active():
             await self._ask_open(b"AT+CNACT=0,0")
+
+    async def _bring_up(self, apn):
+        await self._take_down()
         await self.at.command(('AT+CNCFG=0,1,"%s"' % apn).encode())
         if not await self._ask_open(b"AT+CNACT=0,1"):
             raise SocketError("it stays inactive")

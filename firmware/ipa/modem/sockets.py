@@ -49,14 +49,8 @@ class SocketModem(ContextModem):
         """As udp, secured by the modem itself under a CA (DER) that is written into it."""
         raise SocketError("this driver knows no DTLS of the modem's own: take the board's, or HTTPS")
 
-    async def refresh(self, *args):
-        """As Modem.refresh."""
-        self._fail_all()
-        await super().refresh(*args)
-
     async def _connect(self, service, host, port, kind):
         fit(host)
-        self._lost = False
         async with self._turn:
             try:
                 number = await self._open(service, host, port)
@@ -193,6 +187,7 @@ class Socket(io.IOBase):
         if closed and not n:
             self._end()
         if n:
+            self._modem.heard = True
             self._received = n
             self._more = True  # the URC comes again only after an empty answer
             self._news.set()

@@ -87,6 +87,9 @@ class SaraR5(SaraR4):
         lines = await self.at.command(b"AT+UPSND=0,8", prefix=b"+UPSND:")
         return bool(lines) and lines[0].endswith(b",1")
 
+    async def _take_down(self):
+        await self.at.command(b"AT+UPSDA=0,4", timeout_ms=_CONNECT_MS)
+
     async def _bring_up(self, apn):
         """Give the sockets a profile of their own on the context of the attach."""
         await self.at.command(b"AT+UPSD=0,0,0")  # IPv4

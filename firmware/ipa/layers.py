@@ -1,0 +1,261 @@
+"""What a poll stands on, one layer on the other: modem, card, network, data context (and the association, in net/).
+
+Each layer is asked whether it holds, and made where it does not. A poll climbs from whatever holds already: a device
+that is registered stays registered, whatever has failed above. A layer that fails is tried again in place. When polls
+go on failing at one layer, `rungs.py` makes anew what lies below it, one rung after the other.
+"""
+
+import asyncio
+
+from ipa import tlv
+from ipa.card.channel import CardError, Channel
+from ipa.card.es10 import Es10
+from ipa.compat import DEBUG, INFO, const, log, sleep_ms, ticks_diff, ticks_ms, unix_time
+from ipa.modem import ModemError
+from ipa.modem.common import NoRegistration
+from ipa.steps import device_info, digits
+
+MODEM = const(0)
+CARD = const(1)
+NETWORK = const(2)
+CONTEXT = const(3)
+EIM = const(4)
+NAMES = ("modem", "card", "network", "data context", "eIM")
+
+_IPAD = const(0)  # ipaMode
+_TRIES = const(3)
+_HOUR_MS = const(3600000)
+_NOT_NOW = const(0x6985)  # to every command, until a card that waits for its REFRESH has been reset
+_MOST_PAUSE_S = const(5)
+
+
+class Layers:
+    """`goes(reason)` is called before the network is left on purpose, `changed(iccid)` when another profile is on."""
+
+    def __init__(self, modem, board, settings, journal, goes, changed):
+        self.modem = modem
+        self._board = board
+        self._settings = settings
+        self._journal = journal
+        self._goes = goes
+        self._changed = changed
+        self.channel = Channel(modem.carrier, settings["segment"])
+        self.es10 = Es10(self.channel)
+        self._begun = False
+        self.at = MODEM  # the layer that the last climb made last, or failed at
+        self.radio_ms = None  # ticks when the radio was last switched off and on for a failure
+        self.failures = [0] * (EIM + 1)  # polls that failed at each layer since the last that did not
+        self.silent = False  # an IPA inside the card is in charge
+        self.eid = self.device_info = self.plmn = self._apn = None
+        # Half an ES10 session, or a switch that still waits for its REFRESH: only a reset ends it for sure.
+        self.reset_due = journal.get("switch") is not None or journal.get("download") is not None
+
+    async def climb(self, patience_ms, to=CONTEXT):
+        """Up to this layer. `patience_ms`: for a network to let us in. Raises what the layer raises; `at` names it."""
+        self.at = MODEM
+        if not await self._modem_holds():
+            await self.again(self._start_modem)
+        self.at = CARD
+        if self.reset_due or self.eid is None or not self.channel.is_open:
+            await self.again(self._open_card)
+        if self.silent or to == CARD:
+            return
+        self.at = NETWORK
+        came = not self.modem.registered()
+        if came or self._apn is None:
+            await self.again(self._join, patience_ms)
+        self.at = CONTEXT
+        await self.again(self._connect)
+        if came or unix_time() is None:
+            await self._set_clock()
+        if came:
+            await self._save_power()
+
+    async def again(self, make, *args):
+        """Make a layer; what fails is tried again here, after pauses. Raises what the last try raised."""
+        for number in range(1, _TRIES):
+            try:
+                return await make(*args)
+            except NoRegistration:  # which has waited long enough
+                raise
+            except (ModemError, CardError, tlv.TlvError, asyncio.TimeoutError) as error:
+                log(INFO, "{}: {}, once more".format(NAMES[self.at], error))
+            await self.pause(number)
+        return await make(*args)
+
+    async def pause(self, number):
+        """Before a step is repeated for the nth time: seconds, for what heals by itself."""
+        await sleep_ms(min(_MOST_PAUSE_S, number * self._settings["backoff_s"]) * 1000)
+
+    # Modem
+
+    async def _modem_holds(self):
+        if not self._begun:
+            return False
+        try:
+            return await self.modem.ask_registration()
+        except ModemError as error:
+            log(INFO, "modem:", error)
+            return False
+
+    async def _start_modem(self):
+        # It may have been restarted, and with it the card: what we had open there has gone.
+        self.channel.is_open = False
+        await self.modem.start()
+        await self.modem.ask_registration()
+        self._begun = True
+
+    # Card
+
+    async def _open_card(self):
+        modem = self.modem
+        if self.reset_due and not self.silent:
+            self._goes("the card is reset")
+            await modem.power_cycle_card()
+            self.reset_due = False
+            self.eid = None
+        elif not modem.registered():
+            await modem.radio(1)  # which gives the card power as well
+            await modem.await_card()
+        if self.eid is not None:
+            await self.channel.open()
+            return
+        await self._adapt()
+        if self.silent:
+            return
+        self.eid = await self.es10.get_eid()
+        log(INFO, "card: EID", "".join(["{:02x}".format(octet) for octet in self.eid]))
+        await self._identify_device(await modem.imei())
+        await self.look()
+
+    async def _adapt(self):
+        """Open the channel and find out whose card it is. Raises CardUnfit where it cannot be ours."""
+        channel = self.channel
+        channel.announces = self._settings["ipae"] == "take-over"
+        await channel.open()
+        es10 = Es10(channel)
+        mode = await es10.ipa_mode()
+        if mode != _IPAD:
+            from ipa.card import kind  # few need it
+
+            es10 = await kind.adapt(channel, es10, mode, self._settings, type(self._journal))
+        self.silent = es10 is None
+        if self.silent:
+            await channel.close()
+        else:
+            self.es10 = es10
+            if not channel.announces:
+                channel.announces = True
+                await channel.open()
+
+    async def _identify_device(self, imei):
+        self.device_info = device_info(imei, self.modem.device_capabilities)
+        if self._journal.get("imei", imei) == imei:
+            self._journal.set(imei=imei)
+        else:
+            from ipa import changes
+
+            await changes.note(self.es10, self._journal, changes.DEVICE_CHANGE, imei=imei)
+
+    def doubt_card(self, sw):
+        """A command to the card has failed, with the status word `sw` or None. Is it for a reset that is due?
+
+        The journal knows: a switch waits for its reset, or a session was left in the middle.
+        """
+        self.channel.is_open = False
+        journal = self._journal
+        if "reset" in (journal.get("switch") or ()):
+            self.reset_due = True
+        elif sw == _NOT_NOW and (journal.get("switch") or journal.get("download")) is not None:
+            self.reset_due = self.radio_due()
+
+    def radio_due(self):
+        """Whether the network may be left for a failure: once an hour. When it may it will be."""
+        now = ticks_ms()
+        if self.radio_ms is not None and ticks_diff(now, self.radio_ms) < _HOUR_MS:
+            return False
+        self.radio_ms = now
+        return True
+
+    async def look(self):
+        """Log the profiles, and see whether another one is enabled than before."""
+        journal = self._journal
+        enabled = ""
+        try:
+            answer = await self.es10.get_profiles_info(b"\x5a\x9f\x70")
+            for tag, value, _ in tlv.items(tlv.find(answer, 0xBF2D, 0xA0)):
+                iccid, state = tlv.find(value, 0x5A), tlv.find(value, 0x9F70)
+                if tag == 0xE3 and iccid and state:
+                    log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")
+                    if state[0]:
+                        enabled = bytes(iccid).hex()
+        except CardError as error:
+            log(DEBUG, "card:", error)  # not every card has a list to show
+            return
+        before = journal.get("profile", enabled)
+        if "was" in (journal.get("switch") or ()):
+            from ipa import recovery
+
+            recovery.settle(journal, before != enabled)
+        if before == enabled:
+            journal.set(profile=enabled)
+            return
+        from ipa import changes
+
+        self._apn = None
+        await changes.explain(self.es10, journal, enabled)
+        self._changed(enabled)
+
+    # Network
+
+    async def _join(self, patience_ms):
+        if self._apn is None:
+            await self._choose_apn()
+        await self.modem.join(self._apn, patience_ms)
+        self.plmn = await self.modem.plmn()
+
+    async def _choose_apn(self):
+        from ipa import apn  # once for each profile
+
+        iccid = digits(bytes.fromhex(self._journal.get("profile", "")))
+        self._apn = await apn.choose(self.es10, self._settings, iccid, await self.modem.imsi())
+
+    async def _set_clock(self):
+        seconds = await self.modem.clock()
+        if seconds is None:
+            log(INFO, "network: gives no time")
+        else:
+            self._board.set_clock(seconds)
+            log(INFO, "network: clock set")
+
+    async def _save_power(self):
+        settings = self._settings
+        if settings["psm_periodic_s"] or settings["edrx_cycle_s"]:
+            from ipa.modem import power  # only some need it
+
+            await power.save(self.modem, settings)
+
+    # Data context
+
+    async def _connect(self):
+        await self.modem.open_context(self._apn)
+
+    # What is made anew on purpose
+
+    async def switch_radio(self):
+        """Radio off and on, and the card with it. Raises AtError, AtTimeout, NoCard."""
+        self._goes("radio off and on")
+        self.channel.is_open = False
+        await self.modem.power_cycle_card()
+
+
+    async def switch(self, patience_ms):
+        """Come up on the profile that the card enabled: it REFRESHes, or waits for a reset by us."""
+        self._goes("another profile is enabled")
+        self.eid = None  # a card that has begun anew is asked anew
+        if not self.reset_due and "reset" not in self._journal.get("switch", {}):
+            await self.modem.await_refresh()
+        else:
+            self.reset_due = True
+        self.channel.is_open = False
+        await self.climb(patience_ms)

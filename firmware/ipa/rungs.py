@@ -1,0 +1,75 @@
+"""The rungs of the ladder: what is made anew when polls go on failing at one layer (layers.py). Loaded then.
+
+    a poll failed at    repeated in place, then from the nth failure in a row on
+    modem               power key; 2: the modem is reset
+    card                a new channel
+    network             waited for, asked for; radio off and on after an hour without, at once when denied
+    data context        1: closed and opened; 2: radio off and on
+    eIM, not a byte     a new association; 2: data context closed and opened; 4: radio off and on
+    eIM, which answers  a new association: what lies below works
+    anything            8, 16, 32, 64 …: modem and board begin again; only the board where the eIM answers
+
+The radio is switched off and on once an hour at most.
+"""
+
+from ipa.compat import ERROR, INFO, const, log, ticks_ms
+from ipa.layers import MODEM, NAMES, NETWORK
+from ipa.modem import ModemError, power
+
+_CONTEXT_AT = (None, None, None, 1, 2)  # by layer: failures from which on the context is made anew
+_RADIO_AT = (None, None, 1, 2, 4)
+_RESET_AT = const(2)
+_LAST = (8, 16, 32, 64)
+_LAST_AGAIN = const(128)
+
+
+async def step(layers):
+    """Before the next climb: the rung that the failures so far have come to."""
+    try:
+        await _step(layers)
+    except ModemError as error:  # the climb begins with a modem that answers
+        log(ERROR, "ladder:", error)
+
+
+async def _step(layers):
+    modem = layers.modem
+    layer = layers.at
+    count = layers.failures[layer]
+    if layer == MODEM:
+        if count >= _RESET_AT:
+            log(INFO, "ladder: modem reset")
+            await power.reset(modem)
+        return
+    if _RADIO_AT[layer] and count >= _RADIO_AT[layer] and await _may_switch_radio(layers, layer):
+        log(INFO, "ladder:", NAMES[layer], "fails, radio off and on")
+        await layers.switch_radio()
+    elif _CONTEXT_AT[layer] and count >= _CONTEXT_AT[layer] and modem.registered():
+        log(INFO, "ladder:", NAMES[layer], "fails, data context anew")
+        await modem.close_context()
+
+
+async def _may_switch_radio(layers, layer):
+    if layer == NETWORK:
+        await layers.modem.ask_registration()
+        if layers.modem.registered():
+            return False
+        if not layers.modem.denied() and layers.radio_ms is None:
+            layers.radio_ms = ticks_ms()  # the hour for a search begins
+    return layers.radio_due()
+
+
+def is_last(failures):
+    """Whether so many failed polls in a row are the end of the ladder."""
+    return failures in _LAST or failures and failures % _LAST_AGAIN == 0
+
+
+async def begin_again(layers, board, modem_too):
+    """The last rung: the modem is reset, where it is in doubt, and the board, where it can."""
+    log(ERROR, "ladder: many polls have failed, the board begins again,", "the modem too" if modem_too else "alone")
+    if modem_too:
+        try:
+            await power.reset(layers.modem)  # which a board's reset does not reach
+        except (ModemError, MemoryError, OSError) as error:
+            log(ERROR, "ladder:", error)
+    if hasattr(board, "reset"):
+        board.reset()
