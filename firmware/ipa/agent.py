@@ -136,8 +136,6 @@ class Agent:
                 self.state = SLEEPING
                 self._pause = wait // 1000
                 self._pause -= await self._sleep(wait) // 1000
-                if self._unserved:
-                    await self._begin_again()
             except asyncio.CancelledError:
                 if self._may_poll.is_set():
                     raise
@@ -155,15 +153,6 @@ class Agent:
             unload()
             gc.collect()
             return wait
-
-    async def _begin_again(self):
-        """The last rung of the ladder, when it has come to that."""
-        from ipa import rungs
-
-        if rungs.is_last(self._failures):
-            async with self._turn:
-                heard = self._conversation.reached or self.layers.modem.heard
-                await rungs.begin_again(self.layers, self._board, not heard)
 
     async def _begin(self):
         """Go on after a reboot: one in the middle of a trial has taken of its time; one for want of memory waits."""
@@ -206,8 +195,13 @@ class Agent:
 
     async def _attempt(self):
         self.busy_since = ticks_ms()
+        heard = self._conversation.reached or self.layers.modem.heard
         self._conversation.reached = self.layers.modem.heard = False
         try:
+            if self._unserved:
+                from ipa import rungs
+
+                await rungs.step(self.layers, self._failures, heard, self._board)
             await self._rise()
             idle = self._may_poll.is_set() and await self._poll()
             watched = self._is_watched()
@@ -227,14 +221,9 @@ class Agent:
         return wait
 
     async def _rise(self):
-        """From whatever holds to a data context; first the rung that earlier failures have come to."""
-        conversation = self._conversation
-        if self._failures:
-            from ipa import rungs
-
-            await rungs.step(self.layers)
+        """From whatever holds to a data context."""
         await self.layers.climb(self._patience_ms())
-        conversation.es10 = self.layers.es10
+        self._conversation.es10 = self.layers.es10
         if self.journal.get("emergency"):
             self._may_poll.clear()
             self.state = SUSPENDED

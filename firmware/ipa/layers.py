@@ -123,10 +123,11 @@ class Layers:
         await self._adapt()
         if self.silent:
             return
-        self.eid = await self.es10.get_eid()
-        log(INFO, "card: EID", "".join(["{:02x}".format(octet) for octet in self.eid]))
+        eid = await self.es10.get_eid()
+        log(INFO, "card: EID", "".join(["{:02x}".format(octet) for octet in eid]))
         await self._identify_device(await modem.imei())
-        await self.look()
+        await self._look()
+        self.eid = eid
 
     async def _adapt(self):
         """Open the channel and find out whose card it is. Raises CardUnfit where it cannot be ours."""
@@ -177,9 +178,8 @@ class Layers:
         self.radio_ms = now
         return True
 
-    async def look(self):
+    async def _look(self):
         """Log the profiles, and see whether another one is enabled than before."""
-        journal = self._journal
         enabled = ""
         try:
             answer = await self.es10.get_profiles_info(b"\x5a\x9f\x70")
@@ -189,9 +189,12 @@ class Layers:
                     log(INFO, "card: profile", digits(iccid), "enabled" if state[0] else "disabled")
                     if state[0]:
                         enabled = bytes(iccid).hex()
+            await self._compare(enabled)
         except CardError as error:
             log(DEBUG, "card:", error)  # not every card has a list to show
-            return
+
+    async def _compare(self, enabled):
+        journal = self._journal
         before = journal.get("profile", enabled)
         if "was" in (journal.get("switch") or ()):
             from ipa import recovery

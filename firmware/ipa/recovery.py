@@ -71,7 +71,7 @@ class Recovery:
         elif not isinstance(error, _KNOWN):
             sys.print_exception(error)
         layers.at = layer = _suspect(error, layers.at)
-        heard = reached or self._modem.heard
+        heard = reached or self._modem.heard or isinstance(error, ServerError)
         if not (layer == EIM and heard):
             layers.failures[layer] += 1
         switch = self._journal.get("switch") or {}

@@ -23,8 +23,14 @@ _LAST = (8, 16, 32, 64)
 _LAST_AGAIN = const(128)
 
 
-async def step(layers):
-    """Before the next climb: the rung that the failures so far have come to."""
+async def step(layers, failures, heard, board):
+    """Before the next climb: the rung that the failures have come to, which are so many polls in a row.
+
+    `heard`: the last poll got something over the data context, so that what lies below the eIM works.
+    """
+    if failures in _LAST or failures % _LAST_AGAIN == 0:
+        await _begin_again(layers, board, heard)
+        return
     try:
         await _step(layers)
     except ModemError as error:  # the climb begins with a modem that answers
@@ -58,15 +64,10 @@ async def _may_switch_radio(layers, layer):
     return layers.radio_due()
 
 
-def is_last(failures):
-    """Whether so many failed polls in a row are the end of the ladder."""
-    return failures in _LAST or failures and failures % _LAST_AGAIN == 0
-
-
-async def begin_again(layers, board, modem_too):
+async def _begin_again(layers, board, heard):
     """The last rung: the modem is reset, where it is in doubt, and the board, where it can."""
-    log(ERROR, "ladder: many polls have failed, the board begins again,", "the modem too" if modem_too else "alone")
-    if modem_too:
+    log(ERROR, "ladder: many polls have failed, the board begins again,", "alone" if heard else "the modem too")
+    if not heard:
         try:
             await power.reset(layers.modem)  # which a board's reset does not reach
         except (ModemError, MemoryError, OSError) as error:

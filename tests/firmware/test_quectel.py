@@ -37,7 +37,9 @@ def bg95(answers: dict[bytes, bytes], **kwargs: bool) -> PtyModem:
     return PtyModem({**PREAMBLE, **answers}.get, **kwargs)
 
 
-ATTACHED = {b"AT+CFUN=1": OK, b"AT+CEREG?": lines("+CEREG: 1,1", "OK"),
+ATTACHED = {b"AT+CFUN?": lines("+CFUN: 0", "OK"), b"AT+CFUN=1": OK, b"AT+CPIN?": lines("+CPIN: READY", "OK"),
+            b"AT+COPS?": lines("+COPS: 0", "OK"), b"AT+CGREG?": lines("ERROR"),
+            b"AT+CEREG?": lines("+CEREG: 1,1", "OK"),
             b"AT+CGDCONT?": lines('+CGDCONT: 1,"IP","iot"', "OK"),
             b"AT+QIACT?": OK, b"AT+QIDEACT=1": OK, b'AT+QICSGP=1,1,"iot"': OK, b"AT+QIACT=1": OK}
 
@@ -265,7 +267,8 @@ async def test_refresh_waits_for_the_network_of_the_new_profile(micropython: Run
         out = await run(micropython, modem, """
     await modem.attach("iot")
     await modem.carrier.open(b"\\xa0")
-    await modem.refresh()
+    await modem.await_refresh()
+    await modem.attach("iot")
     print("refreshed")
 """)
     assert out[-1] == "refreshed"
@@ -284,7 +287,7 @@ async def test_a_modem_that_ignores_refresh_gets_its_radio_switched(micropython:
     async with PtyModem(answer) as modem:
         out = await run(micropython, modem, """
     await modem.attach("iot")
-    await modem.refresh(300)
+    await modem.await_refresh(300)
     print("refreshed")
 """)
     assert out[-1] == "refreshed"

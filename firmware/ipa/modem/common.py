@@ -98,14 +98,11 @@ class Modem:
         return self._reports
 
     async def radio(self, level):
-        """AT+CFUN where it is not at this level yet: 0 radio and card off, 4 radio off, 1 all on.
-
-        Raises AtError, AtTimeout.
-        """
-        if await self._line(b"AT+CFUN?", b"+CFUN:") == b"%d" % level:
-            return
+        """AT+CFUN: 0 radio and card off, 4 radio off, 1 all on, where that is not so yet. Raises AtError, AtTimeout."""
         if level != 1:
             self._fail_all()
+        elif await self._line(b"AT+CFUN?", b"+CFUN:") == b"1":
+            return
         await self.at.command(b"AT+CFUN=%d" % level, timeout_ms=RADIO_MS)
         await self.at.sync(_AWAKE_TRIES)
 
