@@ -61,14 +61,14 @@ class Layers:
         if self.silent or to == CARD:
             return
         self.at = NETWORK
-        came = not self.modem.registered()
-        if came or self._apn is None:
+        joins = self._apn is None or not self.modem.registered()
+        if joins:
             await self.again(self._join, patience_ms)
         self.at = CONTEXT
         await self.again(self._connect)
-        if came or unix_time() is None:
+        if joins or unix_time() is None:
             await self._set_clock()
-        if came:
+        if joins:
             await self._save_power()
 
     async def again(self, make, *args):

@@ -2,11 +2,8 @@
 
 from ipa import compat, config
 from ipa.agent import Agent
-from ipa.card.es10 import UnexpectedAnswer
 from ipa.journal import Journal
-from ipa.modem import ModemError, SocketError
-from ipa.modem.at import AtTimeout
-from ipa.modem.common import NoCard, NoRegistration
+from ipa.modem import SocketError
 from rooms import Carrier
 
 compat.log_level = 0
@@ -89,7 +86,7 @@ class Modem:
         await self._call("start")
 
     async def radio(self, level):
-        await self._call("radio %d" % level)
+        await self._call(f"radio {level}")
 
     async def await_card(self):
         self.fail("await_card")

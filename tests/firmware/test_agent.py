@@ -10,9 +10,12 @@ from board_run import Run
 PRELUDE = """
 import asyncio
 from device import *
-from ipa import agent as agents, changes, layers
+from ipa.card.es10 import UnexpectedAnswer
 from ipa.eim import EimFailed
-from ipa.net import DtlsError, NetError, ServerError
+from ipa.modem import ModemError
+from ipa.modem.at import AtTimeout
+from ipa.modem.common import NoRegistration
+from ipa.net import NetError, ServerError
 """
 
 
@@ -344,7 +347,8 @@ async def test_5_9_21_a_return_whose_outcome_nobody_knows_is_found_out_and_tried
     (found,) = await play(micropython, f"""
 from ipa import recovery
 journal = Journal("journal")
-journal.set(switch=dict(cause=1, undo="fallback", was={{"from": "77", "left": 100}}), fallback={{"from": "77", "left": 900}})
+trial = dict(cause=1, undo="fallback", was={{"from": "77", "left": 100}})
+journal.set(switch=trial, fallback={{"from": "77", "left": 900}})
 recovery.settle(journal, {taken})
 print([journal.get("switch"), journal.get("fallback")])
 """)
