@@ -1,6 +1,6 @@
 """One association with one eIM: what waits on the card goes out first, then comes package after package (3.1.1.1)."""
 
-from ipa.compat import INFO, const, log
+from ipa.compat import INFO, const, log, unload
 from ipa.modem import ModemError
 from ipa.net import NetError
 from ipa.net.link import chosen
@@ -58,15 +58,12 @@ class Conversation:
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
         session = self.session(eim.eim_id, eid, device_info)
         if eim.trust is None:
-            from ipa.eim import preinstalled
+            from ipa.initial_eim import preinstalled  # few are without
 
             eim.trust = preinstalled(self._settings["eim_roots_file"])
         session.trust = eim.trust
-        if self._journal.get("download") is not None:
-            from ipa.steps import cut  # few are cut off
-
-            if await cut.finish(session):
-                return SWITCH
+        if self._journal.get("download") is not None and await _finish(session):
+            return SWITCH
         self.link.answered = False
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
         waiting = await notify.waiting(self.es10)
@@ -133,3 +130,13 @@ class Conversation:
         self.reached = True
         if (self._journal.get("switch") or {}).get("eim", eim_id) == eim_id:
             self._journal.set(switch=None)
+
+
+async def _finish(session):
+    """A download that was cut off may have ended. Returns True when the profile changes."""
+    from ipa.steps import cut  # few are
+
+    try:
+        return await cut.finish(session)
+    finally:
+        unload()

@@ -62,18 +62,3 @@ class Eim:
             self.trust = ("ca", tlv.sequence(certificate))
         else:
             self.trust = None  # the CAs that the device has brought along (2.11.1.1.1)
-
-
-def preinstalled(path):
-    """What a Trust takes: the CAs in the file, DER, one behind the other. Raises EimUnknown where there are none."""
-    try:
-        with open(path, "rb") as file:
-            roots = file.read()
-        anchors = [bytes(raw) for _, _, raw in tlv.items(roots)]
-    except OSError:
-        anchors = ()
-    except tlv.TlvError as error:
-        raise EimUnknown("{}: {}".format(path, error)) from None
-    if not anchors:
-        raise EimUnknown("eIM configuration without trustedPublicKeyDataTls, and no CA in {}".format(path))
-    return ("ca",) + tuple(anchors)

@@ -117,7 +117,8 @@ async def test_2_11_1_1_1_an_eim_without_key_is_trusted_under_the_cas_of_the_dev
         micropython: Run, content: bytes | None, trust: str) -> None:
     write = "" if content is None else f"open('roots.der', 'wb').write({content!r})"
     out = await micropython(f"""
-from ipa.eim import EimUnknown, preinstalled
+from ipa.eim import EimUnknown
+from ipa.initial_eim import preinstalled
 {write}
 try:
     print(preinstalled("roots.der"))

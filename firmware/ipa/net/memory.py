@@ -1,4 +1,4 @@
-"""Was it want of memory that made TLS fail? Then that is the error, and no other. Loaded when TLS has failed."""
+"""Was it want of memory that made TLS or a file fail? Then that is the error, and no other. Loaded for that."""
 
 import gc
 
@@ -16,11 +16,16 @@ def check(error):
 
     mbedTLS that cannot allocate in the middle of a check says that a certificate is not correctly signed.
     """
+    check_code(error)
+    gc.collect()
+    if hasattr(gc, "mem_free") and gc.mem_free() < _SHORT:
+        raise MemoryError("%s, with %d bytes free" % (error, gc.mem_free()))
+
+
+def check_code(error):
+    """The same for any OSError, by its errno alone."""
     code = getattr(error, "errno", None)
     if isinstance(code, int):
         low = code < 0 and (-code & 0xFF80 in _HIGH or -code & 0x7F in _LOW)
         if code == _ENOMEM or low:
-            raise MemoryError("TLS: %s" % error)
-    gc.collect()
-    if hasattr(gc, "mem_free") and gc.mem_free() < _SHORT:
-        raise MemoryError("TLS: %s, with %d bytes free" % (error, gc.mem_free()))
+            raise MemoryError(str(error))

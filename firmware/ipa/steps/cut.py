@@ -16,7 +16,7 @@ async def finish(session):
     """
     es10, journal = session.es10, session.journal
     known = [seq_number for _, _, seq_number in journal.get("ended") or ()]
-    for seq_number in reversed(await notify.listed(es10)):
+    for seq_number in reversed(await notify.asked(es10.list_notifications())):
         if seq_number in known:
             continue
         try:

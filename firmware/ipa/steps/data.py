@@ -112,9 +112,9 @@ class _Data:
             search = tlv.find_raw(self._request, 0xA1)
             # The A1 of the request holds the very choice that the card wants in A0.
             search = b"" if search is None else tlv.encode(0xA0, tlv.find(search, 0xA1))
-            return tlv.encode(tag, *self._notifications(await notify.notifications(es10, search)))
+            return tlv.encode(tag, *self._notifications(await notify.asked(es10.retrieve_notifications(search))))
         if tag == _PACKAGE_RESULT_LIST:
-            return tlv.encode(tag, *self._results(await notify.results(es10)))
+            return tlv.encode(tag, *self._results(await notify.asked(es10.retrieve_results())))
         if tag == _DEFAULT_SMDP_ADDRESS:
             return _field_as(tag, await es10.get_euicc_configured_data(), 0xBF3C, 0x80)
         if tag == _ROOT_SMDS_ADDRESS:

@@ -9,12 +9,12 @@ the next conversation brings it to its end.
 from ipa import tlv
 from ipa.compat import ERROR, INFO, log
 from ipa.modem import SocketError, fit
-from ipa.net import NetError, ServerError
+from ipa.net import NetError, ServerError, memory
 from ipa.net.es9 import HEADERS, Es9, Es9Refused
 from ipa.net.https import Https, HttpsRefused
 from ipa.net.trust import PeerNotTrusted
-from ipa.steps.download import MOST_TRIES, Download, DownloadFailed, installed, report
-from ipa.steps.notify import remove
+from ipa.steps.download import MOST_TRIES, Download, DownloadFailed, installed
+from ipa.steps.notify import remove, report
 
 _SUBJECT_ALTERNATIVE_NAME = b"\x55\x1d\x11"
 _SUBJECT_KEY_IDENTIFIER = b"\x55\x1d\x0e"
@@ -185,8 +185,8 @@ async def _anchors(session):
         with open(session.roots_file, "rb") as file:
             for _, _, raw in tlv.items(file.read()):
                 anchors.append(raw)
-    except OSError:
-        pass  # the card's may do
+    except OSError as error:
+        memory.check_code(error)  # else the card's may do
     except tlv.TlvError as error:
         raise DownloadFailed("{}: {}".format(session.roots_file, error)) from None
     kind, anchor = session.trust[:2]

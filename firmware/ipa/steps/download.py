@@ -9,7 +9,7 @@ from ipa.card.bpp import Loader, MetadataDiffers, shown
 from ipa.card.channel import CardError, CommandCut
 from ipa.compat import DEBUG, ERROR, INFO, const, log, unload
 from ipa.modem import ModemError
-from ipa.net import PROFILE_DOWNLOAD_TRIGGER, EsipaRefused, NetError, Refused, ServerError
+from ipa.net import EsipaRefused, NetError, Refused, ServerError
 from ipa.steps import InvalidPackage, digits, notify
 
 # ProfileDownloadData
@@ -20,7 +20,6 @@ _CONTACT_SMDS = const(0xA2)
 # CancelSessionReason
 _PPR_NOT_ALLOWED = const(3)
 _METADATA_MISMATCH = const(4)
-_LOAD_BPP_EXECUTION_ERROR = const(5)
 _UNDEFINED_REASON = const(127)
 
 # How an eIM that verifies metadata says so (eimProfileMetadataVerification): in ASN.1 and in JSON
@@ -41,7 +40,6 @@ _MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts
 MOST_TRIES = const(8)  # so often what is temporary is tried again where nobody but us counts
 _LONGEST_CODE = const(512)  # 255 letters, and what is around them
 _MOST_EIMS = const(4)  # whose last download is remembered
-_LONGEST_REASON = const(200)
 _KEY_ID = const(20)
 _PPR_1_AND_2 = const(0x60)
 _LOG_EVERY = const(2048)
@@ -107,8 +105,13 @@ async def run(session, body):
     source = (None, None, "")
     if kind == _ACTIVATION_CODE:
         source = parse_activation_code(value, transaction)
-    if await _is_repeated(session, transaction):
-        return False
+    if transaction is not None:
+        for eim, carried_out, seq_number in session.journal.get("ended") or ():
+            if eim.encode() == session.eim_id and carried_out == transaction.hex():
+                from ipa.steps import failed  # few triggers come again
+
+                await failed.answer_again(session, transaction, seq_number)
+                return False
     download = _download(session, transaction, kind)
     try:
         return await _to_its_end(download, kind, value, source)
@@ -145,7 +148,9 @@ async def _to_its_end(download, kind, value, source):
     except (DownloadFailed, UnicodeError, CardError, ServerError, tlv.TlvError) as error:
         if download.is_temporary(error):
             raise
-        await download.give_up(_failure(error))
+        from ipa.steps import failed  # most do not fail
+
+        await failed.give_up(download, _failure(error))
         session.journal.set(download=None, attempts=None, tries=None, eim=None)
         return False
     enabled = await immediate_enable(session, result) == 0
@@ -164,26 +169,6 @@ def _failure(error):
         return DownloadFailed("a name or an address that is no text")
     mismatch = isinstance(error, MetadataDiffers) or isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH
     return DownloadFailed(str(error), _METADATA_MISMATCH if mismatch else None)
-
-
-async def _is_repeated(session, transaction):
-    """Has this trigger of this eIM been carried out? Then its result is the answer, and nothing is installed again.
-
-    Who injects may say it twice, an eIM may have refused the result or lost it; what then waits at a default SM-DP+
-    or an SM-DS is another profile.
-    """
-    eim = str(session.eim_id, "utf-8")
-    for name, carried_out, seq_number in session.journal.get("ended") or ():
-        if transaction is not None and [name, carried_out] == [eim, transaction.hex()]:
-            log(INFO, "download: this trigger has been carried out before")
-            result = await session.es10.retrieve_notification(seq_number)
-            if result is None:
-                result = _error(_UNDEFINED_ERROR, b"carried out before, and the result has been taken")
-            else:
-                session.sent.add(seq_number)
-            await report(session, transaction, result)
-            return True
-    return False
 
 
 def note_end(journal, transaction, result):
@@ -244,7 +229,7 @@ class Download:
         self.transaction = transaction  # the eIM's
         self.transaction_id = None  # the SM-DP+'s, as soon as the card has a session under it
         self._metadata = None  # what was shown of it
-        self._loading = False
+        self.loading = False
         self._logged = 0
 
     def begin(self):
@@ -301,7 +286,7 @@ class Download:
         """Step 9: the package that was bound for the card's BF21 flows into the card."""
         reader, length = await self.server.get_bound_profile_package(self.transaction_id, response)
         log(INFO, "download: a package of {} kB flows into the card".format((length + 1023) // 1024))
-        self._loading = True
+        self.loading = True
         channel = self.session.es10.channel
         return await Loader(channel, reader, reader.head, length, self._progress, self._metadata).load()
 
@@ -402,38 +387,8 @@ class Download:
         await self.session.es10.remove_notification(seq_number)
         log(INFO, "download: result", seq_number, "delivered, removed from the card")
 
-    async def give_up(self, failure):
-        """End the session on both sides where there is one, and report to the eIM."""
-        log(ERROR, "download:", failure)
-        if self.transaction_id is not None:
-            reason = failure.cancel
-            if reason is None:
-                reason = _LOAD_BPP_EXECUTION_ERROR if self._loading else _UNDEFINED_REASON
-            try:
-                response = await self.session.es10.cancel_session(self.transaction_id, reason)
-                await self.server.cancel_session(self.transaction_id, tlv.find(response, 0xBF41))
-                log(INFO, "download: session cancelled with reason", reason)
-            except (CardError, ServerError, NetError, tlv.TlvError) as error:
-                log(ERROR, "download:", error)  # the report below matters more
-        said = failure.response
-        if not said and failure.code == _UNDEFINED_ERROR:
-            said = str(failure).encode()[:_LONGEST_REASON]
-        await report(self.session, self.transaction, _error(failure.code, said))
-
     def close(self):
         """Nothing is open but the association with the eIM, which goes on."""
-
-
-def _error(code, response):
-    """ProfileDownloadError; `response` is what the card said, else the reason in words."""
-    response = tlv.encode(0x04, response) if response else b""
-    return tlv.encode(0x30, tlv.encode_integer(0x80, code), response)
-
-
-async def report(session, transaction, result):
-    """ProfileDownloadTriggerResult; what the eIM acknowledges goes off the card."""
-    echo = b"" if transaction is None else tlv.encode(0x82, transaction)
-    await notify.provide(session, tlv.encode(PROFILE_DOWNLOAD_TRIGGER, echo, result))
 
 
 def _by_tag(fields, *tags):

@@ -7,7 +7,7 @@ whose an installation is the journal knows. What an eIM refuses is offered to it
 from ipa import tlv
 from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
-from ipa.net import EsipaRefused
+from ipa.net import PROFILE_DOWNLOAD_TRIGGER, EsipaRefused
 
 _EUICC_PACKAGE_RESULT = const(0xBF51)
 _PROFILE_INSTALLATION_RESULT = const(0xBF37)
@@ -25,6 +25,12 @@ async def provide(session, *result):
         if await acknowledge(session, seq_number):
             removed.append(seq_number)
     return removed
+
+
+async def report(session, transaction, result):
+    """ProfileDownloadTriggerResult; what the eIM acknowledges goes off the card."""
+    echo = b"" if transaction is None else tlv.encode(0x82, transaction)
+    await provide(session, tlv.encode(PROFILE_DOWNLOAD_TRIGGER, echo, result))
 
 
 def sent(session, value):
@@ -51,21 +57,12 @@ async def remove(es10, seq_number):
     return True
 
 
-async def results(es10):
-    """The results on the card as retrieve_results gives them: none where the card does not say which."""
+async def asked(listing):
+    """What the card answers where it is asked for a list: nothing where it refuses, or nobody can read it."""
     try:
-        return await es10.retrieve_results()
+        return await listing
     except (CardError, tlv.TlvError, IndexError) as error:
-        log(ERROR, "notify: the card does not list its results:", error)
-        return b""
-
-
-async def notifications(es10, search):
-    """As retrieve_notifications gives them: none where the card does not say which."""
-    try:
-        return await es10.retrieve_notifications(search)
-    except (CardError, tlv.TlvError) as error:
-        log(ERROR, "notify: the card does not give its notifications:", error)
+        log(ERROR, "notify:", error)
         return b""
 
 
@@ -76,18 +73,9 @@ def seq_number(pending):
     return None if number is None else tlv.integer(number)
 
 
-async def listed(es10):
-    """The seqNumbers of all notifications, ascending: none where the card does not say which."""
-    try:
-        return await es10.list_notifications()
-    except (CardError, tlv.TlvError) as error:
-        log(ERROR, "notify: the card does not list its notifications:", error)
-        return []
-
-
 async def waiting(es10):
     """Is there anything on the card that has to go?"""
-    return len(await results(es10)) > 0 or len(await listed(es10)) > 0
+    return len(await asked(es10.retrieve_results())) > 0 or len(await asked(es10.list_notifications())) > 0
 
 
 async def deliver(session):
@@ -111,7 +99,7 @@ async def _results(session):
     tried = set()
     while True:
         # After each removal the card is asked again: the view of its answer does not outlive a command.
-        result, seq_number = _untried(await results(session.es10), session, tried)
+        result, seq_number = _untried(await asked(session.es10.retrieve_results()), session, tried)
         if result is None:
             return list(tried)
         tried.add(seq_number)
@@ -158,7 +146,7 @@ def _signed(value):
 async def _notifications(session):
     """Returns the seqNumbers that the eIM did not take."""
     stays = []
-    for seq_number in await listed(session.es10):
+    for seq_number in await asked(session.es10.list_notifications()):
         if seq_number <= session.held:
             continue
         try:

@@ -116,7 +116,7 @@ async def _euicc_package(session, package):
         # Executed before and the answer lost: what the eIM wants is the result the card has kept.
         log(INFO, "package: the card has executed it before, its result is looked for")
         error = bytes(result)
-        result = _kept(await notify.results(session.es10), _identity(error)) or error
+        result = _kept(await notify.asked(session.es10.retrieve_results()), _identity(error)) or error
     acknowledged = await notify.provide(session, result)  # steps 10 to 17
     log(INFO, "package: result delivered,", len(acknowledged), "acknowledged and removed from the card")
     return False
