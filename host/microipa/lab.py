@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from microipa import paths
 from microipa.asn1.tlv import parse, tlv
 from microipa.board import VirtualBoard
+from microipa.board.behaviour import spoil
 from microipa.board.micropython import DEFAULT_HEAP
 from microipa.crypto.key_folder import KeysInvalid
 from microipa.crypto.pki import Pki
@@ -29,10 +30,12 @@ from microipa.errors import MicroipaError
 from microipa.euicc import Euicc
 from microipa.euicc.keys import CardKeys
 from microipa.euicc.nvm import in_reader
+from microipa.euicc.odd_card import odd_card
 from microipa.file_lock import lock
 from microipa.https_server import LOOPBACK
 from microipa.lab_keys import LabKeys
 from microipa.modem import VirtualModem
+from microipa.quirks import QUIRKS
 from microipa.radio import Link, LinkSettings, Network
 from microipa.saip import ProfilePackage, ProfileSpec, build, luhn_digit, metadata
 from microipa.smdpp import Smdpp
@@ -93,7 +96,7 @@ class LabFolder:
 
     def __init__(
         self, folder: Path, *, create: bool = False, keys: LabKeys | None = None, eim_fqdn: str = "",
-        card_ci: x509.Certificate | None = None, trace: Trace | None = None
+        card_ci: x509.Certificate | None = None, quirks: Sequence[str] = (), trace: Trace | None = None
     ) -> None:
         if not create and not (folder / "pki").is_dir():
             raise NoLab(f"no lab in {folder}: start one with `microipa lab up --lab {folder}`")
@@ -106,7 +109,7 @@ class LabFolder:
         self.eid = self._card_keys.eid
         own, ci = self.pki.ci.certificate, card_ci or self._card_keys.ci
         self.card_ci = ci
-        smdpp = [Identity.read(path) for path in noted.smdpp] or [Identity.of(self.pki)]
+        smdpp = [Identity.read(path) for path in noted.smdpp] or [Identity.of(self.pki, quirks)]
         smds = [SmdsIdentity.read(path) for path in noted.smds] or [SmdsIdentity.of(self.pki)]
         named = self.pki.eim_called(eim_fqdn) if eim_fqdn else self.pki
         eim = EimIdentity.read(noted.eim, ci) if noted.eim else replace(EimIdentity.of(named), ci=ci)
@@ -116,12 +119,14 @@ class LabFolder:
             keys.note(folder)
         self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see
         root_ds = [identity.tls.certificate for identity in smds]
-        self.smdpp = Smdpp(smdpp, folder, peers=[own, *root_ds], routes=self.smds_routes, trace=trace)
+        self.smdpp = Smdpp(smdpp, folder, peers=[own, *root_ds], routes=self.smds_routes, quirks=quirks,
+                           trace=trace)
         self.smdpp.add_operator(self.pki.operator_oid)
         self.es9_routes: dict[str, tuple[str, int]] = {}
         servers = [identity.tls.certificate for identity in smdpp]
         self.smds = Smds(smds, folder, servers=servers, trace=trace)
-        self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=[own, *servers], trace=trace)
+        self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=[own, *servers], quirks=quirks,
+                       trace=trace)
         self.eim.add_device(self.eid)
         issuers = [eim.tls_issuer, *(identity.ci for identity in (*smdpp, *smds))]
         self._roots = {issuer.public_bytes(Encoding.DER) for issuer in issuers} - {self.pki.ci.der}
@@ -201,11 +206,12 @@ class Lab(LabFolder):
     """A running lab: ``async with Lab(folder) as lab`` starts every part, leaving stops them.
 
     With ``two_eims`` there is a second one in ``eim2``, with name, keys and database (eim2/) of its own, whom
-    the card does not know yet. ``card`` says what kind of card a new one is, in words of Euicc.create.
-    ``trust`` is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of
-    another maker is pinned by default. ``host`` is the address at which all servers listen. Opened again on the
-    same folder it goes on where it stopped. Raises InUse when one runs there already, and MicroipaError subclasses
-    of the parts when one cannot start.
+    the card does not know yet. ``card`` says what kind of card a new one is, in words of Euicc.create. ``trust``
+    is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of another maker
+    is pinned by default. ``quirks``: names of ``microipa.quirks``, with numbers where they take one; with one of
+    eim2 the card knows that from the start. ``host`` is the address at which all servers listen. Opened again on
+    the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
+    MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -216,7 +222,7 @@ class Lab(LabFolder):
         heap: str = DEFAULT_HEAP,
         trust: str | None = None,
         family: str = "bg95",
-        quirks: Sequence[str] | frozenset[str] = (),
+        quirks: Sequence[str] = (),
         board_config: dict[str, Any] | None = None,
         measure_heap: bool = False,
         two_eims: bool = False,
@@ -227,16 +233,18 @@ class Lab(LabFolder):
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
-        super().__init__(folder, create=True, keys=keys, trace=self.trace)
+        super().__init__(folder, create=True, keys=keys, quirks=quirks, trace=self.trace)
         self.eim2: Eim
         self._eims = [self.eim]
-        if two_eims:
+        self._quirks = quirks
+        self._knows_both = any(chosen.quirk.part == "eim2" for chosen in QUIRKS.choose(quirks))
+        if two_eims or self._knows_both:
             self._add_second_eim()
         self.network = Network(trace=self.trace, quirks=quirks)
         self.link = Link(radio, trace=self.trace, quirks=quirks)
         self.euicc = self.card(self.trace, **(card or {}))
         self.modem = VirtualModem(
-            self.euicc, self.network, self.link, family=family, quirks=quirks, trace=self.trace)
+            odd_card(self.euicc, quirks), self.network, self.link, family=family, quirks=quirks, trace=self.trace)
         self.board: VirtualBoard
         self._heap = heap
         # A CI of another maker may be on a curve that mbedTLS does not know.
@@ -279,17 +287,17 @@ class Lab(LabFolder):
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
             self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
-            power_key=self.modem.press_power_key,
-            trace=self.trace
+            power_key=self.modem.press_power_key, trace=self.trace
         )
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},
             {
-                "eim.der": self.eim.configuration(self._trust),
+                "eim.der": b"".join(eim.configuration(self._trust) for eim in self._eims[: 1 + self._knows_both]),
                 "roots.der": b"".join(sorted(self._roots)),  # of other makers; our own CI comes with eim.der
                 **self._heap_meter(),
             },
         )
+        spoil(self.board.folder, self._quirks)
         self._running.callback(self.board.kill)
 
     async def __aexit__(
@@ -302,7 +310,8 @@ class Lab(LabFolder):
         pki, folder = self.pki.second_eim(), self.folder / "eim2"
         folder.mkdir(exist_ok=True)
         identity = replace(EimIdentity.of(pki), ci=self._card_keys.ci)
-        self.eim2 = Eim(identity, folder, es9_routes=self.es9_routes, trace=SecondTrace(self.trace))
+        self.eim2 = Eim(identity, folder, es9_routes=self.es9_routes, part="eim2", quirks=self._quirks,
+                        trace=SecondTrace(self.trace))
         self.eim2.add_device(self.eid)
         self._eims.append(self.eim2)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from cli_runner import Microipa
+from microipa import quirks
 from microipa.modem import FAMILIES
 from microipa.modem.behaviour import Behaviour
 from microipa.quirks import QUIRKS, UnknownQuirk
+from microipa.quirks.table import BEGIN, END, markdown
 
 
 def test_a_number_behind_the_name_replaces_the_default() -> None:
@@ -56,3 +60,8 @@ def test_the_list_has_every_quirk_with_its_source(microipa: Microipa) -> None:
     for quirk in QUIRKS.values():
         assert f"| `{quirk.form}` | {quirk.says}" in out
         assert quirk.source in out
+
+
+def test_the_table_of_the_readme_is_that_of_the_code() -> None:
+    text = (Path(quirks.__file__).parent / "README.md").read_text()
+    assert text.partition(f"{BEGIN}\n")[2].partition(f"\n{END}")[0] == markdown()

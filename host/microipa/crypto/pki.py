@@ -126,6 +126,11 @@ class Pki:
         other.eim_tls = self._credential("eim2_tls", _eim_tls_profile(other.eim_fqdn, other.eim_oid))
         return other
 
+    def critical_smdpp_tls(self) -> Credential:
+        """The SM-DP+'s TLS credential with its policy marked critical, as GSMA has it and Mbed TLS does not."""
+        return self._credential("smdpp_tls_critical", _rsp_profile("SM-DP+", Pki.smdpp_oid, Pki.smdpp_address, "tls",
+                                                                   critical=True))
+
     def eim_called(self, fqdn: str) -> Pki:
         """The same PKI with the eIM under another name, by which devices reach it from outside."""
         other = copy(self)
@@ -303,15 +308,15 @@ def _euicc_profile(eid: str) -> _Profile:
     )
 
 
-def _rsp_profile(server: str, oid: str, address: str, role: str) -> _Profile:
-    """``role``: of certificates.POLICY, one of a server's."""
+def _rsp_profile(server: str, oid: str, address: str, role: str, *, critical: bool = False) -> _Profile:
+    """``role``: of certificates.POLICY, one of a server's. ``critical``: so is the policy of a TLS certificate."""
     names: list[x509.GeneralName] = [_oid(oid)]
     extensions: list[tuple[x509.ExtensionType, bool]] = [(_usage(), True)]
     kind = role.removeprefix("ds_")
     if kind == "tls":
         names.insert(0, x509.DNSName(address))
         # Not critical: general HTTPS clients meet this certificate too.
-        extensions += [(_policy(role), False), (TLS_BOTH_WAYS, False)]
+        extensions += [(_policy(role), critical), (TLS_BOTH_WAYS, False)]
     else:
         extensions.append((_policy(role), True))
     extensions.append((x509.SubjectAlternativeName(names), False))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
 from microipa.database import StoreBusy, StoreUnusable
 from microipa.eim import confirmation, devices, esipa, packages, store
+from microipa.eim.behaviour import Behaviour
 from microipa.eim.coap import serve
 from microipa.eim.devices import DeviceView
 from microipa.eim.dtls_handshake import DtlsSettings
@@ -28,6 +29,7 @@ from microipa.eim.http import application
 from microipa.eim.identity import EimIdentity
 from microipa.eim.injector import Injector
 from microipa.eim.notices import Notices
+from microipa.eim.odd_answers import OddAnswers
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
 from microipa.eim.polls import Polls
@@ -39,6 +41,7 @@ from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.eim.upkeep import Upkeep
 from microipa.errors import Busy, MicroipaError
 from microipa.https_server import LOOPBACK, serve_https
+from microipa.quirks import QUIRKS
 from microipa.rsp_client import Network, RspClient
 from microipa.trace import Trace
 
@@ -67,7 +70,7 @@ class Eim:
 
     Several processes may open the same database: some serve, others queue orders. ``es9_routes`` gives SM-DP+
     names a loopback address; it is looked at when a name is called, so it may be filled later. SM-DP+ prove
-    their names under the CI of the cards or by a certificate of ``es9_trust``.
+    their names under the CI of the cards or by a certificate of ``es9_trust``. ``part`` of ``quirks`` is who it is.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Eim:
         es9_routes: Mapping[str, tuple[str, int]],
         es9_trust: Sequence[x509.Certificate] = (),
         es9_networks: Sequence[Network] = (),
+        part: str = "eim",
+        quirks: Iterable[str] = (),
         trace: Trace | None = None,
     ) -> None:
         identity = EimIdentity.of(keys) if isinstance(keys, Pki) else keys
@@ -95,6 +100,9 @@ class Eim:
         self._forwarder = Forwarder(self._store, es9)
         self._injector = Injector(self._store, self._orders, self._provide_result, self._note)
         self._serving = 0
+        behaviour = QUIRKS.behaviour(part, Behaviour(), quirks)
+        self._speak: Callable[[bytes], Awaitable[bytes]]
+        self._speak = self._answer if behaviour == Behaviour() else OddAnswers(self._answer, behaviour)
 
     def configuration(self, trust: str = "ca", port: int | None = None) -> bytes:
         """EimConfigurationData (SGP.32 2.11.1.1.1, DER) that makes a card belong to this eIM.
@@ -269,7 +277,7 @@ class Eim:
         """
         self._note("in", request)
         try:
-            answer = await self._answer(request)
+            answer = await self._speak(request)
         except (StoreBusy, StoreUnusable) as trouble:
             log.error("%s", trouble)
             raise Busy("the eIM cannot work now: try again later") from trouble

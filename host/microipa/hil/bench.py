@@ -27,6 +27,7 @@ from microipa.crypto.key_folder import read_certificate
 from microipa.errors import MicroipaError
 from microipa.hil.supply import words_of
 from microipa.https_server import LOOPBACK
+from microipa.quirks import PARTS, QUIRKS
 
 VIRTUAL = "virtual"
 FEATURES = {
@@ -58,7 +59,8 @@ class Place:
     ``modem``: the family, "auto" for the one the board names. ``card``: virtual or real, by default as the board is.
     ``heap``: of a virtual board, MicroPython's -X heapsize. ``form``: mpy, which a board loads into its RAM, or romfs,
     which runs in flash; a virtual board gets a partition for it, and so much more heap as that takes there.
-    ``settings``: more for ipa.json.
+    ``settings``: more for ipa.json. ``quirks``: how the bench's parts differ from the book, see `microipa lab quirks`;
+    beside a real board that are its two servers.
 
     Of real boards: ``eim_url`` is where the board reaches the bench's eIM, coaps://host:port, which somebody forwards
     to ``eim_port`` of this machine at its address ``bind``; or ``tether``: over its serial port, for a bench without a
@@ -85,6 +87,7 @@ class Place:
     power_on: str = ""
     power_off: str = ""
     settings: Mapping[str, Any] | None = None
+    quirks: tuple[str, ...] = ()
 
     @property
     def known(self) -> Board:
@@ -119,7 +122,10 @@ class Place:
         return f"the bench has no {feature} ({FEATURES[feature]}) at {self.name}"
 
     def check(self) -> Place:
-        """The place with its card told. Raises BadBench, UnknownBoard, BadBoard, BadSupply, KeysInvalid."""
+        """The place with its card told.
+
+        Raises BadBench, UnknownBoard, BadBoard, BadSupply, KeysInvalid, UnknownQuirk.
+        """
         where = f"place {self.name}"
         known = self.known
         if not _NAME.fullmatch(self.name):
@@ -139,6 +145,10 @@ class Place:
         if not _HEAP.fullmatch(self.heap):
             raise BadBench(f"{where}: heap is {self.heap!r}, write it as 96wK (words) or 256K (bytes)")
         self._check_tether(where)
+        for chosen in QUIRKS.choose(self.quirks):
+            if not self.is_virtual and chosen.quirk.part not in ("smdpp", "eim"):
+                what = PARTS[chosen.quirk.part]
+                raise BadBench(f"{where}: {chosen.quirk.name} is a quirk of {what}, and that is real here")
         if not self.is_virtual:
             self._check_surroundings(where)
         return replace(self, card=card)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--tether", action="store_true", default=None,
                     help="no eIM in reach: datagrams go over the board's serial port, and the report says so")
     group.addoption("--bind", help="address at which the bench's eIM listens (default: loopback)")
+    group.addoption("--quirk", action="append", metavar="NAME", help="one of `microipa lab quirks`; may be repeated")
     group.addoption("--run", type=Path, default=Path(_DEFAULT_RUN), help="folder of the record: --run=hil-run")
 
 
@@ -51,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*features): what the bench must have, of microipa.hil.bench.FEATURES")
     config.addinivalue_line("markers", "sgp(group, clause): the SGP.33 test group of a case, and the SGP.32 clause")
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:serial.rfc2217")
-    if any(config.getoption(name) is not None for name in ("bench", *_OF_A_PLACE)):
+    if any(config.getoption(name) is not None for name in ("bench", "quirk", *_OF_A_PLACE)):
         _bench(config)  # what is wrong with it is said once, and no worker starts
     # Workers are told by pytest_configure_node.
     config.stash[_session] = getattr(config, "workerinput", {}).get("microipa_session") or str(datetime.now(UTC))
@@ -95,8 +97,11 @@ def _chosen(config: pytest.Config) -> list[Place]:
     if bench := config.getoption("bench"):
         if given:
             raise BadBench(f"--bench and --{next(iter(given)).replace('_', '-')} exclude each other: the file says it")
-        return read_bench(bench)
-    return [Place(given.get("board", "virtual").rstrip("/").rpartition("/")[2], **given).check()]
+        places = read_bench(bench)
+    else:
+        places = [Place(given.get("board", "virtual").rstrip("/").rpartition("/")[2], **given).check()]
+    quirks = tuple(config.getoption("quirk") or ())
+    return [replace(place, quirks=place.quirks + quirks).check() for place in places] if quirks else places
 
 
 # Fixtures -----------------------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ class Station:
         place = self.place
         shutil.rmtree(self.folder, ignore_errors=True)  # a new card, and a board nobody has flashed
         lab = self.lab = Lab(self.folder / "lab", radio="none", heap=place.heap, family=place.family,
-                             trace=self.trace, two_eims=True)
+                             quirks=place.quirks, trace=self.trace, two_eims=True)
         await self._running.enter_async_context(lab)
         self.eid = lab.eid
         self.home = lab.euicc.profiles()[0].iccid
@@ -205,7 +205,8 @@ class Station:
         place = self.place
         host, _ = self._eim_address
         ci = read_certificate(Path(place.ci)) if place.ci else None
-        lab = self.lab = LabFolder(self.home_folder, create=True, eim_fqdn=host, card_ci=ci, trace=self.trace)
+        lab = self.lab = LabFolder(self.home_folder, create=True, eim_fqdn=host, card_ci=ci, quirks=self.place.quirks,
+                                   trace=self.trace)
         smdpp = await self._running.enter_async_context(lab.smdpp.serve())
         lab.es9_routes[lab.smdpp.address] = (LOOPBACK, smdpp)
         where = (0, LOOPBACK) if place.tether else (place.eim_port, place.bind)

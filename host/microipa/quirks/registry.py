@@ -19,6 +19,7 @@ PARTS = {
     "network": "operators, their cells and the internet behind them",
     "smdpp": "the SM-DP+",
     "eim": "the eIM",
+    "eim2": "a second eIM, which the card then knows as well",
     "board": "the board and its flash",
 }
 _NEAR = 4  # names that an unknown one is told of
@@ -90,10 +91,17 @@ class Registry(dict[str, Quirk]):
         for text in names:
             name, colon, number = text.partition(":")
             if name not in self:
-                near = difflib.get_close_matches(name, self, _NEAR, 0.4) or list(self)[:_NEAR]
-                raise UnknownQuirk(f"there is no quirk {text[:64]!r}: near are {', '.join(near)}; "
+                raise UnknownQuirk(f"there is no quirk {text[:64]!r}: near are {', '.join(self._near(name))}; "
                                    "`microipa lab quirks` lists all")
             yield Chosen(self[name], _number(self[name], number) if colon else self[name].number)
+
+    def _near(self, name: str) -> list[str]:
+        """The names that are most like this one, or begin so."""
+        def likeness(known: str) -> float:
+            beginning = known[: len(name)]
+            return max(difflib.SequenceMatcher(None, name[:64], other).ratio() for other in (known, beginning))
+
+        return sorted(self, key=likeness, reverse=True)[:_NEAR]
 
     def behaviour(self, part: str, default: T, names: Iterable[str]) -> T:
         """``default``, a dataclass, with what the quirks of this part among ``names`` change. Raises UnknownQuirk."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from microipa.quirks import PARTS, QUIRKS
 from microipa.quirks.registry import Quirk
 
+BEGIN, END = "<!-- microipa lab quirks -->", "<!-- end -->"
+
 
 def markdown() -> str:
     """One table for each part of the lab."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from microipa.crypto.certificates import (
 )
 from microipa.crypto.key_folder import KeyFolder, KeysInvalid, host_name
 from microipa.crypto.pki import Credential, Pki
+from microipa.quirks import QUIRKS
+from microipa.smdpp.behaviour import Behaviour
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,11 @@ class Identity(ServerIdentity):
     pb: Credential
 
     @classmethod
-    def of(cls, pki: Pki) -> Identity:
+    def of(cls, pki: Pki, quirks: Iterable[str] = ()) -> Identity:
         """The SM-DP+ of our own PKI."""
-        return cls(pki.ci.certificate, pki.smdpp_auth, pki.smdpp_tls, pki.smdpp_oid, pki.smdpp_address, pki.smdpp_pb)
+        critical_policy = QUIRKS.behaviour("smdpp", Behaviour(), quirks).critical_policy
+        tls = pki.critical_smdpp_tls() if critical_policy else pki.smdpp_tls
+        return cls(pki.ci.certificate, pki.smdpp_auth, tls, pki.smdpp_oid, pki.smdpp_address, pki.smdpp_pb)
 
     @classmethod
     def read(cls, path: Path) -> Identity:

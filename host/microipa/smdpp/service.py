@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,19 +16,23 @@ from cryptography import x509
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from microipa import saip
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
 from microipa.https_server import LOOPBACK, serve_https
+from microipa.quirks import QUIRKS
 from microipa.rsp_client import RspClient
 from microipa.smdpp import es2
+from microipa.smdpp.behaviour import Behaviour
 from microipa.smdpp.es2 import Es2
 from microipa.smdpp.es2_http import es2_routes
 from microipa.smdpp.es9 import Es9
 from microipa.smdpp.es9_http import es9_routes
 from microipa.smdpp.events import Events, event
 from microipa.smdpp.identity import Identity
+from microipa.smdpp.odd_server import OddServer
 from microipa.smdpp.outbox import Outbox
 from microipa.smdpp.sessions import Sessions
 from microipa.smdpp.store import Operator, Order, OrderInvalid, OrderState, Outgoing, Store, Variant
@@ -93,6 +97,7 @@ class Smdpp:
         ppk: bool = False,
         peers: Sequence[x509.Certificate] = (),
         routes: Mapping[str, tuple[str, int]] | None = None,
+        quirks: Iterable[str] = (),
         trace: Trace | None = None,
     ) -> None:
         identities = [Identity.of(keys)] if isinstance(keys, Pki) else list(keys)
@@ -107,7 +112,10 @@ class Smdpp:
         self._outbox = Outbox(self._store, client, oid)
         sessions = Sessions()
         self.es9 = Es9(identities, self._store, sessions, address=address, ppk=ppk, trace=trace)
-        self.app = Starlette(routes=es9_routes(self.es9, trace))
+        self.app: ASGIApp = Starlette(routes=es9_routes(self.es9, trace))
+        behaviour = QUIRKS.behaviour("smdpp", Behaviour(), quirks)
+        if behaviour != Behaviour():
+            self.app = OddServer(self.app, behaviour, sessions.forget)
         es2_ = Es2(
             self._store,
             sessions,

@@ -121,6 +121,11 @@ class Sessions:
             if session is not keep and known is not None and known.order_id == order_id:
                 self.end(session.transaction_id)
 
+    def forget(self) -> None:
+        """What a restart of the server does: all sessions are gone."""
+        self._kept.clear()
+        self._secret = secrets.token_bytes(32)
+
     def _unproven(self, transaction_id: bytes) -> RspSession | None:
         """The session that we began under this transaction id, if it may still be gone on with."""
         head, mac = transaction_id[:-_MAC_BYTES], transaction_id[-_MAC_BYTES:]
