@@ -169,7 +169,7 @@ class _Http(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        self.app_state = {"certificate": certificate}
+        self.app_state = {"certificate": certificate, "abort": transport.abort}
         self._connection.peer = self
         super().connection_made(transport)
         self._allow(HEAD_TIMEOUT_S)

@@ -10,24 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from microipa.demo import queue_orders
+from microipa.eim import OrderView
 from microipa.errors import MicroipaError
-from microipa.field.trial import SETTINGS, Trial, trial
+from microipa.field.trial import DIRECT, NONE, SETTINGS, Trial, trial
 from microipa.lab import Lab
-from microipa.quirks import QUIRKS
 from microipa.trace import Event, Trace
+from microipa.ways import Way
 
 FINAL = frozenset(("done", "failed", "expired", "cancelled"))
-NONE = "none"  # the row without a quirk, to compare with
+_ENROL_S = 60.0
 _SETTLE_S = 5.0  # for the board to end by itself once its orders are done
 _FAILED_POLL = "next try in"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of one device. ``done`` of its two ``orders``; ``reason`` says why it is red, "" when it is not."""
+    """What became of one device. ``done`` of its two ``orders`` ended as they are to; ``reason`` says
+    why it is red, "" when it is not."""
 
     quirk: str
     family: str
+    way: str = ""
     done: int = 0
     orders: int = 2
     seconds: float = 0.0
@@ -64,9 +67,9 @@ class Counts:
                 self.last_line = fields["text"]
 
 
-def run(folder: Path, quirk: str, family: str) -> Cell:
+def run(folder: Path, quirk: str, family: str, way: str) -> Cell:
     """Try one device, in a process of its own. ``quirk`` may have a number of its own, and NONE is none."""
-    cell, tried = Cell(quirk, family), trial(quirk.partition(":")[0])
+    cell, tried = Cell(quirk, family, way), trial(quirk)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         return asyncio.run(_try(folder, cell, tried))
@@ -77,56 +80,87 @@ def run(folder: Path, quirk: str, family: str) -> Cell:
 async def _try(folder: Path, cell: Cell, tried: Trial) -> Cell:
     trace = Trace(folder / "trace.jsonl")
     counts = Counts(trace)
-    quirks = [] if cell.quirk == NONE else [cell.quirk]
-    if ":" not in cell.quirk and tried.number is not None:
-        quirks = [f"{cell.quirk}:{tried.number:g}"]
-    settings = {**SETTINGS, **tried.settings}
-    options = {"radio": "none", **tried.options}
-    async with Lab(folder, trace=trace, family=cell.family, quirks=quirks, board_config=settings, **options) as lab:
+    way = Way(direct=cell.way == DIRECT)
+    async with Lab(
+        folder,
+        trace=trace,
+        family=cell.family,
+        quirks=_switched_on(cell.quirk, tried),
+        board_config={**SETTINGS, **way.settings, **tried.settings},
+        **{"radio": "none", "heap": way.heap, **tried.options},
+    ) as lab:
+        if tried.settings.get("emulation"):
+            await _enrol(lab)
         queue_orders(lab)
-        ours = {order.id for order in lab.eim.orders()}  # the eIM has questions of its own later
+        if hasattr(lab, "eim2"):
+            lab.eim2.order_package(lab.eid, [("listProfileInfo", {})])
+        device = _Device(lab, tried)
         began = time.monotonic()
-        stop = await _until_settled(lab, ours, began + tried.limit_s)
+        stop = await device.until_settled(began + tried.limit_s)
         seconds = time.monotonic() - began
         if not stop:
-            await _wait(lab, _SETTLE_S)
-        done = sum(order.state == "done" for order in lab.eim.orders() if order.id in ours)
+            await device.wait(_SETTLE_S)
+        done = device.ended_right
     cell = replace(cell, done=done, seconds=round(seconds, 1), attaches=counts.attaches, commands=counts.commands,
                    failed_polls=counts.failed_polls, boots=counts.boots)
     return replace(cell, reason=stop and f"{stop}; last: {counts.last_line}" or _too_many(cell, tried))
 
 
-async def _until_settled(lab: Lab, ours: set[int], end: float) -> str:
-    """Run the board until its orders are done. Why they are not, "" when they are."""
-    while (left := end - time.monotonic()) > 0:
-        orders = [order for order in lab.eim.orders() if order.id in ours]
-        if failed := [order for order in orders if order.state in FINAL - {"done"}]:
-            return f"order {failed[0].id} {failed[0].state}: {failed[0].result}"
-        if all(order.state == "done" for order in orders):
-            return ""
-        if not lab.board.running:
-            if lab.board.exit_code == 0:
-                return "the board has nothing left to do and its orders are open"
-            await lab.board.start()
-        await _wait(lab, min(left, 0.2))
-    return "not done in time"
+def _switched_on(quirk: str, tried: Trial) -> list[str]:
+    """The quirk with the number of its trial, where it has none of its own."""
+    if quirk == NONE:
+        return []
+    return [quirk if ":" in quirk or tried.number is None else f"{quirk}:{tried.number:g}"]
 
 
-async def _wait(lab: Lab, seconds: float) -> None:
-    """Until the board ends, or so long."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(lab.board.wait(), seconds)
+async def _enrol(lab: Lab) -> None:
+    """Let the board make the key with which it signs in place of a consumer card, and take it to the eIM."""
+    await lab.board.start()
+    await asyncio.wait_for(lab.board.wait(), _ENROL_S)
+    lab.eim.add_device(lab.eid, device_key=(lab.board.folder / "ipa.journal.card.pub").read_bytes())
+
+
+class _Device:
+    """A board with two orders."""
+
+    def __init__(self, lab: Lab, tried: Trial) -> None:
+        self._lab = lab
+        self._ends = tried.ends
+        self._ours = {order.id for order in lab.eim.orders()}  # the eIM has questions of its own later
+
+    @property
+    def _orders(self) -> list[OrderView]:
+        return [order for order in self._lab.eim.orders() if order.id in self._ours]
+
+    @property
+    def ended_right(self) -> int:
+        """How many of the orders ended as they are to."""
+        return sum(order.state == end for order, end in zip(self._orders, self._ends, strict=True))
+
+    async def until_settled(self, end: float) -> str:
+        """Run the board until its orders have ended. Why that was not as it is to be, "" when it was."""
+        board = self._lab.board
+        await board.start()
+        while (left := end - time.monotonic()) > 0:
+            for order, wanted in zip(self._orders, self._ends, strict=True):
+                if order.state in FINAL and order.state != wanted:
+                    return f"order {order.id} {order.state}: {order.result}"
+            if self.ended_right == len(self._ends):
+                return ""
+            if not board.running:
+                if board.exit_code == 0:
+                    return "the board has nothing left to do and its orders are open"
+                await board.start()
+            await self.wait(min(left, 0.2))
+        return "not done in time"
+
+    async def wait(self, seconds: float) -> None:
+        """Until the board ends, or so long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._lab.board.wait(), seconds)
 
 
 def _too_many(cell: Cell, tried: Trial) -> str:
     if tried.attaches is None or cell.attaches <= tried.attaches:
         return ""
     return f"{cell.attaches} attaches instead of {tried.attaches}"
-
-
-def families(quirk: str, drivers: tuple[str, ...], anyone: tuple[str, ...]) -> tuple[str, ...]:
-    """The families on which a quirk is tried: all drivers where modem or network have a part in it."""
-    chosen = trial(quirk).families
-    if not chosen:
-        chosen = drivers if quirk == NONE or QUIRKS[quirk].part in ("modem", "network") else anyone
-    return tuple(family for family in chosen if quirk == NONE or QUIRKS[quirk].suits(family))

@@ -17,8 +17,8 @@ from rich.table import Table
 from microipa.console import Terminal
 from microipa.errors import MicroipaError
 from microipa.field import cell
-from microipa.field.cell import NONE, Cell
-from microipa.field.trial import ANY, DRIVERS
+from microipa.field.cell import Cell
+from microipa.field.trial import NONE, families, trial
 from microipa.modem import FAMILIES, UnknownFamily
 from microipa.quirks import QUIRKS
 
@@ -32,37 +32,39 @@ class NothingToTry(MicroipaError):
     exit_status = 2
 
 
-def cells(quirks: Sequence[str], families: Sequence[str]) -> list[tuple[str, str]]:
-    """Quirk and family of each cell; everything for empty lists. Raises UnknownQuirk, UnknownFamily, NothingToTry."""
+def cells(quirks: Sequence[str], modems: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Quirk, family and way of each cell; everything for empty lists.
+
+    Raises UnknownQuirk, UnknownFamily, NothingToTry.
+    """
     list(QUIRKS.choose(quirk for quirk in quirks if quirk != NONE))
-    for family in families:
+    for family in modems:
         if family not in FAMILIES:
             raise UnknownFamily(f"no modem family {family!r}: choose one of {', '.join(FAMILIES)}")
-    chosen = list(_cells(quirks or [NONE, *QUIRKS], families))
+    chosen = list(_cells(quirks or [NONE, *QUIRKS], modems))
     if not chosen:
-        raise NothingToTry(f"{', '.join(quirks)} makes no sense for {', '.join(families)}: see `microipa lab quirks`")
+        raise NothingToTry(f"{', '.join(quirks)} makes no sense for {', '.join(modems)}: see `microipa lab quirks`")
     return chosen
 
 
-def _cells(quirks: Sequence[str], families: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _cells(quirks: Sequence[str], modems: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     for quirk in quirks:
         name = quirk.partition(":")[0]
-        for family in families or cell.families(name, DRIVERS, ANY):
+        for family in modems or families(quirk):
             if name == NONE or QUIRKS[name].suits(family):
-                yield quirk, family
+                yield from ((quirk, family, way) for way in trial(quirk).ways)
 
 
-def run(folder: Path, quirks: Sequence[str], families: Sequence[str], jobs: int, console: Terminal) -> int:
+def run(folder: Path, quirks: Sequence[str], modems: Sequence[str], jobs: int, console: Terminal) -> int:
     """``microipa field``: try all cells, ``jobs`` at a time. Returns the exit status: 1 when a cell is red."""
-    wanted = cells(quirks, families)
+    wanted = cells(quirks, modems)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     results: list[Cell] = []
     context = multiprocessing.get_context("spawn")
     with (folder / RESULTS).open("w") as file, ProcessPoolExecutor(jobs, context) as pool:
         running: list[Future[Cell]] = [
-            pool.submit(cell.run, folder / f"{quirk}-{family}".replace(":", "-"), quirk, family)
-            for quirk, family in wanted
+            pool.submit(cell.run, folder / "-".join(filter(None, one)).replace(":", "-"), *one) for one in wanted
         ]
         for number, ended in enumerate(as_completed(running), 1):
             result = ended.result()
@@ -71,7 +73,7 @@ def run(folder: Path, quirks: Sequence[str], families: Sequence[str], jobs: int,
             file.flush()
             console.print(f"{number}/{len(wanted)} {_words(result)}")
     place = {key: number for number, key in enumerate(wanted)}
-    results.sort(key=lambda one: place[one.quirk, one.family])
+    results.sort(key=lambda one: place[one.quirk, one.family, one.way])
     Terminal(width=TABLE_WIDTH, file=console.file).print(table(results))
     red = sum(not one.is_good for one in results)
     console.print(f"{len(results) - red} of {len(results)} cells are good, {time.monotonic() - began:.0f} s; "
@@ -89,7 +91,7 @@ def table(results: Sequence[Cell]) -> Table:
     shown = Table("quirk", "modem", "", "orders", "seconds", "attaches", "AT commands", "failed polls",
                   title="Two orders, download and enable", box=box.SIMPLE)
     for one in results:
-        shown.add_row(one.quirk, one.family, "good" if one.is_good else "RED", f"{one.done} of {one.orders}",
+        shown.add_row(one.quirk, _modem(one), "good" if one.is_good else "RED", f"{one.done} of {one.orders}",
                       f"{one.seconds:.1f}", str(one.attaches), str(one.commands), str(one.failed_polls),
                       style=None if one.is_good else "red")
     return shown
@@ -97,4 +99,8 @@ def table(results: Sequence[Cell]) -> Table:
 
 def _words(result: Cell) -> str:
     state = "good" if result.is_good else f"RED: {result.reason}"
-    return f"{result.quirk} {result.family}: {result.seconds:.1f} s, {state}"
+    return f"{result.quirk} {_modem(result)}: {result.seconds:.1f} s, {state}"
+
+
+def _modem(result: Cell) -> str:
+    return f"{result.family}, {result.way}" if result.way else result.family

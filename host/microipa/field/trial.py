@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from microipa.quirks import QUIRKS
 
 DRIVERS = ("bg95", "sim7080g", "sim7000", "gm02s", "sara-r5", "nrf91", "tx62")
 """One family for each driver of the firmware."""
 ANY = ("bg95",)
 """Where the modem has no part in it."""
+NONE = "none"
+"""The name of the row without a quirk, to compare with."""
+INDIRECT, DIRECT = "", "direct"
 SETTINGS = {"stop_when_idle": True, "backoff_s": 1, "backoff_max_s": 4, "attach_timeout_s": 20}
 
 
@@ -19,7 +24,7 @@ class Trial:
 
     ``limit_s`` is how long the device has. ``attaches``: how many the network may count, the one after boot and the one
     on the new profile; None where the quirk is about coverage or makes the modem begin again. ``families``: on which it
-    is tried, empty for those of the part.
+    is tried, empty for those of the part. ``ways``: of downloading. ``ends``: how the two orders are to end.
     """
 
     number: float | None = None
@@ -28,8 +33,13 @@ class Trial:
     limit_s: float = 60.0
     attaches: int | None = 2
     families: tuple[str, ...] = ()
+    ways: tuple[str, ...] = (INDIRECT,)
+    ends: tuple[str, str] = ("done", "done")
 
 
+_BOTH = Trial(ways=(INDIRECT, DIRECT))
+_REFUSED = Trial(ends=("done", "failed"))
+_CONSUMER = Trial(settings={"emulation": True}, options={"card": {"kind": "consumer"}, "heap": "176wK"})
 _PINNED = {"trust": "pin"}  # no certificate whose dates a device without a clock would have to judge
 
 TRIALS: dict[str, Trial] = {
@@ -55,6 +65,32 @@ TRIALS: dict[str, Trial] = {
     "detour": Trial(1, limit_s=120, families=ANY),
     "many-networks": Trial(families=ANY),
     "apn-per-operator": Trial(settings={"apn": ""}),
+    # Cards
+    "late-isdr": Trial(families=("bg95", "sara-r5")),
+    "card-dies": Trial(attaches=None),
+    "package-6a80": _REFUSED,
+    "package-6a84": _REFUSED,
+    "package-6985": _REFUSED,
+    "enable-by-aid-only": _CONSUMER,
+    "enable-refresh-0-only": _CONSUMER,
+    # SM-DP+
+    "smdpp-503-initiate": _BOTH,
+    "smdpp-503-authenticate": _BOTH,
+    "smdpp-503-package": _BOTH,
+    "smdpp-503-notification": _BOTH,
+    "smdpp-429-package": _BOTH,
+    "smdpp-429-notification": _BOTH,
+    "smdpp-closes-authenticate": _BOTH,
+    "smdpp-closes-package": _BOTH,
+    "smdpp-slow": replace(_BOTH, limit_s=120),
+    "smdpp-restart": _BOTH,
+    "smdpp-nulls": _BOTH,
+    "smdpp-byte-order-mark": _BOTH,
+    "smdpp-critical-policy": Trial(ways=(DIRECT,)),
+    "smdpp-other-metadata": replace(_BOTH, ends=("failed", "failed")),
+    # eIM
+    "eim-slow": Trial(1, limit_s=120),
+    "eim-silent": Trial(limit_s=180),
     # No time, or a wrong one
     "cclk-error": Trial(options=_PINNED),
     "cclk-impossible": Trial(options=_PINNED),
@@ -62,6 +98,15 @@ TRIALS: dict[str, Trial] = {
 }
 
 
-def trial(name: str) -> Trial:
-    """The trial of a quirk."""
-    return TRIALS.get(name, Trial())
+def trial(quirk: str) -> Trial:
+    """The trial of a quirk, whose number may stand behind its name."""
+    return TRIALS.get(quirk.partition(":")[0], Trial())
+
+
+def families(quirk: str) -> tuple[str, ...]:
+    """On which a quirk is tried: all drivers where modem or network have a part in it."""
+    name = quirk.partition(":")[0]
+    if name == NONE:
+        return DRIVERS
+    of_all = DRIVERS if QUIRKS[name].part in ("modem", "network") else ANY
+    return tuple(family for family in trial(name).families or of_all if QUIRKS[name].suits(family))

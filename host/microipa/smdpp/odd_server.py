@@ -41,7 +41,8 @@ class OddServer:
             self._forget()
             self._away_until = now + behaviour.restarts_s
         if now < self._away_until:
-            return  # without an answer: the connection closes
+            scope["state"]["abort"]()
+            return
         if asked <= fails.get(function, 0):
             await _plain(send, behaviour.status)
             return
