@@ -14,11 +14,9 @@ from microipa.errors import MicroipaError
 from microipa.timeline import EIMS, in_words, line, summary
 from microipa.trace import Event
 
-# What an event of a kind must have to be printed: fields of hex, fields of text, others.
+# What an event of a kind must have to be printed: fields of hex, fields of text.
 HEX_FIELDS = {"apdu": ("command", "response"), "es10": ("command", "response"), "esipa": ("message",)}
 TEXT_FIELDS = {"at": ("direction",), "esipa": ("direction",), "log": ("text",), "step": ("text",)}
-_CALL, _EIM_ORDER = ("function", "outcome"), ("order", "state", "summary")
-OTHER_FIELDS = {"es9": _CALL, "es2plus": _CALL, "es12": _CALL, "alarm": ("text",), "program": ("exit_code",)}
 SHOWN = 32  # bytes of socket data in a line of text
 
 # A bound profile package goes into the card in pieces (SGP.22 2.5.5); a piece is known by its first tag.
@@ -85,11 +83,8 @@ def _checked(event: Event) -> Event:
         bytes.fromhex(event.fields[name])
     if not all(isinstance(event.fields[name], str) for name in TEXT_FIELDS.get(event.kind, ())):
         raise TypeError
-    needed = OTHER_FIELDS.get(event.kind, ())
     if event.kind == "order":
-        needed = _EIM_ORDER if event.part in EIMS else ("text",)
-    for name in needed:
-        event.fields[name]
+        event.fields["state" if event.part in EIMS else "text"]
     return replace(event, part=str(event.part), kind=str(event.kind))
 
 
@@ -150,8 +145,9 @@ def _response_type(command: str) -> str | None:
 def _data(fields: dict[str, Any]) -> str:
     """What went through a socket beside the text."""
     data = str(fields.get("data", ""))
-    cut = "…" if len(data) > 2 * SHOWN else ""
-    return f" [{len(data) // 2} bytes: {data[: 2 * SHOWN]}{cut}]" if data else ""
+    size = fields.get("bytes", len(data) // 2)  # a record has the beginning only
+    cut = "…" if len(data) > 2 * SHOWN or "bytes" in fields else ""
+    return f" [{size} bytes: {data[: 2 * SHOWN]}{cut}]" if data else ""
 
 
 def _decoded(event: Event) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from microipa.euicc.install import isdp_aid
 from microipa.euicc.nvm import Nvm, PowerCut, Profile, State, in_reader
 from microipa.euicc.personalisation import check
 from microipa.euicc.uicc import Uicc
+from microipa.redaction import AUTHENTICATE, GET_RESPONSE, PINS
 from microipa.saip import ProfilePackage, iccid_from_bytes, metadata
 from microipa.trace import Trace
 
@@ -26,8 +27,6 @@ GSMA_ROOT_DS = "lpa.ds.gsma.com"
 # T=0, clock stop, 3 V and 1.8 V; card capabilities: selection, 19 logical channels assigned by both sides
 _HISTORICAL = bytes.fromhex("8031E073FE211F57") + b"mcroIPA"
 _INTERFACE = bytes.fromhex("9F96801FC7")
-_AUTHENTICATE, _GET_RESPONSE = 0x88, 0xC0
-_PIN_INSTRUCTIONS = frozenset((0x20, 0x24, 0x26, 0x28, 0x2C))  # VERIFY, CHANGE, DISABLE, ENABLE, UNBLOCK PIN
 
 
 class CardOff(MicroipaError):
@@ -194,11 +193,11 @@ class Euicc:
         if self._trace is None:
             return
         instruction = apdu[1] if len(apdu) > 1 else 0
-        self._keys_wait = instruction == _AUTHENTICATE or (instruction == _GET_RESPONSE and self._keys_wait)
+        self._keys_wait = instruction == AUTHENTICATE or (instruction == GET_RESPONSE and self._keys_wait)
         self._trace.record(
             "card",
             "apdu",
-            command=apdu[:5] if instruction in _PIN_INSTRUCTIONS else apdu,
+            command=apdu[:5] if instruction in PINS else apdu,
             response=response[-2:] if self._keys_wait else response,
         )
 

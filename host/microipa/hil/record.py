@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from microipa.errors import MicroipaError
+from microipa.redaction import Redactor
 from microipa.trace import Event
 
+log = logging.getLogger(__name__)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RUN, CASES, EVENTS = "run.json", "cases.jsonl", "cases"
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
@@ -88,25 +94,29 @@ class Case:
 
 
 class Recorder:
-    """Writes a run's folder while the run goes on: whatever ends it, what was known by then is on the disk."""
+    """Writes a run's folder while the run goes on: whatever ends it, what was known by then is on the disk.
+
+    A disk that is full ends the record, with one warning, and not the run.
+    """
 
     def __init__(self, folder: Path, run: Run) -> None:
         self.folder = folder
         self.run = run
+        self._ended = False
         (folder / EVENTS).mkdir(parents=True, exist_ok=True)
         for earlier in (folder / EVENTS).glob("*.jsonl"):
             earlier.unlink()
-        (folder / CASES).write_text("", encoding="utf-8")
+        self._write(CASES, "")
         self._save()
 
     def add(self, case: Case, events: Iterable[Event] = ()) -> None:
-        """Note a case that has ended, with what happened in it."""
-        if rows := [event.to_json() for event in events]:
+        """Note a case that has ended, with what happened in it as a record may have it (see ``redaction``)."""
+        redact = Redactor()
+        if rows := [replace(event, fields=redact(event.kind, event.fields)).to_json() + "\n" for event in events]:
             name = f"{EVENTS}/{re.sub('[^A-Za-z0-9_.-]+', '-', case.id)}.jsonl"
-            (self.folder / name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+            self._write(name, "".join(rows))
             case = replace(case, events=name)
-        with (self.folder / CASES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(case)) + "\n")
+        self._write(CASES, json.dumps(asdict(case)) + "\n", os.O_APPEND)
 
     def learn(self, **facts: Any) -> None:
         """What is found out of the run later: fields of Run."""
@@ -114,7 +124,21 @@ class Recorder:
         self._save()
 
     def _save(self) -> None:
-        (self.folder / RUN).write_text(json.dumps(asdict(self.run), indent=1) + "\n", encoding="utf-8")
+        self._write(RUN, json.dumps(asdict(self.run), indent=1) + "\n")
+
+    def _write(self, name: str, text: str, mode: int = os.O_TRUNC) -> None:
+        """For its owner alone: addresses, identities and log lines stand in it."""
+        if self._ended:
+            return
+        try:
+            descriptor = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | mode, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            self._ended = True
+            log.warning("the record in %s ends here: %s", self.folder, error.strerror)
 
 
 def load(folder: Path) -> tuple[Run, list[Case]]:
