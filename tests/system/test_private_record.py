@@ -1,0 +1,45 @@
+"""The record of a whole session tells no secrets, whichever way the device has to its servers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from microipa.lab import LabFolder
+from microipa.trace import Record
+from microipa.ways import Way
+from scene import record
+
+WAYS: dict[str, dict[str, Any]] = {
+    "through the eIM": {},
+    "direct": {"board_config": Way(direct=True).settings, "heap": Way(direct=True).heap},
+    "JSON": {"board_config": Way(https=True, json=True).settings, "heap": Way(https=True, json=True).heap},
+    "DTLS of a BG95": {"family": "bg95", "board_config": {"dtls": "modem"}, "trust": "ca"},
+    "DTLS of an nRF91": {"family": "nrf91", "board_config": {"dtls": "modem"}, "trust": "ca"},
+    "csim": {"quirks": frozenset({"csim-only"})},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_activation_code_no_key_and_no_value_of_aka_is_kept(way: str, tmp_path: Path) -> None:
+    light = await record(tmp_path, measure_heap=False, **WAYS[way])
+    assert light.outcome.succeeded, light.outcome.orders
+    file = Record(tmp_path / "trace.jsonl")
+    for event in light.events:
+        file.add(event)
+    kept = (tmp_path / "trace.jsonl").read_text().lower()
+    lab = LabFolder(tmp_path)
+    [order] = lab.smdpp.orders()
+    challenges = [event.fields["command"][10:] for event in light.of("card", "apdu")
+                  if event.fields["command"][2:4] == "88"]  # fmt: skip
+    assert len(challenges) > 1
+    for secret in challenges:
+        assert secret not in kept
+    assert order.matching_id
+    for secret in (order.matching_id, *(key for one in lab.subscribers() for key in (one.k, one.opc))):
+        for form in (secret, secret.encode().hex(), secret.encode().hex().encode().hex()):
+            assert form.lower() not in kept
+    whole = "".join(json.dumps(event.fields) for event in light.events)
+    assert order.matching_id.encode().hex() in whole  # so that there was something to hide
