@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from microipa.demo import queue_orders
 from microipa.eim import OrderView
@@ -21,6 +22,7 @@ FINAL = frozenset(("done", "failed", "expired", "cancelled"))
 _ENROL_S = 60.0
 _SETTLE_S = 5.0  # for the board to end by itself once its orders are done
 _FAILED_POLL = "next try in"
+_DEFINES_APN = "AT+CGDCONT="  # of the context that comes with the attach
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Counts:
 
     def __init__(self, trace: Trace) -> None:
         self.attaches = self.commands = self.failed_polls = self.boots = 0
+        self.needless = 0  # attaches of a new modem by itself, before the board could tell it the APN that it then told
+        self._by_itself = 0
         self.last_line = ""
         trace.listen(self._hear)
 
@@ -58,13 +62,21 @@ class Counts:
         if event.kind == "network":
             self.attaches += fields["event"] == "attach accepted"
         elif event.kind == "at":
-            self.commands += fields["direction"] == "in" and "text" in fields
+            self._count_command(fields)
         elif (event.part, event.kind) == ("board", "power"):
             self.boots += fields["on"]
         elif (event.part, event.kind) == ("board", "log"):
             self.failed_polls += _FAILED_POLL in fields["text"]
             if not fields["text"].startswith("I (") or not self.last_line:
                 self.last_line = fields["text"]
+
+    def _count_command(self, fields: dict[str, Any]) -> None:
+        if fields["direction"] == "in" and "text" in fields:
+            if not self.commands:
+                self._by_itself = self.attaches
+            elif fields["text"].startswith(_DEFINES_APN):
+                self.needless = self._by_itself
+            self.commands += 1
 
 
 def run(folder: Path, quirk: str, family: str, way: str) -> Cell:
@@ -103,7 +115,7 @@ async def _try(folder: Path, cell: Cell, tried: Trial) -> Cell:
         done = device.ended_right
     cell = replace(cell, done=done, seconds=round(seconds, 1), attaches=counts.attaches, commands=counts.commands,
                    failed_polls=counts.failed_polls, boots=counts.boots)
-    return replace(cell, reason=stop and f"{stop}; last: {counts.last_line}" or _too_many(cell, tried))
+    return replace(cell, reason=stop and f"{stop}; last: {counts.last_line}" or _too_many(cell, tried, counts))
 
 
 def _switched_on(quirk: str, tried: Trial) -> list[str]:
@@ -160,7 +172,7 @@ class _Device:
             await asyncio.wait_for(self._lab.board.wait(), seconds)
 
 
-def _too_many(cell: Cell, tried: Trial) -> str:
-    if tried.attaches is None or cell.attaches <= tried.attaches:
+def _too_many(cell: Cell, tried: Trial, counts: Counts) -> str:
+    if tried.attaches is None or cell.attaches <= tried.attaches + counts.needless:
         return ""
-    return f"{cell.attaches} attaches instead of {tried.attaches}"
+    return f"{cell.attaches} attaches instead of {tried.attaches + counts.needless}"

@@ -61,13 +61,8 @@ def run(folder: Path, quirks: Sequence[str], modems: Sequence[str], jobs: int, c
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     results: list[Cell] = []
-    context = multiprocessing.get_context("spawn")
-    with (folder / RESULTS).open("w") as file, ProcessPoolExecutor(jobs, context) as pool:
-        running: list[Future[Cell]] = [
-            pool.submit(cell.run, folder / "-".join(filter(None, one)).replace(":", "-"), *one) for one in wanted
-        ]
-        for number, ended in enumerate(as_completed(running), 1):
-            result = ended.result()
+    with (folder / RESULTS).open("w") as file:
+        for number, result in enumerate(_results(folder, wanted, jobs), 1):
             results.append(result)
             file.write(json.dumps({**asdict(result), "good": result.is_good}) + "\n")
             file.flush()
@@ -79,6 +74,17 @@ def run(folder: Path, quirks: Sequence[str], modems: Sequence[str], jobs: int, c
     console.print(f"{len(results) - red} of {len(results)} cells are good, {time.monotonic() - began:.0f} s; "
                   f"each as a line of JSON in {folder / RESULTS}, its lab beside it")
     return 1 if red else 0
+
+
+def _results(folder: Path, wanted: Sequence[tuple[str, str, str]], jobs: int) -> Iterator[Cell]:
+    """Each cell as it ends, out of processes of their own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context) as pool:
+        running: list[Future[Cell]] = [
+            pool.submit(cell.run, folder / "-".join(filter(None, one)).replace(":", "-"), *one) for one in wanted
+        ]
+        for ended in as_completed(running):
+            yield ended.result()
 
 
 def jobs_here() -> int:
