@@ -12,7 +12,7 @@ from types import TracebackType
 Answer = bytes | None
 OK = b"\r\nOK\r\n"
 PREAMBLE = {b"AT": OK, b"ATE0": OK, b"AT+CMEE=1": OK, b"AT+CEREG=1": OK, b"AT+CGREG=1": OK,
-            b"AT+CTZU=3": OK}
+            b"AT+CTZR=2": OK, b"AT+CTZU=3": OK}
 
 
 class PtyModem:

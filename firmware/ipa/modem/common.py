@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, utc, wait_for_ms, words
+from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms, words
 from ipa.modem import ModemError
 from ipa.modem.at import At, AtError, AtTimeout
 from ipa.modem.carrier import Carrier
@@ -35,7 +35,7 @@ class Modem:
     `board` needs modem_power() only.
     """
 
-    setup = (b"AT+CTZU=1",)  # sent at every start; what a firmware does not have is left out
+    setup = (b"AT+CTZR=2", b"AT+CTZU=1")  # sent at every start; what a firmware does not have is left out
     imei_command = b"AT+CGSN"
     reset_command = b"AT+CFUN=1,1"
     ready = b"RDY"  # the line that ends a boot
@@ -46,6 +46,8 @@ class Modem:
     def __init__(self, uart, board=None):
         self.at = At(uart)
         self.carrier = Carrier(self)
+        self.network_time = None  # as the modem passed it on, with the ticks of then
+        self.clock_off = 0  # seconds that its clock is before the network's
         self._board = board
         self._apn = ""
         self._state = 0
@@ -55,6 +57,7 @@ class Modem:
         self.heard = False  # something came over the data context; whoever asks sets it back
         self._lost = False  # the network was gone since the last attach, refresh or socket
         self._changed = asyncio.Event()
+        self.at.on(b"+CTZE:", self._on_time)
         self.at.on(b"+CEREG:", lambda rest: self._on_registration(0, rest))
         self.at.on(b"+CGREG:", lambda rest: self._on_registration(1, rest))
 
@@ -203,19 +206,10 @@ class Modem:
         return self._state == _DENIED
 
     async def clock(self):
-        """Network time as seconds since 1970, None while the modem has none."""
-        line = await self._line(b"AT+CCLK?", b"+CCLK:")  # "26/08/19,14:03:59+08", zone in quarters of an hour
-        text = line.strip(b'"')
-        try:
-            year, month, day = [int(part) for part in text[:8].split(b"/")]
-            hour, minute, second = [int(part) for part in text[9:17].split(b":")]
-            zone = int(text[17:]) if len(text) > 17 else 0
-        except ValueError:
-            return None
-        # A clock that nobody set counts from 1970 or 1980, written 70 or 80.
-        if not 25 <= year < 70:
-            return None
-        return utc(2000 + year, month, day, hour, minute, second) - zone * 900
+        """Network time as seconds since 1970, None while the modem has none. Raises AtTimeout."""
+        from ipa.modem import clock  # once after each registration
+
+        return await clock.read(self)
 
     async def imei(self):
         lines = await self.at.command(self.imei_command, prefix=b"")
@@ -253,6 +247,9 @@ class Modem:
         if not lines:
             raise ModemError("no answer in %s" % text.decode())
         return lines[-1]
+
+    def _on_time(self, rest):
+        self.network_time = rest, ticks_ms()
 
     async def _change(self, timeout_ms):
         try:

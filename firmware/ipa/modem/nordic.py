@@ -23,7 +23,8 @@ _NO_SIGNAL = const(255)
 
 class Nrf91(SocketModem):
     device_capabilities = b"\x85\x03\x0d\x00\x00"  # release 13
-    setup = (b"AT#XAPOLL=,1,1",)  # tell of data, once until they were read
+    # Tell the network's time; tell of data, once until they were read
+    setup = (b"AT%XTIME=1", b"AT#XAPOLL=,1,1")
     context = 0
     largest = 1400
     imei_command = b"AT+CGSN=1"
@@ -34,6 +35,7 @@ class Nrf91(SocketModem):
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
         self.at.on(b"#XAPOLL:", self._on_poll)
+        self.at.on(b"%XTIME:", self._on_time)
 
     async def signal(self):
         """Reference signal power in dBm, None when not known."""

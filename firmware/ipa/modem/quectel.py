@@ -13,7 +13,7 @@ _ID_IN_USE = const(563)
 
 class Bg95(SocketModem):
     device_capabilities = b"\x80\x03\x0e\x00\x00\x85\x03\x0e\x00\x00"  # and GSM
-    setup = (b"AT+CTZU=3",)  # the network sets the clock, to local time with its zone
+    setup = (b"AT+CTZR=2", b"AT+CTZU=3")  # the network sets the clock, to local time with its zone
     power_down_command = b"AT+QPOWD"
     ready = b"APP RDY"
 

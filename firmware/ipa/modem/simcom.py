@@ -6,7 +6,7 @@ from ipa.modem.sockets import SocketModem
 
 
 class Simcom(SocketModem):
-    setup = (b"AT+CLTS=1",)  # the network sets the clock, to local time with its zone
+    setup = (b"AT+CTZR=2", b"AT+CLTS=1")  # the network sets the clock, to local time with its zone
     power_down_command = b"AT+CPOWD=1"
 
     async def _open_number(self, number, text, close):

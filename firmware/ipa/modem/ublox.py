@@ -15,7 +15,7 @@ _SEND_MS = const(15000)
 class SaraR4(SocketModem):
     device_capabilities = b"\x80\x03\x0e\x00\x00\x85\x03\x0e\x00\x00"  # R422: and GSM
     # The greeting tells when a restart is over, and stays for the next.
-    setup = (b"AT+CTZU=1", b'AT+CSGT=1,"RDY"')
+    setup = (b"AT+CTZR=2", b"AT+CTZU=1", b'AT+CSGT=1,"RDY"')
     largest = _MOST
     reset_command = b"AT+CFUN=15"
     power_down_command = b"AT+CPWROFF"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from microipa.modem.commands import CommandTable
@@ -11,6 +12,14 @@ from microipa.modem.sockets import Connection
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
+
+
+def standard_network_time(modem: VirtualModem) -> str:
+    """+CTZV: the zone, or +CTZE: the zone, summer time and the local time (TS 27.007 8.41)."""
+    zone = modem.network.timezone_quarters
+    kind = modem.report.get("+CTZR", 0)
+    local = modem.network.time() + timedelta(minutes=15 * zone)
+    return ["", f'+CTZV: "{zone:+03d}"', f'+CTZE: "{zone:+03d}",0,"{local:%Y/%m/%d,%H:%M:%S}"'][kind]
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,8 @@ class Dialect:
     ``ready`` is the line after boot, empty when there is none. ``prompt`` asks for data, ``echo`` and
     ``functionality`` (AT+CFUN) are as after boot, ``clock_update`` is AT+CTZU then, and the clock shows local
     time in the modes of AT+CTZU that ``local_clock`` names. ``bearer`` is the context that comes with the
-    attach, for modems that open it by themselves. Times in seconds of the true modem, except
+    attach, for modems that open it by themselves. ``network_time`` is the line that passes on the time the network
+    told, empty when nobody asked for it. Times in seconds of the true modem, except
     ``data_timeout_s``, which is how long the modem waits, on the real clock, for the bytes it has asked for.
     """
 
@@ -41,5 +51,6 @@ class Dialect:
     clock_update: int = 0
     local_clock: frozenset[int] = frozenset({1, 3})
     bearer: int | None = None
+    network_time: Callable[[VirtualModem], str] = standard_network_time
     boot_s: float = 2.5
     data_timeout_s: float = 5.0

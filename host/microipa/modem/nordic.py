@@ -40,6 +40,25 @@ async def serial_number(modem: VirtualModem, request: Request) -> None:
                   else "50503041-3633-4261-803d-1e2b8f70111a")
 
 
+@on("%XTIME", Form.SET)
+async def report_time(modem: VirtualModem, request: Request) -> None:
+    modem.report["%XTIME"] = request.number(0, 0, 1)
+
+
+@on("+CTZR", Form.SET, Form.READ)
+async def no_time_zone_reports(modem: VirtualModem, _: Request) -> None:
+    """Not among its commands."""
+    raise CommandFailed
+
+
+def _network_time(modem: VirtualModem) -> str:
+    """``%XTIME: <zone>,<universal time>,<summer time>`` as octets of TS 24.008, digits swapped."""
+    zone, now = modem.network.timezone_quarters, modem.network.time()
+    tens = abs(zone) // 10 | (8 if zone < 0 else 0)
+    swapped = "".join(pair[1] + pair[0] for pair in (*f"{now:%y %m %d %H %M %S}".split(), f"{tens:X}{abs(zone) % 10}"))
+    return f'%XTIME: "{swapped[-2:]}","{swapped}","00"' if modem.report.get("%XTIME") else ""
+
+
 @on("#XRESET", Form.RUN)
 async def reset(modem: VirtualModem, _: Request) -> None:
     modem.restart()
@@ -172,4 +191,5 @@ NRF91 = Dialect(
     name="nrf91", maker="Nordic Semiconductor ASA", model="nRF9151-LACA", revision="mfw_nrf91x1_2.0.2",
     ready="Ready", commands=NRF91_COMMANDS, contexts=range(11), on_data=_readable, on_closed=_closed,
     on_context_lost=_bearer_lost, echo=False, functionality=0, clock_update=1, bearer=_BEARER,
+    network_time=_network_time,
 )

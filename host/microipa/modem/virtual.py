@@ -264,8 +264,8 @@ class VirtualModem:
         if self.registration.stat in (Stat.HOME, Stat.ROAMING):
             self.knows_time = self.network.behaviour.time  # NITZ comes with the attach
             self.background(self.open_bearer())
-            if self.report.get("+CTZR"):
-                self.urc(f'+CTZV: "{self.network.timezone_quarters:+03d}"')
+            if self.knows_time and (told := self.dialect.network_time(self)):
+                self.urc(told)
 
     def _data_came(self, connection: Connection) -> None:
         if not self.behaviour.lost_data_urcs:
