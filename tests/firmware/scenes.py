@@ -66,6 +66,9 @@ async def in_order(steps):
         outcome = None if step is None else await step
     return outcome
 
+async def due():
+    return session.due
+
 async def finish():
     from ipa.steps import cut
 
@@ -103,12 +106,13 @@ async def transfers(*texts):
 
 async def direct(error, transaction):
     "Deliver what a direct download left, to an SM-DP+ that answers with this error."
-    from ipa.net.es9 import Es9Malformed
+    from ipa.net.es9 import Es9Malformed, Es9Refused
     from ipa.net.https import HttpsClosed, HttpsRefused
     from ipa.net.jsonstream import JsonError
     from ipa.steps import direct
 
-    raised = eval(error, {"Es9Malformed": Es9Malformed, "HttpsClosed": HttpsClosed, "HttpsRefused": HttpsRefused,
+    raised = eval(error, {"Es9Malformed": Es9Malformed, "Es9Refused": Es9Refused,
+                          "HttpsClosed": HttpsClosed, "HttpsRefused": HttpsRefused,
                           "JsonError": JsonError})
 
     class Es9(direct.Es9):

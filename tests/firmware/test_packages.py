@@ -411,6 +411,32 @@ async def test_3_2_3_1_an_sm_dp_that_answers_with_rubbish_does_not_keep_the_devi
     scene = await play(micropython, call, card, [])
     assert scene.outcome == "no error but True"
     assert [line for line in scene.log if "stays on the card" in line]
+    due = f"in_order([direct(\"{answer}\", '{TX.hex()}'), state('tries'), due()])"
+    scene = await play(micropython, due, card, [])
+    assert scene.outcome.startswith("no error but a result waits for its SM-DP+: ")
+
+
+async def test_3_2_3_1_a_result_that_the_sm_dp_refuses_for_good_has_come_to_its_end(micropython: Run) -> None:
+    result = tlv(0xBF37, tlv(0xBF27, tlv(0x80, TX), tlv(0xBF2F, tlv(0x80, b"\x05"), tlv(0x0C, b"smdp.example")),
+                             tlv(0xA2, tlv(0xA0))), tlv(0x5F37, SIGNATURE))
+    card = [(STORED, stored()), (tlv(0xBF28), tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x05"))))),
+            (one(5)[0], tlv(0xBF2B, tlv(0xA0, result))), remove(5)]
+    refusal = "Es9Refused('handleNotification', '8.1/6.1', '')"
+    scene = await play(micropython, f"in_order([direct(\"{refusal}\", '{TX.hex()}'), state('direct')])", card, [])
+    assert (scene.outcome, scene.left) == ("no error but None", [])
+
+
+async def test_3_2_3_1_results_of_several_direct_downloads_wait_and_the_eim_gets_one_after_eight_tries(
+        micropython: Run) -> None:
+    result = tlv(0xBF37, tlv(0xBF27, tlv(0x80, TX), tlv(0xBF2F, tlv(0x80, b"\x05"), tlv(0x0C, b"smdp.example")),
+                             tlv(0xA2, tlv(0xA0))), tlv(0x5F37, SIGNATURE))
+    card = [(STORED, stored()), (tlv(0xBF28), tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x05"))))),
+            (one(5)[0], tlv(0xBF2B, tlv(0xA0, result)))]
+    call = (f"in_order([session.journal.set(tries=7), direct(\"HttpsRefused(503)\", ['aa', '{TX.hex()}', 'bb']),"
+            " gather([state('direct'), due()])])")
+    scene = await play(micropython, call, card, [])
+    assert scene.outcome == "no error but [['aa', 'bb'], None]"
+
 
 async def test_removing_what_is_gone_already_is_no_error(micropython: Run) -> None:
     gone = (remove(7)[0], bytes.fromhex("bf3003800101"))

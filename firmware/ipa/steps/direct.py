@@ -3,7 +3,7 @@
 The steps between card and server are those of a download through the eIM; here is what differs: under whom
 the server is trusted, and who is told how it ended. A result that could not be delivered stays on the card.
 The journal holds its transactionId and, until the eIM knows it, the eimTransactionId (`A1B2:C3D4`), by which
-the next conversation brings it to its end.
+later conversations bring it to its end.
 """
 
 from ipa import tlv
@@ -19,6 +19,7 @@ from ipa.steps.notify import remove, report
 _SUBJECT_ALTERNATIVE_NAME = b"\x55\x1d\x11"
 _SUBJECT_KEY_IDENTIFIER = b"\x55\x1d\x0e"
 _INDIRECT_PROFILE_DOWNLOAD = 0x89
+_MOST_RESULTS = 4
 _HTTPS_PORT = 443
 
 
@@ -103,7 +104,7 @@ class DirectDownload(Download):
     async def load(self, response):
         """Step 11, from which on there may be a result on the card that is ours to deliver."""
         name = "" if self.transaction is None else self.transaction.hex()
-        self.session.journal.set(direct="{}:{}".format(self.transaction_id.hex(), name))
+        _note(self.session.journal, self.transaction_id.hex(), name)
         return await super().load(response)
 
     async def deliver(self, result):
@@ -116,9 +117,7 @@ class DirectDownload(Download):
 
 async def take_over(session, pending):
     """Deliver a result that a direct download left on the card. False when this notification is none."""
-    transaction_id = tlv.find(pending, 0xBF37, 0xBF27, 0x80)
-    noted = session.journal.get("direct", "").partition(":")[0]
-    if transaction_id is None or transaction_id != bytes.fromhex(noted):
+    if _noted(session.journal, pending) is None:
         return False
     result = bytes(pending)
     address = str(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x0C), "utf-8")
@@ -137,32 +136,54 @@ async def take_over(session, pending):
 async def _settle(session, server, result):
     """Steps 13 and 14: the result to the eIM and to the SM-DP+, then off the card."""
     seq_number = installed(result)
-    noted, untold, name = session.journal.get("direct").partition(":")
+    journal = session.journal
+    noted, untold, name = _noted(journal, result).partition(":")
     if untold:
         await report(session, bytes.fromhex(name) if name else None, result)
-        session.journal.set(direct=noted)
+        _note(journal, noted)
     try:
         await server.handle_notification(result)
     except Es9Refused as error:  # it knows the result, and so does the eIM
         log(ERROR, "download:", error)
     except (ServerError, NetError) as error:
         log(ERROR, "download: result", seq_number, "stays on the card until next time:", error)
-        _wait_for_server(session, error)
+        tries = journal.get("tries", 0) + 1
+        if tries < MOST_TRIES:
+            # It is due: the conversation shall not end as one after which nothing is left to do.
+            session.due = NetError("a result waits for its SM-DP+: {}".format(error))
+            journal.set(tries=tries)
+        else:
+            _forget(journal, noted)  # the eIM may have more luck with it
         return
     await remove(session.es10, seq_number)
-    session.journal.set(direct=None, tries=None)
+    _forget(journal, noted)
     log(INFO, "download: result", seq_number, "delivered to both, removed from the card")
 
 
-def _wait_for_server(session, error):
-    """It is due: the conversation shall not end as one after which nothing is left to do."""
-    journal = session.journal
-    tries = journal.get("tries", 0) + 1
-    journal.set(tries=tries)
-    if tries < MOST_TRIES:
-        session.due = NetError("a result waits for its SM-DP+: {}".format(error))
-    else:
-        journal.set(direct=None, tries=None)  # the eIM may have more luck with it
+def _noted(journal, result):
+    """What the journal has of this ProfileInstallationResult, None when it is not of a direct download."""
+    transaction_id = bytes(tlv.find(result, 0xBF37, 0xBF27, 0x80) or b"").hex()
+    for entry in _all(journal):
+        if entry.partition(":")[0] == transaction_id:
+            return entry
+    return None
+
+
+def _note(journal, transaction_id, name=None):
+    """Results of a few downloads may wait, those of SM-DP+ that are away."""
+    entries = [entry for entry in _all(journal) if entry.partition(":")[0] != transaction_id]
+    entries.append(transaction_id if name is None else transaction_id + ":" + name)
+    journal.set(direct=entries[-_MOST_RESULTS:])
+
+
+def _forget(journal, transaction_id):
+    entries = [entry for entry in _all(journal) if entry.partition(":")[0] != transaction_id]
+    journal.set(direct=entries or None, tries=None)
+
+
+def _all(journal):
+    entries = journal.get("direct") or []
+    return [entries] if isinstance(entries, str) else entries  # as one version wrote it
 
 
 async def _connect(session, address, interface):
