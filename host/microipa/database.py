@@ -51,64 +51,67 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Database:
-    """The database at ``place`` with the tables of ``base``; ``schema`` grows when they change so that old ones do not
-    fit.
+class Connections:
+    """The way to the database at ``place``, a path or a URL. Several processes may have it open."""
 
-    Several processes may have it open: each unit of work is one transaction.
-    """
-
-    def __init__(self, place: Path | str, base: type[DeclarativeBase], schema: int) -> None:
-        """A file is created readable by its owner alone. Raises StoreUnusable, StoreBusy."""
-        self._place, self._engine = _open(place)
-        self._reading = self._engine.execution_options(reads_only=True)
-        weakref.finalize(self, self._engine.dispose)
-        with self._failures_are_named(), self._engine.begin() as connection:
-            self._prepare(connection, base, schema)
+    def __init__(self, place: Path | str) -> None:
+        """A file is created readable by its owner alone. Raises StoreUnusable."""
+        self.place, self.engine = _open(place)
+        self._reading = self.engine.execution_options(reads_only=True)
+        weakref.finalize(self, self.engine.dispose)
 
     @property
     def is_sqlite(self) -> bool:
-        return self._engine.dialect.name == "sqlite"
-
-    def _prepare(self, connection: Connection, base: type[DeclarativeBase], schema: int) -> None:
-        """Make the tables, or see that they are ours."""
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        if version != schema and inspect(connection).get_table_names():
-            raise StoreUnusable(f"{self._place} is of another version of microipa: remove it")
-        base.metadata.create_all(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+        return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def work(self) -> Iterator[Session]:
-        """Read, decide and write as one, undone by an exception. What was read may be looked at afterwards.
+    def transaction(self) -> Iterator[Connection]:
+        """Read, decide and write as one, undone by an exception.
 
         Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS.
         """
-        with self._failures_are_named(), Session(self._engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def view(self) -> Iterator[Session]:
-        """Read as of one moment, beside whoever writes. Raises StoreBusy."""
-        with self._failures_are_named(), Session(self._reading, expire_on_commit=False) as session:
-            yield session
-
-    @contextmanager
-    def reader(self) -> Iterator[Connection]:
-        """The same for statements of SQLAlchemy's Core, where time counts. Raises StoreBusy."""
-        with self._failures_are_named(), self._reading.connect() as connection:
+        with self.failures_are_named(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _failures_are_named(self) -> Iterator[None]:
+    def reader(self) -> Iterator[Connection]:
+        """Read as of one moment, beside whoever writes. Raises StoreBusy."""
+        with self.failures_are_named(), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def failures_are_named(self) -> Iterator[None]:
+        """Raises StoreBusy, StoreUnusable for what drivers say."""
         try:
             yield
         except (OperationalError, InterfaceError) as error:
-            raise StoreBusy(f"{self._place} cannot be used now: {_sentence(error)}") from error
+            raise StoreBusy(f"{self.place} cannot be used now: {_sentence(error)}") from error
         except DBAPIError as error:
             if type(error.orig) is not sqlite3.DatabaseError:  # a defect of ours, such as a broken constraint
                 raise
-            raise StoreUnusable(f"{self._place} cannot be used, remove it: {error.orig}") from error
+            raise StoreUnusable(f"{self.place} cannot be used, remove it: {error.orig}") from error
+
+
+class Database(Connections):
+    """The SQLite file ``path`` with the tables of ``base``; ``schema`` grows when they change so that old files do not
+    fit.
+    """
+
+    def __init__(self, path: Path, base: type[DeclarativeBase], schema: int) -> None:
+        """Created readable by its owner alone. Raises StoreUnusable, StoreBusy."""
+        super().__init__(path)
+        with self.transaction() as connection:
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version != schema and inspect(connection).get_table_names():
+                raise StoreUnusable(f"{path} is of another version of microipa: remove it")
+            base.metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+
+    @contextmanager
+    def work(self) -> Iterator[Session]:
+        """One transaction. What was read may be looked at afterwards. Raises StoreBusy."""
+        with self.failures_are_named(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
 
 
 def _open(place: Path | str) -> tuple[str, Engine]:

@@ -15,6 +15,8 @@ from microipa.asn1.tlv import integer, tlv
 from microipa.eim.packages import operations
 from microipa.eim.store import Order, Store
 from microipa.lab import EID, LabFolder
+from microipa.unit_of_work import table_of
+from sqlalchemy import select
 
 ICCID = "8999970000000000001"
 PACKED = bytes.fromhex("989979000000000000F1")
@@ -43,7 +45,7 @@ def configuration(lab: Path, microipa: Microipa) -> Path:
 
 def ordered(lab: Path) -> list[Order]:
     with Store(lab / "eim.sqlite").work() as db:
-        return list(db.query(Order).order_by(Order.id))
+        return db.all(Order, select(table_of(Order)).order_by(Order.id))
 
 
 def refused(microipa: Microipa, *words: object) -> str:

@@ -227,6 +227,7 @@ async def test_an_unknown_eim_takes_the_certificates_from_the_compact_form(desk,
 async def test_an_eim_goes_on_with_the_database_of_an_earlier_version(desk, card, number, tmp_path, pki):
     with sqlite3.connect(tmp_path / "eim.sqlite") as database:
         database.execute("alter table devices drop column compact_failed")
+        database.execute("drop table alembic_version")
         database.execute("alter table sessions drop column profile_metadata")
     again = Eim(pki, tmp_path, es9_routes={})
     assert [view.id for view in again.orders()] == [number]

@@ -13,7 +13,9 @@ from microipa.eim import CodeNotGiven, DefaultSmdp, Eim, Smds, SmdsAddressInvali
 from microipa.eim.store import Order, Store
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
+from microipa.unit_of_work import table_of
 from smdpp_peer import ADDRESS
+from sqlalchemy import select
 from test_eim_relay import Es9, desk, es9, smdpp  # noqa: F401
 
 DIRECT, DIRECT_OR_NOT, LEFT_TO_EIM = (tlv(0x80, bits) for bits in (b"\x07\x80", b"\x06\xc0", b"\x05\xe0"))
@@ -196,4 +198,4 @@ async def test_the_code_is_nowhere_but_hashed_and_only_as_long_as_it_is_wanted(
     assert kept not in b"".join(str(event.fields).encode() for event in events)
     assert [view.state for view in desk.orders() if view.kind == "download"] == ["done"]
     with Store(tmp_path / "eim.sqlite").work() as db:
-        assert [one.confirmation_hash for one in db.query(Order)] == [None, None]
+        assert [one.confirmation_hash for one in db.all(Order, select(table_of(Order)))] == [None, None]

@@ -12,7 +12,7 @@ import pytest
 from eim_ipa import UNDEFINED, Ipa, alarms, order
 from euicc_peer import EID, spec
 from microipa.asn1.tlv import integer, parse, tlv
-from microipa.eim import Eim, forwarder, notices, store
+from microipa.eim import Eim, forwarder, notices, questions
 from microipa.eim.config import BadConfig, Config
 from microipa.eim.esipa import EsipaRefused
 from microipa.errors import Busy
@@ -207,12 +207,12 @@ async def test_an_alarm_that_comes_again_drives_no_other_out(desk, ipa, number, 
 
 
 async def test_alarms_of_one_device_drive_those_of_another_not_out(desk, monkeypatch):
-    monkeypatch.setattr(store, "MAX_ALARMS_OF_ONE", 3)
+    monkeypatch.setattr(questions, "MAX_ALARMS_OF_ONE", 3)
     desk.add_device(OTHER_EID)
     with desk._store.work() as db:
-        store.raise_alarm(db, OTHER_EID, "real", b"")
+        questions.raise_alarm(db, OTHER_EID, "real", b"")
         for evidence in range(10):
-            store.raise_alarm(db, EID, "noise", bytes([evidence]))
+            questions.raise_alarm(db, EID, "noise", bytes([evidence]))
     assert desk.device(OTHER_EID).alarms == ["real"]
     assert len(desk.device(EID).alarms) == 3
 
@@ -220,8 +220,12 @@ async def test_alarms_of_one_device_drive_those_of_another_not_out(desk, monkeyp
 # A disk that is full ------------------------------------------------------------------------------------------
 
 
-async def test_a_database_that_cannot_be_used_tells_a_device_nothing_of_the_machine(desk, ipa, tmp_path, monkeypatch):
+async def test_a_database_that_cannot_be_used_tells_a_device_nothing_of_the_machine(
+    desk, ipa, pki, tmp_path, monkeypatch
+):
+    desk.order_data(EID, ["deviceInfo"])
     monkeypatch.setattr("microipa.database.BUSY_TIMEOUT_MS", 10)
+    ipa.ask = Eim(pki, tmp_path, es9_routes={}).handle
     with sqlite3.connect(tmp_path / "eim.sqlite") as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Busy) as busy:

@@ -63,7 +63,7 @@ def test_tables_from_before_versions_become_those_of_a_new_database(tmp_path):
     earlier(tmp_path)
     store = Store(tmp_path / "eim.sqlite")
     with store.work() as db:
-        context = MigrationContext.configure(db.connection())
+        context = MigrationContext.configure(db.connection)
         assert compare_metadata(context, Base.metadata) == []
         assert context.get_current_revision() == schema.NEWEST
 

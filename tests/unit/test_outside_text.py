@@ -32,7 +32,9 @@ from microipa.smdpp.store import Order as SmdppOrder
 from microipa.smdpp.store import Store as SmdppStore
 from microipa.timeline import Timeline
 from microipa.trace import Event
+from microipa.unit_of_work import table_of
 from rich.table import Table
+from sqlalchemy import select
 
 HOSTILE = [
     "[/x]", "[bold]", "[link=https://evil.example]x[/link]", "[/]", "\\[red]", ":smile:", "\x1b[2J",
@@ -98,9 +100,9 @@ def known(lab: Path, name: str) -> None:
         device.profiles = [{"iccid": "8999", "state": "enabled", **texts}]
         device.eims, device.default_smdp, device.rplmn, device.state_change = [name, name], name, name, name
         device.state_changed = device.profiles_known = 1.0
-        db.query(Alarm).one().text = name
-        db.query(Order).filter(Order.kind == "package").one().result = name
-        db.query(Order).filter(Order.kind == "package").one().summary = name
+        (alarm,) = db.all(Alarm, select(table_of(Alarm)))
+        (order,) = db.all(Order, select(table_of(Order)).where(Order.kind == "package"))
+        alarm.text = order.result = order.summary = name
 
 
 def offered(lab: Path, name: str) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
@@ -44,6 +43,7 @@ from microipa.https_server import LOOPBACK, serve_https
 from microipa.quirks import QUIRKS
 from microipa.rsp_client import Network, RspClient
 from microipa.trace import Trace
+from microipa.unit_of_work import Work, table_of
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Eim:
                 device = Device(eid=eid)
                 db.add(device)
             if device_key is not None:
-                devices.enrol(device, device_key)
+                devices.enrol(db, device, device_key)
 
     def order_download(
         self,
@@ -201,11 +201,11 @@ class Eim:
 
     def orders(self, eid: str | None = None) -> list[OrderView]:
         """All orders, or those of one device, oldest first."""
-        wanted = select(Order).order_by(Order.id)
+        wanted = select(table_of(Order)).order_by(Order.id)
         self._upkeep.expire()
         with self._store.view() as db:
             chosen = wanted if eid is None else wanted.where(Order.eid == eid)
-            return [OrderView.of(order) for order in db.scalars(chosen)]
+            return [OrderView.of(order) for order in db.all(Order, chosen)]
 
     def cancel(self, order_id: int) -> None:
         """End an order: the device does not get it (again). Raises UnknownOrder, OrderSettled."""
@@ -229,7 +229,8 @@ class Eim:
         """What is known of all devices."""
         self._polls.write()
         with self._store.view() as db:
-            return [DeviceView.of(db, device) for device in db.scalars(select(Device).order_by(Device.eid))]
+            found = db.all(Device, select(table_of(Device)).order_by(Device.eid))
+            return [DeviceView.of(db, device) for device in found]
 
     def device(self, eid: str) -> DeviceView:
         """What is known of one device. Raises UnknownDevice."""
@@ -237,10 +238,10 @@ class Eim:
         with self._store.view() as db:
             return DeviceView.of(db, self._device(db, eid))
 
-    def _device(self, db: Session, eid: str) -> Device:
+    def _device(self, db: Work, eid: str) -> Device:
         device = db.get(Device, eid)
         if device is None:
-            known = db.scalars(select(Device.eid).order_by(Device.eid).limit(MOST_NAMED + 1)).all()
+            known = db.scalars(select(Device.eid).order_by(Device.eid).limit(MOST_NAMED + 1))
             others = ", ".join(known[:MOST_NAMED]) + (" and others" if len(known) > MOST_NAMED else "") or "none"
             raise UnknownDevice(
                 f"this eIM does not manage {eid[:64]} but {others}: let it with `microipa enrol` or Eim.add_device"

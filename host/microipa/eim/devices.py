@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import parse
 from microipa.crypto.certificates import UNREADABLE
@@ -23,6 +22,7 @@ from microipa.eim.store import Alarm, Device, DeviceKey, Order
 from microipa.eim.words import Outcome
 from microipa.errors import MicroipaError
 from microipa.saip import iccid_from_bytes
+from microipa.unit_of_work import Work
 
 Profile = dict[str, Any]
 
@@ -64,7 +64,7 @@ class DeviceView:
     alarms: list[str]
 
     @classmethod
-    def of(cls, db: Session, device: Device) -> DeviceView:
+    def of(cls, db: Work, device: Device) -> DeviceView:
         waiting = select(Order.id).where(Order.eid == device.eid, Order.state.in_(store.OPEN))
         alarms = select(Alarm.text).where(Alarm.eid == device.eid)
         capabilities = parse(device.ipa_capabilities) if device.ipa_capabilities else None
@@ -107,7 +107,7 @@ def _certificates(device: Device) -> dict[str, dict[str, str]]:
     return found
 
 
-def enrol(device: Device, spki: bytes) -> None:
+def enrol(db: Work, device: Device, spki: bytes) -> None:
     """Let a device sign results with this key (SubjectPublicKeyInfo DER) in place of its card. Raises BadDeviceKey."""
     try:
         key = load_der_public_key(spki)
@@ -115,10 +115,7 @@ def enrol(device: Device, spki: bytes) -> None:
         raise BadDeviceKey(f"the device key is no SubjectPublicKeyInfo in DER: {error}") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
         raise BadDeviceKey("the device key is not on P-256: enrol the .pub file that the device has written")
-    if device.enrolled:
-        device.enrolled.spki = spki
-    else:
-        device.enrolled = DeviceKey(eid=device.eid, spki=spki)
+    db.put(DeviceKey(eid=device.eid, spki=spki))
 
 
 def result_key(device: Device) -> EllipticCurvePublicKey:

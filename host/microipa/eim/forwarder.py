@@ -8,7 +8,7 @@ import logging
 import time
 
 from microipa.database import StoreBusy
-from microipa.eim import store
+from microipa.eim import questions
 from microipa.eim.store import Forward, Store
 from microipa.rsp_client import RspClient, RspRefused, RspUnavailable, b64
 
@@ -50,14 +50,14 @@ class Forwarder:
         Side by side, so that a server that hangs does not keep the others waiting.
         """
         with self._store.work() as db:
-            due = store.due_forwards(db, time.time())
+            due = questions.due_forwards(db, time.time())
         await asyncio.gather(*(self._try(forward) for forward in due))
         with self._store.work() as db:
             for forward in due:
-                db.merge(forward)
+                db.put(forward)
                 if forward.delivered and forward.last_error:
                     text = f"{forward.address} does not get {forward.summary}: {forward.last_error}"
-                    store.raise_alarm(db, forward.eid, text, forward.message)
+                    questions.raise_alarm(db, forward.eid, text, forward.message)
 
     async def _try(self, forward: Forward) -> None:
         forward.attempts += 1
@@ -80,5 +80,5 @@ class Forwarder:
     def _pause(self) -> float | None:
         """Seconds until the next attempt; None when nothing waits."""
         with self._store.work() as db:
-            due = store.next_forward(db)
+            due = questions.next_forward(db)
         return None if due is None else max(due - time.time(), 0.0)

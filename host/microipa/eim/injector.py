@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
 from microipa.database import StoreBusy
-from microipa.eim import answers, esipa, store
+from microipa.eim import answers, esipa, questions
 from microipa.eim.listeners import Listeners, Unreachable
 from microipa.eim.orders import Orders, device_of
 from microipa.eim.store import Device, Store
@@ -95,8 +95,8 @@ class Injector:
         """Begin to hand over the orders that came after ``newest``. Returns the newest there is now."""
         with self._store.work() as db:
             if newest < 0 or not self.listeners.some:
-                return store.newest_order(db)
-            found = store.orders_after(db, newest)
+                return questions.newest_order(db)
+            found = questions.orders_after(db, newest)
         for eid in {eid for _, eid in found}:
             if self.listeners.get(eid) and eid not in self._pushing:
                 self._pushing[eid] = asyncio.create_task(self._push(eid))

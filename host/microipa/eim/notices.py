@@ -6,16 +6,16 @@ import hashlib
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, parse
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import compact, devices, packages, store
+from microipa.eim import compact, devices, packages, questions, store
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notifications import COMPACT_INSTALLATION, Notification
 from microipa.eim.orders import Orders
 from microipa.eim.store import Device, DownloadSession, Forward, Order
+from microipa.unit_of_work import Work
 
 MOST_FORWARDS = 64  # of one device, on their way to SM-DP+ servers
 
@@ -27,7 +27,7 @@ class Notices:
         self._orders = orders
         self._ci = ci
 
-    def accept(self, db: Session, pending: Tlv, device: Device | None = None, order: Order | None = None) -> int | None:
+    def accept(self, db: Work, pending: Tlv, device: Device | None = None, order: Order | None = None) -> int | None:
         """Verify a notification, settle the download it ends, queue it for the SM-DP+ it names.
 
         ``device`` it came in the name of, ``order`` it came as the result of, when known. Returns its
@@ -57,7 +57,7 @@ class Notices:
         self._queue(db, notification, device)
         return notification.sequence
 
-    def _rebuilt(self, db: Session, pending: Tlv) -> Tlv:
+    def _rebuilt(self, db: Work, pending: Tlv) -> Tlv:
         """The ProfileInstallationResult that a card signed, of which the IPA sent what is new."""
         session = db.get(DownloadSession, pending[0xA0][0x80].value.hex())
         if session is None:
@@ -67,7 +67,7 @@ class Notices:
         except compact.NotRebuilt as error:
             raise ResultRefused(session.order.eid, str(error)) from error
 
-    def accept_list(self, db: Session, listed: Tlv | None, device: Device) -> list[int]:
+    def accept_list(self, db: Work, listed: Tlv | None, device: Device) -> list[int]:
         """Notifications that came along with something else; the seqNumbers to acknowledge.
 
         One that proves nothing stays on the card and spoils no other.
@@ -83,7 +83,7 @@ class Notices:
                 acknowledged.append(sequence)
         return acknowledged
 
-    def _verify(self, db: Session, notification: Notification, device: Device | None) -> Device:
+    def _verify(self, db: Work, notification: Notification, device: Device | None) -> Device:
         """The managed device whose eUICC signed it. Raises ResultRefused."""
         eid = device.eid if device else None
         try:
@@ -95,7 +95,7 @@ class Notices:
         return signer
 
     def _signer(
-        self, db: Session, notification: Notification, device: Device | None
+        self, db: Work, notification: Notification, device: Device | None
     ) -> tuple[Device, EllipticCurvePublicKey]:
         """Who must have signed it: the device it comes from, or that of the certificates it brings."""
         if notification.certificates:
@@ -112,10 +112,10 @@ class Notices:
             raise ResultRefused(device.eid if device else None, text)
         return device, packages.public_key_of(device.euicc_certificate)
 
-    def _book(self, db: Session, order: Order, notification: Notification) -> None:
+    def _book(self, db: Work, order: Order, notification: Notification) -> None:
         """Settle a download by its profile installation result; a repeat changes nothing."""
         installed = notification.installation
-        if installed is None or store.is_booked(db, order.eid, notification.sequence):
+        if installed is None or questions.is_booked(db, order.eid, notification.sequence):
             return
         order.sequence = notification.sequence
         if installed.ok and notification.iccid:
@@ -123,7 +123,7 @@ class Notices:
         state = store.DONE if installed.ok else store.FAILED
         self._orders.settle(db, order, state, installed.text, installed.details)
 
-    def _queue(self, db: Session, notification: Notification, device: Device) -> None:
+    def _queue(self, db: Work, notification: Notification, device: Device) -> None:
         """For its SM-DP+, which takes the full form; once, however often it is delivered.
 
         Raises ResultRefused when too many wait: the card keeps this one.
@@ -135,16 +135,16 @@ class Notices:
         if db.get(Forward, digest) is not None:
             return
         text = notification.text()
-        if store.waiting_forwards(db, device.eid) >= MOST_FORWARDS:
+        if questions.waiting_forwards(db, device.eid) >= MOST_FORWARDS:
             raise ResultRefused(device.eid, f"{text}: {MOST_FORWARDS} notifications of this device wait already")
         db.add(Forward(digest=digest, eid=device.eid, address=notification.address, message=message, summary=text))
 
 
-def _remember_direct(db: Session, order: Order, notification: Notification) -> DownloadSession | None:
+def _remember_direct(db: Work, order: Order, notification: Notification) -> DownloadSession | None:
     """A download past this eIM, by its first result: whose it is when it comes again."""
     assert notification.installation
     name = notification.installation.transaction_id.hex()
     session = DownloadSession(
         transaction_id=name, server_transaction_id=name, smdp_address=notification.address, order_id=order.id
     )
-    return session if store.open_session(db, session) else None
+    return session if questions.open_session(db, session) else None

@@ -10,15 +10,14 @@ import secrets
 import time
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from microipa.asn1.tlv import Tlv, number, tlv
 from microipa.asn1.words import plmn
 from microipa.crypto.pki import Credential
-from microipa.eim import confirmation, esipa, features, packages, sources, store, words
+from microipa.eim import confirmation, esipa, features, packages, questions, sources, store, words
 from microipa.eim.store import Device, Order
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
+from microipa.unit_of_work import Work
 
 ABOUT_EUICC = tlv(0x5C, bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9"))
 """Asked before the first package of a device: token, certificates, what card, IPA and device can."""
@@ -51,7 +50,7 @@ class Orders:
         self._eim_id = eim_id
         self._trace = trace
 
-    def get_package(self, db: Session, message: Tlv) -> bytes:
+    def get_package(self, db: Work, message: Tlv) -> bytes:
         """The answer to GetEimPackage (SGP.32 5.14.5). Raises EidRefused, TlvError."""
         device = device_of(db, esipa.eid_of(message.get(esipa.EID)))
         device.last_poll = time.time()
@@ -69,9 +68,9 @@ class Orders:
             return esipa.package_error(esipa.NO_EIM_PACKAGE)
         return tlv(esipa.GET_EIM_PACKAGE, package)
 
-    def next_package(self, db: Session, device: Device) -> bytes | None:
+    def next_package(self, db: Work, device: Device) -> bytes | None:
         """The eIM package this device is to get now, however it gets it; None when nothing waits."""
-        while order := store.next_order(db, device.eid):
+        while order := questions.next_order(db, device.eid):
             if order.is_late:
                 self._end_late(db, order)
                 continue
@@ -85,7 +84,7 @@ class Orders:
             return self._deliver(order)
         return None
 
-    def ask(self, db: Session, device: Device, question: bytes) -> Order:
+    def ask(self, db: Work, device: Device, question: bytes) -> Order:
         """An IpaEuiccDataRequest that goes before whatever waits."""
         order = Order(device=device, kind=store.DATA, content=question, summary=QUESTIONS[question])
         db.add(order)
@@ -93,18 +92,18 @@ class Orders:
         self.tell(order)
         return order
 
-    def settle(self, db: Session, order: Order, state: str, result: str, details: dict[str, Any] | None = None) -> None:
+    def settle(self, db: Work, order: Order, state: str, result: str, details: dict[str, Any] | None = None) -> None:
         """End an order. A data request that failed takes along what waits for it, or it would never end."""
         order.state, order.result, order.details, order.settled = state, result, details, time.time()
         order.confirmation_hash = order.due = None
         self.tell(order)
         if order.kind == store.DATA and state == store.FAILED:
             db.flush()
-            waiting = store.next_order(db, order.eid)
+            waiting = questions.next_order(db, order.eid)
             if waiting and waiting.kind != store.DATA:
                 self.settle(db, waiting, store.FAILED, f"{order.summary}: {result}")
 
-    def interrupt(self, db: Session, order: Order, reason: str, wait: float | None = None) -> None:
+    def interrupt(self, db: Work, order: Order, reason: str, wait: float | None = None) -> None:
         """Something that may pass ended an attempt at a download: it is offered again, ever more rarely.
 
         ``wait``: seconds before which the SM-DP+ does not want to be asked.
@@ -120,14 +119,14 @@ class Orders:
         order.result = f"{reason}; attempt {count} of {MOST_INTERRUPTIONS}, the next one at a later poll"
         self.tell(order)
 
-    def expire(self, db: Session) -> bool:
+    def expire(self, db: Work) -> bool:
         """End what was not fetched in time, as much as one transaction should. Returns whether there was any."""
-        late = store.late_orders(db)
+        late = questions.late_orders(db)
         for order in late:
             self._end_late(db, order)
         return bool(late)
 
-    def _end_late(self, db: Session, order: Order) -> None:
+    def _end_late(self, db: Work, order: Order) -> None:
         why = f"; the last attempt: {order.result}" if order.result else ""
         self.settle(db, order, store.EXPIRED, f"the device did not poll in time{why}")
 
@@ -142,13 +141,13 @@ class Orders:
         order.counter = None
         self.sign_again(order)
 
-    def introduce(self, db: Session, eid: str) -> None:
+    def introduce(self, db: Work, eid: str) -> None:
         """Ask a device who it is when something of it cannot be verified."""
         device = db.get(Device, eid)
-        if device and device.is_unknown and not store.has_open_question(db, eid):
+        if device and device.is_unknown and not questions.has_open_question(db, eid):
             self.ask(db, device, ABOUT_EUICC)
 
-    def cancel(self, db: Session, order: Order) -> None:
+    def cancel(self, db: Work, order: Order) -> None:
         """Raises OrderSettled."""
         if order.state not in store.OPEN:
             raise OrderSettled(f"order {order.id} is {order.state} already")
@@ -169,9 +168,9 @@ class Orders:
                 result=order.result,
             )
 
-    def alarm(self, db: Session, eid: str | None, text: str, evidence: bytes) -> None:
+    def alarm(self, db: Work, eid: str | None, text: str, evidence: bytes) -> None:
         """Something is wrong that no order tells: an operator should look at it."""
-        store.raise_alarm(db, eid, text, evidence)
+        questions.raise_alarm(db, eid, text, evidence)
         if self._trace:
             self._trace.record("eim", "alarm", eid=eid, text=text)
 
@@ -219,7 +218,7 @@ def _first(order: Order) -> bytes | None:
     return ABOUT_DEFAULT_SMDP if from_default and order.device.default_smdp is None else None
 
 
-def device_of(db: Session, eid: str) -> Device:
+def device_of(db: Work, eid: str) -> Device:
     """Raises EidRefused with eidNotFound."""
     device = db.get(Device, eid)
     if device is None:

@@ -63,7 +63,7 @@ class Polls:
             return
         polls = [{"device": eid, "moment": moment} for eid, moment in sorted(self._unwritten.items())]
         with self._store.work() as db:
-            db.connection().execute(_POLLED, polls)
+            db.execute(_POLLED, polls)
         self._unwritten.clear()
 
     async def run(self) -> None:

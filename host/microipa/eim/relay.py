@@ -20,14 +20,12 @@ from collections.abc import Callable, Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, number, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import compact, confirmation, esipa, features, sources, store, words
+from microipa.eim import compact, confirmation, esipa, features, questions, sources, store, words
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Function, RelayFailed
@@ -35,6 +33,7 @@ from microipa.eim.sources import ActivationCode
 from microipa.eim.store import Device, DownloadSession, Order, Store
 from microipa.rsp_client import Answer, RspClient, RspRefused, RspUnavailable, b64
 from microipa.trace import Trace
+from microipa.unit_of_work import Work
 
 INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
 EID_MISMATCH = 7
@@ -130,7 +129,7 @@ class Relay:
             ctx_params_1=self._ctx_params_1(order, code),
         )
         with self._store.work() as db:
-            if not store.open_session(db, session):
+            if not questions.open_session(db, session):
                 raise RelayFailed(esipa.UNDEFINED, f"{code.smdp_address} names the transaction of another download")
         context = b""
         if session.ctx_params_1:
@@ -365,15 +364,15 @@ def _transaction_id(device: Device, own: bytes) -> bytes:
     return b"" if features.has(device, features.MINIMIZE) else own
 
 
-def _delivered_download(db: Session, transaction_id: bytes | None, address: str | None) -> Order | None:
-    downloads = select(Order).where(Order.kind == store.DOWNLOAD, Order.state == store.DELIVERED)
+def _delivered_download(db: Work, transaction_id: bytes | None, address: str | None) -> Order | None:
     if transaction_id is not None:
-        return db.scalars(downloads.where(Order.transaction_id == transaction_id)).first()
+        order = questions.order_of_transaction(db, transaction_id)
+        return order if order and order.kind == store.DOWNLOAD and order.state == store.DELIVERED else None
     if address is None:
         return None
     fitting = [
         order
-        for order in db.scalars(downloads)
+        for order in questions.delivered_downloads(db)
         if (code := _smdp(order)) and code.smdp_address.lower() == address.lower()
     ]
     return fitting[0] if len(fitting) == 1 else None

@@ -7,17 +7,17 @@ could not handle. What does not verify is refused: the order stays as it was, an
 from __future__ import annotations
 
 from cryptography import x509
-from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import Tlv, TlvError, number
 from microipa.crypto.certificates import CertificateInvalid
 from microipa.crypto.ec import SignatureInvalid
-from microipa.eim import devices, esipa, features, packages, reasons, sources, store, words
+from microipa.eim import devices, esipa, features, packages, questions, reasons, sources, store, words
 from microipa.eim.answers import INCORRECT_TAG_LIST, UNDEFINED, DataAnswer, DeviceUnproven
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
 from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, Orders, device_of
 from microipa.eim.store import Device, Order
+from microipa.unit_of_work import Work
 
 MAX_REFUSALS = 3
 DOWNLOAD_ERROR = (
@@ -35,7 +35,7 @@ class Results:
         self._ci = ci
         self._eim_id = eim_id
 
-    def take(self, db: Session, message: Tlv) -> list[int]:
+    def take(self, db: Work, message: Tlv) -> list[int]:
         """Act on a ProvideEimPackageResult. Returns the card's seqNumbers to acknowledge.
 
         Raises EidRefused, ResultRefused, EsipaRefused, TlvError.
@@ -63,9 +63,9 @@ class Results:
 
     # eUICC package results ----------------------------------------------------------------------------------
 
-    def _take_package_result(self, db: Session, device: Device, message: Tlv) -> list[int]:
+    def _take_package_result(self, db: Work, device: Device, message: Tlv) -> list[int]:
         result = packages.PackageResult.read(message)
-        order = store.find_order(db, device.eid, (store.PACKAGE,), result.transaction_id)
+        order = questions.find_order(db, device.eid, (store.PACKAGE,), result.transaction_id)
         if result.data is None:
             if order and order.state == store.DELIVERED:
                 self._refused_unsigned(db, device, order)
@@ -92,7 +92,7 @@ class Results:
         except SignatureInvalid as invalid:
             raise ResultRefused(device.eid, f"an eUICC package result of {device.eid}: {invalid}") from invalid
 
-    def _settle_package(self, db: Session, device: Device, order: Order, result: packages.PackageResult) -> None:
+    def _settle_package(self, db: Work, device: Device, order: Order, result: packages.PackageResult) -> None:
         """The result of ``order``, or a newer one: after a rollback the card signs again.
 
         An older one is a replay (SGP.32 5.14.6). The first is none, even when another order's overtook it.
@@ -107,7 +107,7 @@ class Results:
         state = store.DONE if result.ok else store.FAILED
         self._orders.settle(db, order, state, result.text(), result.details())
 
-    def _take_stray(self, db: Session, device: Device, result: packages.PackageResult, message: Tlv) -> list[int]:
+    def _take_stray(self, db: Work, device: Device, result: packages.PackageResult, message: Tlv) -> list[int]:
         """Genuine, but of no order we know: an alarm keeps it, so that the card need not for ever."""
         if result.sequence is None:
             return []
@@ -117,7 +117,7 @@ class Results:
             self._orders.alarm(db, device.eid, text, message.raw)
         return [result.sequence]
 
-    def _refused_unsigned(self, db: Session, device: Device, order: Order) -> None:
+    def _refused_unsigned(self, db: Work, device: Device, order: Order) -> None:
         """The card knows neither our key nor our token, or someone says so: learn the token, sign again."""
         order.refusals += 1
         if order.refusals < MAX_REFUSALS:
@@ -127,14 +127,14 @@ class Results:
         text = "the eUICC does not accept this eIM: it has another eimId, key or token for it"
         self._orders.settle(db, order, store.FAILED, text)
 
-    def _refused_signed(self, db: Session, device: Device, order: Order, result: packages.PackageResult) -> None:
+    def _refused_signed(self, db: Work, device: Device, order: Order, result: packages.PackageResult) -> None:
         if result.error != packages.REPLAY_ERROR:
             self._orders.settle(db, order, store.FAILED, result.text(), result.details())
-        elif not store.has_open_question(db, device.eid):  # else this is a repeat
+        elif not questions.has_open_question(db, device.eid):  # else this is a repeat
             order.refusals += 1
             self._orders.ask(db, device, STORED_RESULTS)
 
-    def _replayed_without_result(self, db: Session, order: Order) -> None:
+    def _replayed_without_result(self, db: Work, order: Order) -> None:
         """Stored results are fetched, and none was this order's.
 
         Refused each time it was delivered, the package cannot have been executed: our counter is behind the
@@ -151,9 +151,9 @@ class Results:
 
     # IPA eUICC data -----------------------------------------------------------------------------------------
 
-    def _take_data(self, db: Session, device: Device, message: Tlv) -> list[int]:
+    def _take_data(self, db: Work, device: Device, message: Tlv) -> list[int]:
         answer = DataAnswer.read(message)
-        order = store.find_order(db, device.eid, (store.DATA, store.QUERY), answer.transaction_id)
+        order = questions.find_order(db, device.eid, (store.DATA, store.QUERY), answer.transaction_id)
         if order is None:
             raise ResultRefused(device.eid, f"{device.eid} answers a question this eIM did not ask")
         acknowledged = self._take_kept(db, device, answer.results)
@@ -162,7 +162,7 @@ class Results:
             self._settle_data(db, device, order, answer, message)
         return acknowledged
 
-    def _take_kept(self, db: Session, device: Device, kept: list[Tlv]) -> list[int]:
+    def _take_kept(self, db: Work, device: Device, kept: list[Tlv]) -> list[int]:
         """Stored results. One that proves nothing stays on the card and spoils no other.
 
         Those of other eIMs are theirs to acknowledge.
@@ -176,7 +176,7 @@ class Results:
                 self._orders.alarm(db, device.eid, str(refusal), message.raw)
         return acknowledged
 
-    def _settle_data(self, db: Session, device: Device, order: Order, answer: DataAnswer, message: Tlv) -> None:
+    def _settle_data(self, db: Work, device: Device, order: Order, answer: DataAnswer, message: Tlv) -> None:
         reason = words.name("IpaEuiccDataErrorCode", answer.error or 0)
         if answer.error in (INCORRECT_TAG_LIST, UNDEFINED) and order.content == ABOUT_EUICC:
             # Not known to an older IPA, or too much for a small one.
@@ -186,7 +186,7 @@ class Results:
             self._orders.settle(db, order, store.FAILED, f"the IPA does not answer: {reason}")
         elif order.kind == store.DATA and order.content == STORED_RESULTS:
             self._orders.settle(db, order, store.DONE, f"{len(answer.results)} results kept")
-            replayed = store.find_order(db, device.eid, (store.PACKAGE,), None)
+            replayed = questions.find_order(db, device.eid, (store.PACKAGE,), None)
             if replayed:
                 self._replayed_without_result(db, replayed)
         else:
@@ -205,7 +205,7 @@ class Results:
 
     # Downloads ----------------------------------------------------------------------------------------------
 
-    def _take_download(self, db: Session, device: Device, message: Tlv) -> list[int]:
+    def _take_download(self, db: Work, device: Device, message: Tlv) -> list[int]:
         """ProfileDownloadTriggerResult. Its PIR is passed on for sessions of ours only (SGP.32 5.7.4)."""
         order = self._open_order(db, device, _transaction_id(message))
         pending = message.get(esipa.PROFILE_INSTALLATION_RESULT)
@@ -224,18 +224,18 @@ class Results:
 
     # Who and what -------------------------------------------------------------------------------------------
 
-    def _sender(self, db: Session, field: Tlv | None, result: Tlv) -> Device:
+    def _sender(self, db: Work, field: Tlv | None, result: Tlv) -> Device:
         """The device a result is from; without eidValue the eimTransactionId tells (interop)."""
         transaction_id = None if field else _transaction_id(result)
-        order = store.order_of_transaction(db, transaction_id) if transaction_id else None
+        order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
         return order.device if order else device_of(db, esipa.eid_of(field))
 
-    def _open_order(self, db: Session, device: Device, transaction_id: bytes | None) -> Order | None:
+    def _open_order(self, db: Work, device: Device, transaction_id: bytes | None) -> Order | None:
         """The unsettled order an unsigned answer speaks of; without transaction the one delivered now."""
         if transaction_id is None:
-            order = store.next_order(db, device.eid)
+            order = questions.next_order(db, device.eid)
         else:
-            order = store.order_of_transaction(db, transaction_id)
+            order = questions.order_of_transaction(db, transaction_id)
         return order if order and order.eid == device.eid and order.state == store.DELIVERED else None
 
 

@@ -7,30 +7,26 @@ the last answered message; other processes (``microipa order …``) write to the
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, ForeignKey, Index, delete, func, literal_column, or_, select
-from sqlalchemy.engine import Connection
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, literal_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from microipa.database import Database
+from microipa.database import Connections
 from microipa.eim.schema import prepare
+from microipa.unit_of_work import Work
 
-MAX_ALARMS = 1000
-MAX_ALARMS_OF_ONE = 50  # device; also of all messages together that name none
-LARGEST_EVIDENCE = 4096
-MAX_AT_ONCE = 32  # notifications on their way to SM-DP+ servers
-MAX_NEWS = 10_000  # orders looked at in one go
-MOST_LATE = 1000  # orders ended in one transaction
-MAX_SESSIONS = 8  # kept for each download order
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
 OPEN = (QUEUED, DELIVERED)
 IS_OPEN = literal_column("orders.state IN ('queued', 'delivered')", Boolean)
 """The same for questions: word for word as in the indexes, or a database does not see that they answer it."""
+IS_DOWNLOADING = literal_column("orders.kind = 'download' AND orders.state = 'delivered'", Boolean)
 IS_DUE = literal_column("forwards.delivered IS NULL", Boolean)
 DATA, PACKAGE, DOWNLOAD, QUERY = "data", "package", "download", "query"
 
@@ -78,8 +74,16 @@ class Device(Base):
     rplmn: Mapped[str | None]
     """MCC-MNC of the newest poll that named its network: an IPA does when that has changed."""
 
-    enrolled: Mapped[DeviceKey | None] = relationship(lazy="joined")
-    """Who signs results in place of the card; None where the card does."""
+    locked = True
+    """Whoever decides something about a device keeps the others from it: its row stands for all that it has."""
+
+    def relate(self, work: Work) -> None:
+        self._enrolled = work.get(DeviceKey, self.eid)
+
+    @property
+    def enrolled(self) -> DeviceKey | None:
+        """Who signs results in place of the card; None where the card does."""
+        return self.__dict__.get("_enrolled")
 
     @property
     def is_proven(self) -> bool:
@@ -137,7 +141,18 @@ class Order(Base):
     due: Mapped[float | None]
     """When an interrupted download may be delivered again; None while it is under way."""
 
-    device: Mapped[Device] = relationship(lazy="joined")
+    def relate(self, work: Work) -> None:
+        self.device = work.get_one(Device, self.eid)
+
+    @property
+    def device(self) -> Device:
+        """Whose it is."""
+        device: Device = self.__dict__["_device"]
+        return device
+
+    @device.setter
+    def device(self, device: Device) -> None:
+        self._device, self.eid = device, device.eid
 
     @property
     def is_late(self) -> bool:
@@ -150,6 +165,7 @@ class Order(Base):
         Index("orders_by_sequence", "eid", "sequence"),
         _open_orders("open_orders", "eid", "id"),
         _open_orders("expiring_orders", "expires"),
+        Index("downloading_orders", "id", sqlite_where=IS_DOWNLOADING, postgresql_where=IS_DOWNLOADING),
     )
 
 
@@ -173,7 +189,14 @@ class DownloadSession(Base):
     smdp_signed_2: Mapped[bytes | None]
     smdp_signature_2: Mapped[bytes | None]
 
-    order: Mapped[Order] = relationship(lazy="joined")
+    def relate(self, work: Work) -> None:
+        self._order = work.get_one(Order, self.order_id)
+
+    @property
+    def order(self) -> Order:
+        """Whose download it is."""
+        order: Order = self.__dict__["_order"]
+        return order
 
     @property
     def is_direct(self) -> bool:
@@ -272,109 +295,25 @@ def plain(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in fields.items()}
 
 
-class Store(Database):
+class Store(Connections):
     """The database of one eIM. One of an earlier version is taken along (see ``schema``)."""
 
     def __init__(self, place: Path | str) -> None:
         """Raises StoreUnusable, StoreBusy."""
-        super().__init__(place, Base, schema=0)
+        super().__init__(place)
+        with self.transaction() as connection:
+            prepare(connection, Base.metadata, self.place)
 
-    def _prepare(self, connection: Connection, base: type[DeclarativeBase], schema: int) -> None:
-        prepare(connection, base.metadata, self._place)
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """One transaction. What was read may be looked at afterwards. Raises StoreBusy."""
+        with self.transaction() as connection:
+            work = Work(connection, locks=not self.is_sqlite)
+            yield work
+            work.flush()
 
-
-def next_order(db: Session, eid: str) -> Order | None:
-    """What this device is to get now: first asked, first delivered, a data request before all others."""
-    waiting = select(Order).where(Order.eid == eid, IS_OPEN)
-    return db.scalars(waiting.order_by(Order.kind != DATA, Order.id).limit(1)).first()
-
-
-def newest_order(db: Session) -> int:
-    """The number of the order that came last; 0 before the first."""
-    return db.scalar(select(func.max(Order.id))) or 0
-
-
-def orders_after(db: Session, number: int) -> list[tuple[int, str]]:
-    """Number and EID of the orders that came after one; the first thousands of them."""
-    found = db.execute(select(Order.id, Order.eid).where(Order.id > number).order_by(Order.id).limit(MAX_NEWS))
-    return [(number, eid) for number, eid in found]
-
-
-def late_orders(db: Session) -> list[Order]:
-    """Orders that are late, the first of them."""
-    waiting = or_(Order.state == QUEUED, Order.due.is_not(None))
-    late = select(Order).where(IS_OPEN, waiting, Order.expires <= time.time())
-    return list(db.scalars(late.order_by(Order.expires).limit(MOST_LATE)))
-
-
-def find_order(db: Session, eid: str, kinds: tuple[str, ...], transaction_id: bytes | None) -> Order | None:
-    """The order a result belongs to. A result without eimTransactionId belongs to the one delivered now."""
-    orders = select(Order).where(Order.eid == eid, Order.kind.in_(kinds)).order_by(Order.id.desc()).limit(1)
-    if transaction_id is None:
-        return db.scalars(orders.where(IS_OPEN, Order.state == DELIVERED)).first()
-    return db.scalars(orders.where(Order.transaction_id == transaction_id)).first()
-
-
-def order_of_transaction(db: Session, transaction_id: bytes) -> Order | None:
-    """The order with this eimTransactionId, whoever names it."""
-    return db.scalars(select(Order).where(Order.transaction_id == transaction_id)).first()
-
-
-def open_session(db: Session, session: DownloadSession) -> bool:
-    """Keep a session, and of its order the newest ones: results of abandoned ones come late or never.
-
-    False for a transactionId that is another order's: no SM-DP+ shall take over what goes to another.
-    """
-    known = db.get(DownloadSession, session.transaction_id)
-    if known and known.order_id != session.order_id:
-        return False
-    db.merge(session)
-    db.flush()
-    old = select(DownloadSession.transaction_id).where(DownloadSession.order_id == session.order_id)
-    old = old.order_by(DownloadSession.created.desc()).offset(MAX_SESSIONS)
-    db.execute(delete(DownloadSession).where(DownloadSession.transaction_id.in_(old)))
-    return True
-
-
-def has_open_question(db: Session, eid: str) -> bool:
-    """Whether a data request waits for its answer."""
-    asked = select(Order.id).where(Order.eid == eid, Order.kind == DATA, IS_OPEN).limit(1)
-    return db.scalar(asked) is not None
-
-
-def is_booked(db: Session, eid: str, sequence: int) -> bool:
-    """Whether an order was settled by the card's message with this seqNumber."""
-    booked = select(Order.id).where(Order.eid == eid, Order.sequence == sequence).limit(1)
-    return db.scalar(booked) is not None
-
-
-def raise_alarm(db: Session, eid: str | None, text: str, evidence: bytes) -> None:
-    """Keep an alarm, one that comes again once; of a device, and of all, the oldest go when there are too many."""
-    evidence = evidence[:LARGEST_EVIDENCE]
-    known = select(Alarm).where(Alarm.eid == eid, Alarm.text == text, Alarm.evidence == evidence)
-    if again := db.scalars(known.limit(1)).first():
-        again.created = time.time()
-        return
-    db.add(Alarm(eid=eid, text=text, evidence=evidence))
-    db.flush()
-    older = select(Alarm.id).where(Alarm.eid == eid).order_by(Alarm.id.desc()).offset(MAX_ALARMS_OF_ONE)
-    db.execute(delete(Alarm).where(Alarm.id.in_(older)))
-    newest = db.scalar(select(func.max(Alarm.id))) or 0
-    db.execute(delete(Alarm).where(Alarm.id <= newest - MAX_ALARMS))
-
-
-def waiting_forwards(db: Session, eid: str) -> int:
-    """How many notifications of one device have not reached their SM-DP+."""
-    waiting = select(func.count()).where(Forward.eid == eid, Forward.delivered.is_(None))
-    return db.scalar(waiting) or 0
-
-
-def due_forwards(db: Session, now: float) -> list[Forward]:
-    """Notifications whose next attempt is due, the first of them."""
-    waiting = select(Forward).where(IS_DUE, Forward.due <= now)
-    return list(db.scalars(waiting.order_by(Forward.due).limit(MAX_AT_ONCE)))
-
-
-def next_forward(db: Session) -> float | None:
-    """When the next attempt is due; None when nothing waits."""
-    return db.scalar(select(func.min(Forward.due)).where(IS_DUE))
+    @contextmanager
+    def view(self) -> Iterator[Work]:
+        """Read as of one moment, beside whoever writes. Raises StoreBusy."""
+        with self.reader() as connection:
+            yield Work(connection)

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 
 from sqlalchemy import Delete, delete, select
-from sqlalchemy.orm import Session
 
 from microipa.database import StoreBusy
 from microipa.eim.orders import Orders
 from microipa.eim.store import DownloadSession, Forward, Store
+from microipa.unit_of_work import Work
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ PAUSE_SECONDS = 60.0
 DAY = 86_400.0
 FORWARD_DAYS = 30
 SESSION_DAYS = 30
-Step = Callable[[Session], bool]
+Step = Callable[[Work], bool]
 """Does a part of something, and tells whether there may be more of it to do."""
 AT_ONCE = 1000  # rows that go in one transaction: nobody waits for it long
 
@@ -60,17 +60,17 @@ class Upkeep:
             return step(db)
 
 
-def _prune_forwards(db: Session) -> bool:
+def _prune_forwards(db: Work) -> bool:
     old = select(Forward.digest).where(Forward.delivered < time.time() - FORWARD_DAYS * DAY).limit(AT_ONCE)
     return _delete(db, delete(Forward).where(Forward.digest.in_(old)))
 
 
-def _prune_sessions(db: Session) -> bool:
+def _prune_sessions(db: Work) -> bool:
     aged = DownloadSession.created < time.time() - SESSION_DAYS * DAY
     old = select(DownloadSession.transaction_id).where(aged).limit(AT_ONCE)
     return _delete(db, delete(DownloadSession).where(DownloadSession.transaction_id.in_(old)))
 
 
-def _delete(db: Session, statement: Delete) -> bool:
+def _delete(db: Work, statement: Delete) -> bool:
     """Whether there may be more."""
-    return db.connection().execute(statement).rowcount == AT_ONCE
+    return db.execute(statement).rowcount == AT_ONCE
