@@ -278,7 +278,8 @@ class Agent:
         failed = 0
         failure = None
         while len(served) < _MOST_EIMS:
-            await below.climb(self._patience_ms())
+            if served:
+                await below.climb(self._patience_ms())
             below.at = layers.CARD
             try:
                 eim = await unserved(below.es10, served, self._settings["eim_file"])
@@ -301,7 +302,8 @@ class Agent:
     async def _serve(self, eim):
         """Everything one eIM has, over as many profiles as it takes. True when nothing is left to do."""
         for _ in range(self._settings["packages_per_poll"]):
-            await self.layers.climb(self._patience_ms(), layers.CARD)
+            if not self.layers.channel.is_open:
+                await self.layers.climb(self._patience_ms(), layers.CARD)
             unload()
             gc.collect()  # DTLS wants one block of 17 kB
             outcome = await self._reach(eim)

@@ -12,7 +12,7 @@ from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
 from ipa.compat import DEBUG, INFO, const, log, sleep_ms, ticks_diff, ticks_ms, unix_time
 from ipa.modem import ModemError
-from ipa.modem.common import NoRegistration
+from ipa.modem.common import NoCard, NoRegistration
 from ipa.steps import device_info, digits
 
 MODEM = const(0)
@@ -115,8 +115,7 @@ class Layers:
             self.reset_due = False
             self.eid = None
         elif not modem.registered():
-            await modem.radio(1)  # which gives the card power as well
-            await modem.await_card()
+            await self._find_card()
         if self.eid is not None:
             await self.channel.open()
             return
@@ -128,6 +127,25 @@ class Layers:
         await self._identify_device(await modem.imei())
         await self._look()
         self.eid = eid
+
+    async def _find_card(self):
+        """Of a modem that has no network to lose: some see no card until radio or modem have been restarted."""
+        modem = self.modem
+        await modem.radio(1)  # which gives the card power as well
+        try:
+            await modem.await_card()
+            return
+        except NoCard as error:
+            log(INFO, "card:", error)
+        try:
+            await modem.power_cycle_card()
+            return
+        except NoCard as error:
+            log(INFO, "card: {}, the modem is reset".format(error))
+        from ipa.modem import power
+
+        await power.reset(modem)
+        await modem.await_card()
 
     async def _adapt(self):
         """Open the channel and find out whose card it is. Raises CardUnfit where it cannot be ours."""

@@ -93,6 +93,11 @@ class At:
         """Call handler(rest of the line) for each unsolicited line that begins with prefix."""
         self._urcs[prefix] = handler
 
+    def abandon(self, reason):
+        """End the command under way, if any, in AtTimeout: its answer will not come."""
+        if self._pending and self._result is None:
+            self._fail(AtTimeout(reason))
+
     async def sync(self, tries=_SYNC_TRIES):
         """Find the modem awake and with nothing left to say of earlier commands. Raises AtTimeout."""
         async with self._lock:

@@ -9,8 +9,10 @@ from ipa.modem.carrier import Carrier
 
 ATTACH_MS = const(180000)
 RADIO_MS = const(60000)  # CFUN: leaving a network takes some modems half a minute
+_BOOT_TRIES = const(34)  # of 300 ms, before a modem counts as silent: it may be starting
 _AWAKE_TRIES = const(100)  # of 300 ms: after CFUN=1 some modems answer nothing for many seconds
 _REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem drops the network
+_REFRESH_ASK_MS = const(3000)
 _CARD_READY_MS = const(15000)
 _ASK_AGAIN_MS = const(10000)  # a URC can get lost
 _POLL_MS = const(500)
@@ -55,9 +57,12 @@ class Modem:
         self._reports = False  # the reporting that start() asked for is in force
         self.on_registered = None  # called without arguments when a network has come
         self.heard = False  # something came over the data context; whoever asks sets it back
-        self._lost = False  # the network was gone since the last attach, refresh or socket
+        self._lost = False  # the network was gone since it was last joined
+        self._imsi = ""  # as of when we asked last
         self._changed = asyncio.Event()
         self.at.on(b"+CTZE:", self._on_time)
+        self.booted = asyncio.Event()  # the modem has started; whoever waits for it clears it
+        self.at.on(self.ready, self._on_boot)
         self.at.on(b"+CEREG:", lambda rest: self._on_registration(0, rest))
         self.at.on(b"+CGREG:", lambda rest: self._on_registration(1, rest))
 
@@ -65,7 +70,7 @@ class Modem:
         """Talk to the modem, after its power key when it does not answer. Raises AtTimeout."""
         self.at.start()
         try:
-            await self.at.sync()
+            await self.at.sync(_BOOT_TRIES)
         except AtTimeout:
             if self._board is None:
                 raise
@@ -170,9 +175,12 @@ class Modem:
         Raises AtTimeout, NoCard.
         """
         self._fail_all()
+        imsi = self._imsi
         started = ticks_add(ticks_ms(), timeout_ms)
         while not self._lost and ticks_diff(started, ticks_ms()) > 0:
-            await self._change(ticks_diff(started, ticks_ms()))
+            await self._change(min(_REFRESH_ASK_MS, ticks_diff(started, ticks_ms())))
+            if imsi and not self._lost and await self.imsi() != imsi:
+                return  # followed, and not told
         if not self._lost:
             log(INFO, "modem: stays on the old profile, radio off and on")
             await self.power_cycle_card()
@@ -221,6 +229,7 @@ class Modem:
 
     async def imsi(self):
         """Of the enabled profile, as digits; "" while the modem has none."""
+        self._imsi = ""
         try:
             lines = await self.at.command(b"AT+CIMI", prefix=b"")
         except AtError:
@@ -228,8 +237,8 @@ class Modem:
         for line in lines:
             digits = line.replace(b"+CIMI:", b"").strip().strip(b'"')
             if digits.isdigit() and 5 < len(digits) <= _IMEI:
-                return digits.decode()
-        return ""
+                self._imsi = digits.decode()
+        return self._imsi
 
     async def signal(self):
         """Received power in dBm (8.5), None when not known or not detectable."""
@@ -257,6 +266,13 @@ class Modem:
         except asyncio.TimeoutError:
             pass
         self._changed.clear()
+
+    def _on_boot(self, _rest):
+        if self._reports:  # it was in use: nothing will answer what was asked
+            log(INFO, "modem: has restarted")
+            self.forget()
+            self.at.abandon("the modem has restarted")
+        self.booted.set()
 
     def _on_registration(self, service, rest):
         """A +CEREG (`service` 0) or +CGREG (1) line. Either of them is a registration that carries data."""

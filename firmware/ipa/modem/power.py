@@ -76,12 +76,11 @@ async def edrx(modem, cycle_s):
 
 async def reset(modem):
     """Restart the modem, and the card with it; attach is next. Raises AtError, AtTimeout."""
-    booted = asyncio.Event()
-    modem.at.on(modem.ready, lambda _: booted.set())
-    await modem.at.command(modem.reset_command, timeout_ms=RADIO_MS)
     modem.forget()
+    modem.booted.clear()
+    await modem.at.command(modem.reset_command, timeout_ms=RADIO_MS)
     try:
-        await wait_for_ms(booted.wait(), _BOOT_MS)
+        await wait_for_ms(modem.booted.wait(), _BOOT_MS)
     except asyncio.TimeoutError:
         log(INFO, "modem: no word of its restart")
     await modem.start()

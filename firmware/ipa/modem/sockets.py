@@ -13,6 +13,7 @@ OPEN_MS = const(150000)
 _DATAGRAM = const(1472)  # what fits an Ethernet on its way
 _EMSGSIZE = const(90)
 _FLUSH_MS = const(15000)
+_LOST_LINES_MS = const(1000)
 
 
 class SocketModem(ContextModem):
@@ -111,6 +112,7 @@ class Socket(io.IOBase):
         self._received = 0
         self._to_send = 0
         self._more = True  # the modem may hold something
+        self._unasked = False  # no line told so
         self._error = 0
         self._closed = False  # by the other side; the modem may still hold what came before
         self._closing = False
@@ -165,7 +167,7 @@ class Socket(io.IOBase):
                 else:
                     await wait_for_ms(self._work.wait(), self._modem.read_again_ms)
             except asyncio.TimeoutError:
-                self._more = True
+                self._more = self._unasked = True
             except ModemError as error:
                 log(ERROR, "modem:", error)
             except (MemoryError, ValueError, IndexError) as error:
@@ -186,6 +188,9 @@ class Socket(io.IOBase):
             n, closed = 0, True  # some modems forget one that the other side has closed
         if closed and not n:
             self._end()
+        if n and self._unasked:
+            self._modem.read_again_ms = _LOST_LINES_MS  # of a modem whose lines get lost
+        self._unasked = False
         if n:
             self._modem.heard = True
             self._received = n
