@@ -20,9 +20,9 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from microipa.crypto.certificates import POLICY, UNREADABLE
 from microipa.crypto.pki import Credential
-from microipa.crypto.tls import server_context
+from microipa.crypto.revocation import Issuer
+from microipa.crypto.tls import server_context, verified_chain
 from microipa.errors import Busy, MicroipaError
 from microipa.tls_listener import BACKLOG, Connection, TlsListener
 
@@ -82,11 +82,12 @@ def http_status(error: MicroipaError) -> int:
 @asynccontextmanager
 async def serve_https(
     app: ASGIApp, credential: Credential, port: int = 0, *, host: str = LOOPBACK,
-    clients: Sequence[x509.Certificate] = ()
+    clients: Sequence[x509.Certificate | Issuer] = ()
 ) -> AsyncIterator[int]:
     """Serve ``app`` at an address of this machine while the block runs; yields the port. Raises PortTaken.
 
-    With ``clients`` only holders of a certificate under one of these are served, and ``caller`` tells which.
+    With ``clients`` only holders of a certificate under one of these are served; ``request.state.chain`` has the
+    chain by which it was verified.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -125,29 +126,8 @@ async def serve_https(
         await serving
 
 
-def caller(request: Request, role: str | None = None) -> str:
-    """The OID in the certificate of the client (a registeredID of its subject alternative name), "" without.
-
-    With ``role``, one of ``certificates.POLICY``, only a certificate of this role counts.
-    """
-    der = getattr(request.state, "certificate", None)
-    if der is None:
-        return ""
-    try:
-        extensions = x509.load_der_x509_certificate(der).extensions
-        if role:
-            policies = extensions.get_extension_for_class(x509.CertificatePolicies).value
-            if POLICY[role] not in [policy.policy_identifier for policy in policies]:
-                return ""
-        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (*UNREADABLE, x509.ExtensionNotFound):
-        return ""
-    return next((oid.dotted_string for oid in names.get_values_for_type(x509.RegisteredID)), "")
-
-
 class _Http(H11Protocol):
-    """uvicorn's HTTP/1.1 with a time for each phase. It tells its application the certificate that the client showed
-    (``request.state``)."""
+    """uvicorn's HTTP/1.1 with a time for each phase. It tells its application the certificates of the client."""
 
     def __init__(
         self, config: uvicorn.Config, state: ServerState, connection: Connection, door: TlsListener
@@ -168,8 +148,8 @@ class _Http(H11Protocol):
         self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
-        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        self.app_state = {"certificate": certificate, "abort": transport.abort}
+        chain = verified_chain(transport.get_extra_info("ssl_object"))
+        self.app_state = {"chain": chain, "abort": transport.abort}
         self._connection.peer = self
         super().connection_made(transport)
         self._allow(HEAD_TIMEOUT_S)

@@ -119,8 +119,8 @@ class LabFolder:
             keys.note(folder)
         self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see
         root_ds = [identity.tls.certificate for identity in smds]
-        self.smdpp = Smdpp(smdpp, folder, peers=[own, *root_ds], routes=self.smds_routes, quirks=quirks,
-                           trace=trace)
+        peers = [self.pki.operators.certificate, *root_ds]
+        self.smdpp = Smdpp(smdpp, folder, peers=peers, routes=self.smds_routes, quirks=quirks, trace=trace)
         self.smdpp.add_operator(self.pki.operator_oid)
         self.es9_routes: dict[str, tuple[str, int]] = {}
         servers = [identity.tls.certificate for identity in smdpp]

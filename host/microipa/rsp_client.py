@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-import httpx
 from cryptography import x509
 
+from microipa import https_client
 from microipa.asn1.tlv import Tlv, parse
 from microipa.crypto.pki import Credential
+from microipa.crypto.revocation import Issuer
 from microipa.crypto.tls import client_context
 from microipa.errors import MicroipaError
 from microipa.outside_text import visible
@@ -28,6 +29,9 @@ from microipa.trace import Trace
 
 PATH = "/gsma/rsp2/"
 ES9_PLUS = "es9plus"
+# What the certificate of a server is for, where it stands under a CI: an SM-DP+'s, an SM-DS's. An operator has no
+# role there, but another SM-DP+ may be one.
+ROLES = {ES9_PLUS: ("tls",), "es12": ("ds_tls",), "es2plus": ("tls",)}
 HEADERS = {
     "Content-Type": "application/json",
     "X-Admin-Protocol": "gsma/rsp/v2.5.0",
@@ -77,21 +81,21 @@ class RspClient:
     def __init__(
         self,
         part: str,
-        trust: Sequence[x509.Certificate],
+        trust: Sequence[x509.Certificate | Issuer],
         routes: Mapping[str, tuple[str, int]],
         trace: Trace | None,
         credential: Credential | None = None,
         networks: Sequence[Network] = (),
     ) -> None:
-        """``part`` is who calls, in the trace; ``credential`` proves it to a server that asks."""
+        """``part`` is who calls, in the trace; ``credential`` proves it to a server that asks. A server under a CI of
+        ``trust`` needs a certificate for its role, that the CI's CRL does not have."""
         self._networks = networks
         self._part = part
         self._routes = routes
         self._trace = trace
-        self._tls = client_context(trust, credential)
-
-    def _client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(verify=self._tls, timeout=TIMEOUT_SECONDS, headers=HEADERS, trust_env=False)
+        self._contexts = {
+            interface: client_context(trust, credential, roles) for interface, roles in ROLES.items()
+        }
 
     async def call(self, address: str, function: str, fields: Mapping[str, Any], interface: str = ES9_PLUS) -> Answer:
         """One function of ``interface``. Raises RspUnavailable, RspRefused."""
@@ -114,20 +118,18 @@ class RspClient:
         failed: RspUnavailable | None = None
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
+                content = json.dumps(fields).encode()
                 for place in await self._places(name, number):
-                    url = f"https://{_host(place[0])}:{place[1]}{PATH}{interface}/{function}"
                     try:
-                        return await self._exchange(url, address, name, function, json.dumps(fields))
-                    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                        return await self._exchange(place, address, name, interface, function, content)
+                    except https_client.NotReached as error:
                         reason = f"{function} did not reach {address}: {_cause(error)}"
                         failed = RspUnavailable(reason, untouched=True)
         except OSError as error:
             if not isinstance(error, TimeoutError):  # no such name
                 raise RspUnavailable(f"{function} did not reach {address}: {_cause(error)}", untouched=True) from error
             raise RspUnavailable(f"{address} did not answer {function} within {TIMEOUT_SECONDS:.0f} s") from error
-        except httpx.TimeoutException as error:
-            raise RspUnavailable(f"{address} did not answer {function} within {TIMEOUT_SECONDS:.0f} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (https_client.Broken, ValueError) as error:
             raise RspUnavailable(f"{address} did not answer {function}: {_cause(error)}") from error
         raise failed or RspUnavailable(f"{function} did not reach {address}: it has no address", untouched=True)
 
@@ -149,27 +151,21 @@ class RspClient:
                 )
         return [(host, port) for host in hosts[:MOST_ADDRESSES]]
 
-    async def _exchange(self, url: str, address: str, name: str, function: str, content: str) -> bytes:
-        """One POST. Raises RspUnavailable for a status that is no success, and what httpx raises."""
-        body = bytearray()
-        # A connection for each call: between two, a slow device takes longer than a server waits.
-        async with (
-            self._client() as http,
-            http.stream(
-                "POST", url, content=content, headers={"Host": address}, extensions={"sni_hostname": name}
-            ) as response,
-        ):
-            async for part in response.aiter_raw():
-                body += part
-                if len(body) > LARGEST_ANSWER:
-                    raise RspUnavailable(f"{address} answers {function} without end")
-        if not response.is_success:
-            raise _http_error(address, function, response, bytes(body))
-        return bytes(body)
-
-
-def _host(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+    async def _exchange(
+        self, place: tuple[str, int], address: str, name: str, interface: str, function: str, content: bytes
+    ) -> bytes:
+        """One POST. Raises RspUnavailable for a status that is no success, and what https_client raises."""
+        path, headers = f"{PATH}{interface}/{function}", {"Host": address, **HEADERS}
+        try:
+            # A connection for each call: between two, a slow device takes longer than a server waits.
+            reply = await https_client.post(
+                place, name, path, headers, content, self._contexts[interface], LARGEST_ANSWER
+            )
+        except https_client.TooLong as error:
+            raise RspUnavailable(f"{address} answers {function} without end") from error
+        if not 200 <= reply.status < 300:
+            raise _http_error(address, function, reply)
+        return reply.body
 
 
 def _cause(error: BaseException) -> str:
@@ -185,18 +181,18 @@ def _cause(error: BaseException) -> str:
     return visible(text)[:LONGEST_TEXT]
 
 
-def _http_error(address: str, function: str, response: httpx.Response, body: bytes) -> RspUnavailable:
+def _http_error(address: str, function: str, reply: https_client.Reply) -> RspUnavailable:
     """An answer of HTTP itself; what the server says in the body of the binding is told with it."""
-    text = f"{address} answers {function} with HTTP {response.status_code}"
+    text = f"{address} answers {function} with HTTP {reply.status}"
     with contextlib.suppress(RspUnavailable):
         try:
-            Answer.read(function, body)
+            Answer.read(function, reply.body)
         except RspRefused as refusal:
             text += f": {refusal}"
-    after = response.headers.get("retry-after", "").strip()
+    after = reply.headers.get("retry-after", "").strip()
     return RspUnavailable(
         text,
-        untouched=response.status_code in (429, 503),
+        untouched=reply.status in (429, 503),
         retry_after=float(after) if re.fullmatch("[0-9]{1,6}", after) else None,
     )
 

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from microipa.crypto.certificates import registered_id
 from microipa.crypto.pki import Credential, Pki
 from microipa.crypto.tls import client_context
-from microipa.https_server import caller, serve_https
+from microipa.https_server import serve_https
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -78,7 +79,7 @@ class Listener:
 
     async def _hear(self, request: Request) -> Response:
         if self.status == 204:
-            self.callers.add(caller(request))
+            self.callers.add(registered_id(request.state.chain[0]))
             self.told.append(await request.json())
         return Response(status_code=self.status)
 

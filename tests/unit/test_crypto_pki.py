@@ -12,7 +12,7 @@ from microipa.crypto.pki import Pki, PkiError, verify_euicc_chain, verify_smdpp_
 
 EID = "89049032123451234512345678901235"
 ROLES = (
-    "ci", "eum", "smdpp_auth", "smdpp_pb", "smdpp_tls", "smds_auth", "smds_tls", "operator_tls",
+    "ci", "eum", "smdpp_auth", "smdpp_pb", "smdpp_tls", "smds_auth", "smds_tls", "operators", "operator_tls",
     "eim_signing", "eim_tls",
 )  # fmt: skip
 
@@ -187,6 +187,60 @@ class TestEuiccChain:
         assert refusal(verify_euicc_chain, card.der, eum.der, lab.ci.certificate) == ("eum", "usage")
         wrong = reissue(card, lab.eum, replace=[ca])
         assert refusal(verify_euicc_chain, wrong.der, lab.eum.der, lab.ci.certificate) == ("euicc", "usage")
+
+    @pytest.mark.parametrize("length", [None, 1])
+    def test_an_eum_may_have_no_ca_below_it(self, lab, card, length):
+        eum = reissue(lab.eum, lab.ci, replace=[x509.BasicConstraints(ca=True, path_length=length)])
+        assert refusal(verify_euicc_chain, card.der, eum.der, lab.ci.certificate) == ("eum", "usage")
+
+    def test_a_ci_of_path_length_0_has_no_eum(self, lab, card):
+        ci = reissue(lab.ci, lab.ci, replace=[x509.BasicConstraints(ca=True, path_length=0)])
+        assert refusal(verify_euicc_chain, card.der, lab.eum.der, ci.certificate) == ("ci", "usage")
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            {NameOID.SERIAL_NUMBER: EID},
+            {NameOID.SERIAL_NUMBER: EID[:10]},
+            {NameOID.ORGANIZATION_NAME: "microipa"},
+            {NameOID.ORGANIZATION_NAME: "microipa", NameOID.SERIAL_NUMBER: EID[:20]},
+            {NameOID.COMMON_NAME: "microipa test eUICC"},
+            {},
+        ],
+    )
+    def test_an_eum_may_not_issue_what_is_excluded(self, lab, card, name):
+        excluded = x509.Name([x509.NameAttribute(oid, value) for oid, value in name.items()])
+        assert refusal(verify_euicc_chain, card.der, self._limited(lab, excluded), lab.ci.certificate) == (
+            "euicc", "eid",
+        )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            {NameOID.SERIAL_NUMBER: EID[:31] + "0"},
+            {NameOID.ORGANIZATION_NAME: "other"},
+            {NameOID.ORGANIZATION_NAME: "other", NameOID.SERIAL_NUMBER: EID},
+            {NameOID.COUNTRY_NAME: "ES"},
+        ],
+    )
+    def test_what_is_excluded_for_others_is_not_for_this_card(self, lab, card, name):
+        excluded = x509.Name([x509.NameAttribute(oid, value) for oid, value in name.items()])
+        assert verify_euicc_chain(card.der, self._limited(lab, excluded), lab.ci.certificate)[0] == EID
+
+    def test_every_attribute_of_a_permitted_name_is_the_cards(self, lab, card):
+        attributes = [(NameOID.COUNTRY_NAME, "ES"), (NameOID.ORGANIZATION_NAME, "microipa"),
+                      (NameOID.SERIAL_NUMBER, EID[:8])]  # fmt: skip
+        permitted = x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes])
+        constraints = x509.NameConstraints([x509.DirectoryName(permitted)], None)
+        eum = reissue(lab.eum, lab.ci, replace=[constraints])
+        assert refusal(verify_euicc_chain, card.der, eum.der, lab.ci.certificate) == ("euicc", "eid")
+
+    @staticmethod
+    def _limited(lab, excluded):
+        """The EUM's certificate (DER) with another name that it must not give."""
+        permitted = lab.eum.certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+        both = x509.NameConstraints(permitted.permitted_subtrees, [x509.DirectoryName(excluded)])
+        return reissue(lab.eum, lab.ci, replace=[both]).der
 
     def test_iin_and_organisation(self, lab, card):
         for organisation, serial in (("microipa", "8903" + EID[4:]), ("other", EID), ("microipa", "8904")):

@@ -20,6 +20,7 @@ from microipa.https_server import serve_https
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
 from microipa.trace import Trace
+from odd_certificates import issued
 from smdpp_peer import ADDRESS, asgi_client
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -634,12 +635,12 @@ async def test_5_14_7_a_result_under_handle_notification_is_taken_silently(desk,
 async def test_3_7_each_notification_goes_to_the_sm_dp_that_it_names(pki, tmp_path, enrolled, es9, smdpp):
     """The installation result to where the profile came from, the rest to where its metadata wants it."""
     other = Es9(smdpp)
-    async with serve_https(other.app, pki.smds_tls) as port:
-        routes = {ADDRESS: ("127.0.0.1", es9.port), pki.smds_address: ("127.0.0.1", port)}
+    async with serve_https(other.app, issued(pki.ci, "tls", host="other.example")) as port:
+        routes = {ADDRESS: ("127.0.0.1", es9.port), "other.example": ("127.0.0.1", port)}
         desk = Eim(pki, tmp_path, es9_routes=routes)
         desk.add_device(EID)
         ipa = Ipa(desk.handle, enrolled)
-        metadata = saip.metadata(spec(2), notification_address=pki.smds_address)
+        metadata = saip.metadata(spec(2), notification_address="other.example")
         matching_id = smdpp.add_profile(build(spec(2)), metadata=metadata)
         desk.order_download(EID, smdpp.activation_code(matching_id))
         async with desk.serve():

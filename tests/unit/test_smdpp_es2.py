@@ -227,11 +227,11 @@ async def test_6_an_operator_is_who_its_certificate_says_and_known_here(smdpp, o
     assert await codes(operator, "downloadOrder", iccid=FIRST, requester="2.999.99") == "1.1/1.1"
     async with (
         smdpp.serve_operators() as port,
-        calling(pki, port, "es2plus", ADDRESS, pki.smds_tls, pki.smds_oid) as stranger,
+        calling(pki, port, "es2plus", ADDRESS, pki.smdpp_tls, pki.smdpp_oid) as stranger,
     ):
         assert await codes(stranger, "downloadOrder", iccid=FIRST) == "1.1/1.2"
         await operator.call("downloadOrder", iccid=FIRST)
-        smdpp.add_operator(pki.smds_oid)
+        smdpp.add_operator(pki.smdpp_oid)
         assert await codes(stranger, "releaseProfile", iccid=FIRST) == "8.2.1/1.2"
 
 

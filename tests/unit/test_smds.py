@@ -204,10 +204,10 @@ async def test_5_9_es12_is_for_sm_dp_certificates_and_for_nobody_elses_name(pki,
         await es12.call("registerEvent", requester="2.999.99", **event())
     async with (
         smds.serve_servers() as port,
-        calling(pki, port, "es12", pki.smds_address, pki.operator_tls, pki.operator_oid) as operator,
+        calling(pki, port, "es12", pki.smds_address, pki.eim_tls, pki.eim_oid) as eim,
     ):
         with pytest.raises(Es12Refusal, match=r"1\.1/1\.1"):
-            await operator.call("registerEvent", **event())
+            await eim.call("registerEvent", **event())
     assert smds.events(EID) == []
 
 

@@ -6,6 +6,7 @@ differently, see ``_check_eid``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from microipa.asn1.tlv import tlv
+from microipa.crypto.revocation import Issuer
 from microipa.errors import MicroipaError
 
 POLICY = {
@@ -22,6 +24,7 @@ POLICY = {
     for number, role in enumerate(("ci", "euicc", "eum", "tls", "auth", "pb", "ds_tls", "ds_auth"))
 }
 CURVES = ("secp256r1", "brainpoolP256r1")
+EUM_LIMITS = (NameOID.ORGANIZATION_NAME, NameOID.SERIAL_NUMBER)  # what a permitted subtree of an EUM has
 UNDERSTOOD = {
     ExtensionOID.BASIC_CONSTRAINTS,
     ExtensionOID.KEY_USAGE,
@@ -48,7 +51,7 @@ class CertificateInvalid(MicroipaError):
     """A certificate that does not prove what it should.
 
     ``subject`` says whose it is (eum, euicc, smdpp, ci), ``check`` which rule it breaks: signature, expired
-    (not yet valid too), policy, eid, oid, usage, chain (malformed, or not the next link).
+    (not yet valid too), policy, eid, oid, usage, revoked, chain (malformed, or not the next link).
     """
 
     def __init__(self, subject: str, check: str, reason: str) -> None:
@@ -58,18 +61,19 @@ class CertificateInvalid(MicroipaError):
 
 
 def verify_euicc_chain(
-    euicc_der: bytes, eum_der: bytes, ci_certificate: x509.Certificate, now: datetime | None = None
+    euicc_der: bytes, eum_der: bytes, ci: x509.Certificate | Issuer, now: datetime | None = None
 ) -> tuple[str, ec.EllipticCurvePublicKey]:
     """Check eUICC ← EUM ← CI and return the EID (32 digits) with the eUICC's public key.
 
-    Raises CertificateInvalid.
+    A CI that comes with its CRL has not revoked the EUM. Raises CertificateInvalid.
     """
     euicc, eum = _load("euicc", euicc_der), _load("eum", eum_der)
-    moment = now or datetime.now(UTC)
-    _check_dates("ci", ci_certificate, moment)
-    _check_link("eum", eum, ci_certificate)
+    moment, issuer = now or datetime.now(UTC), Issuer.of(ci)
+    _check_dates("ci", issuer.certificate, moment)
+    _check_link("eum", eum, issuer.certificate)
     _check_common("eum", eum, ("eum",), moment)
-    _check_ca("eum", eum)
+    _check_eum(eum, issuer.certificate)
+    check_not_revoked("eum", eum, issuer)
     _check_link("euicc", euicc, eum)
     _check_common("euicc", euicc, ("euicc",), moment)
     _check_signing("euicc", euicc)
@@ -77,16 +81,19 @@ def verify_euicc_chain(
 
 
 def verify_smdpp_certificate(
-    der: bytes, role: str, ci_public_key: ec.EllipticCurvePublicKey, now: datetime | None = None
+    der: bytes, role: str, ci: ec.EllipticCurvePublicKey | Issuer, now: datetime | None = None
 ) -> tuple[ec.EllipticCurvePublicKey, str]:
-    """Check a CERT.DPauth, CERT.DPpb or CERT.DPtls (``role`` auth, pb, tls) issued by the CI itself.
+    """Check a CERT.DPauth, CERT.DPpb or CERT.DPtls (``role`` auth, pb, tls) issued by the CI itself, which is given
+    by its public key, or with its CRL.
 
     An SM-DS has CERT.DSauth and CERT.DStls (ds_auth, ds_tls); "server" is whichever of the two may authenticate
     itself to a card. Returns its public key and the OID of its subject alternative name. Raises
     CertificateInvalid.
     """
     certificate = _load("smdpp", der)
-    _check_signature("smdpp", certificate, ci_public_key)
+    _check_signature("smdpp", certificate, _public_key("ci", ci.certificate) if isinstance(ci, Issuer) else ci)
+    if isinstance(ci, Issuer):
+        check_not_revoked("smdpp", certificate, ci)
     roles = ("auth", "ds_auth") if role == "server" else (role,)
     _check_common("smdpp", certificate, roles, now or datetime.now(UTC))
     _check_signing("smdpp", certificate)
@@ -95,6 +102,39 @@ def verify_smdpp_certificate(
     if len(oids) != 1:
         raise CertificateInvalid("smdpp", "oid", f"names {len(oids)} registeredID, an SM-DP+ has one OID")
     return _public_key("smdpp", certificate), oids[0].dotted_string
+
+
+def check_tls_role(
+    chain: Sequence[bytes], issuers: Sequence[Issuer], roles: tuple[str, ...], *, roleless: bool = True
+) -> None:
+    """What general TLS does not look at: the role of a peer's certificate (SGP.22 clause 4.5.2), and revocation.
+
+    ``chain`` is the one TLS verified, DER, the peer's certificate first and the anchor, of one of ``issuers``, last.
+    Under a CI a peer has a certificate of one of ``roles`` (tls, ds_tls) from the CI itself. Other issuers need not
+    give roles, unless ``roleless`` is false: whom they certify is between them and whoever trusts them. Raises
+    CertificateInvalid.
+    """
+    certificates = [x509.load_der_x509_certificate(der) for der in chain]
+    issuer = next((one for one in issuers if one.certificate == certificates[-1]), None)
+    if len(chain) > 1 and issuer is not None:
+        check_not_revoked("TLS", certificates[-2], issuer)
+    under_ci = len(chain) > 1 and _has_role(certificates[-1], ("ci",))
+    if under_ci and len(chain) != 2:
+        above = certificates[1].subject.rfc4514_string()
+        raise CertificateInvalid("TLS", "chain", f"was issued by {above!r}, and not by the CI itself")
+    if under_ci or not roleless or _has_role(certificates[0], tuple(POLICY)):
+        certificate = _load("TLS", chain[0])
+        _check_role("TLS", certificate, roles)
+        _check_signing("TLS", certificate)
+
+
+def registered_id(der: bytes) -> str:
+    """The OID that a certificate names its holder by (a registeredID of its subject alternative name), "" without."""
+    try:
+        names = _extension(x509.load_der_x509_certificate(der), x509.SubjectAlternativeName)
+    except UNREADABLE:
+        return ""
+    return next((oid.dotted_string for oid in names.get_values_for_type(x509.RegisteredID)), "") if names else ""
 
 
 def subject_key_identifier(certificate: x509.Certificate) -> bytes:
@@ -170,10 +210,18 @@ def _check_common(
     subject: str, certificate: x509.Certificate, roles: tuple[str, ...], moment: datetime
 ) -> None:
     _check_dates(subject, certificate, moment)
-    policies = _extension(certificate, x509.CertificatePolicies) or ()
-    if not {POLICY[role] for role in roles} & {policy.policy_identifier for policy in policies}:
+    _check_role(subject, certificate, roles)
+
+
+def _check_role(subject: str, certificate: x509.Certificate, roles: tuple[str, ...]) -> None:
+    if not _has_role(certificate, roles):
         wanted = " or ".join(f"{POLICY[role].dotted_string} of the role {role}" for role in roles)
         raise CertificateInvalid(subject, "policy", f"lacks the policy {wanted}")
+
+
+def _has_role(certificate: x509.Certificate, roles: tuple[str, ...]) -> bool:
+    policies = _extension(certificate, x509.CertificatePolicies) or ()
+    return bool({POLICY[role] for role in roles} & {policy.policy_identifier for policy in policies})
 
 
 def _check_dates(subject: str, certificate: x509.Certificate, moment: datetime) -> None:
@@ -185,11 +233,24 @@ def _check_dates(subject: str, certificate: x509.Certificate, moment: datetime) 
         )
 
 
-def _check_ca(subject: str, certificate: x509.Certificate) -> None:
-    basic = _extension(certificate, x509.BasicConstraints)
-    usage = _extension(certificate, x509.KeyUsage)
+def _check_eum(eum: x509.Certificate, ci: x509.Certificate) -> None:
+    """SGP.22 clause 4.5.2.1.0.2: the EUM signs certificates of cards, and of nobody who signs in turn."""
+    basic, above = _extension(eum, x509.BasicConstraints), _extension(ci, x509.BasicConstraints)
+    usage = _extension(eum, x509.KeyUsage)
     if basic is None or not basic.ca or usage is None or not usage.key_cert_sign:
-        raise CertificateInvalid(subject, "usage", "does not allow its key to sign certificates")
+        raise CertificateInvalid("eum", "usage", "does not allow its key to sign certificates")
+    if basic.path_length != 0:
+        limit = "no path length" if basic.path_length is None else f"path length {basic.path_length}"
+        raise CertificateInvalid("eum", "usage", f"has {limit}, an EUM's is 0")
+    if above is not None and above.path_length == 0:
+        raise CertificateInvalid("ci", "usage", "has path length 0: no EUM stands between it and a card")
+
+
+def check_not_revoked(subject: str, certificate: x509.Certificate, issuer: Issuer) -> None:
+    """Raises CertificateInvalid."""
+    if issuer.has_revoked(certificate):
+        number = certificate.serial_number
+        raise CertificateInvalid(subject, "revoked", f"with serial number {number:X} is in the CRL of its issuer")
 
 
 def _check_signing(subject: str, certificate: x509.Certificate) -> None:
@@ -208,20 +269,30 @@ def _check_eid(euicc: x509.Certificate, eum: x509.Certificate) -> str:
     eid = _only(euicc.subject, NameOID.SERIAL_NUMBER)
     if eid is None or len(eid) != 32 or not (eid.isascii() and eid.isdigit()):
         raise CertificateInvalid("euicc", "eid", f"has no 32-digit EID as serialNumber but {eid!r}")
-    organisation = _only(euicc.subject, NameOID.ORGANIZATION_NAME)
     constraints = _extension(eum, x509.NameConstraints)
-    permitted = [
-        name.value
-        for name in (constraints.permitted_subtrees if constraints else None) or ()
-        if isinstance(name, x509.DirectoryName)
-    ]
-    for name in permitted:
-        iin = _only(name, NameOID.SERIAL_NUMBER)
-        if iin and eid.startswith(iin) and organisation == _only(name, NameOID.ORGANIZATION_NAME):
-            return eid
+    permitted, excluded = (
+        [name.value for name in names or () if isinstance(name, x509.DirectoryName)]
+        for names in (
+            (constraints.permitted_subtrees, constraints.excluded_subtrees) if constraints else (None, None)
+        )
+    )
+    if any(_is_under(name, euicc.subject, eid) for name in excluded):
+        raise CertificateInvalid("euicc", "eid", f"is for EID {eid}, whose name the EUM must not give")
+    complete = [name for name in permitted if all(_only(name, oid) for oid in EUM_LIMITS)]
+    if any(_is_under(name, euicc.subject, eid) for name in complete):
+        return eid
     allowed = " or ".join(repr(name.rfc4514_string()) for name in permitted) or "nothing"
+    organisation = _only(euicc.subject, NameOID.ORGANIZATION_NAME)
     raise CertificateInvalid(
         "euicc", "eid", f"is for EID {eid} of {organisation!r}, the EUM may issue {allowed}"
+    )
+
+
+def _is_under(subtree: x509.Name, subject: x509.Name, eid: str) -> bool:
+    """Every attribute of ``subtree`` is one of ``subject``, in any order; its serialNumber is how the EID begins."""
+    return all(
+        eid.startswith(str(one.value)) if one.oid == NameOID.SERIAL_NUMBER else one in list(subject)
+        for one in subtree
     )
 
 

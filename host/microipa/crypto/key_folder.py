@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from microipa.crypto.certificates import CURVES, UNREADABLE
 from microipa.crypto.pki import Credential
+from microipa.crypto.revocation import CrlInvalid, Issuer, crl_beside
 from microipa.errors import MicroipaError
 
 CERTIFICATE_SUFFIXES = (".pem", ".der", ".crt")
@@ -35,6 +36,11 @@ class KeyFolder:
 
     def certificate(self, name: str) -> x509.Certificate:
         return read_certificate(self._find(name, CERTIFICATE_SUFFIXES))
+
+    def issuer(self) -> Issuer:
+        """``ci`` and the CRL beside it, in crl.pem, crl.der or crl.crl, if there is one."""
+        certificate = self.certificate("ci")
+        return Issuer(certificate, _crl(self.path, certificate))
 
     def credential(self, name: str) -> Credential:
         """The certificate with its private key."""
@@ -79,6 +85,19 @@ def read_certificate(path: Path) -> x509.Certificate:
     except UNREADABLE as error:
         raise KeysInvalid(f"{path} is no certificate in PEM or DER: {error}") from error
     return certificate
+
+
+def read_issuer(path: Path) -> Issuer:
+    """A CI's certificate in PEM or DER, with the CRL beside it if there is one. Raises KeysInvalid."""
+    certificate = read_certificate(path)
+    return Issuer(certificate, _crl(path.parent, certificate))
+
+
+def _crl(folder: Path, ci: x509.Certificate) -> x509.CertificateRevocationList | None:
+    try:
+        return crl_beside(folder, ci)
+    except CrlInvalid as error:
+        raise KeysInvalid(str(error)) from error
 
 
 def _curve(path: Path, key: object) -> None:

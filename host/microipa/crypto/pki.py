@@ -34,6 +34,7 @@ from microipa.crypto.certificates import (
     verify_euicc_chain,
     verify_smdpp_certificate,
 )
+from microipa.crypto.revocation import Issuer, crl_beside
 from microipa.errors import MicroipaError
 
 __all__ = [
@@ -95,6 +96,8 @@ class Pki:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.ci = self._credential("ci", _ci_profile())
+        self.issuer = Issuer(self.ci.certificate, crl_beside(folder, self.ci.certificate))
+        self.operators = self._credential("operators", _operators_profile())
         self.eum = self._credential("eum", _eum_profile())
         smdpp = "SM-DP+", Pki.smdpp_oid, Pki.smdpp_address
         self.smdpp_auth = self._credential("smdpp_auth", _rsp_profile(*smdpp, "auth"))
@@ -283,6 +286,14 @@ def _ci_profile() -> _Profile:
     )
 
 
+def _operators_profile() -> _Profile:
+    """Whoever certifies operators for ES2+: no CI."""
+    basic = x509.BasicConstraints(ca=True, path_length=0)
+    return _Profile(
+        _name("microipa test operators"), ((basic, True), (_usage(signs_certificates=True), True)), issuer=None
+    )
+
+
 def _eum_profile() -> _Profile:
     limits = x509.Name(
         [
@@ -324,9 +335,10 @@ def _rsp_profile(server: str, oid: str, address: str, role: str, *, critical: bo
 
 
 def _operator_profile() -> _Profile:
-    """The operator who orders by ES2+; SGP.22 gives it no policy of its own."""
+    """The operator who orders by ES2+. SGP.22 gives it no role under a CI, so that it stands under another issuer."""
     names = x509.SubjectAlternativeName([x509.DNSName(Pki.operator_address), _oid(Pki.operator_oid)])
-    return _Profile(_name("microipa test operator"), ((_usage(), True), (TLS_BOTH_WAYS, False), (names, False)))
+    extensions = ((_usage(), True), (TLS_BOTH_WAYS, False), (names, False))
+    return _Profile(_name("microipa test operator"), extensions, issuer="operators")
 
 
 def _eim_signing_profile() -> _Profile:

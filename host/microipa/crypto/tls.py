@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
+import _ssl
 import ssl
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from microipa.crypto.certificates import UNREADABLE, CertificateInvalid, check_tls_role
 from microipa.crypto.pki import Credential
+from microipa.crypto.revocation import Issuer
+
+FAILED = 1  # SSL_ERROR_SSL
 
 
-def server_context(credential: Credential, clients: Sequence[x509.Certificate] = ()) -> ssl.SSLContext:
-    """With ``clients``, certificates of issuers, only a client with a certificate under one of them is served."""
+class _CheckedContext(ssl.SSLContext):
+    """``check`` looks at the chain a peer was verified by, before the handshake counts as done."""
+
+    check: Callable[[list[bytes]], None]
+
+
+class _Checked(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        assert isinstance(self.context, _CheckedContext)
+        try:
+            self.context.check(verified_chain(self))
+        except (CertificateInvalid, *UNREADABLE) as error:
+            raise ssl.SSLCertVerificationError(FAILED, str(error)) from error
+
+
+def server_context(
+    credential: Credential, clients: Sequence[x509.Certificate | Issuer] = ()
+) -> ssl.SSLContext:
+    """With ``clients``, issuers of certificates, only a client with a certificate under one of them is served."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if clients:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -22,19 +45,36 @@ def server_context(credential: Credential, clients: Sequence[x509.Certificate] =
     return _prepared(context, credential)
 
 
-def client_context(trust: Sequence[x509.Certificate], credential: Credential | None = None) -> ssl.SSLContext:
+def client_context(
+    trust: Sequence[x509.Certificate | Issuer], credential: Credential | None = None, roles: tuple[str, ...] = ()
+) -> ssl.SSLContext:
     """Believes servers under ``trust``, or in it, that prove the name they were called by.
 
+    With ``roles`` a server that is under a CI needs a certificate of one of them, and none that is revoked.
     ``credential`` is shown to those who ask for one.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _CheckedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False
     _trust(context, trust)
+    if roles:
+        issuers = [Issuer.of(one) for one in trust]
+        context.sslobject_class = _Checked
+        context.check = lambda chain: check_tls_role(chain, issuers, roles)
     return _prepared(context, credential)
 
 
-def _trust(context: ssl.SSLContext, anchors: Sequence[x509.Certificate]) -> None:
+def verified_chain(tls: ssl.SSLObject) -> list[bytes]:
+    """The peer's certificate and those above it up to the anchor, DER; empty without one."""
+    if hasattr(tls, "get_verified_chain"):  # Python 3.13; before, only the object inside has it
+        return [bytes(one) for one in tls.get_verified_chain()]
+    found = tls._sslobj.get_verified_chain()  # type: ignore[attr-defined]
+    return [one.public_bytes(_ssl.ENCODING_DER) for one in found or ()]
+
+
+def _trust(context: ssl.SSLContext, anchors: Sequence[x509.Certificate | Issuer]) -> None:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an anchor may be the server's own certificate
-    context.load_verify_locations(cadata="".join(one.public_bytes(Encoding.PEM).decode() for one in anchors))
+    certificates = [Issuer.of(one).certificate for one in anchors]
+    context.load_verify_locations(cadata="".join(one.public_bytes(Encoding.PEM).decode() for one in certificates))
 
 
 def _prepared(context: ssl.SSLContext, credential: Credential | None) -> ssl.SSLContext:

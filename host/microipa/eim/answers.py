@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography import x509
-
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import Tlv, number, parse_all, tlv
 from microipa.crypto.certificates import verify_euicc_chain
+from microipa.crypto.revocation import Issuer
 from microipa.eim import words
 from microipa.eim.packages import certificate
 from microipa.eim.store import Device
@@ -58,7 +57,7 @@ class DataAnswer:
         if not device.is_proven and not (0xA5 in self.fields and 0xA6 in self.fields):
             raise DeviceUnproven(f"{device.eid} sent no certificates")
 
-    def teach(self, device: Device, ci: x509.Certificate, question: bytes) -> tuple[str, dict[str, Any]]:
+    def teach(self, device: Device, ci: Issuer, question: bytes) -> tuple[str, dict[str, Any]]:
         """Verify the certificates, then keep everything in ``device``. Returns words and details.
 
         ``question`` are the fields of the request. Raises CertificateInvalid, DeviceUnproven, TlvError;

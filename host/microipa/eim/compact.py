@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cryptography import x509
-
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
+from microipa.crypto.revocation import Issuer
 from microipa.eim import packages
 from microipa.eim.packages import SIGNATURE
 from microipa.eim.store import DownloadSession
@@ -47,7 +46,7 @@ def _rebuilding(rebuild: Callable[..., bytes]) -> Callable[..., bytes]:
 
 
 @_rebuilding
-def authenticate_server(response: Tlv, session: DownloadSession, ci: x509.Certificate) -> bytes:
+def authenticate_server(response: Tlv, session: DownloadSession, ci: Issuer) -> bytes:
     """BF38{A2} → BF38{A0}. Raises NotRebuilt."""
     short, device = response[0xA2], session.order.device
     signed, *rest = short.children()

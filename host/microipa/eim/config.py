@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography import x509
 
-from microipa.crypto.key_folder import read_certificate
+from microipa.crypto.key_folder import read_certificate, read_issuer
 from microipa.eim.identity import EimIdentity
 from microipa.errors import MicroipaError
 from microipa.https_server import LOOPBACK
@@ -98,7 +98,7 @@ class Config:
 
     def identity(self) -> EimIdentity:
         """Its keys and certificates, read now. Raises KeysInvalid."""
-        return EimIdentity.read(self.keys, read_certificate(self.card_ci))
+        return EimIdentity.read(self.keys, read_issuer(self.card_ci))
 
     def trust(self) -> list[x509.Certificate]:
         """Raises KeysInvalid."""

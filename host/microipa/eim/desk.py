@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.crypto.pki import Pki, subject_key_identifier
+from microipa.crypto.revocation import Issuer
 from microipa.database import StoreBusy, StoreUnusable
 from microipa.eim import confirmation, devices, esipa, packages, store
 from microipa.eim.behaviour import Behaviour
@@ -79,7 +80,7 @@ class Eim:
         database: Path | str,
         *,
         es9_routes: Mapping[str, tuple[str, int]],
-        es9_trust: Sequence[x509.Certificate] = (),
+        es9_trust: Sequence[x509.Certificate | Issuer] = (),
         es9_networks: Sequence[Network] = (),
         part: str = "eim",
         quirks: Iterable[str] = (),
@@ -90,13 +91,13 @@ class Eim:
         self.fqdn = identity.fqdn
         self._trace = trace
         self._store = Store(database / "eim.sqlite" if isinstance(database, Path) else database)
-        es9 = RspClient("eim", [identity.ci, *es9_trust], es9_routes, trace, networks=es9_networks)
+        es9 = RspClient("eim", [identity.issuer, *es9_trust], es9_routes, trace, networks=es9_networks)
         self._polls = Polls(self._store)
         self._orders = Orders(identity.signing, identity.fqdn, trace)
         self._upkeep = Upkeep(self._store, self._orders)
-        self._notices = Notices(self._orders, identity.ci)
-        self._results = Results(self._orders, self._notices, identity.ci, identity.fqdn)
-        self._relay = Relay(self._store, es9, self._orders, identity.ci, trace)
+        self._notices = Notices(self._orders, identity.issuer)
+        self._results = Results(self._orders, self._notices, identity.issuer, identity.fqdn)
+        self._relay = Relay(self._store, es9, self._orders, identity.issuer, trace)
         self._forwarder = Forwarder(self._store, es9)
         self._injector = Injector(self._store, self._orders, self._provide_result, self._note)
         self._serving = 0

@@ -10,6 +10,7 @@ from cryptography.exceptions import InvalidSignature
 
 from microipa.crypto.key_folder import KeyFolder, KeysInvalid, host_name
 from microipa.crypto.pki import Credential, Pki
+from microipa.crypto.revocation import Issuer
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,21 @@ class EimIdentity:
     tls: Credential
     tls_issuer: x509.Certificate
     ci: x509.Certificate
+    crl: x509.CertificateRevocationList | None = None
+
+    @property
+    def issuer(self) -> Issuer:
+        """The CI of the cards with what it has revoked, as far as known."""
+        return Issuer(self.ci, self.crl)
 
     @classmethod
     def of(cls, pki: Pki) -> EimIdentity:
         """The eIM of our own PKI."""
         ci = pki.ci.certificate
-        return cls(pki.eim_fqdn, pki.eim_signing, pki.eim_tls, ci, ci)
+        return cls(pki.eim_fqdn, pki.eim_signing, pki.eim_tls, ci, ci, pki.issuer.crl)
 
     @classmethod
-    def read(cls, path: Path, ci: x509.Certificate) -> EimIdentity:
+    def read(cls, path: Path, ci: x509.Certificate | Issuer) -> EimIdentity:
         """From a folder with signing, tls, and in ci the issuer of tls. ``ci`` is that of the cards.
 
         Raises KeysInvalid.
@@ -40,4 +47,5 @@ class EimIdentity:
             tls.certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature) as error:
             raise KeysInvalid(f"tls in {path} was not issued by the ci beside it") from error
-        return cls(host_name(path, tls), signing, tls, issuer, ci)
+        cards = Issuer.of(ci)
+        return cls(host_name(path, tls), signing, tls, issuer, cards.certificate, cards.crl)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from microipa.asn1.tlv import Tlv, TlvError, parse
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.ec import SignatureInvalid
+from microipa.crypto.revocation import Issuer
 from microipa.eim import compact, devices, packages, questions, store
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notifications import COMPACT_INSTALLATION, Notification
@@ -23,7 +23,7 @@ MOST_FORWARDS = 64  # of one device, on their way to SM-DP+ servers
 class Notices:
     """The way in for what cards want SM-DP+ servers to know (SGP.32 5.14.7)."""
 
-    def __init__(self, orders: Orders, ci: x509.Certificate) -> None:
+    def __init__(self, orders: Orders, ci: Issuer) -> None:
         self._orders = orders
         self._ci = ci
 

@@ -18,13 +18,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-
 from microipa.asn1.tlv import Tlv, TlvError, integer, number, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.crypto.ec import SignatureInvalid
+from microipa.crypto.revocation import Issuer
 from microipa.eim import compact, confirmation, esipa, features, questions, sources, store, words
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
@@ -54,16 +52,13 @@ class Relay:
         store_: Store,
         es9: RspClient,
         orders: Orders,
-        ci: x509.Certificate,
+        ci: Issuer,
         trace: Trace | None,
     ) -> None:
         self._store = store_
         self._es9 = es9
         self._orders = orders
         self._ci = ci
-        ci_key = ci.public_key()
-        assert isinstance(ci_key, EllipticCurvePublicKey)
-        self._ci_key = ci_key
         self._trace = trace
         self._answers: OrderedDict[bytes, asyncio.Task[bytes]] = OrderedDict()
 
@@ -175,7 +170,7 @@ class Relay:
         if signed[0x81].value != challenge:
             raise RelayFailed(esipa.UNDEFINED, "serverSigned1 answers another challenge")
         try:
-            _, oid = verify_smdpp_certificate(certificate, "auth", self._ci_key)
+            _, oid = verify_smdpp_certificate(certificate, "auth", self._ci)
         except CertificateInvalid as invalid:
             raise RelayFailed(SMDP_OID_MISMATCH, str(invalid)) from invalid
         if code.smdp_oid and code.smdp_oid != oid:

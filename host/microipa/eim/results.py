@@ -6,11 +6,10 @@ could not handle. What does not verify is refused: the order stays as it was, an
 
 from __future__ import annotations
 
-from cryptography import x509
-
 from microipa.asn1.tlv import Tlv, TlvError, number
 from microipa.crypto.certificates import CertificateInvalid
 from microipa.crypto.ec import SignatureInvalid
+from microipa.crypto.revocation import Issuer
 from microipa.eim import devices, esipa, features, packages, questions, reasons, sources, store, words
 from microipa.eim.answers import INCORRECT_TAG_LIST, UNDEFINED, DataAnswer, DeviceUnproven
 from microipa.eim.esipa import ResultRefused
@@ -29,7 +28,7 @@ TRANSACTION_ID_TAGS = {esipa.DOWNLOAD_TRIGGER: 0x82, 0xA0: 0x80}
 class Results:
     """The incoming half of the order book."""
 
-    def __init__(self, orders: Orders, notices: Notices, ci: x509.Certificate, eim_id: str) -> None:
+    def __init__(self, orders: Orders, notices: Notices, ci: Issuer, eim_id: str) -> None:
         self._orders = orders
         self._notices = notices
         self._ci = ci

@@ -39,7 +39,7 @@ def log_json_lines() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in ("httpx", "coap", "coap-server", "asyncio", "uvicorn"):
+    for chatty in ("coap", "coap-server", "asyncio", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -94,7 +94,7 @@ class Authentication:
         if identity is None:
             raise Refused("8.11.1", "3.9", f"the EUM certificate is under another CI, key {(issuer or b'').hex()}")
         try:
-            return verify_euicc_chain(euicc, eum, identity.ci)
+            return verify_euicc_chain(euicc, eum, identity.issuer)
         except CertificateInvalid as error:
             subject = {"eum": "8.1.2", "euicc": "8.1.3"}.get(error.subject, "8.11.1")
             raise Refused(subject, "6.3" if error.check == "expired" else "6.1", str(error)) from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.routing import Route
 
+from microipa.smdpp.callers import Callers
 from microipa.smdpp.es2 import Es2
 from microipa.smdpp.json_binding import Field, flag, requester, text
 from microipa.smdpp.refusal import MalformedRequest
@@ -32,9 +33,9 @@ ICCID = Field("iccid", "iccid", _iccid)
 MATCHING_ID = Field("matchingId", "matching_id", text, optional=True)
 
 
-def es2_routes(es2: Es2, trace: Trace | None) -> list[Route]:
-    """Where ``es2`` is offered, to callers that showed a certificate."""
-    return Interface("smdpp", "es2plus", trace).routes(
+def es2_routes(es2: Es2, callers: Callers, trace: Trace | None) -> list[Route]:
+    """Where ``es2`` is offered, to ``callers``."""
+    return Interface("smdpp", "es2plus", trace, callers).routes(
         {
             "downloadOrder": Function(
                 es2.download_order,

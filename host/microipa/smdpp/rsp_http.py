@@ -14,8 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from microipa.errors import MicroipaError
-from microipa.https_server import ADMIN_PROTOCOL, admin_protocol, caller, http_status, read_body
+from microipa.https_server import ADMIN_PROTOCOL, admin_protocol, http_status, read_body
 from microipa.smdpp import json_binding
+from microipa.smdpp.callers import Callers
 from microipa.smdpp.refusal import Refused
 from microipa.trace import Trace
 
@@ -35,13 +36,13 @@ class Function:
 class Interface:
     """Which part of the lab offers what: names for the path and for the trace.
 
-    ``callers``: the role that the certificates of those who call must have, where they must have one.
+    ``callers``: those who may call, where that is not everybody.
     """
 
     part: str
     name: str
     trace: Trace | None
-    callers: str | None = None
+    callers: Callers | None = None
 
     def routes(self, functions: Mapping[str, Function]) -> list[Route]:
         """A refused function is HTTP 200 with its codes in the header object; a request nobody can understand is
@@ -57,8 +58,8 @@ async def _json(interface: Interface, name: str, function: Function, request: Re
     try:
         call.begin(request)
         arguments = json_binding.decode_request(function.fields, await read_body(request))
-        if "requester" in arguments:
-            _check_requester(arguments["requester"], caller(request, interface.callers))
+        if interface.callers:
+            _check_requester(arguments["requester"], interface.callers.oid(request.state.chain))
         answer = call.execute(function.execute, arguments)
         if inspect.isawaitable(answer):
             answer = await answer
@@ -73,8 +74,7 @@ async def _json(interface: Interface, name: str, function: Function, request: Re
 
 def _check_requester(claimed: str, certified: str) -> None:
     if claimed != certified:
-        proven = f"is for {certified}" if certified else "names nobody"
-        raise Refused("1.1", "1.1", f"the request is from {claimed[:128]!a}, the TLS certificate {proven}")
+        raise Refused("1.1", "1.1", f"the request is from {claimed[:128]!a}, the TLS certificate is for {certified}")
 
 
 class Call:

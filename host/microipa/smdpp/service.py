@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
@@ -21,11 +22,13 @@ from starlette.types import ASGIApp
 from microipa import saip
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
+from microipa.crypto.revocation import Issuer
 from microipa.https_server import LOOPBACK, serve_https
 from microipa.quirks import QUIRKS
 from microipa.rsp_client import RspClient
 from microipa.smdpp import es2
 from microipa.smdpp.behaviour import Behaviour
+from microipa.smdpp.callers import Callers
 from microipa.smdpp.es2 import Es2
 from microipa.smdpp.es2_http import es2_routes
 from microipa.smdpp.es9 import Es9
@@ -84,9 +87,10 @@ class Smdpp:
     """An SM-DP+ whose orders live in ``folder``/smdpp.sqlite.
 
     Several processes may open the same folder: one serves, others add orders. ``keys``: our own PKI, or an
-    Identity for each CI, the preferred one first. ``peers``: the issuers under which operators and an SM-DS have
-    their TLS certificates, by default our CIs. ``ppk``: protect profiles with keys of their own instead of the
-    session keys. ``routes`` gives names of SM-DS and operators a loopback address, when they are called.
+    Identity for each CI, the preferred one first. ``peers``: the issuers, besides the CIs, under which operators and
+    an SM-DS have their TLS certificates, by default the one of our own PKI. ``ppk``: protect profiles with keys of
+    their own instead of the session keys. ``routes`` gives names of SM-DS and operators a loopback address, when
+    they are called.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Smdpp:
         folder: Path,
         *,
         ppk: bool = False,
-        peers: Sequence[x509.Certificate] = (),
+        peers: Sequence[x509.Certificate | Issuer] = (),
         routes: Mapping[str, tuple[str, int]] | None = None,
         quirks: Iterable[str] = (),
         trace: Trace | None = None,
@@ -105,9 +109,12 @@ class Smdpp:
         self.address = address = identities[0].address
         self.ci_pk_ids = frozenset(identity.ci_pk_id for identity in identities)
         self._store = Store(folder / "smdpp.sqlite")
-        self._peers = list(peers) or [identity.ci for identity in identities]
+        if isinstance(keys, Pki) and not peers:
+            peers = [keys.operators.certificate]
+        issuers = [*(identity.issuer for identity in identities), *peers]
+        self._operators = Callers(issuers, ("tls",), roleless=True, named=self._operator_with)
         self.routes = {} if routes is None else routes
-        client = RspClient("smdpp", self._peers, self.routes, trace, self._tls)
+        client = RspClient("smdpp", issuers, self.routes, trace, self._tls)
         oid = identities[0].oid
         self._outbox = Outbox(self._store, client, oid)
         sessions = Sessions()
@@ -124,7 +131,7 @@ class Smdpp:
             new_matching_id=self._matching_id,
             trace=trace,
         )
-        self.operators_app = Starlette(routes=es2_routes(es2_, trace))
+        self.operators_app = Starlette(routes=es2_routes(es2_, self._operators, trace))
 
     # Orders
 
@@ -210,17 +217,26 @@ class Smdpp:
         with self._store.work() as database:
             return [OrderView.of(order) for order in database.scalars(select(Order).order_by(Order.created, Order.id))]
 
-    def add_operator(self, oid: str, address: str | None = None) -> None:
+    def add_operator(
+        self, oid: str, address: str | None = None, certificate: x509.Certificate | None = None
+    ) -> None:
         """Let the operator with this OID order by ES2+; at ``address``, a host, it hears of its downloads.
 
-        Again, without an address, it changes nothing.
+        ``certificate`` is its TLS certificate where that does not name the OID: one from an issuer of the public.
+        Again, without an address or a certificate, it keeps the one it has.
         """
         with self._store.work() as database:
-            known = database.get(Operator, oid)
-            if known is None:
-                database.add(Operator(oid=oid, address=address))
-            elif address is not None:
+            known = database.get(Operator, oid) or Operator(oid=oid)
+            if address is not None:
                 known.address = address
+            if certificate is not None:
+                known.certificate = certificate.fingerprint(SHA256())
+            database.add(known)
+
+    def _operator_with(self, certificate: bytes) -> str | None:
+        """The OID of the operator whose certificate (DER) this is."""
+        with self._store.work() as database:
+            return database.scalar(select(Operator.oid).where(Operator.certificate == sha256(certificate).digest()))
 
     # Servers
 
@@ -244,7 +260,7 @@ class Smdpp:
     def serve_operators(self, port: int = 0, host: str = LOOPBACK) -> AbstractAsyncContextManager[int]:
         """Serve ES2+ by HTTPS with mutual authentication: devices have no business there, so it has a port of its
         own. Raises PortTaken."""
-        return serve_https(self.operators_app, self._tls, port, host=host, clients=self._peers)
+        return serve_https(self.operators_app, self._tls, port, host=host, clients=self._operators.issuers)
 
     # What orders are made of
 

@@ -21,7 +21,7 @@ from microipa.database import Database, UtcDateTime, utc_now
 from microipa.errors import MicroipaError
 from microipa.smdpp.refusal import Refused
 
-SCHEMA = 4  # grows with every change of the tables
+SCHEMA = 5  # grows with every change of the tables
 
 
 class OrderInvalid(MicroipaError):
@@ -134,6 +134,7 @@ class Operator(Base):
 
     oid: Mapped[str] = mapped_column(primary_key=True)
     address: Mapped[str | None]
+    certificate: Mapped[bytes | None] = mapped_column(unique=True)  # SHA-256 of one that does not name the OID
 
 
 class Outgoing(Base):

@@ -16,11 +16,13 @@ class SmdsIdentity(ServerIdentity):
     @classmethod
     def of(cls, pki: Pki) -> Self:
         """The SM-DS of our own PKI."""
-        return cls(pki.ci.certificate, pki.smds_auth, pki.smds_tls, pki.smds_oid, pki.smds_address)
+        ci, crl = pki.ci.certificate, pki.issuer.crl
+        return cls(ci, pki.smds_auth, pki.smds_tls, pki.smds_oid, pki.smds_address, crl=crl)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """From a folder with ci, auth and tls, as Identity's of an SM-DP+. Raises KeysInvalid."""
         folder = KeyFolder(path)
-        ci, auth, tls = folder.certificate("ci"), folder.credential("auth"), folder.tls_credential()
-        return cls(ci, auth, tls, oid_of(path, "ds_auth", auth, ci), host_name(path, tls))
+        issuer, auth, tls = folder.issuer(), folder.credential("auth"), folder.tls_credential()
+        oid = oid_of(path, "ds_auth", auth, issuer.certificate)
+        return cls(issuer.certificate, auth, tls, oid, host_name(path, tls), crl=issuer.crl)

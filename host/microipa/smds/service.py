@@ -16,10 +16,12 @@ from sqlalchemy import Select, select
 from starlette.applications import Starlette
 
 from microipa.crypto.pki import Pki
+from microipa.crypto.revocation import Issuer
 from microipa.database import Database
 from microipa.https_server import LOOPBACK, serve_https
 from microipa.smdpp.answers import AuthenticateServerOk
 from microipa.smdpp.authentication import SM_DS, Authentication, InitiateAuthenticationOk
+from microipa.smdpp.callers import Callers
 from microipa.smdpp.es9_http import AUTHENTICATE, INITIATE
 from microipa.smdpp.json_binding import Field, flag, requester, text
 from microipa.smdpp.refusal import MalformedRequest, Refused
@@ -62,13 +64,13 @@ class Smds:
         keys: Pki | Sequence[SmdsIdentity],
         folder: Path,
         *,
-        servers: Sequence[x509.Certificate] = (),
+        servers: Sequence[x509.Certificate | Issuer] = (),
         trace: Trace | None = None,
     ) -> None:
         identities = [SmdsIdentity.of(keys)] if isinstance(keys, Pki) else list(keys)
         self._tls = identities[0].tls
         self.address = identities[0].address
-        self._servers = [*(identity.ci for identity in identities), *servers]
+        self._servers = Callers([*(identity.issuer for identity in identities), *servers], ("tls",))
         self._store = Database(folder / "smds.sqlite", Base, SCHEMA)
         self._sessions = Sessions()
         by_ci = {identity.ci_pk_id: identity for identity in identities}
@@ -85,7 +87,7 @@ class Smds:
         event = (Field("eid", "eid", text), Field("eventId", "event_id", text))
         address = Field("rspServerAddress", "rsp_server_address", text)
         forwarding = Field("forwardingIndicator", "forwarding", flag)
-        es12 = Interface("smds", "es12", trace, callers="tls").routes(
+        es12 = Interface("smds", "es12", trace, callers=self._servers).routes(
             {
                 "registerEvent": Function(self.register_event, (header, *event, address, forwarding)),
                 "deleteEvent": Function(self.delete_event, (header, *event)),
@@ -166,7 +168,7 @@ class Smds:
 
     def serve_servers(self, port: int = 0, host: str = LOOPBACK) -> AbstractAsyncContextManager[int]:
         """Serve ES12 by HTTPS with mutual authentication. Raises PortTaken."""
-        return serve_https(self.servers_app, self._tls, port, host=host, clients=self._servers)
+        return serve_https(self.servers_app, self._tls, port, host=host, clients=self._servers.issuers)
 
 
 def _of(eid: str) -> Select[EventRecord]:
