@@ -7,7 +7,7 @@ most of what an eIM would spend on a device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -94,15 +94,23 @@ class Work:
     def flush(self) -> None:
         """Write what has changed. New rows have their numbers then."""
         self._write_new()
+        for (kind, key), changed in list(self._changes()):
+            self.wrote = True
+            self.connection.execute(_update(kind), {"key_": key, **changed})
+            self._read[kind, key] = {**self._read[kind, key], **changed}
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether the database has been told all that was changed."""
+        return not self._new and next(self._changes(), None) is None
+
+    def _changes(self) -> Iterator[tuple[tuple[type, Any], dict[str, Any]]]:
         for identity, row in self._known.items():
-            kind, key = identity
             read, now = self._read[identity], row.__dict__
             changed = {name: now[name] for name, value in read.items() if now[name] is not value}
             changed = {name: value for name, value in changed.items() if value != read[name]}
             if changed:
-                self.wrote = True
-                self.connection.execute(_update(kind), {"key_": key, **changed})
-                self._read[identity] = {**read, **changed}
+                yield identity, changed
 
     def _write_new(self) -> None:
         while self._new:

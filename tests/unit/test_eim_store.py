@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from euicc_peer import EID
 from microipa.asn1.tlv import tlv
 from microipa.database import StoreUnusable
 from microipa.eim import Eim, UnknownDevice, schema
-from microipa.eim.store import Base, Store
+from microipa.eim.store import Base, Device, Store
+from microipa.eim.together import Together
+from microipa.unit_of_work import Work
 from sqlalchemy import Engine, event
 
 LIST = [("listProfileInfo", {})]
@@ -182,3 +185,49 @@ def test_who_looks_at_devices_does_not_wait_for_whoever_writes(desk, tmp_path):
         began = time.monotonic()
         assert [view.eid for view in desk.devices()] == [EID]
         assert time.monotonic() - began < 2
+
+
+# What is asked at the same moment
+
+
+async def test_what_is_asked_at_the_same_moment_is_kept_by_one_transaction(desk):
+    desk.add_device(OTHER_EID)
+    polls = [tlv(0xBF4F, tlv(0x5A, bytes.fromhex(eid))) for eid in (EID, OTHER_EID)]
+    for eid in (EID, OTHER_EID):
+        desk.order_data(eid, ["deviceInfo"])
+    with questions() as asked:
+        answers = await asyncio.gather(*(desk.handle(poll) for poll in polls))
+    assert all(b"\xbf\x52" in answer for answer in answers)
+    assert [statement for statement, _ in asked].count("BEGIN IMMEDIATE") == 1
+
+
+def writes(eid: str) -> Callable[[Work], None]:
+    def step(db: Work) -> None:
+        db.get_one(Device, eid).rplmn = "001-01"
+
+    return step
+
+
+def writes_and_fails(db: Work) -> None:
+    db.get_one(Device, EID).rplmn = "999-99"
+    raise UnknownDevice("after all")
+
+
+async def test_a_step_that_fails_after_it_has_written_takes_back_its_own_and_nothing_of_the_others(desk, tmp_path):
+    desk.add_device(OTHER_EID)
+    together = Together(Store(tmp_path / "eim.sqlite"))
+    steps = writes(EID), writes_and_fails, writes(OTHER_EID)
+    first, failed, last = await asyncio.gather(*map(together.work, steps), return_exceptions=True)
+    assert (first, str(failed), last) == (None, "after all", None)
+    assert [view.rplmn for view in desk.devices()] == ["001-01", "001-01"]
+
+
+async def test_a_thousand_steps_at_once_all_come_to_their_end(tmp_path, desk):
+    together = Together(Store(tmp_path / "eim.sqlite"))
+
+    def count(db: Work) -> int:
+        device = db.get_one(Device, EID)
+        device.counter += 1
+        return device.counter
+
+    assert sorted(await asyncio.gather(*(together.work(count) for _ in range(1000)))) == list(range(1, 1001))

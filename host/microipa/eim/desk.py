@@ -38,6 +38,7 @@ from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.eim.results import Results
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
+from microipa.eim.together import Together
 from microipa.eim.upkeep import Upkeep
 from microipa.errors import Busy, MicroipaError
 from microipa.https_server import LOOPBACK, serve_https
@@ -92,6 +93,7 @@ class Eim:
         self._trace = trace
         self._store = Store(database / "eim.sqlite" if isinstance(database, Path) else database)
         es9 = RspClient("eim", [identity.issuer, *es9_trust], es9_routes, trace, networks=es9_networks)
+        self._together = Together(self._store)
         self._polls = Polls(self._store)
         self._orders = Orders(identity.signing, identity.fqdn, trace)
         self._upkeep = Upkeep(self._store, self._orders)
@@ -292,28 +294,26 @@ class Eim:
             if message.tag in RELAYED:
                 return await self._relay.handle(message)
             if message.tag == esipa.GET_EIM_PACKAGE:
-                return self._get_package(message)
+                return await self._get_package(message)
             if message.tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
-                return self._provide_result(message)
+                return await self._provide_result(message)
             if message.tag == esipa.HANDLE_NOTIFICATION:
-                return self._handle_notification(message)
+                return await self._handle_notification(message)
         except TlvError as malformed:
             raise EsipaRefused(str(malformed)) from malformed
         raise EsipaRefused(f"{message.tag:02X} is no message to an eIM")
 
-    def _get_package(self, message: Tlv) -> bytes:
+    async def _get_package(self, message: Tlv) -> bytes:
         try:
             if self._polls.in_vain(message):
                 return esipa.package_error(esipa.NO_EIM_PACKAGE)
-            with self._store.work() as db:
-                return self._orders.get_package(db, message)
+            return await self._together.work(lambda db: self._orders.get_package(db, message))
         except esipa.EidRefused as refusal:
             return esipa.package_error(refusal.code)
 
-    def _provide_result(self, message: Tlv) -> bytes:
+    async def _provide_result(self, message: Tlv) -> bytes:
         try:
-            with self._store.work() as db:
-                acknowledged = self._results.take(db, message)
+            acknowledged = await self._together.work(lambda db: self._results.take(db, message))
         except esipa.EidRefused as refusal:
             return esipa.result_error(refusal.code)
         except ResultRefused as refusal:
@@ -322,7 +322,7 @@ class Eim:
         self._forwarder.wake()  # notifications may have come along
         return esipa.acknowledge(acknowledged)
 
-    def _handle_notification(self, message: Tlv) -> bytes:
+    async def _handle_notification(self, message: Tlv) -> bytes:
         """BF3D: a result under its own tag, or a PendingNotification under A0 or, by some peers, bare."""
         inside = message.children()
         if len(inside) == 1 and inside[0].tag == 0xA0:
@@ -330,11 +330,9 @@ class Eim:
         if len(inside) != 1:
             raise TlvError(f"BF3D holds {len(inside)} objects instead of one", message.offset)
         try:
-            with self._store.work() as db:
-                if inside[0].tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
-                    self._results.take(db, inside[0])
-                else:
-                    self._notices.accept(db, inside[0])
+            is_result = inside[0].tag == esipa.PROVIDE_EIM_PACKAGE_RESULT
+            take = self._results.take if is_result else self._notices.accept
+            await self._together.work(lambda db: take(db, inside[0]))
         except esipa.EidRefused as refusal:
             raise EsipaRefused(str(refusal)) from refusal
         except ResultRefused as refusal:

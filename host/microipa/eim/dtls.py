@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import secrets
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
+RECEIVE_BUFFER = 4 << 20  # bytes of datagrams that wait while a transaction is being kept, as far as the system lets us
+MOST_AT_ONCE = 64  # datagrams read before anything else is done
 COOKIE = 8
 """Bytes of a cookie: each costs two on the air, and a guess at it one datagram (RFC 6347 4.2.1)."""
 
@@ -122,7 +125,7 @@ class Association:
         return None
 
 
-class DtlsServer(asyncio.DatagramProtocol):
+class DtlsServer:
     """The endpoint: ``on_message(association, bytes)`` and ``on_lost(association)`` are its two outputs."""
 
     def __init__(
@@ -139,15 +142,24 @@ class DtlsServer(asyncio.DatagramProtocol):
         self._secret = secrets.token_bytes(32)
         self._half_open = HalfOpen(settings.max_half_open)
         self._living: dict[Address, Association] = {}
-        self._transport: asyncio.DatagramTransport | None = None
+        self._socket: socket.socket | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Bind. Returns the port, chosen by the system when ``port`` is 0. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+        (family, kind, number, _, address), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        self._socket = socket.socket(family, kind, number)
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            self._socket.bind(address)
+        except OSError:
+            self._socket.close()
+            raise
+        loop.add_reader(self._socket, self._read)
         self._sweep()
-        bound: int = self._transport.get_extra_info("sockname")[1]
+        bound: int = self._socket.getsockname()[1]
         return bound
 
     def stop(self) -> None:
@@ -156,8 +168,10 @@ class DtlsServer(asyncio.DatagramProtocol):
             self._sweeper.cancel()
         for association in [*self._half_open, *self._living.values()]:
             self.drop(association, "server stops")
-        if self._transport:
-            self._transport.close()
+        if self._socket:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
 
     @property
     def associations(self) -> int:
@@ -174,8 +188,12 @@ class DtlsServer(asyncio.DatagramProtocol):
         return asyncio.get_running_loop().time()
 
     def transmit(self, datagram: bytes, address: Address) -> None:
-        if self._transport and not self._transport.is_closing():
-            self._transport.sendto(datagram, address)
+        """Send, or lose it as a network may."""
+        if self._socket:
+            try:
+                self._socket.sendto(datagram, address)
+            except OSError as error:  # its buffer is full, or there is no way to that address
+                log.debug("nothing sent to %s: %s", address, error)
 
     def drop(self, association: Association, reason: str) -> None:
         """Forget an association; whoever waits on it is told by ``on_lost``."""
@@ -187,10 +205,21 @@ class DtlsServer(asyncio.DatagramProtocol):
         if was_established:
             self._on_lost(association)
 
-    def error_received(self, exc: Exception) -> None:
-        log.debug("socket error: %s", exc)  # an ICMP answer: the peer's silence will be noticed anyway
+    def _read(self) -> None:
+        """Some of the datagrams that wait: those that come together are worked on together."""
+        for _ in range(MOST_AT_ONCE):
+            try:
+                data, address = self._socket.recvfrom(1 << 16) if self._socket else (b"", ())
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.debug("socket error: %s", error)  # an ICMP answer: the peer's silence will be noticed anyway
+                return
+            if address:
+                self.datagram_received(data, address)
 
-    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        """One datagram from a peer."""
         address, datagram = (addr[0], addr[1]), data
         if not datagram:  # OpenSSL takes it for the end of the stream
             return

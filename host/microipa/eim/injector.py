@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
 from microipa.database import StoreBusy
@@ -30,7 +30,7 @@ class Injector:
     """``provide_result`` acts on a ProvideEimPackageResult and answers it; ``note`` hears every message."""
 
     def __init__(
-        self, store_: Store, orders: Orders, provide_result: Callable[[Tlv], bytes], note: Note
+        self, store_: Store, orders: Orders, provide_result: Callable[[Tlv], Awaitable[bytes]], note: Note
     ) -> None:
         self._store = store_
         self._orders = orders
@@ -134,7 +134,7 @@ class Injector:
         result = tlv(0xA0, answer.raw) if answer.tag == ERROR else answer.raw
         provided = tlv(esipa.PROVIDE_EIM_PACKAGE_RESULT, tlv(esipa.EID, bytes.fromhex(eid)), result)
         try:
-            settled = parse(self._provide_result(parse(provided)))
+            settled = parse(await self._provide_result(parse(provided)))
         except (TlvError, esipa.EsipaRefused) as malformed:
             self.listeners.forget(eid)
             raise Unreachable(f"{eid} answers TransferEimPackage with nonsense: {malformed}") from malformed
