@@ -9,10 +9,11 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import DateTime, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine import Connection, Dialect
@@ -32,6 +33,10 @@ class StoreBusy(Busy):
 
 class StoreUnusable(MicroipaError):
     """What is there is no database, or was made by another version of this program."""
+
+
+class ReadOnly(MicroipaError):
+    """The database can be read and not written."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -55,8 +60,12 @@ class Connections:
     """The way to the database at ``place``, a path or a URL. Several processes may have it open."""
 
     def __init__(self, place: Path | str) -> None:
-        """A file is created readable by its owner alone. Raises StoreUnusable."""
-        self.place, self.engine = _open(place)
+        """A file is created readable by its owner alone; one in a folder that cannot be written is only read.
+
+        Raises StoreUnusable, OSError.
+        """
+        self.reads_only = _is_sealed(place)
+        self.place, self.engine = _open_to_read(Path(place)) if self.reads_only else _open(place)
         self._reading = self.engine.execution_options(reads_only=True)
         weakref.finalize(self, self.engine.dispose)
 
@@ -68,8 +77,9 @@ class Connections:
     def transaction(self) -> Iterator[Connection]:
         """Read, decide and write as one, undone by an exception.
 
-        Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS.
+        Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS, and ReadOnly.
         """
+        self._require_writable()
         with self.failures_are_named(), self.engine.begin() as connection:
             yield connection
 
@@ -78,6 +88,14 @@ class Connections:
         """Read as of one moment, beside whoever writes. Raises StoreBusy."""
         with self.failures_are_named(), self._reading.connect() as connection:
             yield connection
+
+    def opening(self) -> AbstractContextManager[Connection]:
+        """A transaction to make tables in, or to see that they are there. Raises StoreBusy."""
+        return self.reader() if self.reads_only else self.transaction()
+
+    def _require_writable(self) -> None:
+        if self.reads_only:
+            raise ReadOnly(f"{self.place} cannot be written, or its folder cannot: only what reads works here")
 
     @contextmanager
     def failures_are_named(self) -> Iterator[None]:
@@ -100,18 +118,44 @@ class Database(Connections):
     def __init__(self, path: Path, base: type[DeclarativeBase], schema: int) -> None:
         """Created readable by its owner alone. Raises StoreUnusable, StoreBusy."""
         super().__init__(path)
-        with self.transaction() as connection:
+        with self.opening() as connection:
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             if version != schema and inspect(connection).get_table_names():
                 raise StoreUnusable(f"{path} is of another version of microipa: remove it")
-            base.metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+            if not self.reads_only:
+                base.metadata.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
 
     @contextmanager
     def work(self) -> Iterator[Session]:
-        """One transaction. What was read may be looked at afterwards. Raises StoreBusy."""
+        """One transaction. What was read may be looked at afterwards. Raises StoreBusy, ReadOnly."""
+        self._require_writable()
         with self.failures_are_named(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def view(self) -> Iterator[Session]:
+        """Read as of one moment, beside whoever writes. Raises StoreBusy."""
+        with self.failures_are_named(), Session(self._reading, expire_on_commit=False) as session:
+            yield session
+
+
+def _is_sealed(place: Path | str) -> bool:
+    """Whether there is a file that we may not change, or beside which SQLite could not put its own."""
+    path = Path(place)
+    if "://" in str(place) or not path.exists():
+        return False
+    effective = os.access in os.supports_effective_ids
+    return not all(os.access(one, os.W_OK, effective_ids=effective) for one in (path, path.parent))
+
+
+def _open_to_read(path: Path) -> tuple[str, Engine]:
+    """The same as _open for a file that stays as it is."""
+    # Without a log beside it nobody writes: then, and only then, SQLite needs no files of its own to read.
+    still = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    engine = create_engine(f"sqlite:///file:{quote(str(path.absolute()))}?mode=ro{still}&uri=true")
+    event.listen(engine, "begin", _begin_sqlite)
+    return str(path), engine
 
 
 def _open(place: Path | str) -> tuple[str, Engine]:

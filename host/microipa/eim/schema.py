@@ -17,13 +17,18 @@ LOCK = 0x6D69_6372  # any number of ours: one process at a time makes or changes
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
-def prepare(connection: Connection, metadata: MetaData, place: str) -> None:
-    """Let the database at ``place`` have these tables. Raises StoreUnusable for a newer one."""
+def prepare(connection: Connection, metadata: MetaData, place: str, reads_only: bool) -> None:
+    """Let the database at ``place`` have these tables.
+
+    Raises StoreUnusable for a newer one, and for an older one that can only be read.
+    """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
     version = _version_of(connection)
     if version == NEWEST:
         return
+    if reads_only:
+        raise StoreUnusable(f"{place} is of an earlier version and cannot be written: use a copy, which is taken along")
     if version is None:
         metadata.create_all(connection)
         _version.create(connection)

@@ -299,10 +299,10 @@ class Store(Connections):
     """The database of one eIM. One of an earlier version is taken along (see ``schema``)."""
 
     def __init__(self, place: Path | str) -> None:
-        """Raises StoreUnusable, StoreBusy."""
+        """Raises StoreUnusable, StoreBusy, OSError."""
         super().__init__(place)
-        with self.transaction() as connection:
-            prepare(connection, Base.metadata, self.place)
+        with self.opening() as connection:
+            prepare(connection, Base.metadata, self.place, self.reads_only)
 
     @contextmanager
     def work(self) -> Iterator[Work]:

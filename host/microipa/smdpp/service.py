@@ -214,7 +214,7 @@ class Smdpp:
 
     def orders(self) -> list[OrderView]:
         """All profiles, oldest first."""
-        with self._store.work() as database:
+        with self._store.view() as database:
             return [OrderView.of(order) for order in database.scalars(select(Order).order_by(Order.created, Order.id))]
 
     def add_operator(
@@ -225,6 +225,9 @@ class Smdpp:
         ``certificate`` is its TLS certificate where that does not name the OID: one from an issuer of the public.
         Again, without an address or a certificate, it keeps the one it has.
         """
+        with self._store.view() as database:
+            if address is None and database.get(Operator, oid) is not None:
+                return
         with self._store.work() as database:
             known = database.get(Operator, oid) or Operator(oid=oid)
             if address is not None:
