@@ -102,8 +102,8 @@ async def first_light(lab: Lab) -> Outcome:
     )
 
 
-def queue_orders(lab: Lab) -> str:
-    """Offer a fresh profile and order its download and a switch to it. Returns its ICCID."""
+def queue_orders(lab: Lab, *, rollback: bool = True) -> str:
+    """Offer a fresh profile and order its download and a switch to it, which may be taken back. Returns its ICCID."""
     spec = new_profile("First Light")
     package = build(spec)
     code = lab.offer(package)
@@ -111,12 +111,13 @@ def queue_orders(lab: Lab) -> str:
     step(f"the SM-DP+ holds profile {spec.iccid} ({len(package)} bytes, IMSI {spec.imsi}) as {code}")
     download = lab.eim.order_download(lab.eid, code)
     step(f"order {download}: download it")
+    allowed = {"rollbackFlag": None} if rollback else {}
     # The list comes first: once a switch is pending the card answers profileChangeOngoing (SGP.32 5.9.14).
     switch = lab.eim.order_package(
         lab.eid,
-        [("listProfileInfo", {}), ("enable", {"iccid": iccid_to_bytes(spec.iccid), "rollbackFlag": None})],
+        [("listProfileInfo", {}), ("enable", {"iccid": iccid_to_bytes(spec.iccid), **allowed})],
     )
-    step(f"order {switch}: list the profiles and enable the new one, rollback allowed, signed by the eIM")
+    step(f"order {switch}: list the profiles and enable the new one{', rollback allowed' if rollback else ''}, signed by the eIM")
     return spec.iccid
 
 

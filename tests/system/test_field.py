@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from microipa.field import cell, run
-from microipa.field.trial import DRIVERS, TRIALS
+from microipa.field.trial import DRIVERS, TRIALS, trial
 from microipa.modem import UnknownFamily
 from microipa.quirks import QUIRKS, UnknownQuirk
 
@@ -16,7 +16,7 @@ def test_every_quirk_is_tried_on_every_driver_where_modem_or_network_have_a_part
     cells = run.cells([], [])
     for name, quirk in QUIRKS.items():
         tried = {family for one, family, _ in cells if one == name}
-        if quirk.part == "modem":
+        if quirk.part == "modem" and not trial(name).families:
             assert tried == {family for family in DRIVERS if quirk.suits(family)}
         assert tried
     assert {family for one, family, _ in cells if one == "none"} == set(DRIVERS)

@@ -19,10 +19,10 @@ class Behaviour:
     """Status word of every eUICC package, instead of an answer. 0: none."""
     packages_refused: float = 0
     """So many eUICC packages end in ``package_status``."""
+    lists_refused: float = 0
+    """So many searches for eUICC package results are refused."""
     list_status: int = 0
-    """Status word of a search for eUICC package results. 0: none."""
-    list_code: int = -1
-    """The error code that such a search answers with. -1: none."""
+    """The status word that they end in; 0: they are answered with undefinedError."""
     says_empty: bool = False
     """An empty list is noResultAvailable (SGP.22 v2)."""
     enables_by: frozenset[int] = frozenset((0x5A, 0x4F))

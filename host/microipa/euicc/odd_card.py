@@ -31,7 +31,7 @@ class OddCard:
     def __init__(self, card: Euicc, behaviour: Behaviour) -> None:
         self._card = card
         self._behaviour = behaviour
-        self._stores = self._responses = self._packages = 0  # since it was made
+        self._stores = self._responses = self._packages = self._searches = 0  # since it was made
         self._forget()
 
     def _forget(self) -> None:
@@ -116,10 +116,11 @@ class OddCard:
             self._packages += 1
             return _status(behaviour.package_status)
         if parsed.tag == _RETRIEVE_LIST and (criteria := parsed.get(_CRITERIA)) and _RESULTS in criteria:
-            if behaviour.list_status:
+            self._searches += 1
+            if self._searches <= behaviour.lists_refused and behaviour.list_status:
                 return _status(behaviour.list_status)
-            if behaviour.list_code >= 0:
-                return self._own(tlv(_RETRIEVE_LIST, integer(0x81, behaviour.list_code)))
+            if self._searches <= behaviour.lists_refused:
+                return self._own(tlv(_RETRIEVE_LIST, integer(0x81, _UNDEFINED)))
         if parsed.tag == _ENABLE and not self._enables(parsed):
             return self._own(tlv(_ENABLE, integer(0x80, _UNDEFINED)))
         return b""

@@ -103,7 +103,7 @@ async def _try(folder: Path, cell: Cell, tried: Trial) -> Cell:
     ) as lab:
         if tried.settings.get("emulation"):
             await _enrol(lab)
-        queue_orders(lab)
+        queue_orders(lab, rollback=not tried.settings.get("emulation"))  # which consumer cards cannot do
         if hasattr(lab, "eim2"):
             lab.eim2.order_package(lab.eid, [("listProfileInfo", {})])
         device = _Device(lab, tried)

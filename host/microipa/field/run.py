@@ -81,7 +81,8 @@ def _results(folder: Path, wanted: Sequence[tuple[str, str, str]], jobs: int) ->
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as pool:
         running: list[Future[Cell]] = [
-            pool.submit(cell.run, folder / "-".join(filter(None, one)).replace(":", "-"), *one) for one in wanted
+            pool.submit(cell.run, folder / "-".join(filter(None, one)).replace(":", "-"), *one)
+            for one in sorted(wanted, key=lambda one: -trial(one[0]).limit_s)  # the longest first, they mostly wait
         ]
         for ended in as_completed(running):
             yield ended.result()

@@ -47,13 +47,14 @@ TRIALS: dict[str, Trial] = {
     "slow-card": Trial(options={"radio": "short"}, number=1),
     "slow-refresh": Trial(options={"radio": "short"}, number=60),
     # These modems begin again, or are off the network for a time
-    "restarts": Trial(attaches=None),
-    "mute": Trial(attaches=None, limit_s=120),
-    "no-sim-at-boot": Trial(attaches=None, limit_s=120),
+    "restarts": Trial(attaches=None, limit_s=180),
+    "mute": Trial(attaches=None, limit_s=180),
+    "no-sim-at-boot": Trial(attaches=None, limit_s=600, families=ANY),
     "falls-off-network": Trial(0.3, attaches=None),
     "ignores-refresh": Trial(attaches=None),
     "coverage-gap": Trial(attaches=None),
-    "uart-holes": Trial(limit_s=120),
+    "uart-holes": Trial(limit_s=180),
+    "lost-data-urcs": Trial(limit_s=240),
     "lost-final": Trial(limit_s=120),
     "open-hangs": Trial(limit_s=300),
     "slow-first-search": Trial(8, {"attach_timeout_s": 3}),
@@ -67,7 +68,10 @@ TRIALS: dict[str, Trial] = {
     "apn-per-operator": Trial(settings={"apn": ""}),
     # Cards
     "late-isdr": Trial(families=("bg95", "sara-r5")),
-    "card-dies": Trial(attaches=None),
+    "card-dies": Trial(attaches=None, limit_s=240),
+    "refused-block": Trial(ends=("failed", "failed")),  # what a card has refused is no profile
+    "no-result-list": Trial(3),  # with a card that never lists, the result of the switch would be lost
+    "no-result-list-6a80": Trial(3),
     "package-6a80": _REFUSED,
     "package-6a84": _REFUSED,
     "package-6985": _REFUSED,

@@ -39,6 +39,9 @@ class Faults:
     def radio_on(self) -> None:
         """AT+CFUN=1, or a boot that ends with the radio on."""
         self._card_back_at = _now() + self._behaviour.card_busy_s
+
+    def told_radio_on(self) -> None:
+        """AT+CFUN=1 has been obeyed."""
         self._answers_at = _now() + self._behaviour.slow_after_cfun_s
 
     def refreshed(self) -> None:

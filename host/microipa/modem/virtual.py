@@ -178,6 +178,7 @@ class VirtualModem:
             await self.sim.read_identity()
         if wanted == 1 and before != 1:
             self._radio_on()
+            self.faults.told_radio_on()
 
     def store_data_fails(self, apdu: bytes) -> bool:
         """Whether this is the STORE DATA that the quirk of a failing load has chosen."""

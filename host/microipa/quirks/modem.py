@@ -117,7 +117,7 @@ QUIRKS = (
     _modem("lost-final", {"loses_final_at": NUMBER}, "The final result of every so many-th command is lost.",
            "micropython PRs 5608, 8257", number=50, unit="commands"),
     _modem("uart-holes", {"hole_every": NUMBER}, "Six bytes of every so many from the modem are lost.",
-           "micropython PRs 5608, 8257", number=8000, unit="bytes"),
+           "micropython PRs 5608, 8257", number=20000, unit="bytes"),
     _modem("restarts", {"restarts_at": NUMBER}, "The modem restarts by itself in the middle of a command, once.",
            "SIM7000: botletics #263; field.md 5", number=60, unit="commands"),
     _modem("mute", {"mute_at": NUMBER}, "The modem falls silent until its power key is pressed, once.",

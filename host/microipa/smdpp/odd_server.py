@@ -17,6 +17,7 @@ from microipa.smdpp.behaviour import Behaviour
 _INITIATE, _AUTHENTICATE, _PACKAGE, _NOTIFICATION = (
     "initiateAuthentication", "authenticateClient", "getBoundProfilePackage", "handleNotification")
 _PROFILE_NAME = 0x92
+_SOON_S = 0.02
 
 
 class OddServer:
@@ -41,7 +42,7 @@ class OddServer:
             self._forget()
             self._away_until = now + behaviour.restarts_s
         if now < self._away_until:
-            scope["state"]["abort"]()
+            await _break_off(scope)
             return
         if asked <= fails.get(function, 0):
             await _plain(send, behaviour.status)
@@ -50,7 +51,10 @@ class OddServer:
             await asyncio.sleep(behaviour.slow_s)
         answer = _Answer()
         await self._app(scope, receive, answer.take)
-        await answer.give(send, self._changed(function, answer.body), whole=asked > closes.get(function, 0))
+        whole = asked > closes.get(function, 0)
+        await answer.give(send, self._changed(function, answer.body), whole=whole)
+        if not whole:
+            await _break_off(scope)
 
     def _changed(self, function: str, body: bytes) -> bytes:
         behaviour = self._behaviour
@@ -88,6 +92,13 @@ class _Answer:
             await send({"type": "http.response.body", "body": body})
         else:
             await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+
+
+async def _break_off(scope: Scope) -> None:
+    """End the connection; what was sent is on its way."""
+    await asyncio.sleep(_SOON_S)
+    scope["state"]["abort"]()
+    await asyncio.sleep(_SOON_S)
 
 
 async def _plain(send: Send, status: int) -> None:
