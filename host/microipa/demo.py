@@ -117,7 +117,8 @@ def queue_orders(lab: Lab, *, rollback: bool = True) -> str:
         lab.eid,
         [("listProfileInfo", {}), ("enable", {"iccid": iccid_to_bytes(spec.iccid), **allowed})],
     )
-    step(f"order {switch}: list the profiles and enable the new one{', rollback allowed' if rollback else ''}, signed by the eIM")
+    may_return = ", rollback allowed" if rollback else ""
+    step(f"order {switch}: list the profiles and enable the new one{may_return}, signed by the eIM")
     return spec.iccid
 
 
