@@ -5,17 +5,14 @@ import gc
 gc.threshold(2048)  # while modules load, so that they lie without holes between them
 
 import asyncio
-import sys
 
-from board import Board
-from ipa import compat
-from ipa.agent import Agent
-from ipa.journal import Journal
-from ipa.modem import driver
+import restart
 
 
 async def application(tick_ms):
     """Where the product's own work goes. This one only watches that the assistant leaves it room."""
+    from ipa import compat
+
     longest = 0
     while True:
         before = compat.ticks_ms()
@@ -27,28 +24,34 @@ async def application(tick_ms):
 
 
 async def main():
-    from ipa import config
+    # Imported here and not above: a module that does not load makes the board begin again (restart.py).
+    from board import Board
+
+    board = Board()
+    restart.loading(board)
+
+    from ipa import boot, compat, watch
+    from ipa.agent import Agent
+    from ipa.journal import Journal
+    from ipa.modem import driver
 
     here = globals().get("__file__", "")  # which a frozen main.py does not have
-    settings = config.load(here[: here.rfind("/") + 1] + "ipa.json")
-    del config
+    here = here[: here.rfind("/") + 1]
+    settings = boot.settings(here)
     compat.rehearse()
     compat.log_level = settings["log_level"]
-    board = Board()
     name = board.modem if settings["modem"] == "auto" else settings["modem"]
     modem = driver(name)(board.uart(), board)
     agent = Agent(modem, settings, Journal(settings["journal_file"]), board)
+    boot.loaded()
+    del boot
     gc.threshold(4096)  # all modules are loaded; more garbage leaves holes too small for a datagram
+    watch.over(agent, board, settings, here)
     if settings["app_tick_ms"]:
-        ticking = asyncio.create_task(application(settings["app_tick_ms"]))  # noqa: F841, RUF006
-    try:
-        await agent.run()
-    except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device
-        if not hasattr(board, "reset"):
-            raise
-        sys.print_exception(error)
-        await compat.sleep_ms(60000)
-        board.reset()
+        from ipa import tasks
+
+        tasks.keep(application, settings["app_tick_ms"])
+    await agent.run()
 
 
-asyncio.run(main())
+restart.guard(lambda: asyncio.run(main()))

@@ -94,6 +94,14 @@ def _remove(path):
     os.rmdir(path)
 
 
+def _forget(*paths):
+    for path in paths:
+        try:
+            os.remove(path)
+        except OSError:
+            pass  # is not there
+
+
 def _replace(path, text):
     """The old content or the new, whenever the power goes."""
     with open(path + ".new", "w") as file:

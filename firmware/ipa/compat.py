@@ -22,7 +22,7 @@ _SOMETIMES = (
     "ipa.recovery", "ipa.rungs",
 )  # fmt: skip
 _SELDOM = (
-    "ipa.config", "ipa.apn", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject",
+    "ipa.config", "ipa.boot", "ipa.apn", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject",
     "ipa.net.coap_server", "ipa.steps.direct", "ipa.steps.cut", "ipa.steps.failed", "ipa.steps.refused",
     "ipa.schedule", "ipa.modem.scan", "ipa.modem.power", "ipa.modem.clock", "ipa.net.qblock", "ipa.net.memory",
 )  # fmt: skip
@@ -31,6 +31,8 @@ clock_offset = 0  # seconds, of a board that cannot set the clock that time.time
 
 log_level = INFO
 log_sink = print
+trouble = ""  # what the eIM's operator should know of this device: goes with the next poll
+told = None  # what of it is on its way
 
 # No eIM certificate of SGP.32 is older: a clock that shows an earlier date was never set.
 _CLOCK_SET = const(1735689600)  # 2025-01-01T00:00:00Z

@@ -1,6 +1,7 @@
 """The settings of a device: ipa.json over these defaults."""
 
 import json
+from errno import ENOENT
 
 DEFAULTS = {
     "modem": "auto",  # a name of ipa.modem.driver; auto: the one board.py names
@@ -91,29 +92,36 @@ class ConfigError(Exception):
     """Names the key, the value and what it should be."""
 
 
-def load(path="ipa.json"):
+def load(path="ipa.json", folder=None):
     """Settings as a dict with every key of DEFAULTS. Without a file: the defaults. Raises ConfigError.
 
-    Trust material lies beside the file, the journal does not: it outlives a version of the firmware.
+    Trust material lies in `folder`, which is that of the file unless given; the journal does not: it outlives a
+    version of the firmware.
     """
     try:
         with open(path) as file:
             given = json.load(file)
-    except OSError:
+    except OSError as error:
+        if error.errno != ENOENT:
+            raise ConfigError("{}: {}".format(path, error)) from None
         given = {}
     except ValueError:
         raise ConfigError("{} is not JSON".format(path)) from None
     if not isinstance(given, dict):
         raise ConfigError("{} is not a JSON object".format(path))
-    settings = dict(DEFAULTS)
     for key, value in given.items():
         _check(path, key, value)
-        settings[key] = value
-    folder = path[: path.rfind("/") + 1]
+    return settings(given, path[: path.rfind("/") + 1] if folder is None else folder)
+
+
+def settings(given, folder):
+    """What is given over the defaults, with the paths of trust material in `folder` ("" or with a slash)."""
+    found = dict(DEFAULTS)
+    found.update(given)
     for key in ("eim_file", "eim_roots_file", "roots_file"):
-        if settings[key][0] != "/":
-            settings[key] = folder + settings[key]
-    return settings
+        if found[key][0] != "/":
+            found[key] = folder + found[key]
+    return found
 
 
 def _check(path, key, value):

@@ -11,6 +11,7 @@ import pytest
 from microipa.board.micropython import run_micropython
 from microipa.paths import firmware
 
+ROOT = [Path("restart.py"), Path("starts.py")]  # beside main.py, whatever version runs
 MODULES = sorted(path.relative_to(firmware()) for path in firmware().glob("ipa/**/*.py"))
 FLASH = 156 * 1024  # bytes of bytecode for everything: all modem families, all options
 LOADED = 72 * 1024  # of them what a device loads that polls over CoAP and downloads through the eIM
@@ -34,7 +35,8 @@ def compiled(source: Path, target: Path) -> int:
 def test_every_module_compiles_and_the_whole_fits_its_flash(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {module: compiled(firmware() / module, tmp_path / "out.mpy") for module in MODULES}
-    sizes[Path("main.py")] = compiled(firmware() / "main.py", tmp_path / "out.mpy")
+    for name in (*ROOT, Path("main.py")):
+        sizes[name] = compiled(firmware() / name, tmp_path / "out.mpy")
     with capsys.disabled():
         print()
         for module, size in sizes.items():
@@ -55,15 +57,16 @@ def loaded() -> list[Path]:
 
 def test_package_json_lists_every_file_for_mip() -> None:
     urls = json.loads((firmware() / "package.json").read_text())["urls"]
-    assert sorted(Path(source) for source, _ in urls) == MODULES
+    assert sorted(Path(source) for source, _ in urls) == sorted([*MODULES, *ROOT])
     assert all(source == target for source, target in urls)
 
 
 def test_the_manifest_freezes_the_whole_package() -> None:
     frozen: list[str] = []
-    words = {"package": lambda name, **_: frozen.append(name), "metadata": lambda **_: None}
+    words = dict.fromkeys(("package", "module"), lambda name, **_: frozen.append(name))
+    words["metadata"] = lambda **_: None
     exec((firmware() / "manifest.py").read_text(), words)
-    assert frozen == ["ipa"]  # a package is frozen with everything in it
+    assert frozen == ["ipa", "restart.py", "starts.py"]  # a package is frozen with everything in it
 
 
 def test_every_module_imports_under_cpython_as_well() -> None:

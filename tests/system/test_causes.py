@@ -24,7 +24,7 @@ APPLICATION = """
 
     working = asyncio.create_task(product())
 """
-AGENT = "    try:\n        await agent.run()\n"
+AGENT = "    await agent.run()\n"
 
 
 @pytest.fixture(scope="module")

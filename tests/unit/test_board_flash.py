@@ -71,7 +71,7 @@ async def test_a_new_version_runs_and_the_one_before_it_is_one_command_away(
     third = await with_repl(board, put(version(3)))
     assert third.previous == second.version
     assert sorted(path.name for path in board.folder.iterdir()) == sorted(
-        ["main.py", "ipa.version", second.version, third.version])
+        ["main.py", "restart.py", "starts.py", "ipa.version", "ipa.trial", second.version, third.version])
 
 
 async def test_what_is_there_already_is_not_sent_and_what_is_damaged_is(
@@ -329,7 +329,7 @@ def test_a_manifest_freezes_assistant_board_and_main_and_the_make_line_builds_it
     exec((tmp_path / "manifest.py").read_text(), words)
     assert frozen[0] == "$(PORT_DIR)/boards/manifest.py"
     assert [path.relative_to(firmware().parent).as_posix() for path in frozen[1:]] == [
-        "firmware/ipa", "firmware/main.py", "boards/walter/board.py"]
+        "firmware/ipa", "firmware/main.py", "firmware/restart.py", "firmware/starts.py", "boards/walter/board.py"]
     assert all(path.exists() for path in frozen[1:])
     assert manifest(find_board("pico-lte")).count("$(BOARD_DIR)/manifest.py") == 1
 

@@ -7,6 +7,7 @@ request is on its way at a time (NSTART = 1), so is one body: the next exchange 
 
 import os
 
+from ipa import compat
 from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
 from ipa.net.coap_message import (
     CoapMalformed,
@@ -36,6 +37,7 @@ _SZX = const(6)
 _PIECE = const(256)  # of a part that makes its slices when asked for them
 _SZX_LEAST = const(4)  # 256 bytes fit into what every IPv4 network carries (RFC 791)
 _HEADERS = const(64)  # of the longest request, in front of its payload
+_SMALL = const(128)  # GetEimPackage, and what else leaves room for an option more
 _TOKEN = const(1)  # as much as one exchange at a time needs within one association
 _PATH = b"\xb4gsma\x04rsp2"
 _ASN1 = b"\x04asn1"
@@ -110,6 +112,11 @@ class Coap:
             # With the token of a request that nobody answered, so that the eIM knows it again.
             used = self.request(answer is not None)
             used = self._put_blocks(used, offset, more, szx, tag)
+            if compat.trouble and total <= _SMALL:
+                from ipa.net import trouble
+
+                last = _Q_BLOCK2 if self.q_block else _BLOCK2 if self.szx < _SZX else 11
+                used = trouble.put_option(self.outgoing, used, last)
             try:
                 answer = await self.ask(self.put_payload(used, parts, offset, size), self.szx != before)
             except CoapTimeout:

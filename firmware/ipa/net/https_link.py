@@ -1,5 +1,6 @@
 """HTTPS with one eIM at a time (SGP.32 6.1.1). Loaded where the settings choose it."""
 
+from ipa import compat
 from ipa.compat import INFO, const, log, sleep_ms
 from ipa.net.https import Https, HttpsClosed, HttpsRefused, HttpsTimeout
 from ipa.net.json_functions import pieces
@@ -25,7 +26,12 @@ class HttpsLink:
 
     async def open(self, eim):
         """The connection itself is made with the first request, and again when it is lost."""
-        self._https = Https(self._modem.tcp, eim.host, eim.port or _PORT, eim.trust, self._headers)
+        headers = self._headers
+        if compat.trouble:
+            from ipa.net import trouble
+
+            headers += b"%s: %s\r\n" % (trouble.HEADER, trouble.text())
+        self._https = Https(self._modem.tcp, eim.host, eim.port or _PORT, eim.trust, headers)
         log(INFO, "poll: HTTPS with", eim.host)
 
     async def exchange(self, parts, function=None):

@@ -80,7 +80,8 @@ def flash_command(
         out.print(f"  {make_line(known, freeze_manifest)}")
         return
     form: Form = "py" if py else "mpy"
-    package = build(known, form).with_files(own_files(config, eim, roots))
+    package = build(known, form)
+    package = package.with_files(own_files(config, eim, roots, package.modems))
     try:
         with Repl(chosen_port(known, port)) as repl:
             found = kind(repl)
@@ -166,9 +167,16 @@ def _with_progress(write: Callable[[Repl, Package, Report], Flashed], repl: Repl
 
 
 def _tell(flashed: Flashed) -> None:
+    from microipa.board.flash import STARTS
+
     cost = f", {flashed.sent:,} bytes sent, {flashed.reused:,} were there" if flashed.sent + flashed.reused else ""
     back = f"; `microipa flash --back` returns to {flashed.previous}" if flashed.previous else ""
+    if flashed.last_words:
+        out.print(f"the board had restarted by itself: {escape(flashed.last_words)}")
     out.print(f"the board runs {flashed.version}{cost}{back}")
+    if flashed.on_trial:
+        out.print(f"it is on trial until it has reached an eIM: after {STARTS} starts without that the board runs "
+                  f"{flashed.previous} again")
 
 
 async def _stay_up(folder: Path, heap: str) -> None:

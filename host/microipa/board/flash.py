@@ -2,6 +2,10 @@
 
     main.py         firmware/switch.py: runs the version named first in
     ipa.version     two lines: the version that runs, and the one before it
+    ipa.trial       the version that has to reach an eIM yet, and a dot for each of its starts
+    ipa.restarts    how the starts before this one ended: firmware/starts.py, beside restart.py and main.py
+    ipa.loading     is there while a start loads its modules
+    ipa.good        the settings with which an eIM was reached last
     ipa-1a2b3c4d/   a whole version, named by its hash: app, board, ipa/, ipa.json, eim.der
     ipa.journal     the assistant's own, which outlives versions
 
@@ -22,11 +26,17 @@ from microipa.errors import MicroipaError
 
 MINIMUM = (1, 26)
 VERSIONS = "ipa.version"
+TRIAL = "ipa.trial"
+RESTARTS = "ipa.restarts"
+LOADING = "ipa.loading"
+STARTS = 3
+"""How often a version that reaches no eIM is started before the one before it comes back: firmware/switch.py."""
 BEFORE = "ipa-before"
 """The folder for a main.py that was on the board before us."""
 ROM = "/rom"
 """Where MicroPython mounts a romfs partition: see romfs.py."""
 
+_OURS = {"restart.py": "restart.py", "starts.py": "starts.py", "main.py": "switch.py"}  # main.py last: it needs them
 _LARGEST_KEPT = 16 * 1024
 _BLOCKS_OF_FOLDER = 2  # in LittleFS
 _SPARE_BLOCKS = 4
@@ -67,12 +77,18 @@ class Kind:
 
 @dataclass(frozen=True)
 class Flashed:
-    """What was done: the version that runs now and the one before it ("" without), bytes sent and reused."""
+    """What was done: the version that runs now and the one before it ("" without), bytes sent and reused.
+
+    ``on_trial``: it has to reach an eIM within STARTS starts, or ``previous`` comes back. ``last_words``: what the
+    board said of a restart or a change of versions that it made by itself, "" where it made none.
+    """
 
     version: str
     previous: str
     sent: int
     reused: int
+    on_trial: bool = False
+    last_words: str = ""
 
 
 def kind(repl: Repl) -> Kind:
@@ -108,6 +124,12 @@ def versions(repl: Repl) -> list[str]:
     return text.decode("ascii", "replace").split() if text else []
 
 
+def last_words(repl: Repl) -> str:
+    """Why the board restarted or changed its version by itself the last time, "" when it never did."""
+    text = repl.value(f"_read({RESTARTS!r}, 256)") or b""
+    return "".join(text.decode("ascii", "replace").splitlines()[1:2])
+
+
 def flash(repl: Repl, package: Package, report: Report) -> Flashed:
     """Bring the board to this version and switch to it; settings it has and ``package`` has not stay.
 
@@ -117,9 +139,10 @@ def flash(repl: Repl, package: Package, report: Report) -> Flashed:
     running = versions(repl)
     package = package.with_files(settings_of(repl, running[:1], package))
     name = package.version
+    said = last_words(repl)
     if running[:1] == [name] and is_whole(repl, name):
         install_switch(repl)
-        return Flashed(name, "".join(running[1:2]), 0, 0)
+        return Flashed(name, "".join(running[1:2]), 0, 0, is_on_trial(repl, name), said)
     here = {folder: tree(repl, folder) for folder in repl.value("_folders()") if folder.startswith("ipa-")}
     sent, reused = _copy(repl, package, here, running, report)
     report("verify", package.size, package.size)
@@ -128,11 +151,11 @@ def flash(repl: Repl, package: Package, report: Report) -> Flashed:
     previous = _keep_what_boots(repl, running)
     if previous == name:
         previous = "".join(running[1:2])
-    switch_to(repl, name, previous)
+    begin_trial(repl, name, previous)
     install_switch(repl)
     for folder in here.keys() - {name, previous}:
         repl.run(f"_remove({folder!r})")
-    return Flashed(name, previous, sent, reused)
+    return Flashed(name, previous, sent, reused, bool(previous), said)
 
 
 def go_back(repl: Repl) -> Flashed:
@@ -141,8 +164,10 @@ def go_back(repl: Repl) -> Flashed:
     running = versions(repl)
     if len(running) < 2 or not (running[1] in (BEFORE, ROM) or is_whole(repl, running[1])):
         raise NoWayBack("the board keeps no version before the one it runs: flash the one you want")
+    said = last_words(repl)
     switch_to(repl, running[1], running[0])
-    return Flashed(running[1], running[0], 0, 0)
+    end_trial(repl)
+    return Flashed(running[1], running[0], 0, 0, last_words=said)
 
 
 def is_whole(repl: Repl, version: str) -> bool:
@@ -157,6 +182,25 @@ def tree(repl: Repl, folder: str) -> dict[str, str]:
     return dict(repl.lines(f"_tree({folder!r})", _HASHING_S))
 
 
+def begin_trial(repl: Repl, version: str, previous: str) -> None:
+    """Run a new version from the next start on; ``previous``, if any, comes back unless this one reaches an eIM."""
+    end_trial(repl)
+    if previous:
+        trial = f"{version}\n"
+        repl.run(f"_replace({TRIAL!r}, {trial!r})")  # counts for no other version
+    switch_to(repl, version, previous)
+
+
+def end_trial(repl: Repl) -> None:
+    """Forget how starts ended: another version is to run."""
+    repl.run(f"_forget({TRIAL!r}, {RESTARTS!r}, {RESTARTS + '.new'!r}, {LOADING!r})")
+
+
+def is_on_trial(repl: Repl, version: str) -> bool:
+    text = repl.value(f"_read({TRIAL!r}, 200)") or b""
+    return text.decode("ascii", "replace").splitlines()[:1] == [version]
+
+
 def switch_to(repl: Repl, version: str, previous: str) -> None:
     """Let main.py run this version from its next start on."""
     text = f"{version}\n{previous}\n"
@@ -164,10 +208,11 @@ def switch_to(repl: Repl, version: str, previous: str) -> None:
 
 
 def install_switch(repl: Repl) -> None:
-    """See that main.py is ours. It names no version, so that it is the same for all of them."""
-    switch = _switch()
-    if repl.value(f"_read('main.py', {_LARGEST_KEPT})") != switch:
-        repl.run(f"_replace('main.py', {switch.decode()!r})")
+    """See that main.py and what it needs are ours. They name no version, so that they are the same for all."""
+    for name, source in _OURS.items():
+        text = (paths.firmware() / source).read_bytes()
+        if repl.value(f"_read({name!r}, {_LARGEST_KEPT})") != text:
+            repl.run(f"_replace({name!r}, {text.decode()!r})")
 
 
 def settings_of(repl: Repl, running: list[str], package: Package) -> dict[str, bytes]:
@@ -186,7 +231,7 @@ def settings_of(repl: Repl, running: list[str], package: Package) -> dict[str, b
             if len(content) == _LARGEST_KEPT:
                 raise FlashDamaged(f"{path} on the board is longer than {_LARGEST_KEPT} bytes: give a shorter one")
             if name == SETTINGS:
-                check_config(content, f"{path} on the board")
+                check_config(content, f"{path} on the board", package.modems)
             found[name] = content
             break
     return found
@@ -248,12 +293,10 @@ def _make_room(repl: Repl, sizes: list[int], extra: int, here: dict[str, dict[st
 def _keep_what_boots(repl: Repl, running: list[str]) -> str:
     """What the board runs today as a version to go back to: its name, or "" on a board that runs nothing."""
     main = repl.value(f"_read('main.py', {_LARGEST_KEPT})")
-    if main is None or main.splitlines()[:1] == _switch().splitlines()[:1]:
+    switch = (paths.firmware() / _OURS["main.py"]).read_bytes()
+    if main is None or main.splitlines()[:1] == switch.splitlines()[:1]:
         return "".join(running[:1])
     repl.run(f"_make({BEFORE!r})")
     repl.run(f"_copy('main.py', {BEFORE + '/app.py'!r})")
     return BEFORE
 
-
-def _switch() -> bytes:
-    return (paths.firmware() / "switch.py").read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import runpy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,9 +35,10 @@ class BadTrust(MicroipaError):
 
 @dataclass(frozen=True)
 class Package:
-    """One version; ``files`` by their path in its folder."""
+    """One version; ``files`` by their path in its folder. ``modems``: the names of those it has drivers for."""
 
     files: Mapping[str, bytes]
+    modems: tuple[str, ...] = ()
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -67,7 +68,10 @@ class NoDriver(MicroipaError):
 
 
 def build(board: Board, form: Form = "mpy") -> Package:
-    """The assistant for a board, without settings. Raises CompilerFailed, NoDriver."""
+    """The assistant for a board, without settings. Raises CompilerFailed, NoDriver.
+
+    A board with pins has one modem, and gets its driver alone: each file takes a block of flash or more.
+    """
     if board.modem not in modems():
         raise NoDriver(f"there is no driver yet for the {board.modem} of {board.name}: boards/PORTING.md tells how "
                        "to add one")
@@ -79,14 +83,26 @@ def build(board: Board, form: Form = "mpy") -> Package:
     else:
         files = {str(path.relative_to(firmware)): path.read_bytes() for path in firmware.glob("ipa/**/*.py")}
         files |= {f"{name}.py": path.read_bytes() for name, path in alone.items()}
-    return Package(files)
+    families = _families()
+    if board.port == "unix":
+        return Package(files, tuple(families))
+    left_out = set(families.values()) - {families[board.modem]}
+    files = {name: content for name, content in files.items() if _family_of(name) not in left_out}
+    return Package(files, tuple(name for name, family in families.items() if family not in left_out))
 
 
-def own_files(config: Path | None, eim: Path | None, roots: Path | None) -> dict[str, bytes]:
-    """What the user gives for this device, checked. Raises BadConfig, BadTrust."""
+def _family_of(name: str) -> str | None:
+    """The family whose driver this file is a part of, if any: ipa/modem/quectel.mpy, ipa/modem/quectel_dtls.mpy."""
+    path = Path(name)
+    return path.stem.partition("_")[0] if path.parent.name == "modem" else None
+
+
+def own_files(config: Path | None, eim: Path | None, roots: Path | None,
+              drivers: Collection[str] = ()) -> dict[str, bytes]:
+    """What the user gives for this device, checked; ``drivers`` as for check_config. Raises BadConfig, BadTrust."""
     files = {}
     if config:
-        files[SETTINGS] = json.dumps(check_config(_read(config, BadConfig), str(config))).encode()
+        files[SETTINGS] = json.dumps(check_config(_read(config, BadConfig), str(config), drivers)).encode()
     for name, path in ((EIM, eim), (ROOTS, roots)):
         if path:
             files[name] = _read(path, BadTrust)
@@ -95,8 +111,9 @@ def own_files(config: Path | None, eim: Path | None, roots: Path | None) -> dict
     return files
 
 
-def check_config(text: bytes, name: str = SETTINGS) -> dict[str, Any]:
-    """Settings that the firmware itself has taken. Raises BadConfig with what it says."""
+def check_config(text: bytes, name: str = SETTINGS, drivers: Collection[str] = ()) -> dict[str, Any]:
+    """Settings that the firmware itself has taken; ``drivers``: the names of modems it has, all that there are where
+    none is given. Raises BadConfig with what it says."""
     config = runpy.run_path(str(paths.firmware() / "ipa" / "config.py"))
     with TemporaryDirectory() as folder:
         path = Path(folder) / SETTINGS
@@ -107,7 +124,7 @@ def check_config(text: bytes, name: str = SETTINGS) -> dict[str, Any]:
             reason = str(error).replace(str(path), name)
             raise BadConfig(f"{reason}; firmware/ipa/config.py has every setting") from None
     settings: dict[str, Any] = json.loads(text)
-    known = modems()
+    known = drivers or modems()
     if settings.get("modem", "auto") not in {"auto", *known}:
         raise BadConfig(f"{name}: modem is {settings['modem']!r}, allowed are auto, {', '.join(known)}")
     return settings
@@ -116,8 +133,14 @@ def check_config(text: bytes, name: str = SETTINGS) -> dict[str, Any]:
 def modems() -> dict[str, bool]:
     """The names that ipa.modem.driver knows, and whether the driver can have the modem speak DTLS itself."""
     folder = paths.firmware() / "ipa" / "modem"
-    entries = [entry.partition("=") for entry in runpy.run_path(str(folder / "__init__.py"))["_DRIVERS"].split()]
-    return {name: (folder / f"{driver.partition('.')[0]}_dtls.py").exists() for name, _, driver in entries}
+    return {name: (folder / f"{family}_dtls.py").exists() for name, family in _families().items()}
+
+
+def _families() -> dict[str, str]:
+    """The file of the driver by the name of the modem."""
+    drivers = runpy.run_path(str(paths.firmware() / "ipa" / "modem" / "__init__.py"))["_DRIVERS"]
+    entries = [entry.partition("=") for entry in drivers.split()]
+    return {name: driver.partition(".")[0] for name, _, driver in entries}
 
 
 def manifest(board: Board) -> str:
@@ -128,6 +151,8 @@ def manifest(board: Board) -> str:
         f'include("{board.manifest}")\n'
         f'package("ipa", base_path="{firmware}", opt=2)\n'
         f'module("main.py", base_path="{firmware}", opt=2)\n'
+        f'module("restart.py", base_path="{firmware}", opt=2)\n'
+        f'module("starts.py", base_path="{firmware}", opt=2)\n'
         f'module("board.py", base_path="{board.folder.resolve()}", opt=2)\n'
     )
 

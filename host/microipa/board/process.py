@@ -20,7 +20,8 @@ class Process:
     """Runs from its making until it ends by itself or by kill(); ``on_end`` follows the last ``on_output``."""
 
     def __init__(self, command: list[str], folder: Path, env: Mapping[str, str],
-                 on_output: Callable[[bytes], None], on_end: Callable[[int], None]) -> None:
+                 on_output: Callable[[bytes], None], on_end: Callable[[int], None], keep: tuple[int, ...] = ()) -> None:
+        """``keep``: descriptors it inherits."""
         self._on_output = on_output
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
@@ -35,7 +36,7 @@ class Process:
             # A group of its own keeps Ctrl-C for the lab. Not a session of its own: the UART would become the
             # terminal of that session, and its hang-up would kill the board.
             self._process = subprocess.Popen(command, cwd=folder, env=env, stdin=slave, stdout=slave,
-                                             stderr=slave, process_group=0)
+                                             stderr=slave, process_group=0, pass_fds=keep)
         except BaseException:
             os.close(self._master)
             raise

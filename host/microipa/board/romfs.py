@@ -17,8 +17,10 @@ from microipa.board.flash import (
     FlashDamaged,
     Flashed,
     Report,
+    begin_trial,
     install_switch,
     kind,
+    last_words,
     settings_of,
     switch_to,
     tree,
@@ -90,6 +92,7 @@ def flash_romfs(repl: Repl, package: Package, report: Report) -> Flashed:
         raise NoPartition("this board's MicroPython has no romfs partition: flash with --mpy, or freeze the assistant")
     if len(content) > room:
         raise NoPartition(f"the romfs partition holds {room} bytes and the image has {len(content)}: flash with --mpy")
+    said = last_words(repl)
     previous = "".join([version for version in running if version != ROM][:1])
     if running[:1] == [ROM]:
         switch_to(repl, previous, "")
@@ -98,9 +101,9 @@ def flash_romfs(repl: Repl, package: Package, report: Report) -> Flashed:
     kind(repl)
     if tree(repl, ROM) != package.hashes:
         raise FlashDamaged("the romfs on the board differs from what was sent: try again, or flash with --mpy")
-    switch_to(repl, ROM, previous)
+    begin_trial(repl, ROM, previous)
     install_switch(repl)
-    return Flashed(ROM, previous, len(content), 0)
+    return Flashed(ROM, previous, len(content), 0, bool(previous), said)
 
 
 def _deploy(repl: Repl, content: bytes, report: Report) -> None:

@@ -17,11 +17,14 @@ from microipa.board.console import Console
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython, heap_bytes
 from microipa.board.power_key import PowerKey
 from microipa.board.process import Process
+from microipa.board.watchdog import Watchdog
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
 
 LINE_LIMIT = 4096
 """Bytes of a log line; the rest of a longer one is dropped."""
+RESET_STATUS = 75
+"""Exit status with which a program asks for a reset: firmware/restart.py and boards/virtual/board.py."""
 
 
 class BoardRunning(MicroipaError):
@@ -31,16 +34,18 @@ class BoardRunning(MicroipaError):
 class VirtualBoard:
     """One board. Its folder outlives kill() and start(), as flash outlives a power cut.
 
-    main.py runs after start(), boot.py before it where there is one. What happens when it ends depends on the
-    cable: a board on a console (plug_in) goes on with the REPL as boards do, one without loses its power.
+    main.py runs after start(), boot.py before it where there is one. It runs again when it asks for a reset, or does
+    not feed the watchdog any more that it has begun to feed. What happens when it ends depends on the cable: a board
+    on a console (plug_in) goes on with the REPL as boards do, one without loses its power.
     """
 
     def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
-                 rom_size: int = 0, power_key: Callable[[], None] | None = None,
+                 rom_size: int = 0, power_key: Callable[[], None] | None = None, watchdog_s: float = 8.0,
                  trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` is
         MicroPython's: "96wK" is 96 Ki words. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
-        ``power_key`` is called when the board presses the power key of its modem."""
+        ``power_key`` is called when the board presses the power key of its modem. ``watchdog_s``: how long its
+        watchdog goes without food."""
         self.folder = folder
         self.rom_size = rom_size
         self._uart = uart
@@ -49,11 +54,14 @@ class VirtualBoard:
         self._trace = trace
         self._on_power_key = power_key
         self._power_key: PowerKey | None = None
+        self._watchdog_s = watchdog_s
+        self._watchdog: Watchdog | None = None
         self._process: Process | None = None
         self._console: Console | None = None
         self._line = bytearray()
         self._ended = asyncio.Event()
         self._dies = False
+        self._resets = False
         self._in_repl = False
         self.exit_code: int | None = None
 
@@ -74,7 +82,8 @@ class VirtualBoard:
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(code)
-        shutil.copy(paths.firmware() / "main.py", self.folder)
+        for name in ("main.py", "restart.py", "starts.py"):
+            shutil.copy(paths.firmware() / name, self.folder)
         shutil.copy(paths.boards() / "virtual" / "board.py", self.folder)
         (self.folder / "ipa.json").write_text(json.dumps(config, indent=1))
         for name, content in (files or {}).items():
@@ -134,6 +143,7 @@ class VirtualBoard:
             self._run_repl()
             return
         self._in_repl = False
+        self._watchdog = Watchdog(self._watchdog_s, self._bite)
         self._process = self._spawn(program, self._printed, self._program_ended)
         if self._console:
             self._console.run_program(self._process)
@@ -155,8 +165,12 @@ class VirtualBoard:
         if self.rom_size:
             heapsize = str(heap_bytes(heapsize, self.rom_size))
             surroundings["MICROIPA_ROM"] = str(self._partition())
+        keep: tuple[int, ...] = ()
+        if self._watchdog:
+            surroundings["MICROIPA_WATCHDOG"] = self._watchdog.path
+            keep = (self._watchdog.bowl,)
         command = [*find_micropython(), "-X", f"heapsize={heapsize}", *program]
-        return Process(command, self.folder, environment([self.folder / "lib"], surroundings), on_output, on_end)
+        return Process(command, self.folder, environment([self.folder / "lib"], surroundings), on_output, on_end, keep)
 
     @property
     def _boots(self) -> str:
@@ -191,11 +205,26 @@ class VirtualBoard:
         if self._console:
             self._console.show_repl(data)
 
+    def _bite(self) -> None:
+        """The watchdog was not fed."""
+        self._record("watchdog")
+        self._resets = True
+        if self._process:
+            self._process.kill()
+
     def _program_ended(self, exit_code: int) -> None:
         if self._line:
             self._log()
         self.exit_code = exit_code
-        if self._console and not self._dies:
+        if self._watchdog:
+            self._watchdog.close()
+            self._watchdog = None
+        resets, self._resets = self._resets or exit_code == RESET_STATUS, False
+        if resets and not self._dies:
+            self._record("reset", exit_code=exit_code)
+            self._flush_uart()
+            self._run_program()
+        elif self._console and not self._dies:
             self._record("program", exit_code=exit_code)
             self._run_repl()
         else:

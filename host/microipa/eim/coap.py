@@ -17,7 +17,7 @@ from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.generic_udp import GenericMessageInterface
 
 from microipa.crypto.pki import Credential
-from microipa.eim import json_binding
+from microipa.eim import esipa, json_binding
 from microipa.eim.dtls import Association, DtlsServer
 from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.esipa import EsipaRefused
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 ASN1_PATH = ("gsma", "rsp2", "asn1")
 JSON_PATH = ("gsma", "rsp2", "esipa")
 MOST_AT_ONCE = 256  # requests being answered; each may wait for an SM-DP+
+TROUBLE = OptionNumber(esipa.TROUBLE_OPTION)
 LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
 
 _numbers = count(1)
@@ -191,6 +192,7 @@ class EsipaResource(resource.Resource):
         if self._running == MOST_AT_ONCE:
             return Message(code=codes.SERVICE_UNAVAILABLE, transport_tuning=SLOW_LINK)
         self._running += 1
+        esipa.hear(b"".join(option.value for option in request.opt.get_option(TROUBLE)[:1]))
         try:
             code, payload = codes.CHANGED, await self._handle(request.payload)
             if self._listeners:

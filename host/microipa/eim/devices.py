@@ -41,7 +41,8 @@ class DeviceView:
     when the card has none. ``euicc_info2`` is hex when it cannot be read. ``certificates`` (euicc, eum) have
     subject and valid_until. ``device_key`` is the key (hex of its SHA-256) that signs results where no eUICC
     does. ``state_change`` is the cause of the newest change the IPA notified, ``rplmn`` the
-    network (MCC-MNC) it named last.
+    network (MCC-MNC) it named last. ``trouble`` is the newest the firmware of this project said of a restart or of
+    settings that do not hold; anybody who knows the EID could say it, so nothing is decided by it.
     """
 
     eid: str
@@ -58,6 +59,8 @@ class DeviceView:
     device_key: str | None
     state_change: str | None
     state_changed: datetime | None
+    trouble: str | None
+    trouble_told: datetime | None
     last_poll: datetime | None
     rplmn: str | None
     open_orders: list[int]
@@ -84,6 +87,8 @@ class DeviceView:
             device_key=hashlib.sha256(device.enrolled.spki).hexdigest() if device.enrolled else None,
             state_change=device.state_change,
             state_changed=store.moment(device.state_changed),
+            trouble=device.trouble,
+            trouble_told=store.moment(device.trouble_told),
             last_poll=store.moment(device.last_poll),
             rplmn=device.rplmn,
             open_orders=list(db.scalars(waiting.order_by(Order.id))),

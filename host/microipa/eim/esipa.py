@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.errors import MicroipaError
 
@@ -11,6 +13,13 @@ GET_EIM_PACKAGE, PROVIDE_EIM_PACKAGE_RESULT, TRANSFER_EIM_PACKAGE = 0xBF4F, 0xBF
 EUICC_PACKAGE, IPA_EUICC_DATA, ACKNOWLEDGEMENTS, DOWNLOAD_TRIGGER = 0xBF51, 0xBF52, 0xBF53, 0xBF54
 PROFILE_INSTALLATION_RESULT, NOTIFICATION_METADATA = 0xBF37, 0xBF2F
 EID = 0x5A
+
+TROUBLE_OPTION = 65020
+TROUBLE_HEADER = "Microipa-Trouble"
+LONGEST_TROUBLE = 120
+TROUBLE: ContextVar[str] = ContextVar("trouble", default="")
+"""What the device behind the message being handled says of its own state, beside ESipa, which has no field for it:
+our firmware puts it into a CoAP option or an HTTP header field, and other eIMs pass over both."""
 
 NO_EIM_PACKAGE, EID_NOT_FOUND, INVALID_EID, MISSING_EID, UNDEFINED = 1, 2, 3, 4, 127
 
@@ -36,6 +45,12 @@ class ResultRefused(MicroipaError):
     def __init__(self, eid: str | None, reason: str) -> None:
         super().__init__(reason)
         self.eid = eid
+
+
+def hear(trouble: bytes) -> None:
+    """Note what came beside the message that is handled next, b"" for nothing: one line of ASCII, of bounded length."""
+    text = trouble[:LONGEST_TROUBLE].decode("ascii", "replace").strip()
+    TROUBLE.set("".join(char if " " <= char <= "~" else "?" for char in text))
 
 
 def eid_of(field: Tlv | None) -> str:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from microipa.eim import json_binding
+from microipa.eim import esipa, json_binding
 from microipa.eim.json_binding import Handle
 from microipa.errors import MicroipaError
 from microipa.https_server import RequestRefused, admin_protocol, http_status, read_body
@@ -41,6 +41,7 @@ def application(handle: Handle) -> Starlette:
 async def _answer(handle: Handle, ours: str, other: str, request: Request) -> Response:
     """One message. Peers differ in the Content-Type they name: only the other binding's is refused."""
     headers = {"X-Admin-Protocol": ADMIN_PROTOCOL}
+    esipa.hear(request.headers.get(esipa.TROUBLE_HEADER, "").encode())
     try:
         headers["X-Admin-Protocol"] = admin_protocol(request, ADMIN_PROTOCOL)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == other:

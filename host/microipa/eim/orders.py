@@ -63,6 +63,10 @@ class Orders:
             device.state_changed = device.last_poll
             if self._trace:
                 self._trace.record("eim", "state_change", eid=device.eid, cause=device.state_change)
+        if trouble := esipa.TROUBLE.get():
+            device.trouble, device.trouble_told = trouble, device.last_poll
+            if self._trace:
+                self._trace.record("eim", "trouble", eid=device.eid, text=trouble)
         package = self.next_package(db, device)
         if package is None:
             return esipa.package_error(esipa.NO_EIM_PACKAGE)

@@ -49,7 +49,7 @@ class Polls:
         known, waits = found
         rplmn = message.get(0x82)
         moved = rplmn is not None and len(rplmn.value) == 3 and plmn(rplmn.value) != known
-        if waits or moved or 0x80 in message:
+        if waits or moved or 0x80 in message or esipa.TROUBLE.get():
             return False
         self._unwritten[eid] = time.time()
         if len(self._unwritten) > MOST_UNWRITTEN:

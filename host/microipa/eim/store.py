@@ -70,6 +70,9 @@ class Device(Base):
     state_change: Mapped[str | None]
     """Cause of the newest change the IPA notified."""
     state_changed: Mapped[float | None]
+    trouble: Mapped[str | None]
+    """What the device said of its own state beside ESipa: restarts, settings that do not hold, tasks that crashed."""
+    trouble_told: Mapped[float | None]
     last_poll: Mapped[float | None]
     rplmn: Mapped[str | None]
     """MCC-MNC of the newest poll that named its network: an IPA does when that has changed."""

@@ -10,6 +10,7 @@ LATER: dict[str, dict[str, type]] = {
         "compact_failed": sa.Boolean, "default_smdp": sa.String, "profiles": sa.JSON, "profiles_known": sa.Double,
         "eims": sa.JSON, "state_change": sa.String, "state_changed": sa.Double, "last_poll": sa.Double,
         "rplmn": sa.String, "device_info": sa.LargeBinary, "ipa_capabilities": sa.LargeBinary,
+        "trouble": sa.String, "trouble_told": sa.Double,
     },
     "orders": {
         "confirmation_hash": sa.LargeBinary, "details": sa.JSON, "sequence": sa.Integer, "expires": sa.Double,

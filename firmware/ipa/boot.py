@@ -1,0 +1,117 @@
+"""With which settings a device starts, and what it keeps of a start that went well. Forgotten after each use.
+
+Settings have proven themselves when an eIM was reached with them. They are copied then to ipa.good, which outlives
+versions of the firmware. starts.py lies beside main.py and knows how the starts before this one ended.
+"""
+
+import os
+
+import starts
+
+from ipa import compat
+from ipa.compat import ERROR, const, log
+
+_COPY = "ipa.good"
+_NAME = "ipa.json"
+_DOUBTFUL = const(2)  # starts in a row that failed: settings that were good never yet may be why
+_CHUNK = const(128)
+
+
+def settings(folder):
+    """The settings in folder ("" or with a slash), else the last good ones, else the defaults.
+
+    Why they are not those of ipa.json is logged, and told to the eIM.
+    """
+    from ipa import config
+
+    refused = (config.ConfigError, MemoryError, RuntimeError)  # RuntimeError: nested too deep
+    path = folder + _NAME
+    proven = _exists(_COPY)
+    reason = ""
+    try:
+        if proven and not _exists(path):
+            raise config.ConfigError("{} is missing".format(path))
+        found = config.load(path)
+        if starts.failed() >= _DOUBTFUL and _exists(path) and not _same(path, _COPY):
+            reason = "{} starts failed with a new {}".format(starts.failed(), path)
+    except refused as error:
+        reason = str(error) if isinstance(error, config.ConfigError) else "{} is too large".format(path)
+    if reason:
+        found = None
+        which = "the defaults hold"
+        if proven:
+            try:
+                found = config.load(_COPY, folder)
+                which = "the last good settings hold"
+            except refused as error:  # of another version
+                log(ERROR, "boot:", error)
+        found = found or config.settings({}, folder)
+        reason = "{}: {}".format(reason, which)
+        log(ERROR, "boot:", reason)
+        _try(starts.note, reason)
+    compat.trouble = starts.untold() or reason
+    starts.forget()
+    return found
+
+
+def reached(folder):
+    """A poll has reached an eIM: the version that runs and the settings in folder are good. False to try it again."""
+    told = compat.told is not None
+    if compat.told == compat.trouble:
+        compat.trouble = ""
+    compat.told = None
+    done = _try(starts.reached, told) and _try(_keep, folder + _NAME)
+    starts.forget()
+    return done
+
+
+def loaded():
+    """The start has everything it needs in memory."""
+    starts.loaded()
+    starts.forget()
+
+
+def went_well():
+    _try(starts.went_well)
+    starts.forget()
+
+
+def _keep(path):
+    if not _exists(path) or _same(path, _COPY):
+        return
+    with open(path, "rb") as old, open(_COPY + ".new", "wb") as new:
+        chunk = old.read(_CHUNK)
+        while chunk:
+            new.write(chunk)
+            chunk = old.read(_CHUNK)
+    os.rename(_COPY + ".new", _COPY)
+
+
+def _try(step, *arguments):
+    try:
+        step(*arguments)
+        return True
+    except OSError as error:  # a flash that is full or worn out is no reason not to work
+        log(ERROR, "boot:", error)
+        return False
+
+
+def _exists(path):
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def _same(path, other):
+    try:
+        with open(path, "rb") as one, open(other, "rb") as two:
+            while True:
+                chunk = one.read(_CHUNK)
+                if chunk != two.read(_CHUNK):
+                    return False
+                if not chunk:
+                    return True
+    except OSError:
+        return False

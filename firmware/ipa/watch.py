@@ -1,0 +1,59 @@
+"""Watches over what runs: feeds the board's watchdog while all is well, and has kept what a poll has proven."""
+
+import asyncio
+
+from ipa import agent as events
+from ipa import compat
+from ipa.compat import ERROR, const, log, sleep_ms, ticks_diff, ticks_ms
+
+_EVERY_MS = const(2000)  # watchdogs of chips bite after 8 s
+_WELL_MS = const(3600000)  # starts.WELL_MS
+_STUCK_S = const(7200)  # the longest poll there is, with many packages over a network that hardly holds
+
+_task = None
+
+
+def over(agent, board, settings, folder):
+    """Begin, when all is loaded: the first feed() starts the watchdog. `folder` has ipa.json."""
+    global _task
+    proven = False
+
+    def on_event(event, detail):
+        nonlocal proven
+        if event == events.POLL_ENDED and detail is True and not (proven and compat.told is None):
+            from ipa import boot
+
+            proven = boot.reached(folder)
+
+    if hasattr(agent, "on"):
+        agent.on(on_event)
+    else:  # until the agent has events
+        poll = agent.poll
+
+        async def polled():
+            idle = await poll()
+            on_event(3, True)
+            return idle
+
+        events.POLL_ENDED = 3
+        agent.poll = polled
+    _task = asyncio.create_task(_run(agent, board, settings))
+
+
+async def _run(agent, board, settings):
+    began = ticks_ms()
+    feed = getattr(board, "feed", None)
+    patience = (_STUCK_S + settings["attach_timeout_s"] + settings["inject_wait_s"]) * 1000
+    while feed or began is not None:
+        since = getattr(agent, "busy_since", None)  # until the agent has it
+        if since is not None and ticks_diff(ticks_ms(), since) > patience:
+            log(ERROR, "watch: one poll takes more than", patience // 1000, "s, the watchdog is fed no more")
+            return
+        if feed:
+            feed()
+        await sleep_ms(_EVERY_MS if feed else _WELL_MS)
+        if began is not None and ticks_diff(ticks_ms(), began) >= _WELL_MS:
+            from ipa import boot
+
+            began = None
+            boot.went_well()
