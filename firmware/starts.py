@@ -1,6 +1,6 @@
 """What is known of the starts behind us. Loaded when it is asked, forgotten by forget().
 
-    ipa.restarts   a line each: how many starts in a row ended in an exception; why, for people; `told` once an eIM knows
+    ipa.restarts   a line each: how many starts in a row failed; why, for people; `told` once an eIM knows
     ipa.loading    is there while a start loads its modules
     ipa.trial      names a version that has reached no eIM yet, and has a dot for each of its starts: see switch.py
 """
@@ -17,7 +17,7 @@ _LONGEST_REASON = 120
 
 
 def failed():
-    """How many starts in a row ended in an exception before this one."""
+    """How many starts in a row failed before this one: ended in an exception, or while they loaded."""
     number = _read()[0]
     return int(number) if number.isdigit() else 0
 
@@ -43,7 +43,10 @@ def loaded():
 
 
 def failed_by(error, after_ms):
-    """One more, so long after it began. Returns the seconds to wait: 2, doubled each time up to an hour. Raises OSError."""
+    """One more, so long after it began. Returns the seconds to wait: 2, doubled each time up to an hour.
+
+    Raises OSError.
+    """
     loaded()
     count = failed() + 1 if 0 <= after_ms < WELL_MS else 1
     _write(count, _reason_of(error))

@@ -24,6 +24,29 @@ def _kind():
     return what[0], tuple(what[1][:3]), getattr(what, "_mpy", 0) & 255, hashes, dtls, sys.platform, gc.mem_free()
 
 
+def _keep_fed(folder):
+    """A watchdog that the board's program has started goes on in the REPL: feed it while we work."""
+    try:
+        from machine import Timer
+    except ImportError:
+        return
+    import sys
+
+    sys.path.insert(0, folder)
+    try:
+        from board import Board
+
+        feed = Board().feed
+        try:
+            timer = Timer(-1)
+        except ValueError:  # the ESP32 has numbers only
+            timer = Timer(0)
+        timer.init(period=2000, callback=lambda _: feed())
+    except Exception as error:  # noqa: BLE001 - a board without feed(), or one whose board.py is why we are here
+        print("no watchdog to feed:", error)
+    sys.path.remove(folder)
+
+
 def _free():
     stat = os.statvfs(os.getcwd())
     return stat[0] * stat[3], stat[0]

@@ -1,7 +1,7 @@
 """LilyGO T-SIM7000G: ESP32-WROVER and SIM7000G."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, MachineBoard, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, MachineBoard, pulse
 
 _RX, _TX, _PWRKEY = 26, 27, 4
 _KEY_MS = 1000
@@ -12,7 +12,7 @@ class Board(MachineBoard):
     modem = "sim7000"
 
     def uart(self):
-        return machine.UART(1, BAUD, tx=_TX, rx=_RX, timeout=0, rxbuf=RX_BUFFER)
+        return machine.UART(1, BAUD, tx=_TX, rx=_RX, timeout=0, rxbuf=RX_BUFFER, txbuf=TX_BUFFER)
 
     async def modem_power(self):
         await pulse(_PWRKEY, 0, _KEY_MS)

@@ -1,7 +1,7 @@
 """LilyGO T-SIM7080G-S3: ESP32-S3 and SIM7080G behind an AXP2101 power management chip."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, MachineBoard, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, MachineBoard, pulse
 
 _RX, _TX, _PWRKEY = 4, 5, 41
 _SDA, _SCL, _PMU = 15, 7, 0x34
@@ -19,7 +19,7 @@ class Board(MachineBoard):
     modem = "sim7080g"
 
     def uart(self):
-        return machine.UART(1, BAUD, tx=_TX, rx=_RX, timeout=0, rxbuf=RX_BUFFER)
+        return machine.UART(1, BAUD, tx=_TX, rx=_RX, timeout=0, rxbuf=RX_BUFFER, txbuf=TX_BUFFER)
 
     async def modem_power(self):
         bus = machine.I2C(0, sda=machine.Pin(_SDA), scl=machine.Pin(_SCL), freq=100000)

@@ -1,9 +1,9 @@
 """Sixfab Pico LTE: Raspberry Pi Pico W and Quectel BG95-M3."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, MachineBoard, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, MachineBoard, pulse
 
-_TX, _RX, _PWRKEY, _STATUS = 0, 1, 19, 20
+_TX, _RX, _PWRKEY, _STATUS = 0, 1, 17, 20  # PWRKEY of the hardware 1.0; 19 before
 _ON_MS, _OFF_MS = 600, 1000
 _DOWN_MS = 2000
 _BOOT_MS = 6000
@@ -13,7 +13,8 @@ class Board(MachineBoard):
     modem = "bg95"
 
     def uart(self):
-        return machine.UART(0, BAUD, tx=machine.Pin(_TX), rx=machine.Pin(_RX), timeout=0, rxbuf=RX_BUFFER)
+        return machine.UART(
+            0, BAUD, tx=machine.Pin(_TX), rx=machine.Pin(_RX), timeout=0, rxbuf=RX_BUFFER, txbuf=TX_BUFFER)
 
     async def modem_power(self):
         """One key for on and off: a modem that is on and silent goes off first."""

@@ -1,20 +1,28 @@
 """QuickSpot Walter: ESP32-S3 and Sequans GM02SP, flow control wired."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, MachineBoard, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, MachineBoard, pulse
 
 _RX, _TX, _RTS, _CTS, _RESET = 14, 48, 21, 47, 45
 _RESET_MS = 100
 _BOOT_MS = 5000
+_WAKE_MS, _AWAKE_MS = 100, 500
+_FLOW = machine.UART.RTS | machine.UART.CTS
 
 
 class Board(MachineBoard):
     modem = "gm02s"
 
     def uart(self):
-        flow = machine.UART.RTS | machine.UART.CTS
-        return machine.UART(
-            2, BAUD, tx=_TX, rx=_RX, rts=_RTS, cts=_CTS, flow=flow, timeout=0, rxbuf=RX_BUFFER)
+        self._uart = machine.UART(
+            2, BAUD, tx=_TX, rx=_RX, rts=_RTS, cts=_CTS, flow=_FLOW, timeout=0, rxbuf=RX_BUFFER, txbuf=TX_BUFFER)
+        return self._uart
+
+    async def modem_wake(self):
+        """RTS wakes the modem from PSM (Sequans' RTS0): up and down, and back to the UART."""
+        await pulse(_RTS, 1, _WAKE_MS)
+        self._uart.init(rts=_RTS, cts=_CTS, flow=_FLOW)
+        await self.sleep(_AWAKE_MS)
 
     async def modem_power(self):
         """The modem has power whenever the board has; its reset is active low."""

@@ -11,10 +11,14 @@ except ImportError:  # CPython, which only looks at this module
 
 BAUD = const(115200)
 RX_BUFFER = const(2048)  # the longest answer of a modem, while the card keeps us from reading
+TX_BUFFER = const(2048)  # more than one command has: the ESP32's write() waits for room without end, see at.py
+_WATCHDOG_MS = const(8000)  # the longest that an RP2 can
 _EPOCH_2000 = const(946684800)
 
 
 class MachineBoard:
+    _watchdog = None
+
     async def sleep(self, ms):
         await sleep_ms(ms)
 
@@ -23,6 +27,12 @@ class MachineBoard:
 
     def reset(self):
         machine.reset()
+
+    def feed(self):
+        """Start the watchdog with the first call; nothing stops it, not even Ctrl-C."""
+        if self._watchdog is None:
+            self._watchdog = machine.WDT(timeout=_WATCHDOG_MS)
+        self._watchdog.feed()
 
     def set_clock(self, unix_seconds):
         if time.gmtime(0)[0] == 2000:

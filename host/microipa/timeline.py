@@ -64,6 +64,12 @@ def in_words(event: Event) -> str | None:
             return _LOG_PREFIX.sub("", str(fields["text"]))  # the timeline has a clock of its own
         case "program":
             return f"main.py has ended with status {fields['exit_code']}, the REPL has the board"
+        case "watchdog":
+            return "the watchdog was not fed"
+        case "reset":
+            return "the board resets"
+        case "trouble":
+            return f"the device says: {fields['text']}"
         case "network":
             return " ".join(str(fields[name]) for name in ("event", "imsi", "operator", "cause") if name in fields)
         case "esipa":

@@ -302,6 +302,62 @@ async def test_a_modem_that_takes_no_bytes_is_named_like_one_that_answers_none(m
     assert out.splitlines() == ["AtTimeout the modem takes no more bytes", "AtTimeout modem does not answer AT"]
 
 
+async def test_nothing_is_written_to_a_uart_whose_write_would_wait_for_room(micropython: Run) -> None:
+    """The ESP32's: it takes what its transmit buffer has room for, and then waits as long as CTS is high."""
+    out = await micropython(script("""
+    import io
+
+    class Esp32(io.IOBase):
+        waiting = 0
+        clear_to_send = False
+        def txdone(self):
+            if self.clear_to_send: self.waiting = 0
+            return not self.waiting
+        def write(self, data):
+            self.waiting += len(data)
+            if self.waiting > 2048: print("waits without end")
+            return len(data)
+        def readinto(self, buf): return None
+        def ioctl(self, request, arg): return 0
+
+    uart = Esp32()
+    held = At(uart)
+    for _ in range(3):
+        await failing(held.command(b"AT+CGLA=1,10,", apdu=bytes(900), timeout_ms=50))
+    await failing(held.sync(2))
+    uart.clear_to_send = True
+    await failing(held.command(b"AT+CGLA=1,10,", apdu=bytes(900), timeout_ms=50))
+    print(uart.waiting < 2048)
+"""), "/dev/null")
+    assert out.splitlines() == [
+        "AtTimeout no answer to AT+CGLA", *["AtTimeout modem does not answer AT"] * 2,
+        "AtTimeout modem does not answer AT", "AtTimeout modem does not answer AT", "True"]
+
+
+async def test_a_line_of_any_length_is_taken_in_pieces_where_it_may_be(micropython: Run) -> None:
+    """What AT+COPS=? answers where forty networks are heard, some of them with brackets in their names."""
+    entries = ",".join(f'({i % 4},"Net {i} (roaming), (x)","N{i}","{26200 + i}",7)' for i in range(40))
+    line = f"+COPS: {entries},,(0,1,2,3,4),(0,1,2)".encode()
+    assert len(line) > 2 * 640
+
+    def answer(command: bytes) -> bytes:
+        return b"\r\n" + line + b"\r\n" + OK if command == b"AT+COPS=?" else OK
+
+    async with PtyModem(answer) as modem:
+        out = await micropython(script("""
+    from ipa.modem.scan import networks
+    class Modem: pass
+    Modem.at = at
+    for _ in range(2):
+        found = await networks(Modem)
+        print(len(found), found[0].hex(), found[-1].hex())
+    print(await at.command(b"AT"))
+    await failing(at.command(b"AT+COPS=?", prefix=b"+COPS:"))
+"""), modem.path)
+    assert out.splitlines() == [
+        "40 62f200 62f293", "40 62f200 62f293", "[]", "AtOverflow line of more than 640 bytes"]
+
+
 async def test_a_line_that_never_falls_silent_is_given_up(micropython: Run) -> None:
     """Noise, or a modem at another speed."""
     async def chatter(modem: PtyModem) -> None:

@@ -24,6 +24,7 @@ _QUIET_MS = const(100)
 _QUIET_TRIES = const(30)  # the longest answer there is takes a tenth of that
 _EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
 _WRITE_MS = const(2)
+_TX_BUFFER = const(2048)  # of the UART: ipa/board.py
 _ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
 _CARD_ERRORS = ("SIM NOT INSERTED", "SIM FAILURE", "SIM BUSY")  # with AT+CMEE=2, which some modems do not leave
 # Final in one family or another, for some with the number of the connection before
@@ -56,6 +57,9 @@ class AtOverflow(ModemError):
 class At:
     def __init__(self, uart, line_limit=_LINE):
         self._uart = uart
+        # Of machine.UART. The ESP32's write() waits for room in the transmit buffer without end, while CTS is high.
+        self._sent_all = getattr(uart, "txdone", None)
+        self._sent = 0  # bytes that may be in that buffer still
         self._stream = asyncio.StreamReader(uart)
         self._task = None
         self._line = bytearray(line_limit)
@@ -68,6 +72,7 @@ class At:
         self._unsure = False  # a late answer to an abandoned command may still come
         self._settling = None  # since these ticks
         self._pending = False
+        self.pieces = None  # lines that begin so are taken piece by piece, each up to a ), where they are too long
         self.prompt = 0x3E  # ">", with which a modem asks for data
         self.prompt_ms = 0  # and how long it then needs before it takes them
         self._prompt = False  # waiting for it
@@ -90,8 +95,11 @@ class At:
             self._task = None
 
     def on(self, prefix, handler):
-        """Call handler(rest of the line) for each unsolicited line that begins with prefix."""
-        self._urcs[prefix] = handler
+        """Call handler(rest of the line) for each unsolicited line that begins with prefix; None: nobody any more."""
+        if handler is None:
+            self._urcs.pop(prefix, None)
+        else:
+            self._urcs[prefix] = handler
 
     def abandon(self, reason):
         """End the command under way, if any, in AtTimeout: its answer will not come."""
@@ -230,13 +238,23 @@ class At:
         view = memoryview(data)
         done = 0
         while done < len(view):
-            n = self._uart.write(view[done:])
+            n = self._uart.write(view[done:]) if self._has_room(len(view) - done) else 0
             if n:
                 done += n
             elif ticks_diff(deadline, ticks_ms()) > 0:
                 await sleep_ms(_WRITE_MS)
             else:
                 raise AtTimeout("the modem takes no more bytes")
+
+    def _has_room(self, count):
+        """Whether write() will return at once."""
+        if self._sent_all is not None:
+            if self._sent_all():
+                self._sent = 0
+            elif self._sent + count > _TX_BUFFER:
+                return False
+            self._sent += count
+        return True
 
     async def _write_hex(self, data, deadline):
         view = memoryview(data)
@@ -285,6 +303,8 @@ class At:
                 return data
         count = stop - pos
         if self._n + count > len(self._line):
+            if self.pieces and not self._skip and self._take_piece():
+                return pos
             if not self._skip:
                 self._skip = True
                 self._fail(AtOverflow("line of more than %d bytes" % len(self._line)))
@@ -306,6 +326,18 @@ class At:
             if line:
                 self._dispatch(line)
         return newline + 1
+
+    def _take_piece(self):
+        """Dispatch what is there of a line that is too long, up to its last ). The rest goes on as a line like it."""
+        line = bytes(memoryview(self._line)[: self._n])
+        end = line.rfind(b")") + 1
+        if not end or not line.startswith(self.pieces):
+            return False
+        self._dispatch(line[:end])
+        rest = self.pieces + line[end:]
+        self._n = len(rest)
+        self._line[: self._n] = rest
+        return True
 
     def _data_behind(self, chunk, pos, stop):
         """Dispatch the head of a line on which data follow: where they begin, 0 when this is no such line."""

@@ -34,7 +34,7 @@ class NoCard(ModemError):
 class Modem:
     """ContextModem adds the data context, a family `udp()` and `tcp()`, and says in data where it differs.
 
-    `board` needs modem_power() only.
+    `board` needs modem_power() only, and has modem_wake() where a modem in PSM wants something else.
     """
 
     setup = (b"AT+CTZR=2", b"AT+CTZU=1")  # sent at every start; what a firmware does not have is left out
@@ -74,17 +74,31 @@ class Modem:
         except AtTimeout:
             if self._board is None:
                 raise
-            log(INFO, "modem: silent, pressing its power key")
-            pulse = self._board.modem_power()
-            if pulse is not None:
-                await pulse
-            await self.at.sync(_AWAKE_TRIES)
+            if not await self._woken():
+                log(INFO, "modem: silent, pressing its power key")
+                pulse = self._board.modem_power()
+                if pulse is not None:
+                    await pulse
+                await self.at.sync(_AWAKE_TRIES)
         await self.at.command(b"ATE0")
         await self.at.command(b"AT+CMEE=1")
         await self.at.command(b"AT+CEREG=1")
         await self.try_command(b"AT+CGREG=1")
         for text in self.setup:
             await self.try_command(text)
+
+    async def _woken(self):
+        """Whether a silent modem was asleep and answers now: in PSM it keeps its registration, which a reset costs."""
+        wake = getattr(self._board, "modem_wake", None)
+        if wake is None:
+            return False
+        log(INFO, "modem: silent, waking it")
+        await wake()
+        try:
+            await self.at.sync()
+        except AtTimeout:
+            return False
+        return True
 
     async def try_command(self, text):
         """A command that not every firmware has."""

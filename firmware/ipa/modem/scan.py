@@ -4,16 +4,29 @@ from ipa.compat import const
 from ipa.modem.common import plmn_octets
 
 _SCAN_MS = const(300000)
+_PREFIX = b"+COPS:"
 
 
 async def networks(modem):
-    """The networks in hearing as SGP.32 wants them, 3 bytes each. Raises AtError, AtTimeout."""
+    """The networks in hearing as SGP.32 wants them, 3 bytes each. Raises AtError, AtTimeout.
+
+    All of them are one line, of any length: it comes in pieces.
+    """
     found = []
-    for line in await modem.at.command(b"AT+COPS=?", prefix=b"+COPS:", timeout_ms=_SCAN_MS):
-        # (<stat>,"<long>","<short>","<numeric>",<AcT>),(...),,(modes),(formats)
-        for entry in line.split(b"(")[1:]:
-            fields = entry.split(b",")
-            plmn = plmn_octets(fields[3].strip(b'")')) if len(fields) > 3 else None
+
+    def take(piece):
+        # (<stat>,"<long>","<short>","<numeric>",<AcT>),(...),,(modes),(formats); names may have brackets
+        for quoted in piece.split(b'"'):
+            plmn = plmn_octets(quoted)
             if plmn is not None and plmn not in found:
                 found.append(plmn)
+
+    at = modem.at
+    at.pieces = _PREFIX
+    at.on(_PREFIX, take)
+    try:
+        await at.command(b"AT+COPS=?", timeout_ms=_SCAN_MS)
+    finally:
+        at.on(_PREFIX, None)
+        at.pieces = None
     return found

@@ -92,9 +92,11 @@ class Flashed:
 
 
 def kind(repl: Repl) -> Kind:
-    """Load our helpers into the board's heap and ask it what it is."""
+    """Load our helpers into the board's heap, ask it what it is, and see that its watchdog leaves us alone."""
     repl.run((paths.tools() / "flash_helpers.py").read_text(encoding="utf-8"))
-    return Kind(*repl.value("_kind()"))
+    found = Kind(*repl.value("_kind()"))
+    repl.run(f"_keep_fed({''.join(versions(repl)[:1])!r})")
+    return found
 
 
 def check_fit(found: Kind, modem: str, mpy: int | None = None) -> None:

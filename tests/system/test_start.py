@@ -1,0 +1,79 @@
+"""What a start that went well leaves behind, and what the eIM hears of one that did not (firmware/starts.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from microipa.eim_views import _in_full
+from microipa.lab import Lab
+from microipa.trace import Event, Trace
+from rich.console import Console
+from scene import QUICK
+
+TIMEOUT_S = 45
+
+
+def lab(folder: Path, events: list[Event], **config: object) -> Lab:
+    trace = Trace()
+    trace.listen(events.append)
+    return Lab(folder, radio="none", trace=trace, heap="128wK", board_config={**QUICK, **config})
+
+
+async def play(running: Lab) -> None:
+    await running.board.start()
+    assert await asyncio.wait_for(running.board.wait(), TIMEOUT_S) == 0
+
+
+async def test_a_poll_that_reaches_the_eim_keeps_the_settings_and_ends_the_trial(tmp_path: Path) -> None:
+    async with lab(tmp_path, []) as running:
+        flash = running.board.folder
+        (flash / "ipa.trial").write_text("ipa-1a2b3c4d\n.")
+        await play(running)
+        assert (flash / "ipa.good").read_bytes() == (flash / "ipa.json").read_bytes()
+        assert not (flash / "ipa.trial").exists()
+        assert not (flash / "ipa.loading").exists()
+        assert running.eim.device(running.eid).trouble is None
+
+
+@pytest.mark.parametrize("way", [{}, {"transport": "https"}, {"transport": "https", "binding": "json"},
+                                 {"binding": "json"}, {"q_block": True}, {"block_size": 256}])
+async def test_the_eim_hears_once_of_settings_that_do_not_hold(tmp_path: Path, way: dict[str, object]) -> None:
+    events: list[Event] = []
+    async with lab(tmp_path, events, **way) as running:
+        flash = running.board.folder
+        (flash / "ipa.json").rename(flash / "ipa.good")
+        (flash / "ipa.json").write_text("{torn")
+        running.eim.order_package(running.eid, [("listProfileInfo", {})])
+        await play(running)
+        view = running.eim.device(running.eid)
+        assert view.trouble == "ipa.json is not JSON: the last good settings hold"
+        assert json.loads(json.dumps(view.to_dict()))["trouble_told"]
+        assert [order.state for order in running.eim.orders()] == ["done", "done"]  # nothing else was in its way
+        assert (flash / "ipa.restarts").read_text() == f"0\n{view.trouble}\ntold\n"
+        heard = [event for event in events if event.kind == "trouble"]
+        assert len({event.fields["text"] for event in heard}) == 1
+        console = Console(width=120)
+        with console.capture() as shown:
+            console.print(_in_full(view))
+        assert view.trouble in shown.get()
+
+
+async def test_the_eim_hears_of_a_task_that_crashed_which_is_started_again(tmp_path: Path) -> None:
+    events: list[Event] = []
+    async with lab(tmp_path, events, app_tick_ms=20, stop_when_idle=False, poll_interval_s=1) as running:
+        main = running.board.folder / "main.py"
+        main.write_text(main.read_text().replace(
+            "    longest = 0\n", "    longest = 0\n    if not compat.trouble:\n        raise ValueError('no sensor')\n"
+        ))
+        heard = asyncio.Event()
+        running.trace.listen(lambda event: heard.set() if event.kind == "trouble" else None)
+        await running.board.start()
+        await asyncio.wait_for(heard.wait(), TIMEOUT_S)
+        assert running.eim.device(running.eid).trouble == "application crashed: ValueError: no sensor"
+        running.board.kill()
+    log = [event.fields["text"] for event in events if (event.part, event.kind) == ("board", "log")]
+    assert any("tasks: application crashed: ValueError: no sensor, again in 1 s" in line for line in log)
+    assert not [event for event in events if event.kind == "reset"]
