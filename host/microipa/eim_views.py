@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -112,7 +111,7 @@ def _in_full(view: DeviceView) -> Table:
         "counter": f"{view.counter} in the newest package, {view.highest_sequence} the newest result's seqNumber",
         "default SM-DP+": _or_unknown(view.default_smdp_address) or "none",
         "state change": f"{view.state_change}, {_when(view.state_changed)}" if view.state_change else "none notified",
-        "trouble": f"{escape(view.trouble)}, {_when(view.trouble_told)}" if view.trouble else "none told",
+        "trouble": f"{view.trouble}, {_when(view.trouble_told)}" if view.trouble else "none told",
         "last poll": _when(view.last_poll),
         "network": _or_unknown(view.rplmn),
         "open orders": ", ".join(str(number) for number in view.open_orders) or "none",

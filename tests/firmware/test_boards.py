@@ -84,8 +84,8 @@ for name in sys.argv[1:]:
     board.set_clock(1795382100)
     assert isinstance(board.unique_id(), bytes)
     asyncio.run(board.sleep(7))
-    print(json.dumps({"modem": board.modem, "serial": serial, "power": power, "booted": booted, "wake": wake, "dog": dog,
-                      "slept": waits[-1], "clock": machine.done}))
+    print(json.dumps({"modem": board.modem, "serial": serial, "power": power, "booted": booted,
+                      "wake": wake, "dog": dog, "slept": waits[-1], "clock": machine.done}))
     machine.done.clear()
     waits.clear()
     sys.path.pop(0)

@@ -380,7 +380,7 @@ def test_the_link_that_a_killed_lab_left_is_not_typed_into(
 
 @pytest.mark.parametrize(("option", "content", "sentence"), [
     ("--config", b'{"apm": "iot"}', "there is no setting apm"),
-    ("--config", b'{"apn": 7}', "apn is 7, not str"),
+    ("--config", b'{"apn": 7}', "apn is 7, not text or a table"),
     ("--config", b'{"modem": "bg69"}', "modem is 'bg69', allowed are auto, bg95"),
     ("--config", b"apn = iot", "is not JSON"),
     ("--eim", b"-----BEGIN", "does not begin with a SEQUENCE: give DER, not PEM or text"),

@@ -195,6 +195,45 @@ async def test_a_program_that_feeds_the_watchdog_and_one_that_never_did_are_left
     assert not any(event.kind in ("watchdog", "reset") for event in said)
 
 
+# At the REPL ------------------------------------------------------------------------------------------------
+
+MACHINE = """
+import sys
+
+class Machine:
+    fed = 0
+    timers = []
+
+class Timer:
+    def __init__(self, number):
+        if number != {number}:
+            raise ValueError("invalid Timer number")
+    def init(self, period, callback):
+        Machine.timers.append((period, callback))
+
+Machine.Timer = Timer
+sys.modules["machine"] = Machine
+"""
+FEEDS = "import machine\nclass Board:\n    def feed(self):\n        machine.fed += 1\n"
+
+
+@pytest.mark.parametrize("number", [-1, 0])  # an RP2's timer, and an ESP32's
+@pytest.mark.parametrize(("board_py", "timers"), [(FEEDS, 1), ("class Board: pass", 0), ("torn(", 0)])
+async def test_a_watchdog_that_the_program_started_is_fed_while_the_board_is_flashed(
+        bare: VirtualBoard, number: int, board_py: str, timers: int) -> None:
+    (bare.folder / "boot.py").write_text(MACHINE.format(number=number))
+    (bare.folder / version(1).version / "board.py").write_text(board_py)
+
+    def work(repl: Repl) -> tuple[int, int, int]:
+        kind(repl)
+        repl.run("import machine\nfor period, callback in machine.timers: callback(None)")
+        found: tuple[int, int, int] = repl.value(
+            "(len(machine.timers), machine.fed, sum([period for period, _ in machine.timers]))")
+        return found
+
+    assert await with_repl(bare, work) == (timers, timers, 2000 * timers)
+
+
 # Versions ---------------------------------------------------------------------------------------------------
 
 

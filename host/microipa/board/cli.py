@@ -172,7 +172,7 @@ def _tell(flashed: Flashed) -> None:
     cost = f", {flashed.sent:,} bytes sent, {flashed.reused:,} were there" if flashed.sent + flashed.reused else ""
     back = f"; `microipa flash --back` returns to {flashed.previous}" if flashed.previous else ""
     if flashed.last_words:
-        out.print(f"the board had restarted by itself: {escape(flashed.last_words)}")
+        out.print(f"the board had restarted by itself: {flashed.last_words}")
     out.print(f"the board runs {flashed.version}{cost}{back}")
     if flashed.on_trial:
         out.print(f"it is on trial until it has reached an eIM: after {STARTS} starts without that the board runs "

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from microipa import paths
 from microipa.board.bytecode import bytecode, compiled
 from microipa.board.known import Board
+from microipa.board.micropython import run_micropython
 from microipa.errors import MicroipaError
 
 Form = Literal["mpy", "py"]
@@ -23,6 +24,15 @@ KEPT = (SETTINGS, EIM, ROOTS)
 """What belongs to the device and goes from version to version, unless new ones are given."""
 
 _HASH_DIGITS = 8
+_LOAD = """
+import sys
+from ipa import config
+try:
+    config.load(sys.argv[1])
+except config.ConfigError as error:
+    print(error)
+    sys.exit(1)
+"""
 
 
 class BadConfig(MicroipaError):
@@ -114,15 +124,14 @@ def own_files(config: Path | None, eim: Path | None, roots: Path | None,
 def check_config(text: bytes, name: str = SETTINGS, drivers: Collection[str] = ()) -> dict[str, Any]:
     """Settings that the firmware itself has taken; ``drivers``: the names of modems it has, all that there are where
     none is given. Raises BadConfig with what it says."""
-    config = runpy.run_path(str(paths.firmware() / "ipa" / "config.py"))
     with TemporaryDirectory() as folder:
         path = Path(folder) / SETTINGS
         path.write_bytes(text)
-        try:
-            config["load"](str(path))
-        except config["ConfigError"] as error:
-            reason = str(error).replace(str(path), name)
-            raise BadConfig(f"{reason}; firmware/ipa/config.py has every setting") from None
+        done = run_micropython(_LOAD, str(path), heapsize="1M", path=[paths.firmware()])
+    if done.returncode:
+        reason = done.stderr.strip() or done.stdout.strip()
+        reason = reason.splitlines()[-1].replace(str(path), name)
+        raise BadConfig(f"{reason}; firmware/ipa/config.py has every setting")
     settings: dict[str, Any] = json.loads(text)
     known = drivers or modems()
     if settings.get("modem", "auto") not in {"auto", *known}:
