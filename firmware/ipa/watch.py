@@ -25,18 +25,7 @@ def over(agent, board, settings, folder):
 
             proven = boot.reached(folder)
 
-    if hasattr(agent, "on"):
-        agent.on(on_event)
-    else:  # until the agent has events
-        poll = agent.poll
-
-        async def polled():
-            idle = await poll()
-            on_event(3, True)
-            return idle
-
-        events.POLL_ENDED = 3
-        agent.poll = polled
+    agent.on(on_event)
     _task = asyncio.create_task(_run(agent, board, settings))
 
 
@@ -45,7 +34,7 @@ async def _run(agent, board, settings):
     feed = getattr(board, "feed", None)
     patience = (_STUCK_S + settings["attach_timeout_s"] + settings["inject_wait_s"]) * 1000
     while feed or began is not None:
-        since = getattr(agent, "busy_since", None)  # until the agent has it
+        since = agent.busy_since
         if since is not None and ticks_diff(ticks_ms(), since) > patience:
             log(ERROR, "watch: one poll takes more than", patience // 1000, "s, the watchdog is fed no more")
             return

@@ -186,7 +186,7 @@ print((before - free()) // 1024)
 
 async def test_what_a_version_takes_is_what_the_papers_say_and_fits_every_board_twice(
         micropython: Run, tmp_path: Path) -> None:
-    for name, content in build(WITH_PINS[0]).files.items():
+    for name, content in build(WITH_PINS[0]).without_unused().files.items():
         path = tmp_path / "version" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -72,7 +72,7 @@ class At:
         self._unsure = False  # a late answer to an abandoned command may still come
         self._settling = None  # since these ticks
         self._pending = False
-        self.pieces = None  # lines that begin so are taken piece by piece, each up to a ), where they are too long
+        self.too_long = None  # called with what is there of a line that is too long: what of it is to stay, or None
         self.prompt = 0x3E  # ">", with which a modem asks for data
         self.prompt_ms = 0  # and how long it then needs before it takes them
         self._prompt = False  # waiting for it
@@ -303,7 +303,10 @@ class At:
                 return data
         count = stop - pos
         if self._n + count > len(self._line):
-            if self.pieces and not self._skip and self._take_piece():
+            left = self.too_long and not self._skip and self.too_long(bytes(memoryview(self._line)[: self._n]))
+            if left:
+                self._n = len(left)
+                self._line[: self._n] = left
                 return pos
             if not self._skip:
                 self._skip = True
@@ -326,18 +329,6 @@ class At:
             if line:
                 self._dispatch(line)
         return newline + 1
-
-    def _take_piece(self):
-        """Dispatch what is there of a line that is too long, up to its last ). The rest goes on as a line like it."""
-        line = bytes(memoryview(self._line)[: self._n])
-        end = line.rfind(b")") + 1
-        if not end or not line.startswith(self.pieces):
-            return False
-        self._dispatch(line[:end])
-        rest = self.pieces + line[end:]
-        self._n = len(rest)
-        self._line[: self._n] = rest
-        return True
 
     def _data_behind(self, chunk, pos, stop):
         """Dispatch the head of a line on which data follow: where they begin, 0 when this is no such line."""

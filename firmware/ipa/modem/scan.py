@@ -21,12 +21,20 @@ async def networks(modem):
             if plmn is not None and plmn not in found:
                 found.append(plmn)
 
+    def take_whole(line):
+        """Of a line that is still to go on: what is behind its last entry stays."""
+        end = line.rfind(b")") + 1
+        if not end or not line.startswith(_PREFIX):
+            return None
+        take(line[:end])
+        return _PREFIX + line[end:]
+
     at = modem.at
-    at.pieces = _PREFIX
+    at.too_long = take_whole
     at.on(_PREFIX, take)
     try:
         await at.command(b"AT+COPS=?", timeout_ms=_SCAN_MS)
     finally:
         at.on(_PREFIX, None)
-        at.pieces = None
+        at.too_long = None
     return found

@@ -139,7 +139,7 @@ def flash(repl: Repl, package: Package, report: Report) -> Flashed:
     board boots what it booted before.
     """
     running = versions(repl)
-    package = package.with_files(settings_of(repl, running[:1], package))
+    package = package.with_files(settings_of(repl, running[:1], package)).without_unused()
     name = package.version
     said = last_words(repl)
     if running[:1] == [name] and is_whole(repl, name):

@@ -24,6 +24,8 @@ KEPT = (SETTINGS, EIM, ROOTS)
 """What belongs to the device and goes from version to version, unless new ones are given."""
 
 _HASH_DIGITS = 8
+_EMULATION = {f"ipa/card/{name}" for name in ("emulation", "emulated_eims", "es10c", "p256")}
+"""What obeys an eIM in place of a consumer card."""
 _LOAD = """
 import sys
 from ipa import config
@@ -65,6 +67,13 @@ class Package:
 
     def with_files(self, files: Mapping[str, bytes]) -> Package:
         return replace(self, files={**self.files, **files})
+
+    def without_unused(self) -> Package:
+        """The same without what its settings have switched off and others do not load: flash is short on some boards."""
+        if json.loads(self.files.get(SETTINGS, b"{}")).get("emulation"):
+            return self
+        return replace(self, files={name: content for name, content in self.files.items()
+                                    if name.rpartition(".")[0] not in _EMULATION})
 
 
 def version_of(hashes: Mapping[str, str]) -> str:

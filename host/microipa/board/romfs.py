@@ -84,7 +84,7 @@ def flash_romfs(repl: Repl, package: Package, report: Report) -> Flashed:
     kind() and check_fit() come first. Raises NoPartition, FlashDamaged, BoardLost.
     """
     running = versions(repl)
-    package = package.with_files(settings_of(repl, running[:1], package))
+    package = package.with_files(settings_of(repl, running[:1], package)).without_unused()
     content = image(package)
     repl.run(_SIZE)
     room = repl.value("_rom_size()")
