@@ -24,8 +24,13 @@ KEPT = (SETTINGS, EIM, ROOTS)
 """What belongs to the device and goes from version to version, unless new ones are given."""
 
 _HASH_DIGITS = 8
-_EMULATION = {f"ipa/card/{name}" for name in ("emulation", "emulated_eims", "es10c", "p256")}
-"""What obeys an eIM in place of a consumer card."""
+_FOR = {
+    ("emulation", True): ("ipa/card/emulation", "ipa/card/emulated_eims", "ipa/card/es10c", "ipa/card/p256"),
+    ("binding", "json"): ("ipa/net/esipa_json",),
+    ("compact", True): ("ipa/net/compact",),
+    ("q_block", True): ("ipa/net/qblock",),
+}
+"""Modules that only a device with this setting loads."""
 _LOAD = """
 import sys
 from ipa import config
@@ -69,11 +74,12 @@ class Package:
         return replace(self, files={**self.files, **files})
 
     def without_unused(self) -> Package:
-        """The same without what its settings have switched off and others do not load: flash is short on some boards."""
-        if json.loads(self.files.get(SETTINGS, b"{}")).get("emulation"):
-            return self
+        """The same without what its settings have switched off: flash is short on some boards."""
+        settings = json.loads(self.files.get(SETTINGS, b"{}"))
+        off = [modules for (key, value), modules in _FOR.items() if settings.get(key) != value]
+        unused = {module for modules in off for module in modules}
         return replace(self, files={name: content for name, content in self.files.items()
-                                    if name.rpartition(".")[0] not in _EMULATION})
+                                    if name.rpartition(".")[0] not in unused})
 
 
 def version_of(hashes: Mapping[str, str]) -> str:
