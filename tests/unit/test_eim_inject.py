@@ -180,3 +180,21 @@ async def test_a_device_without_association_gets_its_orders_at_its_next_poll(des
         await desk.inject(EID)
     await ipa.work()
     assert order(desk, number).state == "done"
+
+
+@pytest.mark.parametrize("identity", ["transaction", "eid", "none"])
+async def test_v1_3_a_received_package_with_a_correlation_is_one(desk, listener, identity):
+    desk.order_package(EID, LIST)
+    given = {"transaction": tlv(0x80, b"\x11" * 8), "eid": tlv(0x5A, bytes.fromhex(EID)), "none": b""}[identity]
+    listener.says = tlv(0xBF4E, tlv(0xBF60, given))
+    assert not await desk.inject(EID)
+    assert not await desk.inject(EID)
+    assert listener.heard == [0xBF51]
+
+
+async def test_v1_3_an_error_with_a_correlation_is_told_by_its_name(desk, listener):
+    number = desk.order_package(EID, LIST)
+    listener.says = tlv(0xBF4E, tlv(0xBF61, tlv(0x5A, bytes.fromhex(EID)), integer(0x02, 2)))
+    assert await desk.inject(EID)
+    assert order(desk, number).result == "the IPA could not handle the package: unknownPackage"
+    assert order(desk, number).state == "failed"

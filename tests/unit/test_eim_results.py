@@ -9,6 +9,7 @@ from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Credential, Pki
 from microipa.eim import Eim, OrderSettled, UnknownDevice, UnknownOrder
 from microipa.eim.packages import ROLLED_BACK
+from microipa.eim.results import MAX_REFUSALS
 
 LIST = [("listProfileInfo", {})]
 FIRST = spec(1).iccid
@@ -207,9 +208,10 @@ async def test_the_certificates_must_be_of_the_device_that_is_meant(desk, ipa, p
     desk.add_device(OTHER_EID)
     number = desk.order_package(OTHER_EID, LIST)
     impostor = Ipa(desk.handle, ipa.card, OTHER_EID)
-    await impostor.introduce()
     reason = f"the certificate of {EID} came in the name of {OTHER_EID}"
-    assert alarms(events) == [reason]
+    for _ in range(MAX_REFUSALS):
+        await impostor.introduce()
+    assert all(reason in alarm for alarm in alarms(events))
     assert order(desk, number).state == "failed"
     assert reason in order(desk, number).result
     assert desk.device(OTHER_EID).certificates == {}
@@ -222,8 +224,8 @@ async def test_2_11_2_2_certificates_of_another_ci_are_refused_by_name(desk, ipa
     foreign = Terminal(make_card(folder, other_pki)).start()
     foreign.es10(tlv(0xBF57, tlv(0xA0, Eim(other_pki, folder, es9_routes={}).configuration())))
     number = desk.order_package(EID, LIST)
-    await Ipa(desk.handle, foreign).introduce()
-    assert len(alarms(events)) == 1
+    for _ in range(MAX_REFUSALS):
+        await Ipa(desk.handle, foreign).introduce()
     assert "eum certificate" in alarms(events)[0]
     assert order(desk, number).state == "failed"
 
@@ -243,7 +245,7 @@ async def test_2_11_2_2_an_ipa_that_refuses_the_tag_list_is_asked_for_the_least(
 @pytest.mark.covers("error.IpaEuiccDataResponse.undefinedError")
 async def test_2_11_2_2_an_ipa_that_answers_nothing_fails_what_waits_for_it(desk, ipa):
     number = desk.order_package(EID, LIST)
-    for _ in ("what is good to know", "the least"):
+    for _ in ("what is good to know", *["the least"] * MAX_REFUSALS):
         request = await ipa.get()
         await ipa.provide(tlv(0xBF52, tlv(0xA1, tlv(0x80, request[0x83].value), integer(0x02, UNDEFINED))))
     assert order(desk, number).result == (
@@ -333,9 +335,9 @@ async def test_unsigned_errors_without_end_fail_the_order(desk, ipa):
 async def test_3_1_1_what_the_ipa_cannot_handle_fails_and_the_next_order_comes(desk, ipa, code, word):
     first, second = desk.order_package(EID, LIST), desk.order_package(EID, LIST)
     await ipa.introduce()
-    package = await ipa.get()
-    echo = tlv(0x80, package[0x30][0x82].value)
-    assert await ipa.provide(tlv(0xA0, echo, integer(0x02, code))) == []
+    for _ in range(MAX_REFUSALS):
+        echo = tlv(0x80, (await ipa.get())[0x30][0x82].value)
+        assert await ipa.provide(tlv(0xA0, echo, integer(0x02, code))) == []
     assert word in order(desk, first).result
     await ipa.work()
     assert [order(desk, number).state for number in (first, second)] == ["failed", "done"]

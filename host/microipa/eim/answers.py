@@ -58,9 +58,10 @@ class DataAnswer:
             raise DeviceUnproven(f"{device.eid} sent no certificates")
 
     def teach(self, device: Device, ci: Issuer, question: bytes) -> tuple[str, dict[str, Any]]:
-        """Verify the certificates, then keep everything in ``device``. Returns words and details.
+        """Verify the certificates, then keep in ``device`` what no signature has proved otherwise.
 
-        ``question`` are the fields of the request. Raises CertificateInvalid, DeviceUnproven, TlvError;
+        Nobody signs an answer. Returns words and details. ``question`` are the fields of the request. Raises
+        CertificateInvalid, DeviceUnproven, TlvError;
         ``device`` is untouched then.
         """
         learnt = []
@@ -69,18 +70,22 @@ class DataAnswer:
             eid, _ = verify_euicc_chain(euicc, eum, ci)
             if eid != device.eid:
                 raise DeviceUnproven(f"the certificate of {eid} came in the name of {device.eid}")
-            device.eum_certificate, device.euicc_certificate = eum, euicc
+            if device.euicc_certificate is None or device.proven_token is None:
+                device.eum_certificate, device.euicc_certificate = eum, euicc
             learnt.append("certificates verified")
         details: dict[str, Any] = {}
         if b"\x84" in tag_list(question):
             token = self.fields.get(0x84)
-            device.token = number(token) if token else 0
-            learnt.append(f"association token {device.token}")
-            details["associationToken"] = device.token
-        device.euicc_info2 = self._raw(0xBF22) or device.euicc_info2
+            claimed = number(token) if token else 0
+            if device.token is None or device.proven_token is None:
+                device.token = claimed
+            learnt.append(f"association token {claimed}")
+            details["associationToken"] = claimed
+        if not device.info2_signed:
+            device.euicc_info2 = self._raw(0xBF22) or device.euicc_info2
         device.ipa_capabilities = self._raw(0xA8) or device.ipa_capabilities
         device.device_info = self._raw(0xA9) or device.device_info
-        if b"\x81" in tag_list(question):
+        if b"\x81" in tag_list(question) and not device.default_signed:
             default = self.fields.get(0x81)
             device.default_smdp = default.value.decode(errors="replace") if default else ""
         return ", ".join(learnt), details | capabilities(self.fields.get(0xA8))

@@ -50,6 +50,7 @@ from microipa.unit_of_work import Work, table_of
 log = logging.getLogger(__name__)
 
 RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
+RESULT = esipa.PROVIDE_EIM_PACKAGE_RESULT.to_bytes(2, "big")
 LAST_ORDER = (1 << 63) - 1  # that SQLite can count to
 MOST_NAMED = 3  # devices, where one is asked for that is unknown
 PROTOCOLS = b"\x04\xd0"  # eimSupportedProtocol: eimRetrieveHttps, eimRetrieveCoaps, eimInjectCoaps
@@ -295,6 +296,11 @@ class Eim:
     async def _answer(self, request: bytes) -> bytes:
         try:
             message = parse(request)
+        except TlvError as malformed:
+            if request[:2] == RESULT:
+                self._unreadable(request, malformed)
+            raise EsipaRefused(str(malformed)) from malformed
+        try:
             if message.tag in RELAYED:
                 return await self._relay.handle(message)
             if message.tag == esipa.GET_EIM_PACKAGE:
@@ -323,6 +329,9 @@ class Eim:
         except ResultRefused as refusal:
             self._alarm(refusal, message)
             return esipa.result_error(esipa.UNDEFINED)
+        except (TlvError, EsipaRefused) as unreadable:
+            self._unreadable(message.raw, unreadable)
+            raise
         self._forwarder.wake()  # notifications may have come along
         return esipa.acknowledge(acknowledged)
 
@@ -337,6 +346,9 @@ class Eim:
             is_result = inside[0].tag == esipa.PROVIDE_EIM_PACKAGE_RESULT
             take = self._results.take if is_result else self._notices.accept
             await self._together.work(lambda db: take(db, inside[0]))
+        except TlvError as unreadable:
+            self._unreadable(inside[0].raw, unreadable)
+            raise
         except esipa.EidRefused as refusal:
             raise EsipaRefused(str(refusal)) from refusal
         except ResultRefused as refusal:
@@ -344,6 +356,10 @@ class Eim:
             raise EsipaRefused(str(refusal)) from refusal
         self._forwarder.wake()
         return b""
+
+    def _unreadable(self, message: bytes, reason: MicroipaError) -> None:
+        with self._store.work() as db:
+            self._results.unreadable(db, message, str(reason))
 
     def _alarm(self, refusal: ResultRefused, message: Tlv) -> None:
         """Keep the evidence; the transaction that looked at the message was undone."""

@@ -152,7 +152,7 @@ def _apply(device: Device, name: str, fields: Mapping[str, Any], value: Any) -> 
             if not fields:  # else it is a part of the list
                 device.profiles, device.profiles_known = value, time.time()
         case "setDefaultDpAddress":
-            device.default_smdp = fields["defaultDpAddress"]
+            device.default_smdp, device.default_signed = fields["defaultDpAddress"], True
         case "listEim":
             device.eims = value
         case "addEim" if device.eims is not None:

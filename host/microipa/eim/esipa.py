@@ -13,6 +13,7 @@ GET_EIM_PACKAGE, PROVIDE_EIM_PACKAGE_RESULT, TRANSFER_EIM_PACKAGE = 0xBF4F, 0xBF
 EUICC_PACKAGE, IPA_EUICC_DATA, ACKNOWLEDGEMENTS, DOWNLOAD_TRIGGER = 0xBF51, 0xBF52, 0xBF53, 0xBF54
 PROFILE_INSTALLATION_RESULT, NOTIFICATION_METADATA = 0xBF37, 0xBF2F
 EID = 0x5A
+LONGEST_HEAD = 12  # of two tags and two lengths, in front of an eidValue
 
 TROUBLE_OPTION = 65020
 TROUBLE_HEADER = "Microipa-Trouble"
@@ -61,6 +62,13 @@ def eid_of(field: Tlv | None) -> str:
     if len(digits) != 32 or not digits.isdecimal():
         raise EidRefused(INVALID_EID, f"{digits[:64]} is no EID of 32 digits")
     return digits
+
+
+def claimed_eid(message: bytes) -> str | None:
+    """The eidValue at the beginning of a message that need not be readable otherwise."""
+    place = message[:LONGEST_HEAD].find(bytes((EID, 16)))
+    digits = message[place + 2 : place + 18].hex() if place > 0 else ""
+    return digits if len(digits) == 32 and digits.isdecimal() else None
 
 
 def package_error(code: int) -> bytes:

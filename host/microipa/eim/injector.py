@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
 from microipa.database import StoreBusy
-from microipa.eim import answers, esipa, questions
+from microipa.eim import answers, esipa, packages, questions
 from microipa.eim.listeners import Listeners, Unreachable
 from microipa.eim.orders import Orders, device_of
 from microipa.eim.store import Device, Store
@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks for new orders, which other processes write as well
 IPA_INJECT_COAPS = "ipaInjectCoaps"
-RECEIVED, ERROR = 0x05, 0x02
+ERROR = 0x02
+RECEIVED_WITH_ID, ERROR_WITH_ID = 0xBF60, 0xBF61  # of v1.3
+RECEIVED = (0x05, RECEIVED_WITH_ID)
 
 Note = Callable[[str, bytes], None]
 
@@ -68,9 +70,11 @@ class Injector:
             if listener:
                 listener.given = package
             answer = await self._ask(eid, package)
-            if answer.tag == RECEIVED:  # the result comes later, over whatever association
+            if answer.tag in RECEIVED:  # the result comes later, over whatever association
                 return False
-            await self._settle(eid, answer)
+            if listener and answer.tag in (ERROR, ERROR_WITH_ID):
+                listener.given = None
+            await self._settle(eid, answer, package)
 
     async def run(self) -> None:
         """For ever: as soon as there is a new order for a device that listens, hand it over.
@@ -129,9 +133,9 @@ class Injector:
         self.listeners.forget(eid)
         raise Unreachable(f"{eid} answers TransferEimPackage with {response.hex()[:64] or 'nothing'}")
 
-    async def _settle(self, eid: str, answer: Tlv) -> None:
+    async def _settle(self, eid: str, answer: Tlv, package: bytes) -> None:
         """The same as when the device provides its result; what is acknowledged goes out as a package of its own."""
-        result = tlv(0xA0, answer.raw) if answer.tag == ERROR else answer.raw
+        result = _error(answer, package) if answer.tag in (ERROR, ERROR_WITH_ID) else answer.raw
         provided = tlv(esipa.PROVIDE_EIM_PACKAGE_RESULT, tlv(esipa.EID, bytes.fromhex(eid)), result)
         try:
             settled = parse(await self._provide_result(parse(provided)))
@@ -141,6 +145,13 @@ class Injector:
         acknowledged = settled.get(esipa.ACKNOWLEDGEMENTS)
         if acknowledged:
             await self._ask(eid, acknowledged.raw)
+
+
+def _error(answer: Tlv, package: bytes) -> bytes:
+    """The error of a ProvideEimPackageResult: about the package that was answered, which is known here."""
+    transaction_id = packages.transaction_id(parse(package))
+    given = answer if answer.tag == ERROR else answer[ERROR]
+    return tlv(0xA0, tlv(0x80, transaction_id) if transaction_id else b"", given.raw)
 
 
 def _protocols(device: Device) -> list[str]:

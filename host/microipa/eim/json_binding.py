@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -193,13 +195,25 @@ FUNCTIONS: Mapping[str, Function] = {
 async def answer(handle: Handle, name: str, body: bytes) -> bytes:
     """Answer one function, whose name is the end of its path. Raises EsipaRefused as ``handle`` does."""
     function = FUNCTIONS[name]
-    answered = await handle(_request(function, body))
+    try:
+        request = _request(function, body)
+    except EsipaRefused:
+        if function.tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
+            with contextlib.suppress(EsipaRefused):  # a result that nobody can read is kept as it came
+                await handle(tlv(function.tag, _claimed_eid(body), tlv(0x04, body)))
+        raise
+    answered = await handle(request)
     if not answered:
         return b""
     inside = parse(answered).children()
     if len(inside) == 1 and inside[0].tag == function.error_tag:
         return _failed(function, number(inside[0]))
     return _executed(function, inside)
+
+
+def _claimed_eid(body: bytes) -> bytes:
+    found = re.search(rb'"eidValue"\s*:\s*"([0-9]{32})"', body)
+    return tlv(esipa.EID, bytes.fromhex(found[1].decode())) if found else b""
 
 
 def _request(function: Function, body: bytes) -> bytes:

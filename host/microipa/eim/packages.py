@@ -121,6 +121,13 @@ def data_request(fields: bytes, transaction_id: bytes) -> bytes:
     return tlv(0xBF52, fields, tlv(0x83, transaction_id))
 
 
+def transaction_id(package: Tlv) -> bytes | None:
+    """The eimTransactionId of an eIM package. Raises TlvError."""
+    fields = package[0x30] if package.tag == 0xBF51 else package
+    field = fields.get(0x83 if package.tag == 0xBF52 else 0x82)
+    return field.value if field else None
+
+
 def question(
     names: Sequence[str],
     *,
@@ -171,8 +178,8 @@ def data_fields() -> dict[str, bytes]:
 class PackageResult:
     """An EuiccPackageResult as the card sent it; nothing in it counts before ``verify``.
 
-    ``sequence`` only in results, ``error`` (a code of EuiccPackageErrorCode) only in signed errors. ``data``
-    is the signed TLV, None in the unsigned error, which proves nothing.
+    ``sequence`` only in results, ``error`` (a code of EuiccPackageErrorCode) only in errors. ``data`` is the signed
+    TLV, None in the unsigned error, which proves nothing; cards of v1.3 give that a code as well (8F).
     """
 
     eim_id: str
@@ -186,21 +193,26 @@ class PackageResult:
 
     @classmethod
     def read(cls, message: Tlv) -> PackageResult:
-        """Read BF51. Cards leave out the A0 of the choice at times (interop). Raises TlvError."""
+        """Read BF51. Raises TlvError.
+
+        Cards leave out the A0 of the choice at times (interop): then the data and its signature stand in BF51
+        itself, or in a SEQUENCE of their own.
+        """
         form = message.children()[0] if message.value else message
-        body = message if form.tag == 0x30 else form
-        if body.tag not in (0xBF51, 0xA0, 0xA1, 0xA2):
+        body = message if form.tag == 0x30 and SIGNATURE in message else form
+        if body.tag not in (0xBF51, 0x30, 0xA0, 0xA1, 0xA2):
             raise TlvError(f"{body.tag:02X} is no EuiccPackageResult", body.offset)
         data = None if body.tag == 0xA2 else body[0x30]
         fields = data or body
         transaction_id, counter = fields.get(0x82), fields.get(0x81)
         is_result = data is not None and 0x83 in data
+        error = None if is_result else fields.get(0x8F) if data is None else fields[0x02]
         return cls(
             eim_id=fields[0x80].value.decode(errors="replace"),
             transaction_id=transaction_id.value if transaction_id else None,
             counter=number(counter) if counter else None,
             sequence=number(fields[0x83]) if is_result else None,
-            error=number(fields[0x02]) if data is not None and not is_result else None,
+            error=number(error) if error else None,
             outcomes=words.outcomes(fields[0x30]) if is_result else [],
             data=data,
             signature=body[SIGNATURE].value if data is not None else b"",

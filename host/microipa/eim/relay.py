@@ -227,10 +227,10 @@ class Relay:
             raise RelayFailed(EID_MISMATCH, f"{eid} answers for {session.order.eid}")
         with self._store.work() as db:
             device = db.get_one(Device, eid)
-            device.euicc_certificate, device.eum_certificate = euicc.raw, eum.raw
             with contextlib.suppress(SignatureInvalid, TlvError):  # which the SM-DP+ refuses too
                 ec.verify(key, done[SIGNATURE].value, signed.raw)
-                device.euicc_info2 = signed[0xBF22].raw
+                device.euicc_info2, device.info2_signed = signed[0xBF22].raw, True
+                device.euicc_certificate, device.eum_certificate = euicc.raw, eum.raw
                 device.compact_failed = False
 
     async def _get_package(self, message: Tlv) -> bytes:

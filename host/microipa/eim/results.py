@@ -1,13 +1,16 @@
 """What comes back from a device, and what it does to its order (SGP.32 5.14.6, 5.14.7).
 
-An order is settled by what the card signed or, where nothing is signed, by what the IPA says of a package it
-could not handle. What does not verify is refused: the order stays as it was, and an alarm keeps the evidence.
+An order is settled by what the card signed. SGP.32 authenticates no IPA, so what nobody signed proves nothing: an
+end of that kind must name the eimTransactionId, raises an alarm, and lets the order be offered again until that has
+happened MAX_REFUSALS times. What does not verify is refused: the order stays as it was. Evidence is kept in alarms.
 """
 
 from __future__ import annotations
 
-from microipa.asn1.tlv import Tlv, TlvError, number
-from microipa.crypto.certificates import CertificateInvalid
+from typing import Any
+
+from microipa.asn1.tlv import Tlv, TlvError, number, parse
+from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.ec import SignatureInvalid
 from microipa.crypto.revocation import Issuer
 from microipa.eim import devices, esipa, features, packages, questions, reasons, sources, store, words
@@ -15,7 +18,7 @@ from microipa.eim.answers import INCORRECT_TAG_LIST, UNDEFINED, DataAnswer, Devi
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
 from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, Orders, device_of
-from microipa.eim.store import Device, Order
+from microipa.eim.store import Device, DownloadSession, Order
 from microipa.unit_of_work import Work
 
 MAX_REFUSALS = 3
@@ -54,9 +57,8 @@ class Results:
             return self._take_download(db, device, result)
         if result.tag == 0xA0:
             reason = words.name("EimPackageResultErrorCode", number(result[0x02]))
-            order = self._open_order(db, device, _transaction_id(result))
-            if order:
-                self._orders.settle(db, order, store.FAILED, f"the IPA could not handle the package: {reason}")
+            text = f"the IPA could not handle the package: {reason}"
+            self._end_unsigned(db, device, _transaction_id(result), text, result.raw)
             return []
         raise esipa.EsipaRefused(f"{result.tag:02X} is no eIM package result")
 
@@ -66,8 +68,7 @@ class Results:
         result = packages.PackageResult.read(message)
         order = questions.find_order(db, device.eid, (store.PACKAGE,), result.transaction_id)
         if result.data is None:
-            if order and order.state == store.DELIVERED:
-                self._refused_unsigned(db, device, order)
+            self._refused_unsigned(db, device, order, result, message)
             return []
         self._verify(device, result)
         device.counter = max(device.counter, result.counter or 0)
@@ -86,10 +87,19 @@ class Results:
             raise ResultRefused(device.eid, f"a result for the eIM {result.eim_id[:128]}, not for this one")
         if not device.is_proven:
             raise ResultRefused(device.eid, f"a result of {device.eid}, whose certificate this eIM does not have")
-        try:
-            result.verify(devices.result_key(device), device.token or 0)
-        except SignatureInvalid as invalid:
-            raise ResultRefused(device.eid, f"an eUICC package result of {device.eid}: {invalid}") from invalid
+        key = devices.result_key(device)
+        tokens = [device.token or 0]
+        if device.proven_token not in (None, tokens[0]):  # what an answer claimed since may not be so
+            tokens.append(device.proven_token)
+        for token in tokens:
+            try:
+                result.verify(key, token)
+            except SignatureInvalid as invalid:
+                reason = str(invalid)
+            else:
+                device.token = device.proven_token = token
+                return
+        raise ResultRefused(device.eid, f"an eUICC package result of {device.eid}: {reason}")
 
     def _settle_package(self, db: Work, device: Device, order: Order, result: packages.PackageResult) -> None:
         """The result of ``order``, or a newer one: after a rollback the card signs again.
@@ -116,15 +126,18 @@ class Results:
             self._orders.alarm(db, device.eid, text, message.raw)
         return [result.sequence]
 
-    def _refused_unsigned(self, db: Work, device: Device, order: Order) -> None:
+    def _refused_unsigned(
+        self, db: Work, device: Device, order: Order | None, result: packages.PackageResult, message: Tlv
+    ) -> None:
         """The card knows neither our key nor our token, or someone says so: learn the token, sign again."""
-        order.refusals += 1
-        if order.refusals < MAX_REFUSALS:
+        text = "the eUICC does not accept this eIM: it has another eimId, key or token for it"
+        if result.error is not None:
+            name = words.name("EuiccPackageErrorUnsigned.euiccPackageUnsignedErrorCode", result.error)
+            text = f"the eUICC could not take the package: {name}"
+        ended = self._end_unsigned(db, device, result.transaction_id, text, message.raw)
+        if order and order.state == store.DELIVERED and not ended and result.error is None:
             device.token = None
             self._orders.sign_again(order)
-            return
-        text = "the eUICC does not accept this eIM: it has another eimId, key or token for it"
-        self._orders.settle(db, order, store.FAILED, text)
 
     def _refused_signed(self, db: Work, device: Device, order: Order, result: packages.PackageResult) -> None:
         if result.error != packages.REPLAY_ERROR:
@@ -182,7 +195,8 @@ class Results:
             self._orders.ask(db, device, ABOUT_EUICC_LEAST)
             self._orders.settle(db, order, store.FAILED, f"the IPA does not answer so much: {reason}")
         elif answer.error is not None:
-            self._orders.settle(db, order, store.FAILED, f"the IPA does not answer: {reason}")
+            text = f"the IPA does not answer: {reason}"
+            self._end_unsigned(db, device, answer.transaction_id, text, message.raw)
         elif order.kind == store.DATA and order.content == STORED_RESULTS:
             self._orders.settle(db, order, store.DONE, f"{len(answer.results)} results kept")
             replayed = questions.find_order(db, device.eid, (store.PACKAGE,), None)
@@ -194,8 +208,7 @@ class Results:
                     answer.require_certificates(device)
                 text, details = answer.teach(device, self._ci, order.content)
             except (CertificateInvalid, DeviceUnproven) as unproven:
-                self._orders.alarm(db, device.eid, str(unproven), message.raw)
-                self._orders.settle(db, order, store.FAILED, str(unproven))
+                self._end_unsigned(db, device, order.transaction_id, str(unproven), message.raw)
             else:
                 if order.kind == store.QUERY:
                     text = text or f"{len(answer.fields)} fields"
@@ -206,28 +219,90 @@ class Results:
 
     def _take_download(self, db: Work, device: Device, message: Tlv) -> list[int]:
         """ProfileDownloadTriggerResult. Its PIR is passed on for sessions of ours only (SGP.32 5.7.4)."""
-        order = self._open_order(db, device, _transaction_id(message))
+        transaction_id = _transaction_id(message)
         pending = message.get(esipa.PROFILE_INSTALLATION_RESULT)
         if pending:
+            order = self._open_order(db, device, transaction_id)
             sequence = self._notices.accept(db, pending, device, order)
             return [] if sequence is None else [sequence]
         error = message[0x30]
         code, answer = error.get(0x80), error.get(0x04)
-        if order and order.due is None:  # else it gave up what is to be tried again
-            why = [words.name(DOWNLOAD_ERROR, number(code)) if code else "no reason given"]
-            details = {"errorResponse": answer.value.hex()} if answer else None
-            why += [text for text in (reasons.said(answer.value) if answer else "", order.result) if text]
-            text = f"the device gave the download up: {'; '.join(why)}{_doubt(order)}"
-            self._orders.settle(db, order, store.FAILED, text, details)
+        why = [words.name(DOWNLOAD_ERROR, number(code)) if code else "no reason given"]
+        why += [text for text in (reasons.said(answer.value) if answer else "",) if text]
+        details = {"errorResponse": answer.value.hex()} if answer else None
+        text = f"the device gave the download up: {'; '.join(why)}"
+        self._end_unsigned(db, device, transaction_id, text, message.raw, details)
         return []
+
+    # What nobody signed -------------------------------------------------------------------------------------
+
+    def _end_unsigned(
+        self,
+        db: Work,
+        device: Device,
+        transaction_id: bytes | None,
+        text: str,
+        evidence: bytes,
+        details: dict[str, Any] | None = None,
+    ) -> bool:
+        """Somebody says that an order came to nothing. True when it has ended by that."""
+        order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
+        if order is None or order.eid != device.eid:
+            self._orders.alarm(db, device.eid, f"{text}; of a transaction this eIM did not begin", evidence)
+            return False
+        if order.state != store.DELIVERED or order.due is not None:
+            return False  # a repeat, or the end of an attempt that will be made again
+        text += _doubt(order)
+        if order.result and order.result != text:  # what the eIM saw itself, or what was said before
+            text = f"{text}; {order.result}"
+        order.refusals = min(order.refusals + 1, order.deliveries)
+        if order.refusals >= MAX_REFUSALS:
+            self._orders.settle(db, order, store.FAILED, text, details)
+            return True
+        order.result, order.details = text, details
+        self._orders.alarm(db, device.eid, f"order {order.id}: {text}; nobody signed that: once more", evidence)
+        return False
+
+    def unreadable(self, db: Work, message: bytes, reason: str) -> None:
+        """An answer that nobody can read: an alarm keeps it, and it blocks the queue of its device no longer."""
+        eid = esipa.claimed_eid(message)
+        device = db.get(Device, eid) if eid else None
+        order = questions.next_order(db, device.eid) if device else None
+        if device and order and order.state == store.DELIVERED and order.message:
+            told = packages.transaction_id(parse(order.message))
+            self._end_unsigned(db, device, told, f"the device's answer cannot be read: {reason}", message)
+        else:
+            self._orders.alarm(db, device.eid if device else None, f"an unreadable answer: {reason}", message)
 
     # Who and what -------------------------------------------------------------------------------------------
 
     def _sender(self, db: Work, field: Tlv | None, result: Tlv) -> Device:
-        """The device a result is from; without eidValue the eimTransactionId tells (interop)."""
-        transaction_id = None if field else _transaction_id(result)
-        order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
-        return order.device if order else device_of(db, esipa.eid_of(field))
+        """The device a result is from. Without eidValue the eimTransactionId, the session or the certificate
+        tells (interop)."""
+        if field is None:
+            transaction_id = _transaction_id(result)
+            order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
+            device = order.device if order else self._signer(db, result)
+            if device:
+                return device
+        return device_of(db, esipa.eid_of(field))
+
+    def _signer(self, db: Work, result: Tlv) -> Device | None:
+        """Whose a result is by what it holds."""
+        if result.tag == esipa.DOWNLOAD_TRIGGER and (installed := result.get(esipa.PROFILE_INSTALLATION_RESULT)):
+            session = db.get(DownloadSession, installed[0xBF27][0x80].value.hex())
+            return session.order.device if session else None
+        if result.tag == esipa.IPA_EUICC_DATA:
+            fields = DataAnswer.read(result).fields
+            if 0xA5 not in fields or 0xA6 not in fields:
+                return None
+            try:
+                certificates = packages.certificate(fields[0xA6]), packages.certificate(fields[0xA5])
+                eid, _ = verify_euicc_chain(*certificates, self._ci)
+            except CertificateInvalid:
+                return None
+            return db.get(Device, eid)
+        return None
 
     def _open_order(self, db: Work, device: Device, transaction_id: bytes | None) -> Order | None:
         """The unsettled order an unsigned answer speaks of; without transaction the one delivered now."""

@@ -50,15 +50,21 @@ class Device(Base):
     """counterValue of the newest signed package."""
     token: Mapped[int | None]
     """associationToken; 0 when the card has none, which signs the same (``84 01 00``); None: not learnt."""
+    proven_token: Mapped[int | None]
+    """The associationToken over which the newest result was signed; None before the first."""
     euicc_certificate: Mapped[bytes | None]
     eum_certificate: Mapped[bytes | None]
     euicc_info2: Mapped[bytes | None]
+    info2_signed: Mapped[bool | None]
+    """The card signed it, in an AuthenticateServerResponse."""
     ipa_capabilities: Mapped[bytes | None]
     device_info: Mapped[bytes | None]
     compact_failed: Mapped[bool | None]
     """A compact form could not be rebuilt: none is taken before a plain one has shown what the card is now."""
     default_smdp: Mapped[str | None]
     """Address of the card's default SM-DP+; empty when it has none; None: not learnt."""
+    default_signed: Mapped[bool | None]
+    """The card signed that it has this one, in a package result."""
     highest_sequence: Mapped[int] = mapped_column(default=0)
     """seqNumber of the newest accepted eUICC package result (SGP.32 5.14.6)."""
     profiles: Mapped[list[dict[str, Any]] | None]
