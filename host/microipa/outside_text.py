@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 
+from microipa.activation_codes import shortened_codes
+
 
 def visible(text: object, limit: int | None = None) -> str:
     r"""One line in which each character can be seen: line ends, ESC, direction marks and their like as ``\x1b``.
@@ -28,7 +30,7 @@ class VisibleFormatter(logging.Formatter):
     """Log records quote what peers sent."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return visible_lines(super().format(record))
+        return shortened_codes(visible_lines(super().format(record)))
 
 
 def _cut(text: object, limit: int | None) -> str:

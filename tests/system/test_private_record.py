@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from microipa.lab import LabFolder
-from microipa.trace import Record
+from microipa.demo import first_light
+from microipa.lab import Lab, LabFolder
+from microipa.trace import Record, Trace
 from microipa.ways import Way
-from scene import record
+from scene import QUICK, record
 
 WAYS: dict[str, dict[str, Any]] = {
     "through the eIM": {},
@@ -43,3 +44,14 @@ async def test_no_activation_code_no_key_and_no_value_of_aka_is_kept(way: str, t
             assert form.lower() not in kept
     whole = "".join(json.dumps(event.fields) for event in light.events)
     assert order.matching_id.encode().hex() in whole  # so that there was something to hide
+
+
+async def test_a_disk_that_is_full_costs_the_record_and_nothing_else(tmp_path: Path, caplog) -> None:
+    (tmp_path / "trace.jsonl").symlink_to("/dev/full")
+    trace = Trace(tmp_path / "trace.jsonl")
+    async with Lab(tmp_path, radio="none", trace=trace, board_config=QUICK, measure_heap=True) as lab:
+        outcome = await first_light(lab)
+    assert outcome.succeeded, outcome.orders
+    assert [record.getMessage() for record in caplog.records if record.name == "microipa.trace"] == [
+        f"{tmp_path / 'trace.jsonl'} ends here: No space left on device"
+    ]

@@ -323,8 +323,8 @@ def test_a_long_text_is_cut_with_a_note() -> None:
 
 
 def test_a_log_record_cannot_forge_another_one() -> None:
-    record = logging.LogRecord("peer", logging.WARNING, "", 0, "from %s", ("a\x1b[2J",), None)
-    assert VisibleFormatter("%(message)s").format(record) == r"from a\x1b[2J"
+    record = logging.LogRecord("peer", logging.WARNING, "", 0, "from %s", ("a\x1b[2J, 1$dp$K2X7-4711",), None)
+    assert VisibleFormatter("%(message)s").format(record) == r"from a\x1b[2J, 1$dp$K2X7…"
 
 
 def test_a_refusal_of_a_board_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from microipa.activation_codes import shortened_codes
 from microipa.eim.config import Config
 from microipa.eim.desk import Eim
 
@@ -26,7 +27,7 @@ class JsonLines(logging.Formatter):
             "time": f"{moment}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": shortened_codes(record.getMessage()),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
