@@ -18,8 +18,8 @@ INFO = const(2)
 DEBUG = const(3)
 
 _SOMETIMES = (
-    "ipa.steps.data", "ipa.steps.known", "ipa.card.bpp", "ipa.steps.download", "ipa.changes", "ipa.policy",
-    "ipa.recovery", "ipa.rungs",
+    "ipa.steps.data", "ipa.steps.trigger", "ipa.steps.known", "ipa.card.bpp", "ipa.steps.download", "ipa.changes",
+    "ipa.policy", "ipa.recovery", "ipa.rungs",
 )  # fmt: skip
 _SELDOM = (
     "ipa.config", "ipa.boot", "ipa.apn", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject",
@@ -70,9 +70,9 @@ def words(octets):
     return "".join([chr(octet) if 0x20 <= octet < 0x7F else "?" for octet in octets])
 
 
-def unload():
-    """Forget the modules that come and go, so that each has the room that the others had."""
-    for name in _SOMETIMES + _SELDOM:
+def unload(names=_SOMETIMES + _SELDOM):
+    """Forget these modules, else all that come and go, so that each has the room that the others had."""
+    for name in names:
         if sys.modules.pop(name, None):
             package, _, name = name.rpartition(".")
             delattr(sys.modules[package], name)

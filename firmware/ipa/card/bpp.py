@@ -18,6 +18,7 @@ _REPLACE_SESSION_KEYS = const(0xA2)  # secondSequenceOf87, in one piece; absent 
 _PROFILE_ELEMENTS = const(0xA3)  # sequenceOf86: header alone, then each 86
 
 _SEGMENT_OF = {_STORE_METADATA: 0x88, _PROFILE_ELEMENTS: 0x86}
+_METADATA_MISMATCH = const(4)  # CancelSessionReason
 _MAC = const(8)  # behind the data of a segment
 _METADATA = const(0xBF25)
 _LARGEST_METADATA = const(4096)  # as much as may be shown
@@ -51,6 +52,8 @@ class BppNoResult(BppError):
 
 class MetadataDiffers(BppError):
     """The package would install another profile than was shown before (SGP.22 3.1.3)."""
+
+    cancel = _METADATA_MISMATCH
 
 
 def shown(metadata):

@@ -5,15 +5,13 @@ that the result itself tells. A broken network or modem is no failure: the eIM o
 """
 
 from ipa import tlv
-from ipa.card.bpp import Loader, MetadataDiffers, shown
 from ipa.card.channel import CardError, CommandCut
 from ipa.compat import DEBUG, ERROR, INFO, const, log, unload
 from ipa.modem import ModemError
 from ipa.net import EsipaRefused, NetError, Refused, ServerError
-from ipa.steps import InvalidPackage, digits, notify
+from ipa.steps import notify
 
 # ProfileDownloadData
-_ACTIVATION_CODE = const(0x80)
 _CONTACT_DEFAULT_SMDP = const(0x81)
 _CONTACT_SMDS = const(0xA2)
 
@@ -38,10 +36,9 @@ _IMMEDIATE_ENABLE_PROFILE = const(5)  # stateChangeCause
 
 _MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts it off
 MOST_TRIES = const(8)  # so often what is temporary is tried again where nobody but us counts
-_LONGEST_CODE = const(512)  # 255 letters, and what is around them
 _MOST_EIMS = const(4)  # whose last download is remembered
 _KEY_ID = const(20)
-_PPR_1_AND_2 = const(0x60)
+_TRIGGER = ("ipa.steps.trigger",)
 _LOG_EVERY = const(2048)
 
 
@@ -58,53 +55,12 @@ class DownloadFailed(Exception):
         self.code = code
 
 
-def parse_trigger(body):
-    """ProfileDownloadTriggerRequest -> (eimTransactionId, tag of its data, their value); None where absent.
-
-    Without data (eimDownloadDataHandling) the eIM knows the SM-DP+ itself. Raises InvalidPackage.
-    """
-    transaction = tlv.find(body, 0x82)
-    transaction = None if transaction is None else bytes(transaction)
-    data = tlv.find(body, 0xA0)
-    if data is not None:
-        ways = [
-            (tag, value)
-            for tag, value, _ in tlv.items(data)
-            if tag in (_ACTIVATION_CODE, _CONTACT_DEFAULT_SMDP, _CONTACT_SMDS)
-        ]
-        if len(ways) != 1:
-            raise InvalidPackage("a trigger that names {} sources of a profile".format(len(ways)), transaction)
-        return (transaction,) + ways[0]
-    if transaction is None:
-        raise InvalidPackage("a trigger with neither data nor eimTransactionId")
-    return transaction, None, None
-
-
-def parse_activation_code(value, transaction=None):
-    """`LPA:1$address$matchingId$oid...` (SGP.22 4.1) -> (address, matchingId, oid or "").
-
-    What people add when they copy one, and fields of later versions, do no harm. Raises InvalidPackage.
-    """
-    try:
-        text = str(value, "utf-8")
-    except UnicodeError:
-        raise InvalidPackage("an activation code that is no text", transaction) from None
-    fields = [field.strip() for field in text.split("$")]
-    prefix = fields[0].upper().replace(" ", "")
-    if prefix not in ("LPA:1", "1") or len(fields) < 3 or not fields[1] or len(text) > _LONGEST_CODE:
-        raise InvalidPackage("a bad activation code", transaction)
-    return fields[1], fields[2], fields[3] if len(fields) > 3 else ""
-
-
 async def run(session, body):
     """Carry out one trigger. Returns True when the card was configured to enable the profile at once.
 
     Raises InvalidPackage, what the network or the modem raise, and a ServerError that is `temporary`.
     """
-    transaction, kind, value = parse_trigger(body)
-    source = (None, None, "")
-    if kind == _ACTIVATION_CODE:
-        source = parse_activation_code(value, transaction)
+    transaction, kind, value, source = _read(body)
     if transaction is not None:
         for eim, carried_out, seq_number in session.journal.get("ended") or ():
             if eim.encode() == session.eim_id and carried_out == transaction.hex():
@@ -123,6 +79,13 @@ async def run(session, body):
         raise
     finally:
         download.close()
+
+
+def _read(body):
+    from ipa.steps import trigger
+
+    unload(_TRIGGER)  # it makes room for what comes
+    return trigger.read(body)
 
 
 async def _to_its_end(download, kind, value, source):
@@ -167,8 +130,10 @@ def _failure(error):
         return error
     if isinstance(error, UnicodeError):
         return DownloadFailed("a name or an address that is no text")
-    mismatch = isinstance(error, MetadataDiffers) or isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH
-    return DownloadFailed(str(error), _METADATA_MISMATCH if mismatch else None)
+    cancel = getattr(error, "cancel", None)  # of MetadataDiffers
+    if isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH:
+        cancel = _METADATA_MISMATCH
+    return DownloadFailed(str(error), cancel)
 
 
 def note_end(journal, transaction, result):
@@ -267,7 +232,7 @@ class Download:
         return str(address, "utf-8")
 
     async def discover(self, address):
-        """What an SM-DS, the card's own where `address` is None, knows: as parse_activation_code returns it."""
+        """What an SM-DS, the card's own where `address` is None, knows: as trigger.read gives it."""
         raise DownloadFailed("an SM-DS is asked only where downloads are direct")
 
     async def steps(self, address, matching_id, oid):
@@ -287,6 +252,8 @@ class Download:
         reader, length = await self.server.get_bound_profile_package(self.transaction_id, response)
         log(INFO, "download: a package of {} kB flows into the card".format((length + 1023) // 1024))
         self.loading = True
+        from ipa.card.bpp import Loader  # the buffers of the steps before have gone
+
         channel = self.session.es10.channel
         return await Loader(channel, reader, reader.head, length, self._progress, self._metadata).load()
 
@@ -361,7 +328,11 @@ class Download:
             raise
         metadata = tlv.find(fields, 0xBF25)
         if metadata is not None:  # otherwise the eIM has verified it
-            _check_metadata(metadata)
+            unfit = _unfit(metadata)
+            if unfit is not None:
+                raise DownloadFailed(*unfit)
+            from ipa.card.bpp import shown
+
             self._metadata = shown(metadata)
         found = _by_tag(fields, 0x5F37, 0x04)
         signed, certificate = _sequences(fields)
@@ -410,13 +381,8 @@ def _sequences(fields):
     return both
 
 
-def _check_metadata(metadata):
-    """SGP.22 3.1.3 steps 7 and 8 where nobody can be asked: no rule that needs a user's consent."""
-    iccid = tlv.find(metadata, 0x5A)
-    name = tlv.find(metadata, 0x92)
-    if iccid is None or len(iccid) != 10 or name is None or tlv.find(metadata, 0x91) is None:
-        raise DownloadFailed("metadata without ICCID or names", _METADATA_MISMATCH)
-    rules = tlv.find(metadata, 0x99)
-    if rules is not None and len(rules) > 1 and rules[1] & _PPR_1_AND_2:
-        raise DownloadFailed("the profile has policy rules that nobody here can consent to", _PPR_NOT_ALLOWED)
-    log(INFO, "download: profile", digits(iccid), str(name, "utf-8"))
+def _unfit(metadata):
+    from ipa.steps import trigger
+
+    unload(_TRIGGER)
+    return trigger.unfit(metadata)
