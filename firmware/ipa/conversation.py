@@ -29,6 +29,7 @@ class Conversation:
         self.es10 = es10
         self.link, self._esipa, self._compact = chosen(modem, settings)
         self.reached = False  # an eIM has answered; whoever asks sets it back
+        self._sent = None, None  # eIM of the last session, and what it was sent
         self._told = {}  # by card and eIM its rPLMN since boot, which is said again when it has changed
         self.wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
@@ -42,6 +43,10 @@ class Conversation:
         if self._compact is not None:
             esipa = self._compact(esipa, eid)
         session = Session(eid, eim_id, self.es10, esipa, device_info, self._journal)
+        # An acknowledgement that is handed over, or injected, comes in a session of its own.
+        if self._sent[0] == eim_id:
+            session.sent = self._sent[1]
+        self._sent = eim_id, session.sent
         for name, bit in _FEATURES:
             if self._settings[name]:
                 session.features |= bit
@@ -57,6 +62,7 @@ class Conversation:
     async def hold(self, eim, eid, device_info, plmn):
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
         session = self.session(eim.eim_id, eid, device_info)
+        session.sent.clear()
         if eim.trust is None:
             from ipa.initial_eim import preinstalled  # few are without
 

@@ -391,6 +391,14 @@ async def test_3_7_what_the_eim_refuses_is_offered_ever_more_seldom_and_what_is_
     assert (scene.outcome, scene.left) == ("no error but None", [])
 
 
+async def test_3_7_what_the_eim_cannot_take_now_is_due_and_not_refused(micropython: Run) -> None:
+    card = [(STORED, stored(epr(7))), (STORED, stored(epr(7))), (tlv(0xBF28), LISTED), one(5), one(9), remove(9)]
+    call = "in_order([notify.deliver(session), gather([state('refused'), due()])])"
+    scene = await play(micropython, call, card, ["CoapRefused(0xA3)", "CoapRefused(0xA3)", b""])
+    assert scene.outcome == "no error but [None, EsipaRefused('HandleNotification: the eIM refused with 5.03',)]"
+    assert scene.left == []
+
+
 async def test_3_7_a_broken_network_leaves_everything_on_the_card(micropython: Run) -> None:
     card = [(STORED, stored()), (tlv(0xBF28), LISTED), one(5)]
     scene = await play(micropython, "notify.deliver(session)", card, ["OSError(110)"])

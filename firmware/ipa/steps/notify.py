@@ -87,7 +87,7 @@ async def deliver(session):
 
             session.held = refused.pause(session)
     stays = await _results(session) + await _notifications(session)
-    if stays or (not session.held and session.journal.get("refused")):
+    if session.due is None and (stays or (not session.held and session.journal.get("refused"))):
         from ipa.steps import refused
 
         session.held = refused.note(session, stays)
@@ -108,6 +108,7 @@ async def _results(session):
             acknowledged = await provide(session, result)
         except EsipaRefused as error:
             log(ERROR, "notify:", error)
+            _is_due(session, error)
             continue
         if seq_number in acknowledged:
             tried.discard(seq_number)
@@ -143,6 +144,12 @@ def _signed(value):
     return tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30)
 
 
+def _is_due(session, error):
+    """What is temporary is no refusal: the conversation shall not end as one after which nothing is left to do."""
+    if error.temporary:
+        session.due = error
+
+
 async def _notifications(session):
     """Returns the seqNumbers that the eIM did not take."""
     stays = []
@@ -162,6 +169,7 @@ async def _notifications(session):
             await session.esipa.handle_notification(pending)
         except EsipaRefused as error:
             log(ERROR, "notify: notification", seq_number, "stays on the card:", error)
+            _is_due(session, error)
             stays.append(seq_number)
             continue
         if await remove(session.es10, seq_number):

@@ -7,7 +7,7 @@ pass before the next. What is newer goes out at once.
 from ipa.compat import INFO, const, log
 
 _MOST = const(8)  # eIMs
-_LONGEST = const(6)  # pause, as a power of two
+_LONGEST = const(4)  # pause, as a power of two
 
 
 def pause(session):
