@@ -264,6 +264,10 @@ def test_4_5_2_a_crl_that_is_only_a_part_is_refused(pki):
         read_crl(builder.sign(pki.ci.private_key, SHA256()).public_bytes(Encoding.DER), pki.ci.certificate)
 
 
+def test_4_5_2_an_empty_crl_revokes_nothing(pki):
+    assert not Issuer(pki.ci.certificate, read_crl(crl(pki.ci), pki.ci.certificate)).has_revoked(pki.eum.certificate)
+
+
 def test_4_5_2_what_an_old_crl_revoked_stays_revoked(pki, caplog):
     old = read_crl(crl(pki.ci, pki.eum.certificate, end=timedelta(days=-1)), pki.ci.certificate)
     assert Issuer(pki.ci.certificate, old).has_revoked(pki.eum.certificate)

@@ -77,6 +77,7 @@ def test_every_function_of_the_card_has_rows() -> None:
         "ImmediateEnable",
         "IpaeActivation",
         "ListNotification",
+        "LoadCRL",
         "LoadEuiccPackage",
         "PrepareDownload",
         "ProfileRollback",

@@ -22,7 +22,7 @@ UNDERSTOOD = {ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER}
 class CrlInvalid(MicroipaError):
     """A CRL that says nothing about the certificates it is given for.
 
-    ``check`` tells why: format, issuer (another's), signature, kind (a delta or partial CRL), dates.
+    ``check`` tells why: format, issuer (another's), signature, delta, kind (partial in another way), dates.
     """
 
     def __init__(self, check: str, reason: str) -> None:
@@ -43,8 +43,9 @@ class Issuer:
 
     def has_revoked(self, certificate: x509.Certificate) -> bool:
         """Whether a certificate that this issuer made is in its CRL."""
-        found = self.crl and self.crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
-        return found is not None
+        if self.crl is None:  # an empty one counts as false
+            return False
+        return self.crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
 
 
 def read_crl(data: bytes, issuer: x509.Certificate, now: datetime | None = None) -> x509.CertificateRevocationList:
@@ -67,7 +68,8 @@ def read_crl(data: bytes, issuer: x509.Certificate, now: datetime | None = None)
         raise CrlInvalid("signature", "bears a signature its issuer did not make")
     if unknown:
         oids = ", ".join(sorted(oid.dotted_string for oid in unknown))
-        raise CrlInvalid("kind", f"is not a whole one, it has critical extensions nobody here knows: {oids}")
+        check = "delta" if ExtensionOID.DELTA_CRL_INDICATOR in unknown else "kind"
+        raise CrlInvalid(check, f"is not a whole one, it has critical extensions nobody here knows: {oids}")
     if moment < crl.last_update_utc:
         raise CrlInvalid("dates", f"is of {crl.last_update_utc:%Y-%m-%d %H:%M} UTC, which is still to come")
     if end and end < moment:

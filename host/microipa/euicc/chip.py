@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from microipa.asn1.tlv import Tlv, tlv
 from microipa.crypto import ec
 from microipa.crypto.pki import subject_key_identifier
+from microipa.crypto.revocation import Issuer
 from microipa.euicc.nvm import Nvm, State
 
 Handler = Callable[["Chip", Tlv], bytes]
@@ -49,7 +50,7 @@ class Chip:
         key = load_der_private_key(nvm.state.private_key, None)
         assert isinstance(key, EllipticCurvePrivateKey)
         self._key = key
-        ci = x509.load_der_x509_certificate(nvm.state.ci_certificate)
+        self._ci = ci = x509.load_der_x509_certificate(nvm.state.ci_certificate)
         ci_key = ci.public_key()
         assert isinstance(ci_key, EllipticCurvePublicKey)
         self.ci_key = ci_key
@@ -75,6 +76,11 @@ class Chip:
     @property
     def state(self) -> State:
         return self.nvm.state
+
+    @property
+    def issuer(self) -> Issuer:
+        """The CI, with the CRL that was loaded."""
+        return Issuer(self._ci, x509.load_der_x509_crl(self.state.crl) if self.state.crl else None)
 
     @property
     def eid(self) -> bytes:

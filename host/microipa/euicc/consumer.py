@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microipa.asn1.tlv import Tlv, integer, parse_all, tlv
-from microipa.euicc import identity, notifications, profiles, session
+from microipa.euicc import identity, notifications, profiles, revocation, session
 from microipa.euicc.chip import Chip, Handler, flag, text
 from microipa.euicc.memory_reset import memory_reset_consumer
 from microipa.euicc.nvm import Profile
@@ -96,6 +96,7 @@ COMMANDS: dict[int, Handler] = {
     **{tag: identity.COMMANDS[tag] for tag in (0xBF3E, 0xBF20, 0xBF22, 0xBF3C, 0xBF43)},
     **notifications.COMMANDS,
     **session.COMMANDS,
+    **revocation.COMMANDS,
     0xBF3F: identity.set_default_dp,
     0xBF2D: list_info,
     0xBF31: enable,

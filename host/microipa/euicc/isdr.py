@@ -12,6 +12,7 @@ from microipa.euicc import (
     notifications,
     packages,
     profiles,
+    revocation,
     session,
     worn_out,
 )
@@ -39,6 +40,7 @@ IOT: dict[int, Handler] = {
     **packages.COMMANDS,
     **connectivity.COMMANDS,
     **memory_reset.COMMANDS,
+    **revocation.COMMANDS,
 }
 # An M2M card (SGP.02) takes commands for its ISD-R over the air from an SM-SR, none at its contacts.
 FUNCTIONS: dict[str, dict[int, Handler]] = {"iot": IOT, "consumer": consumer.COMMANDS, "m2m": {}}

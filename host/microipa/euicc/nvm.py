@@ -152,6 +152,7 @@ class State:
     emergency: bool = False
     emergency_from: bytes | None = None  # ICCID that DisableEmergencyProfile enables again
     one_time_key: OneTimeKey | None = None
+    crl: bytes = b""  # of the CI, as LoadCRL brought it
 
     def profile(self, iccid: bytes | None) -> Profile | None:
         return next((profile for profile in self.profiles if profile.iccid == iccid), None)
@@ -165,7 +166,7 @@ class State:
     def free(self) -> int:
         """Bytes left for profiles."""
         used = sum(len(profile.package) + len(profile.metadata) for profile in self.profiles)
-        return max(0, CAPACITY - used - sum(len(item.raw) for item in self.stored))
+        return max(0, CAPACITY - used - len(self.crl) - sum(len(item.raw) for item in self.stored))
 
 
 class Nvm:

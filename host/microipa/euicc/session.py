@@ -141,7 +141,7 @@ def _fields(command: Tlv, tags: tuple[int, ...]) -> list[Tlv]:
 
 def _certificate(chip: Chip, certificate: Tlv, role: str) -> tuple[EllipticCurvePublicKey, str]:
     try:
-        key, oid = verify_smdpp_certificate(certificate.raw, role, chip.ci_key)
+        key, oid = verify_smdpp_certificate(certificate.raw, role, chip.issuer)
     except CertificateInvalid as error:
         nameless = role == "server" and error.check == "oid"
         raise Refused(INVALID_OID if nameless else INVALID_CERTIFICATE) from None
