@@ -217,6 +217,17 @@ async def test_a_final_line_that_is_late_is_not_taken_for_that_of_the_next_comma
     assert out.splitlines() == ["[b'1']", "[b'2']"]
 
 
+async def test_data_on_the_line_of_their_number_may_lose_their_final_line_as_well(micropython: Run) -> None:
+    """SIM7080G: what was expected of such a line must not be expected of the next command's."""
+    answers = {b"AT+CARECV=0": b"\r\n+CARECV: 0\r\n", b"AT": OK, b"AT+NEXT": b"\r\n+X: 1,2\r\n" + OK}
+    async with PtyModem(answers.get) as modem:
+        out = await micropython(script("""
+    print(await at.command(b"AT+CARECV=0", prefix=b"+CARECV:", into=bytearray(9), inline=1))
+    print(await at.command(b"AT+NEXT", prefix=b"+X:"))
+"""), modem.path)
+    assert out.splitlines() == ["[b'0']", "[b'1,2']"]
+
+
 async def test_a_modem_that_is_busy_with_its_radio_has_time_to_answer(micropython: Run) -> None:
     """One that needs seven seconds for whatever follows AT+CFUN=1 is not dead."""
     async def later(data: bytes) -> None:

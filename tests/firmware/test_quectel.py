@@ -375,6 +375,12 @@ async def test_a_socket_the_modem_does_not_open_is_named(micropython: Run) -> No
     assert not any(b"CFUN" in line for line in modem.lines)
 
 
+async def test_a_socket_opens_although_the_final_line_of_its_command_got_lost(micropython: Run) -> None:
+    async with Sockets(lambda _: [], open=lines("+QIOPEN: 0,0")).modem as modem:
+        out = await run(micropython, modem, UDP + '\n    print("open")\n', timeout=30)
+    assert out[-1] == "open"
+
+
 async def test_a_socket_left_open_by_an_earlier_run_is_closed_first(micropython: Run) -> None:
     sockets = Sockets(lambda _: [])
     sockets.open_answers.insert(0, lines("OK", "+QIOPEN: 0,563"))

@@ -84,6 +84,7 @@ class At:
         self._inline = 0
         self._raw = 0  # bytes still to come that are data and not lines
         self._result = None
+        self._answered = False  # all of the answer but its final line has come, as far as one can see
 
     def start(self):
         if self._task is None:
@@ -105,6 +106,11 @@ class At:
         """End the command under way, if any, in AtTimeout: its answer will not come."""
         if self._pending and self._result is None:
             self._fail(AtTimeout(reason))
+
+    def answered(self):
+        """The command under way is, by a line of its own or by a URC: only its final line is still to come."""
+        self._answered = True
+        self._wake.set()
 
     async def sync(self, tries=_SYNC_TRIES):
         """Find the modem awake and with nothing left to say of earlier commands. Raises AtTimeout."""
@@ -163,8 +169,9 @@ class At:
         self._prompt = prompt
         self._room = None
         self._into = into
-        self._raw = 0
+        self._raw = self._field = self._inline = 0
         self._result = None
+        self._answered = False
         self._wake.clear()
         self._pending = True
 
@@ -178,10 +185,10 @@ class At:
 
     async def _ended(self, text, deadline):
         """Wait for the final line. One that got lost behind the answer is asked for by another command."""
-        lost_ms = _LOST_MS if self._prefix else 5 * _LOST_MS  # of any line it is not sure that it is the answer
+        lost_ms = 5 * _LOST_MS if self._prefix == b"" else _LOST_MS  # any line: it is not sure that it is the answer
         while self._result is None:
             until = ticks_add(ticks_ms(), lost_ms)
-            asked = self._unsure or not self._lines or ticks_diff(deadline, until) <= 0
+            asked = self._unsure or not self._answered or ticks_diff(deadline, until) <= 0
             try:
                 await self._woken(text, deadline if asked else until)
             except AtTimeout:
@@ -278,11 +285,11 @@ class At:
                 pos = 0
                 while pos < n:
                     pos = self._take_raw(chunk, pos, n) if self._raw else self._take_line(chunk, pos, n)
-            except MemoryError:  # one command fails; without this task all would
+            except Exception as error:  # noqa: BLE001 - one command fails; without this task all would
                 self._raw = self._n = 0
                 self._skip = True
                 gc.collect()
-                self._fail(AtOverflow("no memory for what the modem says"))
+                self._fail(AtOverflow("what the modem says is lost: %r" % error))
 
     def _take_raw(self, chunk, pos, end):
         count = min(self._raw, end - pos)
@@ -405,7 +412,7 @@ class At:
     def _collect(self, line):
         if len(self._lines) < _LINES:
             self._lines.append(line)
-            self._wake.set()
+            self.answered()
         else:
             self._fail(AtOverflow("answer of more than %d lines" % _LINES))
 

@@ -81,6 +81,7 @@ class SocketModem(ContextModem):
     def _set_outcome(self, outcome):
         self._outcome = outcome
         self._opened.set()
+        self.at.answered()
 
     def _on_data(self, number):
         socket = self._sockets.get(number)
