@@ -36,6 +36,8 @@ class Device:
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    family: str = "bg95"
+    quirks: tuple[str, ...] = ()
     _when: list[tuple[Matcher, Callable[[], object]]] = field(default_factory=list)
 
     @classmethod
@@ -46,7 +48,8 @@ class Device:
     def lab(self) -> Lab:
         trace = Trace()
         trace.listen(self._hear)
-        return Lab(self.folder, radio="none", trace=trace, board_config=self.config)
+        return Lab(self.folder, radio="none", trace=trace, board_config=self.config, family=self.family,
+                   quirks=self.quirks)
 
     def when(self, matches: Matcher, act: Callable[[], object]) -> None:
         """Do this at once when the first such event comes."""
