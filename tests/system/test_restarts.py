@@ -26,8 +26,8 @@ async def test_a_modem_that_is_registered_stays_so_over_a_restart_of_the_board(t
             await device.until(logged("poll: the eIM has no"))
         since = device.events[began:]
     assert not [event for event in since if event.kind == "network"]
-    sent = [str(event.fields.get("text")) for event in since if event.kind == "at" and event.fields["direction"] == "in"]
-    assert not [text for text in sent if text.startswith(("AT+CFUN=", "AT+COPS=0", "AT+CGDCONT="))]
+    commands = [event.fields for event in since if event.kind == "at" and event.fields["direction"] == "in"]
+    assert not [one for one in commands if str(one.get("text")).startswith(("AT+CFUN=", "AT+COPS=0", "AT+CGDCONT="))]
 
 
 async def test_a_poll_with_nothing_to_do_attaches_nothing_and_resets_nothing(tmp_path: Path) -> None:
