@@ -1,5 +1,7 @@
 """A device for tests of the ladder, run by MicroPython: a modem that fails on demand, a card, a board."""
 
+import asyncio
+
 from ipa import compat, config
 from ipa.agent import Agent
 from ipa.journal import Journal
@@ -24,18 +26,13 @@ class Restarted(BaseException):
 
 
 class At:
-    def __init__(self, asked):
-        self.asked = asked
-
-        self.ready = None
-
-    def on(self, prefix, handler):
-        self.ready = handler
+    def __init__(self, modem):
+        self.modem = modem
 
     async def command(self, text, **more):
-        self.asked.append(text.decode())
+        self.modem.asked.append(text.decode())
         if text == Modem.reset_command:
-            self.ready(b"")
+            self.modem.booted.set()
         return []
 
 
@@ -51,7 +48,8 @@ class Modem:
         self.faults = faults
         self.asked = []
         self.carrier = Carrier(self.card)
-        self.at = At(self.asked)
+        self.at = At(self)
+        self.booted = asyncio.Event()
         self.is_registered = True
         self.heard = False
         self.on_registered = None

@@ -10,8 +10,8 @@ from microipa.lab import LabFolder
 from microipa.paths import firmware
 from switching import TIMEOUT_S, Device, logged
 
-START = "    try:\n        await agent.run()\n"
-OF_THE_PRODUCT = "    reporting = asyncio.create_task(report(agent, lambda: b'42 kWh', 1))\n"
+START = "    await agent.run()\n"
+OF_THE_PRODUCT = "    from ipa import tasks\n    tasks.keep(report, agent, lambda: b'42 kWh', 1)\n"
 
 
 def example() -> str:
