@@ -49,8 +49,9 @@ def issued(
     host: str | None = HOST,
     common: str = "somebody",
     ca: bool = False,
+    age: int = 0,
 ) -> Credential:
-    """A certificate for TLS from ``issuer``; ``role`` is one of POLICY."""
+    """A certificate for TLS from ``issuer``; ``role`` is one of POLICY. It was made ``age`` days ago, for one."""
     key = ec.generate_key()
     who = x509.Name([
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "microipa"),
@@ -61,8 +62,8 @@ def issued(
     names += [x509.RegisteredID(x509.ObjectIdentifier(oid))] if oid else []
     builder = (
         x509.CertificateBuilder().subject_name(who).issuer_name(issuer.certificate.subject).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(NOW - timedelta(days=1))
-        .not_valid_after(NOW + timedelta(days=1))
+        .serial_number(x509.random_serial_number()).not_valid_before(NOW - timedelta(days=age + 1))
+        .not_valid_after(NOW + timedelta(days=1 - age))
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.private_key.public_key()), False)
         .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), True)
     )  # fmt: skip
@@ -86,3 +87,13 @@ def crl(issuer: Credential, *revoked: x509.Certificate, number: int = 1, end: ti
         entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number).revocation_date(NOW).build()
         builder = builder.add_revoked_certificate(entry)
     return builder.sign(issuer.private_key, SHA256()).public_bytes(Encoding.DER)
+
+
+def forged(genuine: Credential, signer: Credential) -> Credential:
+    """The same certificate, signed by somebody else."""
+    old = genuine.certificate
+    builder = x509.CertificateBuilder(
+        old.issuer, old.subject, old.public_key(), old.serial_number, old.not_valid_before_utc,
+        old.not_valid_after_utc, list(old.extensions),
+    )  # fmt: skip
+    return Credential(genuine.private_key, builder.sign(signer.private_key, SHA256()))

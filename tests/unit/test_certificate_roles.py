@@ -15,17 +15,19 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from microipa.asn1.tlv import parse
 from microipa.crypto.key_folder import KeysInvalid
-from microipa.crypto.pki import Pki
+from microipa.crypto.pki import Credential, Pki
 from microipa.crypto.revocation import CrlInvalid, Issuer, read_crl
 from microipa.crypto.tls import server_context
 from microipa.eim import Eim
 from microipa.eim.identity import EimIdentity
+from microipa.eim.packages import PackageInvalid
 from microipa.rsp_client import RspClient, RspUnavailable
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
 from microipa.smds import Smds
-from odd_certificates import HOST, NOW, OID, Shown, crl, issued, pem
+from odd_certificates import HOST, NOW, OID, Shown, crl, forged, issued, pem
 from rsp_servers import Caller, Refusal
 from smdpp_peer import EID, Es9, Peer, asgi_client
 from smdpp_peer import Refusal as Es9Refusal
@@ -272,3 +274,34 @@ def test_4_5_2_what_an_old_crl_revoked_stays_revoked(pki, caplog):
     old = read_crl(crl(pki.ci, pki.eum.certificate, end=timedelta(days=-1)), pki.ci.certificate)
     assert Issuer(pki.ci.certificate, old).has_revoked(pki.eum.certificate)
     assert "should have been replaced" in caplog.text
+
+
+# eIMs
+
+
+def test_2_11_1_an_eim_orders_no_eim_whose_certificate_its_ci_did_not_make(pki, tmp_path):
+    desk, genuine = Eim(pki, tmp_path, es9_routes={}), issued(pki.ci, None)
+    desk.add_device(EID)
+
+    def order_eim(credential: Credential) -> int:
+        fields = parse(credential.der).children()
+        key = {"tbsCertificate": fields[0].raw, "signatureAlgorithm": fields[1].raw,
+               "signature": (credential.certificate.signature, len(credential.certificate.signature) * 8)}  # fmt: skip
+        operation = {"eimId": "other.example", "counterValue": 0, "eimPublicKeyData": ("eimCertificate", key)}
+        return desk.order_package(EID, [("addEim", operation)])
+
+    assert order_eim(genuine)
+    assert order_eim(issued(pki.operators, None))  # whose issuer nobody here knows
+    with pytest.raises(PackageInvalid, match="eimPublicKeyData: the eIM certificate bears a signature"):
+        order_eim(forged(genuine, pki.operators))
+
+
+def test_2_11_1_an_eim_does_not_start_with_a_signing_certificate_that_its_ci_did_not_make(pki, tmp_path):
+    own = issued(pki.ci, None)
+    for name, credential in (("signing", forged(own, pki.operators)), ("tls", pki.eim_tls)):
+        key = credential.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / f"{name}.key").write_bytes(key)
+        (tmp_path / f"{name}.pem").write_text(pem(credential.certificate))
+    (tmp_path / "ci.pem").write_text(pem(pki.ci.certificate))
+    with pytest.raises(KeysInvalid, match="signing in .*: the eIM certificate bears a signature"):
+        EimIdentity.read(tmp_path, pki.ci.certificate)

@@ -9,6 +9,7 @@ import pytest
 from euicc_peer import Eim, Terminal, code
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Credential, Pki
+from odd_certificates import crl, forged, issued
 
 ADD, DELETE, UPDATE, LIST = 0xA8, 0xA9, 0xAA, tlv(0xAB)
 FOREIGN_CI = tlv(0x88, bytes(20))
@@ -119,6 +120,36 @@ def test_2_11_1_an_eim_key_may_come_as_a_certificate(terminal, pki):
     fields = parse(without(eim.configuration(token=None), 0xA5)).value
     certificate = tlv(0xA5, tlv(0xA1, parse(pki.eim_signing.der).value))
     assert initial(terminal, tlv(0x30, fields, certificate)) == "ok"
+    assert eim.run(terminal, LIST, eco=True) == ["listEim.ok"]
+
+
+def certified(eim: Eim, credential: Credential) -> bytes:
+    """The eIM's configuration with a certificate in place of the bare key."""
+    fields = parse(without(eim.configuration(token=None), 0xA5)).value
+    return tlv(0x30, fields, tlv(0xA5, tlv(0xA1, parse(credential.der).value)))
+
+
+def test_2_11_1_an_eim_certificate_that_the_cards_ci_did_not_make_is_commandError(terminal, pki):
+    genuine = issued(pki.ci, None)
+    for wrong in (
+        forged(genuine, issued(pki.ci, None)),  # names the CI's key, and another has signed it
+        issued(pki.ci, None, ca=True),
+        issued(pki.ci, None, age=2),
+    ):
+        assert initial(terminal, certified(Eim(pki, signer=wrong), wrong)) == "commandError"
+    assert initial(terminal, certified(Eim(pki, signer=genuine), genuine)) == "ok"
+
+
+def test_2_11_1_a_revoked_eim_certificate_is_commandError(terminal, pki):
+    revoked = issued(pki.ci, None)
+    terminal.es10(tlv(0xBF35, crl(pki.ci, revoked.certificate)))
+    assert initial(terminal, certified(Eim(pki, signer=revoked), revoked)) == "commandError"
+
+
+def test_2_11_1_an_eim_certificate_of_an_issuer_the_card_does_not_know_counts_as_a_key(terminal, pki):
+    own = issued(pki.operators, None)
+    eim = Eim(pki, signer=own)
+    assert initial(terminal, certified(eim, own)) == "ok"
     assert eim.run(terminal, LIST, eco=True) == ["listEim.ok"]
 
 

@@ -104,6 +104,22 @@ def verify_smdpp_certificate(
     return _public_key("smdpp", certificate), oids[0].dotted_string
 
 
+def check_eim_certificate(der: bytes, issuer: Issuer, now: datetime | None = None) -> None:
+    """A certificate of an eIM's signing key: when it names ``issuer``, that really made it, for signing, and has not
+    revoked it. Of any other issuer nothing is known here. Raises CertificateInvalid.
+    """
+    certificate = _load("eIM", der)
+    authority = _extension(certificate, x509.AuthorityKeyIdentifier)
+    named = authority.key_identifier if authority else None
+    if named == subject_key_identifier(issuer.certificate) or (
+        named is None and certificate.issuer == issuer.certificate.subject
+    ):
+        _check_link("eIM", certificate, issuer.certificate)
+        _check_dates("eIM", certificate, now or datetime.now(UTC))
+        _check_signing("eIM", certificate)
+        check_not_revoked("eIM", certificate, issuer)
+
+
 def check_tls_role(
     chain: Sequence[bytes], issuers: Sequence[Issuer], roles: tuple[str, ...], *, roleless: bool = True
 ) -> None:

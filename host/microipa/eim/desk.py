@@ -186,6 +186,7 @@ class Eim:
         PackageInvalid, SchemaError and SaipError.
         """
         content = packages.encode_operations(operations)
+        packages.check_eim_certificates(content, self._identity.issuer)
         return self._order(eid, store.PACKAGE, content, packages.describe(operations), expires)
 
     def order_data(

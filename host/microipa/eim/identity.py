@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from microipa.crypto.certificates import CertificateInvalid, check_eim_certificate
 from microipa.crypto.key_folder import KeyFolder, KeysInvalid, host_name
 from microipa.crypto.pki import Credential, Pki
 from microipa.crypto.revocation import Issuer
@@ -48,4 +49,9 @@ class EimIdentity:
         except (ValueError, TypeError, InvalidSignature) as error:
             raise KeysInvalid(f"tls in {path} was not issued by the ci beside it") from error
         cards = Issuer.of(ci)
+        try:
+            for above in (cards, Issuer(issuer)):
+                check_eim_certificate(signing.der, above)
+        except CertificateInvalid as error:
+            raise KeysInvalid(f"signing in {path}: {error}") from error
         return cls(host_name(path, tls), signing, tls, issuer, cards.certificate, cards.crl)

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import Tlv, TlvError, integer, number, parse, parse_all, tlv
 from microipa.crypto import ec
+from microipa.crypto.certificates import CertificateInvalid, check_eim_certificate
 from microipa.crypto.pki import Credential
+from microipa.crypto.revocation import Issuer
 from microipa.eim import words
 from microipa.errors import MicroipaError
 from microipa.saip import iccid_from_bytes, iccid_to_bytes
@@ -35,6 +37,7 @@ PSMOS = frozenset(
         "setDefaultDpAddress",
     ]
 )
+ECO_LIST, EIM_PUBLIC_KEY, CERTIFICATE = 0xA1, 0xA5, 0xA1
 ECOS = frozenset(("addEim", "deleteEim", "updateEim", "listEim"))
 EVENTS = ("install", "enable", "disable", "delete")  # the bits of NotificationEvent
 SIGNATURE = 0x5F37
@@ -61,6 +64,21 @@ def encode_operations(operations: Sequence[Operation]) -> bytes:
             f"PSMOs are {', '.join(sorted(PSMOS))}; eCOs are {', '.join(sorted(ECOS))}"
         )
     return sgp32.encode("EuiccPackage", (kind, [(name, _normal(value)) for name, value in operations]))
+
+
+def check_eim_certificates(content: bytes, issuer: Issuer) -> None:
+    """Certificates of other eIMs' keys in addEim and updateEim, as far as they are under ``issuer``. Raises
+    PackageInvalid: the card would refuse it too, a poll later."""
+    package = parse(content)
+    if package.tag != ECO_LIST:
+        return
+    for operation in package:
+        key = operation.get(EIM_PUBLIC_KEY)
+        if key and (certified := key.get(CERTIFICATE)):
+            try:
+                check_eim_certificate(certificate(certified), issuer)
+            except CertificateInvalid as error:
+                raise PackageInvalid(f"eimPublicKeyData: {error}") from error
 
 
 def operations(content: bytes) -> list[Operation]:

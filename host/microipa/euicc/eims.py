@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, parse_all, tlv
-from microipa.crypto.certificates import CURVES, UNREADABLE
+from microipa.crypto.certificates import CURVES, UNREADABLE, CertificateInvalid, check_eim_certificate
 from microipa.errors import MicroipaError
 from microipa.euicc.chip import Chip, Handler, number, text
 from microipa.euicc.nvm import MAX_EIMS, Eim
@@ -23,6 +23,7 @@ MAX_COUNTER = 0x7FFF_FFFF
 MAX_ID = 128
 
 EIM_ID, ID_TYPE, COUNTER, TOKEN, PUBLIC_KEY, TLS_KEY, CI_KEY_ID = 0x80, 0x82, 0x83, 0x84, 0xA5, 0xA6, 0x88
+CERTIFICATE = 0xA1  # in PUBLIC_KEY and TLS_KEY
 FIELDS = (EIM_ID, 0x81, ID_TYPE, COUNTER, TOKEN, PUBLIC_KEY, TLS_KEY, 0x87, CI_KEY_ID, 0x89)
 
 
@@ -162,9 +163,11 @@ def _check(chip: Chip, fields: dict[int, Tlv]) -> None:
     try:
         if PUBLIC_KEY in fields:
             _signing_key(fields[PUBLIC_KEY])
+            if parse(fields[PUBLIC_KEY].value).tag == CERTIFICATE:
+                check_eim_certificate(_whole(fields[PUBLIC_KEY]), chip.issuer)
         if TLS_KEY in fields:
             _key(fields[TLS_KEY])
-    except (TlvError, *UNREADABLE):
+    except (TlvError, CertificateInvalid, *UNREADABLE):
         raise EimRefused(COMMAND_ERROR) from None
 
 
@@ -177,12 +180,16 @@ def _signing_key(data: Tlv) -> EllipticCurvePublicKey:
 
 
 def _key(data: Tlv) -> object:
-    """The key in {A0 SubjectPublicKeyInfo | A1 Certificate}, without or, from some peers, with their 30."""
+    """The key in {A0 SubjectPublicKeyInfo | A1 Certificate}."""
+    whole, certified = _whole(data), parse(data.value).tag == CERTIFICATE
+    return x509.load_der_x509_certificate(whole).public_key() if certified else load_der_public_key(whole)
+
+
+def _whole(data: Tlv) -> bytes:
+    """What stands under A0 or A1, DER: without or, from some peers, with its 30."""
     choice = parse(data.value)
     inner = choice.children()
-    whole = inner[0].raw if len(inner) == 1 and inner[0].tag == 0x30 else tlv(0x30, choice.value)
-    certified = choice.tag == 0xA1
-    return x509.load_der_x509_certificate(whole).public_key() if certified else load_der_public_key(whole)
+    return inner[0].raw if len(inner) == 1 and inner[0].tag == 0x30 else tlv(0x30, choice.value)
 
 
 COMMANDS: dict[int, Handler] = {0xBF57: add_initial, 0xBF55: get_configuration}
