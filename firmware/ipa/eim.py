@@ -1,7 +1,8 @@
 """Which eIM, where it is, and how its server is recognised: what an EimConfigurationData says (SGP.32 2.11.1.1.1)."""
 
 from ipa import tlv
-from ipa.compat import INFO, log, words
+from ipa.card.channel import CardError
+from ipa.compat import ERROR, INFO, log, words
 from ipa.modem import SocketError, fit
 
 
@@ -19,7 +20,13 @@ async def unserved(es10, served, initial):
     The card is asked each time, because each package may have changed its answer (3.5). While it knows no eIM
     it is given the one in the file `initial`. Raises EimUnknown, and what the card raises.
     """
-    configuration = await es10.find_eim(but=served)
+    try:
+        configuration = await es10.find_eim(but=served)
+    except (CardError, tlv.TlvError) as error:
+        if not served:
+            raise
+        log(ERROR, "card: what follows in its list of eIMs cannot be read:", error)
+        return None
     if configuration is None and not served:
         from ipa import initial_eim  # once in the life of a card
 

@@ -54,7 +54,7 @@ def told(*eims: bytes) -> str:
 async def ask(micropython: Run, cards: list[str], times: int, files: Mapping[str, bytes] = {}) -> list[str]:
     write = "".join(f"open({name!r}, 'wb').write({content!r})\n" for name, content in files.items())
     script = SCRIPT.replace("{cards}", repr(cards)).replace("{times}", str(times))
-    return [line for line in (await micropython(write + script)).splitlines() if not line.startswith("I (")]
+    return [line for line in (await micropython(write + script)).splitlines() if not line.startswith(("I (", "E ("))]
 
 
 PIN = "pin " + tlv(0x30, tlv(0x30, b"\x05\x00") + tlv(0x03, b"\0k")).hex()
@@ -64,6 +64,11 @@ async def test_3_5_each_eim_comes_once_and_the_card_is_asked_before_each(micropy
     a, b, c = eim("a"), eim("b", "b.example:4711"), eim("c")
     out = await ask(micropython, [told(a, b), told(b, c)], 4)  # a's package has deleted a and added c
     assert out == [f"a a.example None {PIN}", f"b b.example 4711 {PIN}", f"c a.example None {PIN}", "no more"]
+
+
+async def test_3_5_a_list_that_cannot_be_read_to_its_end_ends_there(micropython: Run) -> None:
+    broken = tlv(0xBF55, tlv(0xA0, eim("a"), tlv(0x30, b"\x80\x7f"))).hex()
+    assert await ask(micropython, [broken], 2) == [f"a a.example None {PIN}", "no more"]
 
 
 async def test_5_9_4_a_card_without_eim_gets_the_one_in_the_file(micropython: Run) -> None:

@@ -336,6 +336,15 @@ async def test_5_9_1_a_package_that_the_power_cut_interrupted_says_so(bench: Ben
         ("setDefaultDpAddress", "ok"), ("processingTerminated", "interruption")]
 
 
+async def test_results_of_one_eim_do_not_push_out_those_of_another(bench: Bench, pki: Pki) -> None:
+    await bench.execute(("addEim", configuration(pki, "eim.b")))
+    other = bench.package(("listEim", {}), counter=1, token=2, eim_id="eim.b")
+    sent = [bench.package(("listEim", {})) for _ in range(10)]
+    kept = (await bench.call(load(other), *[load(one) for one in sent], "es10.retrieve_results()"))[-1]
+    names = [parse(one.raw)[0xA0][0x30][0x80].value for one in parse(tlv(0xA2, bytes.fromhex(kept)))]
+    assert names == [b"eim.b"] + [b"eim.example"] * 7
+
+
 async def test_results_beyond_eight_push_out_the_oldest(bench: Bench) -> None:
     sent = [bench.package(("listEim", {})) for _ in range(10)]
     await bench.call(*(load(one) for one in sent))

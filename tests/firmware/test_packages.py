@@ -242,7 +242,7 @@ async def test_sgp_22_4_2_device_capabilities_are_those_of_the_modem_family(
     "error.IpaEuiccDataResponse.euiccCiPKIdNotFound",
     "error.IpaEuiccDataResponse.undefinedError",
 )
-@pytest.mark.parametrize(("answer", "code"), [(bytes.fromhex("bf5603810101"), 5), (0x6A88, 127)])
+@pytest.mark.parametrize(("answer", "code"), [(bytes.fromhex("bf5603810101"), 5), (0x6A88, 127), (b"\xbf\x56\5", 127)])
 async def test_2_11_1_2_what_the_card_refuses_is_answered_with_a_code(
         micropython: Run, answer: bytes | int, code: int) -> None:
     ci = bytes(range(20))

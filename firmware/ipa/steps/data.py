@@ -63,7 +63,7 @@ async def request(session, body):
     else:
         try:
             parts = await _Data(session, body).collect(wanted)
-        except (CardError, MemoryError) as error:  # the eIM may ask for less
+        except (CardError, tlv.TlvError, MemoryError) as error:  # the eIM may ask for less
             log(ERROR, "package:", error)
             refused = isinstance(error, CardRefused) and error.function == "GetCerts"
             code = _CI_PK_ID_NOT_FOUND if refused and error.code == _INVALID_CI_PK_ID else _UNDEFINED_ERROR

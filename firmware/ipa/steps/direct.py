@@ -120,10 +120,11 @@ async def take_over(session, pending):
     if _noted(session.journal, pending) is None:
         return False
     result = bytes(pending)
-    address = str(tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x0C), "utf-8")
+    address = tlv.find(result, 0xBF37, 0xBF27, 0xBF2F, 0x0C) or b""
     try:
+        address = str(address, "utf-8")
         server = await _connect(session, address, Es9)
-    except DownloadFailed as error:
+    except (DownloadFailed, UnicodeError) as error:
         log(ERROR, "download:", error)
         return False
     try:

@@ -181,7 +181,8 @@ def installed(result):
         log(INFO, "download: the profile is installed")
     else:
         command, reason = tlv.find(failed, 0x80), tlv.find(failed, 0x81)
-        log(ERROR, "download: the card refused with", tlv.integer(reason), "at command", tlv.integer(command))
+        reason, command = bytes(reason or b"").hex(), bytes(command or b"").hex()
+        log(ERROR, "download: the card refused with", int(reason or "0", 16), "at command", int(command or "0", 16))
     return notify.seq_number(result)
 
 
@@ -355,8 +356,8 @@ class Download:
         """Step 11: the ProfileInstallationResult to the eIM, then off the card."""
         seq_number = installed(result)
         await self.session.esipa.handle_notification(result)
-        await self.session.es10.remove_notification(seq_number)
-        log(INFO, "download: result", seq_number, "delivered, removed from the card")
+        if await notify.remove(self.session.es10, seq_number):
+            log(INFO, "download: result", seq_number, "delivered, removed from the card")
 
     def close(self):
         """Nothing is open but the association with the eIM, which goes on."""
