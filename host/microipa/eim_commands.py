@@ -42,6 +42,9 @@ def download(
     confirmation_code: Annotated[
         str | None, typer.Option(help="What the SM-DP+ wants to hear besides, also of a profile file.")
     ] = None,
+    bound: Annotated[
+        bool, typer.Option("--bound", help="The SM-DP+ gives the code's profile to this EID alone: no proof first.")
+    ] = False,
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
@@ -65,8 +68,15 @@ def download(
     desk.eim.device(device)  # before a profile is offered to it in vain
     if source is None:
         packages = [read_package(file) for file in profile or ()]
-        source = ActivationCode.parse(desk.offer(*packages, confirmation_code=confirmation_code))
-    number = desk.eim.order_download(device, source, confirmation_code=confirmation_code, expires=end)
+        source = ActivationCode.parse(desk.offer(*packages, eid=device, confirmation_code=confirmation_code))
+        bound = True
+    number = desk.eim.order_download(
+        device,
+        source,
+        confirmation_code=confirmation_code,
+        needs_proof=isinstance(source, ActivationCode) and not bound,
+        expires=end,
+    )
     _queued(number, f"download {source.text}" if isinstance(source, ActivationCode) else str(source))
 
 

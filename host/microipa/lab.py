@@ -136,14 +136,16 @@ class LabFolder:
         package: bytes | None = None,
         *variants: bytes,
         operator: str = OPERATOR,
+        eid: str | None = None,
         confirmation_code: str | None = None,
     ) -> str:
         """Give the SM-DP+ a profile package (a fresh one without) and its operator the subscriber.
 
-        ``variants``: other packages of the same profile. Returns the activation code.
+        ``variants``: other packages of the same profile. The SM-DP+ keeps it for ``eid``, by default the lab's card:
+        who else learns the activation code gets nothing. Returns the activation code.
         """
-        package = self.profile(package, operator)
-        matching_id = self.smdpp.add_profile(package, variants=variants, confirmation_code=confirmation_code)
+        package, eid = self.profile(package, operator), eid or self.eid
+        matching_id = self.smdpp.add_profile(package, eid=eid, variants=variants, confirmation_code=confirmation_code)
         return self.smdpp.activation_code(matching_id)
 
     def profile(self, package: bytes | None = None, operator: str = OPERATOR) -> bytes:

@@ -234,3 +234,54 @@ async def test_2_11_2_2_other_certificates_do_not_replace_those_that_results_are
     fields = (tlv(0xA5, parse(pki.eum.der).value), tlv(0xA6, parse(another.der).value))
     await claim(desk, stranger, integer(0x84, 1), *fields)
     assert desk.device(EID).certificates == before
+
+
+# Activation codes ---------------------------------------------------------------------------------------------
+
+CODE = "LPA:1$smdpp.example$SECRET"
+
+
+async def test_an_activation_code_goes_to_a_device_whose_card_has_signed_a_result(desk, ipa):
+    number = desk.order_download(EID, CODE, needs_proof=True)
+    await ipa.introduce()
+    proof = await ipa.get()
+    assert proof.tag == 0xBF51
+    assert (await ipa.get()).raw == proof.raw
+    await ipa.carry_out(proof)
+    assert b"SECRET" in (await ipa.get()).raw
+    assert order(desk, number).state == "delivered"
+    desk.cancel(number)
+    desk.order_download(EID, CODE, needs_proof=True)
+    assert (await ipa.get()).tag == 0xBF54  # once is enough
+
+
+async def test_who_knows_the_eid_and_its_certificates_gets_no_activation_code(desk, stranger, pki):
+    number = desk.order_download(EID, CODE, needs_proof=True)
+    await stranger.introduce()
+    for _ in range(MAX_REFUSALS):
+        package = await stranger.get()
+        assert b"SECRET" not in package.raw
+        forged = tlv(0xBF51, tlv(0xA0, tlv(0x30, *(package[0x30][tag].raw for tag in (0x80, 0x81, 0x82)),
+                                           integer(0x83, 1), tlv(0x30)), tlv(0x5F37, bytes(64))))
+        with pytest.raises(Refusal):
+            await stranger.provide(forged)
+    assert order(desk, number).state == "queued"
+
+
+async def test_a_card_that_does_not_prove_itself_fails_the_download(desk, ipa):
+    number = desk.order_download(EID, CODE, needs_proof=True)
+    await ipa.introduce()
+    for _ in range(MAX_REFUSALS):
+        transaction = (await ipa.get())[0x30][0x82].value
+        await ipa.provide(tlv(0xA0, tlv(0x80, transaction), integer(0x02, 2)))
+    view = order(desk, number)
+    assert view.state == "failed"
+    assert view.result.startswith("let the eUICC prove itself: ")
+
+
+async def test_what_waits_behind_an_activation_code_does_not_overtake_it(desk, ipa):
+    desk.order_download(EID, CODE, needs_proof=True)
+    after = desk.order_package(EID, [("getRAT", {})])
+    await ipa.introduce()
+    await ipa.carry_out(await ipa.get())
+    assert order(desk, after).state == "queued"

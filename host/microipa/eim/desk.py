@@ -164,20 +164,24 @@ class Eim:
         source: str | Source,
         *,
         confirmation_code: str | None = None,
+        needs_proof: bool = False,
         expires: datetime | None = None,
     ) -> int:
         """Queue a profile download (SGP.32 3.2.3). Returns the order's number.
 
         ``source`` is an activation code, ``DefaultSmdp()`` or ``Smds(address)``; an SM-DS is asked by devices that
-        download directly. The eIM gives the ``confirmation_code``, so such a download goes through it. Not
-        delivered after ``expires``. Raises UnknownDevice, ActivationCodeInvalid and CodeNotGiven.
+        download directly. The eIM gives the ``confirmation_code``, so such a download goes through it. Whoever
+        knows an EID can ask for its orders: with ``needs_proof`` the code goes out once the card has signed a
+        result for this eIM; leave it out where the SM-DP+ serves this EID alone. Not delivered after ``expires``.
+        Raises UnknownDevice, ActivationCodeInvalid and CodeNotGiven.
         """
         source = ActivationCode.parse(source) if isinstance(source, str) else source
         code_hash = confirmation.hashed(confirmation_code) if confirmation_code is not None else None
         if code_hash:
             with self._store.work() as db:
                 confirmation.require_way(self._device(db, eid), source)
-        return self._order(eid, store.DOWNLOAD, source.text.encode(), str(source), expires, code_hash)
+        content = source.text.encode()
+        return self._order(eid, store.DOWNLOAD, content, str(source), expires, code_hash, needs_proof)
 
     def order_package(self, eid: str, operations: Sequence[Operation], *, expires: datetime | None = None) -> int:
         """Queue an eUICC package of PSMOs or of eCOs, in asn1tools notation. Returns the order's number.
@@ -265,12 +269,13 @@ class Eim:
         summary: str,
         expires: datetime | None,
         confirmation_hash: bytes | None = None,
+        needs_proof: bool = False,
     ) -> int:
         with self._store.work() as db:
             device = self._device(db, eid)
             end = expires.timestamp() if expires else None
             order = Order(device=device, kind=kind, content=content, summary=summary, expires=end)
-            order.confirmation_hash = confirmation_hash
+            order.confirmation_hash, order.needs_proof = confirmation_hash, needs_proof
             db.add(order)
             db.flush()
             self._orders.tell(order)

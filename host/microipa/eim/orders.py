@@ -32,6 +32,7 @@ QUESTIONS = {
     ABOUT_DEFAULT_SMDP: "ask the eUICC for its default SM-DP+",
     STORED_RESULTS: "fetch the results the eUICC keeps",
 }
+PROOF = packages.encode_operations([("listProfileInfo", {"tagList": bytes.fromhex("5A")})])
 TRANSACTION_ID_BYTES = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 3600.0  # before an interrupted download is offered again, from the second time
 MOST_INTERRUPTIONS = 36  # with these pauses: an SM-DP+ may be away for more than a day
@@ -80,6 +81,8 @@ class Orders:
                 continue
             if question := _first(order):
                 order = self.ask(db, device, question)
+            elif order.needs_proof and device.proven_token is None:
+                order = self._proof(db, device)
             if order.confirmation_hash and order.message is None and (why := confirmation.obstacle(device)):
                 self.settle(db, order, store.FAILED, why)
                 continue
@@ -96,12 +99,22 @@ class Orders:
         self.tell(order)
         return order
 
+    def _proof(self, db: Work, device: Device) -> Order:
+        """A package that changes nothing, for the sake of its signature: goes before an activation code."""
+        order = questions.open_order(db, device.eid, PROOF)
+        if order is None:
+            order = Order(device=device, kind=store.PACKAGE, content=PROOF, summary="let the eUICC prove itself")
+            db.add(order)
+            db.flush()
+            self.tell(order)
+        return order
+
     def settle(self, db: Work, order: Order, state: str, result: str, details: dict[str, Any] | None = None) -> None:
-        """End an order. A data request that failed takes along what waits for it, or it would never end."""
+        """End an order. A question or proof that failed takes along what waits for it, or it would never end."""
         order.state, order.result, order.details, order.settled = state, result, details, time.time()
         order.confirmation_hash = order.due = None
         self.tell(order)
-        if order.kind == store.DATA and state == store.FAILED:
+        if state == store.FAILED and (order.kind == store.DATA or order.content == PROOF):
             db.flush()
             waiting = questions.next_order(db, order.eid)
             if waiting and waiting.kind != store.DATA:

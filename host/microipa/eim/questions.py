@@ -40,6 +40,7 @@ _eid = bindparam("eid", type_=String)
 _of_kinds = _order.kind.in_(bindparam("kinds", expanding=True))
 
 _NEXT = select(_orders).where(_order.eid == _eid, IS_OPEN).order_by(_order.kind != DATA, _order.id).limit(1)
+_WITH_CONTENT = select(_orders).where(_order.eid == _eid, IS_OPEN, _order.content == bindparam("content")).limit(1)
 _NEWEST = select(func.max(_order.id))
 _AFTER = select(_order.id, _order.eid).where(_order.id > bindparam("number")).order_by(_order.id).limit(MAX_NEWS)
 _LATE = (
@@ -77,6 +78,11 @@ _WAITING = select(func.count()).where(_forward.eid == _eid, IS_DUE)
 def next_order(db: Work, eid: str) -> Order | None:
     """What this device is to get now: first asked, first delivered, a data request before all others."""
     return db.first(Order, _NEXT, eid=eid)
+
+
+def open_order(db: Work, eid: str, content: bytes) -> Order | None:
+    """The one of a device that asks exactly this, if it waits or is under way."""
+    return db.first(Order, _WITH_CONTENT, eid=eid, content=content)
 
 
 def newest_order(db: Work) -> int:

@@ -145,6 +145,8 @@ class Order(Base):
     settled: Mapped[float | None]
     expires: Mapped[float | None]
     """After this time an order that was never delivered, or was interrupted, is not delivered any more."""
+    needs_proof: Mapped[bool | None]
+    """The device gets this activation code once its card has signed a result for this eIM."""
     interruptions: Mapped[int | None]
     """Attempts at a download that ended because its SM-DP+ could not be asked."""
     due: Mapped[float | None]
