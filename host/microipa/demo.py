@@ -162,7 +162,7 @@ async def stay_up(
     ``family`` is that of the modem, ``quirks`` are those of ``microipa.quirks``. Raises UnknownQuirk.
     """
     for chosen in QUIRKS.choose(quirks):  # a wrong name must not cost the last run's record
-        console.print(f"quirk {chosen.quirk.name}: {chosen.quirk.says}")
+        console.print(f"quirk {chosen.form}: {chosen.quirk.says}")
     require_idle(folder)  # before the trace of the lab that runs there is begun anew
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")

@@ -207,3 +207,17 @@ def test_every_folder_in_boards_is_a_board() -> None:
 def test_what_boards_share_is_not_loaded_where_there_is_no_machine_module() -> None:
     importing = [path for path in firmware().glob("**/*.py") if "ipa.board" in path.read_text()]
     assert importing == []
+
+
+async def test_the_clock_of_the_virtual_board_is_unset_until_it_is_set(micropython: Run) -> None:
+    out = await micropython("""
+import sys
+sys.path.insert(0, sys.argv[1])
+from board import Board
+from ipa.compat import unix_time
+board = Board()
+print(unix_time())
+board.set_clock(1795382100)
+print(unix_time() - 1795382100 < 60)
+""", next(board.folder for board in known_boards() if board.name == "virtual"))
+    assert out.split() == ["None", "True"]

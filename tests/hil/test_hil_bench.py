@@ -56,6 +56,8 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     (f'[left]\n{WALTER}power_on = "true"', "power_on and power_off go together"),
     (f'[left]\n{WALTER}power_on = "true"\npower_off = "no-such-program 1"', "there is no program 'no-such-program'"),
     (f'[left]\n{WALTER}power_on = "true"\npower_off = "\'"', "is no command line"),
+    (f'[left]\n{WALTER}quirks = ["mute"]', "mute is a quirk of the modem, and that is real here"),
+    ('[left]\nquirks = ["mutte"]', "near are mute"),
     (f'[left]\n{WALTER}[right]\n{WALTER}', "left and right share the port rfc2217://rack7:4001"),
     (f'[left]\n{WALTER}[right]\n{WALTER.replace("4001", "4002")}', "left and right share the eim_port 5684"),
     ('[left]\nboard = "walter"\nport = "/dev/ttyACM0"\neim_url = "https://eim.example"', "write it as coaps://"),
@@ -117,3 +119,9 @@ def test_a_case_that_needs_what_nobody_has_is_a_mistake() -> None:
 def test_a_supply_that_does_not_switch_is_told_with_what_it_said(command: str, words: str) -> None:
     with pytest.raises(BadSupply, match=words):
         switch(command)
+
+
+def test_a_place_takes_quirks_of_what_is_not_real_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "bench.toml"
+    file.write_text(f'[left]\n{WALTER}quirks = ["smdpp-503-package:2"]\n[right]\nquirks = ["mute", "no-le"]')
+    assert [place.quirks for place in read_bench(file)] == [("smdpp-503-package:2",), ("mute", "no-le")]

@@ -24,7 +24,7 @@ def hil(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) -> None:
     left_by_an_earlier_session(tmp_path / "run")
-    done = hil(tmp_path, "--run=run", "--form=romfs", "-k", "joins_and_leaves or downloaded_and_everyone")
+    done = hil(tmp_path, "--run=run", "--form=romfs", "--quirk=ccho-bare", "-k", "joins_and_leaves or downloaded_and_everyone")
     assert done.returncode == 0, done.stdout
     assert f"report: {Path('run/report.html')}, {Path('run/junit.xml')}" in done.stdout
     page = (tmp_path / "run" / "report.html").read_text()
@@ -42,6 +42,7 @@ def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) ->
     assert 50_000 < download.bill.heap_peak < 96 * 1024 * 2
     events = read((tmp_path / "run" / "virtual" / download.events).read_text(), "")
     assert {"log", "at", "apdu", "esipa"} <= {event.kind for event in events}
+    assert not any("+CCHO: " in event.fields.get("text", "") for event in events)
 
 
 def test_workers_share_a_report_and_what_ran_earlier_is_not_in_it(tmp_path: Path) -> None:
@@ -66,6 +67,7 @@ def test_a_session_without_a_board_writes_no_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("options", "words"), [
     (["--bench", "none.toml"], "cannot read none.toml"),
+    (["--quirk", "sulks"], "there is no quirk 'sulks'"),
     (["--board", "walter", "--port", "/dev/none", "--eim-url", "coaps://eim.example"], "there is no port /dev/none"),
 ])  # fmt: skip
 def test_a_wrong_option_is_told_in_one_sentence(tmp_path: Path, options: list[str], words: str) -> None:

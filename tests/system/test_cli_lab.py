@@ -42,9 +42,11 @@ async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_pa
     lab = str(tmp_path / "lab")
     process = await asyncio.create_subprocess_exec(
         MICROIPA, "lab", "up", "--radio", "none", "--modem", "tx62", "--lab", lab, "--host", OTHER_ADDRESS,
+        "--quirk", "ccho-bare", "--quirk", "slow-search:0.1",
         stdout=asyncio.subprocess.PIPE, limit=1 << 20)
     assert process.stdout
     try:
+        await until(process.stdout, "quirk slow-search:0.1: Every search for a cell takes long.")
         await until(process.stdout, "the lab is up")
         served = await until(process.stdout, "smdpp.microipa.example:443 is at")
         host, port = served.split()[-1].split(":")

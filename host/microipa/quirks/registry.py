@@ -58,7 +58,7 @@ class Quirk:
     @property
     def form(self) -> str:
         """How it is written: its name, and its number where it has one."""
-        return self.name if self.number is None else f"{self.name}:{self.number:g}"
+        return _form(self.name, self.number)
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,12 @@ class Chosen:
     @property
     def changes(self) -> dict[str, object]:
         return {field: self.number if value is NUMBER else value for field, value in self.quirk.changes.items()}
+
+
+    @property
+    def form(self) -> str:
+        """How it is written."""
+        return _form(self.quirk.name, self.number)
 
 
 class Registry(dict[str, Quirk]):
@@ -111,6 +117,10 @@ class Registry(dict[str, Quirk]):
                 changed = replace(changed, **chosen.changes)
         behaviour: T = changed
         return behaviour
+
+
+def _form(name: str, number: float | None) -> str:
+    return name if number is None else f"{name}:{number:g}"
 
 
 def _number(quirk: Quirk, text: str) -> float:
