@@ -100,7 +100,7 @@ def field(
     ] = None,
     modem: Annotated[list[str] | None, typer.Option(help="bg95, nrf91, …; may be repeated. All without.")] = None,
     lab: Annotated[Path, typer.Option(help="Folder for the labs and the results.")] = LAB / "field",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Labs at a time; without: two for each core.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Labs at a time; without: four for each core.")] = None,
 ) -> None:
     """Try a device under every quirk with every modem; exit status 1 when one does not finish its two orders."""
     from microipa.field.run import jobs_here, run

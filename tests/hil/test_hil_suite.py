@@ -24,7 +24,8 @@ def hil(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) -> None:
     left_by_an_earlier_session(tmp_path / "run")
-    done = hil(tmp_path, "--run=run", "--form=romfs", "--quirk=ccho-bare", "-k", "joins_and_leaves or downloaded_and_everyone")
+    done = hil(tmp_path, "--run=run", "--form=romfs", "--quirk=ccho-bare", "-k",
+               "joins_and_leaves or downloaded_and_everyone")
     assert done.returncode == 0, done.stdout
     assert f"report: {Path('run/report.html')}, {Path('run/junit.xml')}" in done.stdout
     page = (tmp_path / "run" / "report.html").read_text()
@@ -32,7 +33,7 @@ def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) ->
     assert "MPY: soft reboot" not in page
     assert "walter" not in page
     run, cases = load(tmp_path / "run" / "virtual")
-    assert (run.modem, run.heap, run.form, run.tether) == ("bg95", "96wK", "romfs", False)
+    assert (run.modem, run.heap, run.form, run.tether) == ("bg95", "112wK", "romfs", False)
     assert run.firmware.startswith("ipa-")
     assert run.card_versions
     assert [case.outcome for case in cases] == ["passed"] * 3

@@ -171,6 +171,15 @@ async def test_cclk(kind, answer):
         assert (await b.ask("AT+CCLK?"))[0] == answer
 
 
+async def test_contexts_outlive_a_restart_as_they_were_defined():
+    async with bench(quirks={"keeps-contexts"}) as b:
+        await b.ask('AT+CGDCONT=1,"IP","iot"')
+        await b.ask("AT+CFUN=1,1")
+        await b.until(b"APP RDY")
+        await b.ask("ATE0")
+        assert '+CGDCONT: 1,"IP","iot","0.0.0.0",0,0' in await b.ask("AT+CGDCONT?")
+
+
 # The serial line
 
 

@@ -90,7 +90,7 @@ def _results(folder: Path, wanted: Sequence[tuple[str, str, str]], jobs: int) ->
 
 def jobs_here() -> int:
     """Labs at a time: most of them wait most of the time."""
-    return 2 * (os.cpu_count() or 1)
+    return 4 * (os.cpu_count() or 1)
 
 
 def table(results: Sequence[Cell]) -> Table:

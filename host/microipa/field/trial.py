@@ -56,7 +56,7 @@ TRIALS: dict[str, Trial] = {
     "uart-holes": Trial(limit_s=180),
     "lost-data-urcs": Trial(limit_s=240),
     "lost-final": Trial(limit_s=120),
-    "open-hangs": Trial(limit_s=300),
+    "open-hangs": Trial(limit_s=300, families=("bg95", "sim7080g")),
     "slow-first-search": Trial(8, {"attach_timeout_s": 3}),
     "slow-search": Trial(5, {"attach_timeout_s": 3}),
     "mtu": Trial(limit_s=120, families=ANY),

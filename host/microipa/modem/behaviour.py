@@ -67,6 +67,8 @@ class Behaviour:
     """So much longer a boot takes."""
     boots_silent: bool = False
     """A boot ends with AT+CFUN: 0."""
+    keeps_contexts: bool = False
+    """The APNs of contexts outlive a power cut."""
     slow_cfun_s: float = 0.0
     """What AT+CFUN=1 takes."""
     slow_after_cfun_s: float = 0.0

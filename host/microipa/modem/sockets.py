@@ -270,14 +270,14 @@ class PacketData:
         if connection and connection.transport:
             connection.transport.close()
 
-    def clear(self) -> None:
-        """Power is off: nothing stays."""
+    def clear(self, *, keep_apns: bool = False) -> None:
+        """Power is off: nothing stays, but what contexts were defined as, in some modems."""
         for connection in self.connections.values():
             _cut(connection)
         for stream in self._streams:
             stream.abort()
         self.connections.clear()
-        self.contexts.clear()
+        self.contexts = {cid: Context(known.apn) for cid, known in self.contexts.items()} if keep_apns else {}
 
     def _arrive(self, connection: Connection, data: bytes) -> None:
         self._link.send("down", data, lambda arrived: self._open_up(connection, arrived))

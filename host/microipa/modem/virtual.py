@@ -100,7 +100,7 @@ class VirtualModem:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.difference_update(tasks)
         self.registration.stop()
-        self.packet_data.clear()
+        self.packet_data.clear(keep_apns=self.behaviour.keeps_contexts)
         self.sim.power_off()
         if self._serial:
             self._serial.drop_output()

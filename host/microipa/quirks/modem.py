@@ -78,6 +78,8 @@ QUIRKS = (
            unit="seconds"),
     _modem("boots-radio-off", {"boots_silent": True}, "A boot ends with radio and card off, as after AT+CFUN=0.",
            "SIM7670G: LilyGo-Modem-Series #463"),
+    _modem("keeps-contexts", {"keeps_contexts": True}, "The APN of a context, once defined, outlives a power cut.",
+           "manuals of SIM7080G, SARA-R5, GM02S"),
     _modem("slow-cfun", {"slow_cfun_s": NUMBER}, "AT+CFUN=1 takes long.", "walter-arduino #121", number=8,
            unit="seconds"),
     _modem("slow-after-cfun", {"slow_after_cfun_s": NUMBER},
