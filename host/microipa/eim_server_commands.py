@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,16 +24,18 @@ def serve(
     config: Annotated[
         list[Path], typer.Option(help="eim.toml; once more for another eIM beside it.", dir_okay=False)
     ],
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve the same ports.")] = 1,
 ) -> None:
     """Serve ESipa over CoAPS and HTTPS in the foreground until SIGTERM; SIGHUP reads the certificates anew.
 
-    Exit status 2 when it cannot start.
+    With several workers SIGUSR2 replaces one after the other. Exit status 2 when it cannot start.
     """
-    from microipa.eim.server import log_json_lines, serve
+    from microipa.eim.server import serve
+    from microipa.json_log import log_json_lines
 
     log_json_lines()
     try:
-        asyncio.run(serve(config))
+        serve(config, workers)
     except MicroipaError as error:
         print(f"microipa: {visible(error)}", file=sys.stderr)
         raise typer.Exit(2) from None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -20,11 +21,12 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from microipa import sockets
 from microipa.crypto.pki import Credential
 from microipa.crypto.revocation import Issuer
-from microipa.crypto.tls import server_context, verified_chain
+from microipa.crypto.tls import load, server_context, verified_chain
 from microipa.errors import Busy, MicroipaError
-from microipa.tls_listener import BACKLOG, Connection, TlsListener
+from microipa.tls_listener import Connection, TlsListener
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY = 65_536  # bytes; the largest request, an authenticateServerResponse, has some 3 kB
@@ -35,9 +37,8 @@ KEEP_ALIVE_S = 30
 MAX_CONNECTIONS = 512
 ADMIN_PROTOCOL = "gsma/rsp/v2.5.0"
 
-
-class PortTaken(MicroipaError):
-    """The port the server should listen on cannot be had."""
+Renewals = list[Callable[[Credential], None]]
+"""What to call with a server's new credential while it serves."""
 
 
 class RequestRefused(MicroipaError):
@@ -82,18 +83,19 @@ def http_status(error: MicroipaError) -> int:
 @asynccontextmanager
 async def serve_https(
     app: ASGIApp, credential: Credential, port: int = 0, *, host: str = LOOPBACK,
-    clients: Sequence[x509.Certificate | Issuer] = ()
+    clients: Sequence[x509.Certificate | Issuer] = (),
+    bound: socket.socket | None = None, renewals: Renewals | None = None
 ) -> AsyncIterator[int]:
-    """Serve ``app`` at an address of this machine while the block runs; yields the port. Raises PortTaken.
+    """Serve ``app`` at an address of this machine, or at a socket that is ``bound`` and listens, while the block runs;
+    yields the port. ``renewals`` is told how to renew the credential. Raises PortTaken.
 
     With ``clients`` only holders of a certificate under one of these are served; ``request.state.chain`` has the
     chain by which it was verified.
     """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener = bound or sockets.tcp(host, port)
+    context = server_context(credential, clients)
+    if renewals is not None:
+        renewals.append(partial(load, context))
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -109,15 +111,15 @@ async def serve_https(
     server = _Server(config)
     door = TlsListener(
         listener,
-        server_context(credential, clients),
+        context,
         lambda connection: _Http(config, server.server_state, connection, door),
         MAX_CONNECTIONS,
     )
-    bound = listener.getsockname()[1]
+    listens_at: int = listener.getsockname()[1]
     # The socket listens already: whoever connects before uvicorn is up waits in its queue.
     accepting, serving = asyncio.create_task(door.run()), asyncio.create_task(server.serve(sockets=[]))
     try:
-        yield bound
+        yield listens_at
     finally:
         accepting.cancel()
         server.should_exit = True

@@ -14,7 +14,6 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 HANDSHAKE_S = 60.0  # over NB-IoT its flights take up to 10 s each
 OUT_OF_FILES_S = 0.1  # pause when the system has no file descriptor left
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from euicc_peer import EID
@@ -16,7 +20,7 @@ from microipa.crypto.tls import client_context
 from microipa.eim import Eim
 from microipa.eim.config import BadConfig, Config
 from microipa.load.device import CoapsLink, HttpsLink, dtls_context
-from microipa.load.server import running, write_configuration
+from microipa.load.server import Server, running, write_configuration
 
 POLL = tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)))
 NOTHING = tlv(0xBF4F, integer(0x02, 1))
@@ -49,7 +53,91 @@ async def test_both_listeners_answer_a_poll_and_a_line_of_json_tells_their_ports
         assert await (await https.open()).ask(POLL) == NOTHING
         https.close()
     lines = [json.loads(line) for line in (config.parent / "serve.log").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["listening", "listening", "stopping", "stopped"]
+    assert [line["event"] for line in lines] == ["listening", "listening", "serving", "stopping", "stopped"]
+
+
+async def wait_for(config: Path, event: str, count: int = 1) -> list[dict[str, Any]]:
+    """The lines of the log that begin with this event, once there are so many."""
+    async with asyncio.timeout(30):
+        while True:
+            lines = [json.loads(line) for line in (config.parent / "serve.log").read_text().splitlines()]
+            if len(found := [line for line in lines if line["event"].startswith(event)]) >= count:
+                return found
+            await asyncio.sleep(0.05)
+
+
+def poller(pki: Pki, server: Server) -> CoapsLink:
+    return CoapsLink(dtls_context(pki.ci.certificate), ("127.0.0.1", server.ports["coaps"]))
+
+
+async def test_sighup_lets_new_associations_and_connections_see_the_new_certificate(pki, config, tmp_path):
+    Eim(pki, config.parent, es9_routes={}).add_device(EID)
+    other = Pki.open(tmp_path / "other")
+    async with running(config) as server:
+        await wait_for(config, "serving")
+        before = await poller(pki, server).open()
+        write_configuration(config.parent, other, "eim.sqlite")
+        os.kill(server.pid, signal.SIGHUP)
+        await wait_for(config, f"certificates of {pki.eim_fqdn} are read anew")
+        assert await before.ask(POLL) == NOTHING
+        assert await (await poller(other, server).open()).ask(POLL) == NOTHING
+        https = HttpsLink(client_context([other.ci.certificate]), ("127.0.0.1", server.ports["https"]), pki.eim_fqdn)
+        assert await (await https.open()).ask(POLL) == NOTHING
+
+
+async def test_keys_that_cannot_be_read_on_sighup_leave_the_server_as_it_was(pki, config):
+    Eim(pki, config.parent, es9_routes={}).add_device(EID)
+    async with running(config) as server:
+        await wait_for(config, "serving")
+        (config.parent / "keys" / "tls.key").write_text("no key")
+        os.kill(server.pid, signal.SIGHUP)
+        await wait_for(config, f"certificates of {pki.eim_fqdn} stay as they were")
+        assert await (await poller(pki, server).open()).ask(POLL) == NOTHING
+
+
+# Several workers
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_any_other_serves_its_devices(pki, config):
+    desk = Eim(pki, config.parent, es9_routes={})
+    desk.add_device(EID)
+    desk.order_data(EID, ["deviceInfo"])
+    async with running(config, "--workers", "2") as server:
+        await wait_for(config, "serving", 2)
+        first = await (await poller(pki, server).open()).ask(POLL)
+        for line in await wait_for(config, "worker started", 2):
+            os.kill(line["pid"], signal.SIGKILL)
+        assert [line["status"] for line in await wait_for(config, "worker ended by itself", 2)] == [-9, -9]
+        await wait_for(config, "serving", 4)
+        assert await (await poller(pki, server).open()).ask(POLL) == first
+
+
+async def test_workers_share_the_work(pki, config):
+    Eim(pki, config.parent, es9_routes={}).add_device(EID)
+    async with running(config, "--workers", "2") as server:
+        await wait_for(config, "serving", 2)
+        before = {pid: server.cpu_of(pid) for pid in server.workers()}
+        for _ in range(40):
+            link = await poller(pki, server).open()
+            assert await link.ask(POLL) == NOTHING
+            link.close()
+        assert len(before) == 2
+        assert all(server.cpu_of(pid) > cpu for pid, cpu in before.items())
+
+
+async def test_a_rolling_restart_replaces_all_workers_and_refuses_no_poll(pki, config):
+    Eim(pki, config.parent, es9_routes={}).add_device(EID)
+    async with running(config, "--workers", "2") as server:
+        await wait_for(config, "serving", 2)
+        before = set(server.workers())
+        os.kill(server.pid, signal.SIGUSR2)
+        polls = 0
+        async with asyncio.timeout(60):
+            while before & set(server.workers()) or polls < 10:
+                link = await poller(pki, server).open()
+                assert await link.ask(POLL) == NOTHING
+                polls += 1
+        await wait_for(config, "worker replaced", 2)
 
 
 async def test_sigterm_says_good_bye_to_each_association(pki, config):

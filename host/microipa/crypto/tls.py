@@ -81,9 +81,14 @@ def _prepared(context: ssl.SSLContext, credential: Credential | None) -> ssl.SSL
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     if credential:
-        key = credential.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        with tempfile.TemporaryDirectory(prefix="microipa-") as folder:  # mode 0700; OpenSSL's wrapper wants a file
-            chain = Path(folder) / "tls.pem"
-            chain.write_bytes(key + credential.certificate.public_bytes(Encoding.PEM))
-            context.load_cert_chain(chain)
+        load(context, credential)
     return context
+
+
+def load(context: ssl.SSLContext, credential: Credential) -> None:
+    """Let connections that begin from now on be proved by this credential."""
+    key = credential.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with tempfile.TemporaryDirectory(prefix="microipa-") as folder:  # mode 0700; OpenSSL's wrapper wants a file
+        chain = Path(folder) / "tls.pem"
+        chain.write_bytes(key + credential.certificate.public_bytes(Encoding.PEM))
+        context.load_cert_chain(chain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from itertools import count
@@ -16,6 +17,7 @@ from aiocoap.pipe import Pipe
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.generic_udp import GenericMessageInterface
 
+from microipa import sockets
 from microipa.crypto.pki import Credential
 from microipa.eim import esipa, json_binding
 from microipa.eim.dtls import Association, DtlsServer
@@ -26,7 +28,7 @@ from microipa.eim.kept import SLOW_LINK, Answers, Done, Kept, Messages, Requests
 from microipa.eim.listeners import Listeners
 from microipa.eim.qblock import Body, Wanted
 from microipa.errors import Busy
-from microipa.https_server import LOOPBACK, PortTaken
+from microipa.https_server import LOOPBACK, Renewals
 
 log = logging.getLogger(__name__)
 
@@ -208,13 +210,16 @@ class EsipaResource(resource.Resource):
 
 @contextlib.asynccontextmanager
 async def serve(
-    handle: Handle, credential: Credential, *, host: str = LOOPBACK, port: int, settings: DtlsSettings,
-    listeners: Listeners | None = None
+    handle: Handle, credential: Credential, *, host: str = LOOPBACK, port: int = 0, settings: DtlsSettings,
+    listeners: Listeners | None = None, bound: socket.socket | None = None, renewals: Renewals | None = None
 ) -> AsyncIterator[int]:
-    """Answer ESipa at an address of this machine. Gives the UDP port, chosen by the system when ``port`` is 0.
+    """Answer ESipa at an address of this machine, or at a socket that is ``bound``. Gives the UDP port, chosen by the
+    system when ``port`` is 0.
 
-    ``listeners`` learns which devices can be asked the other way. Raises PortTaken.
+    ``listeners`` learns which devices can be asked the other way; ``renewals`` is told how to renew the credential.
+    Raises PortTaken.
     """
+    bound = bound or sockets.udp(host, port)
     site = resource.Site()
     site.add_resource(ASN1_PATH, EsipaResource(handle, listeners))
     for name in json_binding.FUNCTIONS:
@@ -228,12 +233,10 @@ async def serve(
     context.request_interfaces.append(tokens)
     if listeners:
         listeners.open(context)
+    if renewals is not None:
+        renewals.append(interface.endpoint.renew)
     try:
-        try:
-            bound = await interface.endpoint.start(host, port)
-        except OSError as error:
-            raise PortTaken(f"cannot listen on {host}:{port} (UDP): {error.strerror}") from error
-        yield bound
+        yield interface.endpoint.listen(bound)
     finally:
         if listeners:
             listeners.open(None)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
-from microipa.crypto.pki import Pki, subject_key_identifier
+from microipa.crypto.pki import Credential, Pki, subject_key_identifier
 from microipa.crypto.revocation import Issuer
 from microipa.database import StoreBusy, StoreUnusable
 from microipa.eim import confirmation, devices, esipa, packages, store
@@ -41,7 +42,7 @@ from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.eim.together import Together
 from microipa.eim.upkeep import Upkeep
 from microipa.errors import Busy, MicroipaError
-from microipa.https_server import LOOPBACK, serve_https
+from microipa.https_server import LOOPBACK, Renewals, serve_https
 from microipa.quirks import QUIRKS
 from microipa.rsp_client import Network, RspClient
 from microipa.trace import Trace
@@ -104,6 +105,7 @@ class Eim:
         self._forwarder = Forwarder(self._store, es9)
         self._injector = Injector(self._store, self._orders, self._provide_result, self._note)
         self._serving = 0
+        self._renewals: Renewals = []
         behaviour = QUIRKS.behaviour(part, Behaviour(), quirks)
         self._speak: Callable[[bytes], Awaitable[bytes]]
         self._speak = self._answer if behaviour == Behaviour() else OddAnswers(self._answer, behaviour)
@@ -381,25 +383,40 @@ class Eim:
     # The server ---------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def serve(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
-        """Serve ESipa over CoAP and DTLS: ``async with eim.serve() as port``. Raises PortTaken."""
+    async def serve(
+        self, port: int = 0, host: str = LOOPBACK, *, bound: socket.socket | None = None
+    ) -> AsyncIterator[int]:
+        """Serve ESipa over CoAP and DTLS, at a socket that is ``bound`` if there is one: ``async with eim.serve() as
+        port``. Raises PortTaken."""
         serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=DtlsSettings(),
-                        listeners=self._injector.listeners)
-        async with serving as bound, self._forwarding():
+                        listeners=self._injector.listeners, bound=bound, renewals=self._renewals)
+        async with serving as listens_at, self._forwarding():
             injecting = asyncio.create_task(self._injector.run())
             try:
-                yield bound
+                yield listens_at
             finally:
                 injecting.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await injecting
 
     @contextlib.asynccontextmanager
-    async def serve_https(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
+    async def serve_https(
+        self, port: int = 0, host: str = LOOPBACK, *, bound: socket.socket | None = None
+    ) -> AsyncIterator[int]:
         """Serve the same over HTTPS, beside CoAP or alone."""
-        serving = serve_https(application(self.handle), self._identity.tls, port, host=host)
-        async with serving as bound, self._forwarding():
-            yield bound
+        serving = serve_https(application(self.handle), self._identity.tls, port, host=host, bound=bound,
+                              renewals=self._renewals)
+        async with serving as listens_at, self._forwarding():
+            yield listens_at
+
+    def renew(self, tls: Credential) -> None:
+        """Prove this eIM by another TLS credential, in connections and associations that begin from now on."""
+        for renew in self._renewals:
+            renew(tls)
+
+    def close(self) -> None:
+        """Let the connections to the database go; they are made anew when they are wanted."""
+        self._store.engine.dispose()
 
     @contextlib.asynccontextmanager
     async def _forwarding(self) -> AsyncIterator[None]:

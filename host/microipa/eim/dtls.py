@@ -17,6 +17,7 @@ from typing import Any
 
 from OpenSSL import SSL
 
+from microipa import sockets
 from microipa.crypto.pki import Credential
 from microipa.eim.dtls_handshake import DtlsSettings, Handshake, server_context
 from microipa.eim.dtls_hello import ClientHello
@@ -146,21 +147,22 @@ class DtlsServer:
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Bind. Returns the port, chosen by the system when ``port`` is 0. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        (family, kind, number, _, address), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        self._socket = socket.socket(family, kind, number)
-        try:
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            self._socket.bind(address)
-        except OSError:
-            self._socket.close()
-            raise
-        loop.add_reader(self._socket, self._read)
+        """Bind. Returns the port, chosen by the system when ``port`` is 0. Raises PortTaken."""
+        return self.listen(sockets.udp(host, port))
+
+    def listen(self, bound: socket.socket) -> int:
+        """Serve at a socket that is bound already. Returns its port."""
+        self._socket = bound
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        asyncio.get_running_loop().add_reader(bound, self._read)
         self._sweep()
-        bound: int = self._socket.getsockname()[1]
-        return bound
+        port: int = bound.getsockname()[1]
+        return port
+
+    def renew(self, credential: Credential) -> None:
+        """Prove the server with another certificate in handshakes that begin from now on."""
+        self.context = server_context(credential)
 
     def stop(self) -> None:
         """Close all associations and the socket."""

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 3600.0
+LOOK_S = 30.0
+LEASE_S = 120.0  # in which no other process tries what one has taken; longer than any call of an SM-DP+
 KEPT_S = 14 * 86_400.0  # after which a server that never answers does not get it any more
 
 
@@ -51,6 +53,8 @@ class Forwarder:
         """
         with self._store.work() as db:
             due = questions.due_forwards(db, time.time())
+            for forward in due:
+                forward.due = time.time() + LEASE_S
         await asyncio.gather(*(self._try(forward) for forward in due))
         with self._store.work() as db:
             for forward in due:
@@ -77,8 +81,8 @@ class Forwarder:
             forward.last_error = str(refusal)
         forward.delivered = time.time()
 
-    def _pause(self) -> float | None:
-        """Seconds until the next attempt; None when nothing waits."""
+    def _pause(self) -> float:
+        """Seconds until the next attempt, or until one looks for what other processes have left."""
         with self._store.work() as db:
             due = questions.next_forward(db)
-        return None if due is None else max(due - time.time(), 0.0)
+        return LOOK_S if due is None else min(max(due - time.time(), 0.0), LOOK_S)

@@ -67,7 +67,13 @@ _OLD_SESSIONS = (
     .order_by(_session.created.desc())
     .offset(MAX_SESSIONS)
 )
-_DUE = select(_forwards).where(IS_DUE, _forward.due <= bindparam("now")).order_by(_forward.due).limit(MAX_AT_ONCE)
+_DUE = (
+    select(_forwards)
+    .where(IS_DUE, _forward.due <= bindparam("now"))
+    .order_by(_forward.due)
+    .limit(MAX_AT_ONCE)
+    .with_for_update(skip_locked=True)
+)
 _NEXT_DUE = select(_forward.due).where(IS_DUE).order_by(_forward.due).limit(1)
 _WAITING = select(func.count()).where(_forward.eid == _eid, IS_DUE)
 

@@ -1,82 +1,97 @@
-"""``microipa eim serve``: eIMs in the foreground until SIGTERM or SIGINT, structured lines on stderr."""
+"""``microipa eim serve``: eIMs in the foreground until SIGTERM or SIGINT, in one process or in several."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import signal
-import time
+import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from microipa.activation_codes import shortened_codes
+from microipa import sockets
 from microipa.eim.config import Config
 from microipa.eim.desk import Eim
+from microipa.eim.workers import Workers
+from microipa.errors import MicroipaError
 
 log = logging.getLogger(__name__)
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, event, and the traceback of what was not expected."""
+@dataclass(frozen=True)
+class Listening:
+    """The sockets of one eIM: of UDP one for each worker, of TCP one for all."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        fields = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": shortened_codes(record.getMessage()),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+    coaps: tuple[socket.socket, ...]
+    https: socket.socket | None
 
 
-def log_json_lines() -> None:
-    """Let everything this process logs go to stderr in that form."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in ("coap", "coap-server", "asyncio", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-async def serve(paths: Sequence[Path]) -> None:
+def serve(paths: Sequence[Path], workers: int) -> None:
     """Serve the eIM of each configuration file until told to stop.
 
-    Raises BadConfig, KeysInvalid, StoreUnusable, PortTaken.
+    SIGHUP reads the TLS certificates anew, for associations and connections that begin from then on. Raises BadConfig,
+    KeysInvalid, StoreUnusable, StoreBusy, PortTaken.
     """
     configs = [Config.read(path) for path in paths]
-    eims = [
-        Eim(
-            config.identity(),
-            config.database,
-            es9_routes=config.smdp_routes,
-            es9_trust=config.trust(),
-            es9_networks=config.smdp_networks,
-        )
-        for config in configs
-    ]
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with contextlib.AsyncExitStack() as running:
-        for config, eim in zip(configs, eims, strict=True):
-            if config.coaps:
-                port = await running.enter_async_context(eim.serve(config.coaps[1], config.coaps[0]))
-                _listening(eim, "coaps", config.coaps[0], port)
-            if config.https:
-                port = await running.enter_async_context(eim.serve_https(config.https[1], config.https[0]))
-                _listening(eim, "https", config.https[0], port)
-        await stop.wait()
-        log.info("stopping")
+    for config in configs:  # whatever is wrong is told before anything is begun
+        _eim(config).close()
+    listening = [_listen(config, workers) for config in configs]
+    for config, places in zip(configs, listening, strict=True):
+        _tell(config, places)
+    if workers == 1:
+        asyncio.run(_work(configs, listening, 0))
+    else:
+        Workers(workers, lambda number: asyncio.run(_work(configs, listening, number))).run()
     log.info("stopped")
 
 
-def _listening(eim: Eim, scheme: str, host: str, port: int) -> None:
-    log.info("listening", extra={"fields": {"eim": eim.fqdn, "scheme": scheme, "host": host, "port": port}})
+def _eim(config: Config) -> Eim:
+    return Eim(config.identity(), config.database, es9_routes=config.smdp_routes, es9_trust=config.trust())
 
+
+def _listen(config: Config, workers: int) -> Listening:
+    coaps: list[socket.socket] = []
+    if config.coaps:
+        host, port = config.coaps
+        for _ in range(workers):
+            coaps.append(sockets.udp(host, port, shared=workers > 1))
+            port = coaps[0].getsockname()[1]
+    return Listening(tuple(coaps), sockets.tcp(*config.https) if config.https else None)
+
+
+def _tell(config: Config, places: Listening) -> None:
+    for scheme, place in (("coaps", places.coaps[0] if places.coaps else None), ("https", places.https)):
+        if place:
+            host, port, *_ = place.getsockname()
+            fields = {"eim": config.identity().fqdn, "scheme": scheme, "host": host, "port": port}
+            log.info("listening", extra={"fields": fields})
+
+
+async def _work(configs: Sequence[Config], listening: Sequence[Listening], number: int) -> None:
+    """What one process does until SIGTERM or SIGINT: it answers what it has begun, and says good-bye."""
+    eims = [_eim(config) for config in configs]
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, configs, eims)
+    async with contextlib.AsyncExitStack() as running:
+        for eim, places in zip(eims, listening, strict=True):
+            if places.coaps:
+                await running.enter_async_context(eim.serve(bound=places.coaps[number].dup()))
+            if places.https:
+                await running.enter_async_context(eim.serve_https(bound=places.https.dup()))
+        log.info("serving")
+        await stop.wait()
+        log.info("stopping")
+
+
+def _reload(configs: Sequence[Config], eims: Sequence[Eim]) -> None:
+    for config, eim in zip(configs, eims, strict=True):
+        try:
+            eim.renew(config.identity().tls)
+        except (MicroipaError, OSError) as error:
+            log.error("certificates of %s stay as they were: %s", eim.fqdn, error)
+        else:
+            log.info("certificates of %s are read anew", eim.fqdn)

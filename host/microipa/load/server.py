@@ -33,6 +33,15 @@ class Server:
         """Seconds of CPU time up to now."""
         return sum(_cpu(pid) for pid in self._all())
 
+    def workers(self) -> list[int]:
+        """The processes that it has started."""
+        return _tree(self.pid)[1:]
+
+    @staticmethod
+    def cpu_of(pid: int) -> float:
+        """Seconds of CPU time of one process."""
+        return _cpu(pid)
+
     def memory(self) -> int:
         """Bytes that are resident, without those of a database."""
         return sum(_resident(pid) for pid in _tree(self.pid))
