@@ -233,6 +233,7 @@ class Lab(LabFolder):
         host: str = LOOPBACK,
         trace: Trace | None = None,
     ) -> None:
+        require_idle(folder)  # before the trace of the lab that runs there is begun anew
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
         super().__init__(folder, create=True, keys=keys, quirks=quirks, trace=self.trace)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from microipa.file_lock import InUse
-from microipa.lab import LabFolder
+from microipa.lab import Lab, LabFolder
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -28,3 +28,12 @@ def test_the_card_of_a_lab_that_is_up_is_left_alone(example: doctest.DocTest) ->
     with LabFolder(Path(".lab")).card().in_reader(), pytest.raises(doctest.UnexpectedException) as refused:
         doctest.DebugRunner().run(example)
     assert isinstance(refused.value.exc_info[1], InUse)
+
+
+def test_a_lab_in_python_leaves_the_record_of_one_that_is_up(tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    card = LabFolder(lab, create=True).card()
+    (lab / "trace.jsonl").write_text("what is going on\n")
+    with card.in_reader(), pytest.raises(InUse):
+        Lab(lab)
+    assert (lab / "trace.jsonl").read_text() == "what is going on\n"
