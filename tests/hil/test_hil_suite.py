@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -77,3 +80,34 @@ def test_a_wrong_option_is_told_in_one_sentence(tmp_path: Path, options: list[st
     said = [line for line in (done.stdout + done.stderr).splitlines() if words in line]
     assert said, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+WAITS = """
+import os, pathlib, time
+
+def test_that_does_not_end(station):
+    boards = " ".join(one.read_text() for one in pathlib.Path("/proc/self/task").glob("*/children"))
+    pathlib.Path("boards.new").write_text(boards)
+    os.rename("boards.new", "boards")
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="/proc tells the children")
+def test_a_run_that_is_ended_by_sigterm_leaves_no_board(tmp_path: Path) -> None:
+    (tmp_path / "test_waits.py").write_text(WAITS)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--run=run", "test_waits.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as running:
+        while not (tmp_path / "boards").exists():
+            assert running.poll() is None
+            time.sleep(0.05)
+        boards = (tmp_path / "boards").read_text().split()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == pytest.ExitCode.INTERRUPTED
+    assert boards
+    try:
+        assert not [board for board in boards if Path(f"/proc/{board}").exists()]
+    finally:
+        for board in boards:
+            if Path(f"/proc/{board}").exists():
+                os.kill(int(board), signal.SIGKILL)

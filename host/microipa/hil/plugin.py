@@ -113,11 +113,13 @@ def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
     from microipa.errors import MicroipaError
     from microipa.hil.station import Station
     from microipa.outside_text import visible
+    from microipa.stopping import as_by_ctrl_c
 
     began = time.monotonic()
     recorder = _recorder(request.config, place)
     folder = recorder.folder / "bench"
     with ExitStack() as running:
+        running.enter_context(as_by_ctrl_c())
         try:
             at_work = running.enter_context(Station(place, folder))
         except MicroipaError as error:
