@@ -2,7 +2,8 @@
 
 An order is settled by what the card signed. SGP.32 authenticates no IPA, so what nobody signed proves nothing: an
 end of that kind must name the eimTransactionId, raises an alarm, and lets the order be offered again until that has
-happened MAX_REFUSALS times. What does not verify is refused: the order stays as it was. Evidence is kept in alarms.
+happened MAX_REFUSALS times; a download ends at once whose device tells what refused it. What does not verify is
+refused: the order stays as it was. Evidence is kept in alarms.
 """
 
 from __future__ import annotations
@@ -231,7 +232,8 @@ class Results:
         why += [text for text in (reasons.said(answer.value) if answer else "",) if text]
         details = {"errorResponse": answer.value.hex()} if answer else None
         text = f"the device gave the download up: {'; '.join(why)}"
-        self._end_unsigned(db, device, transaction_id, text, message.raw, details)
+        # Who says what refused it has tried: to do so again would use up the order of the SM-DP+.
+        self._end_unsigned(db, device, transaction_id, text, message.raw, details, at_once=answer is not None)
         return []
 
     # What nobody signed -------------------------------------------------------------------------------------
@@ -244,6 +246,7 @@ class Results:
         text: str,
         evidence: bytes,
         details: dict[str, Any] | None = None,
+        at_once: bool = False,
     ) -> bool:
         """Somebody says that an order came to nothing. True when it has ended by that."""
         order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
@@ -256,12 +259,14 @@ class Results:
         if order.result and order.result != text:  # what the eIM saw itself, or what was said before
             text = f"{text}; {order.result}"
         order.refusals = min(order.refusals + 1, order.deliveries)
-        if order.refusals >= MAX_REFUSALS:
+        ends = at_once or order.refusals >= MAX_REFUSALS
+        what = "it ends here" if ends else "once more"
+        self._orders.alarm(db, device.eid, f"order {order.id}: {text}; nobody signed that: {what}", evidence)
+        if ends:
             self._orders.settle(db, order, store.FAILED, text, details)
-            return True
-        order.result, order.details = text, details
-        self._orders.alarm(db, device.eid, f"order {order.id}: {text}; nobody signed that: once more", evidence)
-        return False
+        else:
+            order.result, order.details = text, details
+        return ends
 
     def unreadable(self, db: Work, message: bytes, reason: str) -> None:
         """An answer that nobody can read: an alarm keeps it, and it blocks the queue of its device no longer."""
