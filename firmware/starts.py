@@ -1,6 +1,7 @@
 """What is known of the starts behind us. Loaded when it is asked, forgotten by forget().
 
-    ipa.restarts   a line each: how many starts in a row failed; why, for people; `told` once an eIM knows
+    ipa.restarts   a line each: how many starts in a row failed; why, for people; `told` once an eIM knows; `failed`
+                   from the failure of a start until the next one has loaded
     ipa.loading    is there while a start loads its modules
     ipa.trial      names a version that has reached no eIM yet, and has a dot for each of its starts: see switch.py
 """
@@ -11,73 +12,77 @@ import sys
 _FILE = "ipa.restarts"
 _LOADING = "ipa.loading"
 TRIAL = "ipa.trial"
-WELL_MS = 3600000  # a program that ran so long began well
+_WELL_MS = 3600000  # a program that ran so long began well
 _LONGEST_S = 3600
+_INTERRUPTED = "a start ended before all modules were loaded"
 _LONGEST_REASON = 120
 
 
 def failed():
-    """How many starts in a row failed before this one: ended in an exception, or while they loaded."""
-    number = _read()[0]
-    return int(number) if number.isdigit() else 0
+    """How many starts in a row failed, up to the last one: ended in an exception, or before all was loaded."""
+    count, _, _, last = _read()
+    return count if last else 0
+
+
+def interrupted():
+    """Whether the last of them ended before all was loaded, which says nothing against its settings."""
+    return _read()[1] == _INTERRUPTED
 
 
 def begin():
     """A start begins. One that ended while it loaded, by the watchdog or a power cut, has failed. Raises OSError."""
-    try:
-        os.stat(_LOADING)
-    except OSError:
-        with open(_LOADING, "w"):
-            return
-    reason = "a start ended before all modules were loaded"
-    print("starts:", reason)
-    _write(failed() + 1, reason)
+    count, reason, told, last = _read()
+    if _LOADING in os.listdir():
+        _write(count + 1, _INTERRUPTED, last="failed")
+        print("starts:", _INTERRUPTED)
+        return
+    with open(_LOADING, "w"):
+        pass
+    if count and not last:
+        _write(0, reason, told)
 
 
 def loaded():
-    """All modules are loaded."""
+    """This start has everything it needs in memory, or fails. Raises OSError."""
     try:
         os.remove(_LOADING)
     except OSError:
         pass  # the flash was full, or Ctrl-C came later
+    count, reason, told, last = _read()
+    if last:
+        _write(count, reason, told)
 
 
 def failed_by(error, after_ms):
-    """One more, so long after it began. Returns the seconds to wait: 2, doubled each time up to an hour.
+    """This start has, so long after it began. Returns the seconds to wait: 2, doubled each time up to an hour.
 
     Raises OSError.
     """
     loaded()
-    count = failed() + 1 if 0 <= after_ms < WELL_MS else 1
-    _write(count, _reason_of(error))
+    count = _read()[0] + 1 if 0 <= after_ms < _WELL_MS else 1
+    _write(count, _reason_of(error), last="failed")
     return min(1 << min(count, 12), _LONGEST_S)
 
 
 def untold():
     """Why the board began again, or with other settings, as long as no eIM has heard it; "" otherwise."""
-    lines = _read()
-    return "" if lines[2] else lines[1]
+    _, reason, told, _ = _read()
+    return "" if told else reason
 
 
 def note(reason, count=None):
     """Keep something for the eIM's operator, and how many starts failed where that changes. Raises OSError."""
+    before, _, _, last = _read()
     if count is not None or untold() != _words(reason):
-        _write(failed() if count is None else count, reason)
-
-
-def went_well():
-    """This start did. Raises OSError."""
-    count, reason, told = _read()
-    if count not in ("", "0"):
-        _write(0, reason, told)
+        _write(before if count is None else count, reason, last=last)
 
 
 def reached(told):
     """A poll has reached an eIM, which proves the version that runs; `told`: it took what untold() says. Raises
     OSError."""
-    count, reason, before = _read()
+    count, reason, before, last = _read()
     if told and reason and not before:
-        _write(count, reason, "told")
+        _write(count, reason, "told", last)
     try:
         os.remove(TRIAL)
     except OSError:
@@ -105,18 +110,20 @@ def _words(text):
 
 
 def _read():
+    """The lines of the file, the first one as a number."""
     for name in (_FILE, _FILE + ".new"):  # the second one after a power cut on FAT
         try:
             with open(name) as file:
-                return (file.read(256) + "\n\n\n").split("\n")[:3]
+                count, reason, told, last = (file.read(256) + "\n\n\n\n").split("\n")[:4]
+            return int(count) if count.isdigit() else 0, reason, told, last
         except (OSError, ValueError):
             pass
-    return ["", "", ""]
+    return 0, "", "", ""
 
 
-def _write(count, reason, told=""):
+def _write(count, reason, told="", last=""):
     with open(_FILE + ".new", "w") as file:
-        file.write("{}\n{}\n{}\n".format(count, _words(reason), told))
+        file.write("{}\n{}\n{}\n{}\n".format(count, _words(reason), told, last))
     os.rename(_FILE + ".new", _FILE)
     if hasattr(os, "sync"):
         os.sync()

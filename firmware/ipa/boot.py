@@ -32,7 +32,8 @@ def settings(folder):
         if proven and not _exists(path):
             raise config.ConfigError("{} is missing".format(path))
         found = config.load(path)
-        if starts.failed() >= _DOUBTFUL and _exists(path) and not _same(path, _COPY):
+        doubtful = starts.failed() >= _DOUBTFUL and not starts.interrupted()
+        if doubtful and _exists(path) and not _same(path, _COPY):
             reason = "{} starts failed with a new {}".format(starts.failed(), path)
     except refused as error:
         reason = str(error) if isinstance(error, config.ConfigError) else "{} is too large".format(path)
@@ -67,12 +68,7 @@ def reached(folder):
 
 def loaded():
     """The start has everything it needs in memory."""
-    starts.loaded()
-    starts.forget()
-
-
-def went_well():
-    _try(starts.went_well)
+    _try(starts.loaded)
     starts.forget()
 
 

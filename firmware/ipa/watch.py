@@ -7,7 +7,6 @@ from ipa import compat
 from ipa.compat import ERROR, const, log, sleep_ms, ticks_diff, ticks_ms
 
 _EVERY_MS = const(2000)  # watchdogs of chips bite after 8 s
-_WELL_MS = const(3600000)  # starts.WELL_MS
 _STUCK_S = const(7200)  # the longest poll there is, with many packages over a network that hardly holds
 
 _task = None
@@ -26,23 +25,17 @@ def over(agent, board, settings, folder):
             proven = boot.reached(folder)
 
     agent.on(on_event)
-    _task = asyncio.create_task(_run(agent, board, settings))
+    if hasattr(board, "feed"):
+        _task = asyncio.create_task(_feed(agent, board, settings))
 
 
-async def _run(agent, board, settings):
-    began = ticks_ms()
-    feed = getattr(board, "feed", None)
+async def _feed(agent, board, settings):
+    """Feed the watchdog for as long as this loop turns and the agent gets on."""
     patience = (_STUCK_S + settings["attach_timeout_s"] + settings["inject_wait_s"]) * 1000
-    while feed or began is not None:
+    while True:
         since = agent.busy_since
         if since is not None and ticks_diff(ticks_ms(), since) > patience:
             log(ERROR, "watch: one poll takes more than", patience // 1000, "s, the watchdog is fed no more")
             return
-        if feed:
-            feed()
-        await sleep_ms(_EVERY_MS if feed else _WELL_MS)
-        if began is not None and ticks_diff(ticks_ms(), began) >= _WELL_MS:
-            from ipa import boot
-
-            began = None
-            boot.went_well()
+        board.feed()
+        await sleep_ms(_EVERY_MS)

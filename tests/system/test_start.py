@@ -52,7 +52,7 @@ async def test_the_eim_hears_once_of_settings_that_do_not_hold(tmp_path: Path, w
         assert view.trouble == "ipa.json is not JSON: the last good settings hold"
         assert json.loads(json.dumps(view.to_dict()))["trouble_told"]
         assert [order.state for order in running.eim.orders()] == ["done", "done"]  # nothing else was in its way
-        assert (flash / "ipa.restarts").read_text() == f"0\n{view.trouble}\ntold\n"
+        assert (flash / "ipa.restarts").read_text() == f"0\n{view.trouble}\ntold\n\n"
         heard = [event for event in events if event.kind == "trouble"]
         assert len({event.fields["text"] for event in heard}) == 1
         console = Console(width=120)

@@ -132,7 +132,7 @@ async def test_a_program_that_does_not_start_is_started_again_and_runs_as_soon_a
 async def test_the_pause_before_a_start_doubles_with_each_that_failed(board: VirtualBoard, said: list[Event]) -> None:
     break_board(board.folder)
     for failed, pause in ((0, 2), (1, 4), (5, 64), (11, 3600), (400, 3600)):
-        (board.folder / "ipa.restarts").write_text(f"{failed}\n\n\n")
+        (board.folder / "ipa.restarts").write_text(f"{failed}\n\n\nfailed\n")
         await board.start()
         await told(said, f"restart: again in {pause} s")
         board.kill()
@@ -147,6 +147,33 @@ async def test_a_torn_module_whose_import_never_ends_is_ended_by_the_watchdog_an
     await heard(said, "watchdog")
     await told(said, "starts: a start ended before all modules were loaded")
     assert (impatient.folder / "ipa.restarts").read_text().startswith("1\n")
+
+
+async def test_a_start_that_did_not_fail_ends_the_row_of_those_that_did(
+        board: VirtualBoard, said: list[Event]) -> None:
+    (board.folder / "ipa.restarts").write_text("7\nreason\ntold\nfailed\n")
+    (board.folder / "ipa.good").write_bytes((board.folder / "ipa.json").read_bytes())
+    await board.start()
+    await works(board, said)
+    board.kill()
+    assert (board.folder / "ipa.restarts").read_text() == "7\nreason\ntold\n\n"  # this one could fail yet
+    await board.start()
+    await works(board, said)
+    board.kill()
+    assert (board.folder / "ipa.restarts").read_text() == "0\nreason\ntold\n\n"
+
+
+async def test_power_cuts_while_a_board_loads_say_nothing_against_its_settings(
+        board: VirtualBoard, said: list[Event]) -> None:
+    for cuts in range(1, 5):
+        (board.folder / "ipa.loading").touch()
+        await board.start()
+        await told(said, "starts: a start ended before all modules were loaded")
+        board.kill()
+        assert (board.folder / "ipa.restarts").read_text().startswith(f"{cuts}\n")
+    await board.start()
+    await works(board, said)
+    assert not any("hold" in str(event.fields.get("text")) for event in said)
 
 
 async def test_a_start_whose_failure_cannot_be_noted_is_followed_by_another_all_the_same(
