@@ -130,6 +130,16 @@ async def test_2_11_1_1_1_an_eim_without_a_key_on_the_card_is_trusted_under_the_
     assert sent == ["sent", "4", "4", "open", "False", "False"]
 
 
+async def test_3_1_1_2_an_acknowledgement_may_come_in_a_session_of_its_own_and_counts_for_its_eim_alone(
+        micropython: Run) -> None:
+    out = await micropython("import sys\nsys.argv.append('0')\n" + SCRIPT.replace("TRUST", "b''") + """
+talk = Conversation(modem, dict(config.DEFAULTS), Journal("ipa.journal"), es10)
+talk.session(b"one", b"", b"").sent.add(7)
+print(*[sorted(talk.session(name, b"", b"").sent) for name in (b"one", b"two", b"one")])
+""", heapsize="192wK")
+    assert out.split() == ["[7]", "[]", "[]"]
+
+
 async def test_it_knows_whether_an_eim_has_answered(micropython: Run, pki: Pki) -> None:
     script = "lambda talk: (print('reached', talk.reached), setattr(talk, 'reached', False), lost(talk))"
     lose = "lambda talk: setattr(Udp, '_take', lambda self: None)"
