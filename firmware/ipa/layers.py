@@ -131,7 +131,7 @@ class Layers:
     async def _find_card(self):
         """Of a modem that has no network to lose: some see no card until radio or modem have been restarted."""
         modem = self.modem
-        await modem.radio(1)  # which gives the card power as well
+        await modem.power_card()
         try:
             await modem.await_card()
             return

@@ -86,6 +86,9 @@ class Modem:
     async def radio(self, level):
         await self._call(f"radio {level}")
 
+    async def power_card(self):
+        await self._call("power_card")
+
     async def await_card(self):
         self.fail("await_card")
 

@@ -135,3 +135,19 @@ for what in (modem.open_context(name), modem.define_apn(name)) + dials:
         print(str(error)[:11])
 """)
     assert out == ["not a host "] * 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_the_card_can_be_asked_for_its_apn_before_the_radio_goes_on(
+        family: str, micropython: Run, tmp_path: Path) -> None:
+    async with Bench(tmp_path, family).on() as bench:
+        out = await bench.run(micropython, """
+await modem.at.command(b"AT+CFUN=0")
+await modem.power_card()
+await modem.await_card()
+es10 = Es10(Channel(modem.carrier))
+await es10.channel.open()
+print((await es10.get_eid()).hex(), await modem.imsi() != "")
+""")
+        assert bench.modem.functionality != 1
+    assert out == [f"{bench.folder.eid} True"]

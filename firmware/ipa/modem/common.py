@@ -39,6 +39,7 @@ class Modem:
 
     setup = (b"AT+CTZR=2", b"AT+CTZU=1")  # sent at every start; what a firmware does not have is left out
     imei_command = b"AT+CGSN"
+    card_command = b"AT+CFUN=4"  # gives the card power, and not the radio
     reset_command = b"AT+CFUN=1,1"
     ready = b"RDY"  # the line that ends a boot
     # DeviceCapabilities (SGP.22 4.2): the highest 3GPP release for each access. Here EPC over E-UTRAN, release 14.
@@ -127,6 +128,15 @@ class Modem:
             return
         await self.at.command(b"AT+CFUN=%d" % level, timeout_ms=RADIO_MS)
         await self.at.sync(_AWAKE_TRIES)
+
+    async def power_card(self):
+        """Give the card power where it has none. The radio stays off: which APN it attaches with may be the card's say.
+
+        Raises AtError, AtTimeout.
+        """
+        if await self._line(b"AT+CFUN?", b"+CFUN:") == b"0":
+            await self.at.command(self.card_command, timeout_ms=RADIO_MS)
+            await self.at.sync(_AWAKE_TRIES)
 
     async def register(self, timeout_ms=ATTACH_MS):
         """Wait for a network, which ends the waiting in the moment it comes. Raises NoRegistration, AtTimeout."""

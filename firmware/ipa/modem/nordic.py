@@ -28,6 +28,7 @@ class Nrf91(SocketModem):
     context = 0
     largest = 1400
     imei_command = b"AT+CGSN=1"
+    card_command = b"AT+CFUN=41"
     reset_command = b"AT#XRESET"
     power_down_command = b"AT#XSHUTDOWN"
     ready = b"Ready"

@@ -12,7 +12,7 @@ from microipa.modem.commands import CommandFailed, CommandTable, Form, Request
 from microipa.modem.dialect import Dialect
 from microipa.modem.dtls import HandshakeFailed
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
-from microipa.modem.standard import STANDARD
+from microipa.modem.standard import STANDARD, functionality
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -28,6 +28,7 @@ _STREAM, _DATAGRAM = 1, 2
 _SERVICES: dict[int, Service] = {_STREAM: "TCP", _DATAGRAM: "UDP"}
 _PROTOCOLS = {"TCP": 6, "UDP": 17}
 _TEXT, _HEX = 0, 1
+_RADIO_OFF, _CARD_ON = 4, 41  # of AT+CFUN
 _POLL_IN, _POLL_ERROR, _POLL_CLOSED = 1, 8, 16
 
 NRF91_COMMANDS.constant("#XSMVER", Form.RUN, '#XSMVER: "v2.0.0","3.4.0"')
@@ -38,6 +39,15 @@ async def serial_number(modem: VirtualModem, request: Request) -> None:
     """Without an argument the maker's own number; the IMEI is AT+CGSN=1."""
     modem.respond(f'+CGSN: "{modem.imei}"' if request.form is Form.SET and request.number(0, 0, 3) == 1
                   else "50503041-3633-4261-803d-1e2b8f70111a")
+
+
+@on("+CFUN", Form.SET, Form.READ)
+async def functional_mode(modem: VirtualModem, request: Request) -> None:
+    """41 gives the card power and leaves the radio off; the rest is standard."""
+    if request.form is Form.SET and request.number(0, 0, 44) == _CARD_ON:
+        await modem.set_functionality(_RADIO_OFF)
+    else:
+        await functionality(modem, request)
 
 
 @on("%XTIME", Form.SET)
