@@ -276,7 +276,7 @@ class Agent:
         idle = True
         served = []
         failed = 0
-        failure = None
+        failure = at = None
         while len(served) < _MOST_EIMS:
             if served:
                 await below.climb(self._patience_ms())
@@ -290,10 +290,11 @@ class Agent:
                 if not served:
                     raise
                 failed += 1
-                failure = error
+                failure, at = error, below.at
                 log(ERROR, "poll: eIM {}: {}".format(words(served[-1]), error))
         await below.channel.close()
         if failed == len(served) and failed:
+            below.at = at  # where that failed, whatever was climbed since
             raise failure
         if failed:
             raise EimFailed("{} of {} eIMs are still to be served".format(failed, len(served)))

@@ -103,6 +103,8 @@ class Carrier:
         return self._status() if answer else self._last
 
     def _give(self, n):
+        if not self._left:
+            return b"\x69\x85"
         if n > len(self._left):
             return bytes((0x6C, len(self._left)))
         data, self._left = self._left[:n], self._left[n:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -65,3 +66,12 @@ def test_a_device_that_cannot_come_through_is_red_and_says_why(
     assert "RED" in said
     assert "0 of 2" in said
     assert "0 of 1 cells are good" in said
+
+
+@pytest.mark.parametrize("quirk", [
+    "eim-busy",  # an eIM that answers is no reason to switch the radio
+    "no-le",  # the result of an installation too is kept by such a card until it is asked for
+])
+async def test_a_device_comes_through(quirk: str, tmp_path: Path) -> None:
+    tried = await asyncio.to_thread(cell.run, tmp_path / "lab", quirk, "bg95", "")
+    assert tried.is_good, tried.reason

@@ -88,7 +88,10 @@ class Loader:
         result = await self._send(self._head, head, length=length)
         while not result:
             if not self._left:
-                raise BppNoResult("the card took the whole package and gave no result")
+                result = await self._channel.kept()
+                if not result:
+                    raise BppNoResult("the card took the whole package and gave no result")
+                break
             before = tag
             tag, length, head = await self._next(self._left)
             if tag not in _FOLLOWS[before]:

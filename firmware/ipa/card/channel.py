@@ -155,14 +155,18 @@ class Channel:
             end += 1
         return await self._command(memoryview(apdu)[:end])
 
+    async def kept(self):
+        """What a card that has said 9000 keeps for GET RESPONSE: a view, empty where it keeps nothing."""
+        self._get_response[4] = 0
+        await self._command(self._get_response)
+        return memoryview(self._response)[: self._length]
+
     async def _ask_again(self, number, size):
         """Some cards say 9000 and keep the answer: for GET RESPONSE, or the command had to have an expected length.
 
         The first command of a session changes nothing on the card, so that it may come twice.
         """
-        self._get_response[4] = 0
-        await self._command(self._get_response)
-        if self._length or self._le:
+        if await self.kept() or self._le:
             return 0x9000
         self._le = True
         sw = await self._block(number, size, True)
