@@ -79,3 +79,11 @@ def test_a_line_the_conversation_does_not_have_is_an_error_and_kept() -> None:
     player.feed(b"AT+WHAT\rAT\r")
     assert said[1:] == [b"\r\nERROR\r\n", b"\r\nOK\r\n"]
     assert player.strange == [b"AT+WHAT\r"]
+
+
+@given(st.text())
+def test_a_remark_stays_one_line_whatever_a_driver_has_printed(remark: str) -> None:
+    text = Transcript(title=[remark]).text()
+    assert text.splitlines() == [text.rstrip("\n")]
+    assert text.rstrip("\n").isprintable()
+    assert Transcript.parse(text).text() == text

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from microipa.errors import MicroipaError
+from microipa.outside_text import visible
 
 _CR, _CRLF = b"\r", b"\r\n"
 _TEXT = re.compile(rb"[\x20-\x7e]*[\x21-\x7e]")
@@ -62,7 +63,7 @@ class Transcript:
 
     def text(self) -> str:
         """The file's content."""
-        lines = [f"# {line}" for line in self.title]
+        lines = [f"# {visible(line)}" for line in self.title]
         for turn in self.turns:
             sent = turn.sent
             if sent.endswith(_CR) and _TEXT.fullmatch(sent[:-1]):
