@@ -38,7 +38,7 @@ class Trial:
 
 
 _BOTH = Trial(ways=(INDIRECT, DIRECT))
-_REFUSED = Trial(ends=("done", "failed"))
+_REFUSED = Trial(3, ends=("done", "failed"))  # so often the eIM asks for what nobody has signed
 _CONSUMER = Trial(settings={"emulation": True}, options={"card": {"kind": "consumer"}, "heap": "176wK"})
 _PINNED = {"trust": "pin"}  # no certificate whose dates a device without a clock would have to judge
 
@@ -72,7 +72,6 @@ TRIALS: dict[str, Trial] = {
     "refused-block": Trial(ends=("failed", "failed")),  # what a card has refused is no profile
     "no-result-list": Trial(3),  # with a card that never lists, the result of the switch would be lost
     "no-result-list-6a80": Trial(3),
-    "package-6a80": _REFUSED,
     "package-6a84": _REFUSED,
     "package-6985": _REFUSED,
     "enable-by-aid-only": _CONSUMER,
