@@ -38,6 +38,7 @@ _CAT_BUSY = const(5)
 _COMMAND_ERROR = const(7)
 _ROLLBACK_NOT_AVAILABLE = const(20)
 UNDEFINED = const(127)
+_DOUBTFUL = (UNDEFINED, _WRONG_STATE)  # refused, or done before: by a command whose answer did not come
 
 _REFRESH = b"\x81\x01\xff"
 _NO_REFRESH = b"\x81\x01\x00"
@@ -89,14 +90,14 @@ class Psmos:
         """
         iccid = tlv.encode(0x5A, bytes.fromhex(self.switch[1]))
         code = await self._commit(iccid, _REFRESH)
-        if code != UNDEFINED:
+        if code not in _DOUBTFUL:
             return code
         aid = await self._aid()
         for name, refresh in ((aid, _REFRESH), (iccid, _NO_REFRESH), (aid, _NO_REFRESH)):
             if await self.is_done(self.switch):
                 return _OK
             code = await self._commit(name, refresh)
-            if code != UNDEFINED:
+            if code not in _DOUBTFUL:
                 return code
         return _OK if await self.is_done(self.switch) else code
 

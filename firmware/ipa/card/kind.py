@@ -43,7 +43,7 @@ async def _knows_eims(es10):
     """Does it have GetEimConfigurationData? The first IoT cards say in no other way that they are such."""
     try:
         await es10.find_eim()
-    except StatusError:
+    except CardError:  # by a status word, or by no answer at all
         return False
     return True
 
