@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,6 +25,7 @@ from sqlalchemy.types import TypeDecorator
 from microipa.errors import Busy, MicroipaError
 
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
+TURN_MS = 20  # in which SQLite asks often
 CONNECT_TIMEOUT_S = 3  # of PostgreSQL; a poll that finds it away is answered with a temporary error
 
 
@@ -67,6 +69,7 @@ class Connections:
         self.reads_only = _is_sealed(place)
         self.place, self.engine = _open_to_read(Path(place)) if self.reads_only else _open(place)
         self._reading = self.engine.execution_options(reads_only=True)
+        self._asking = self._reading if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         weakref.finalize(self, self.engine.dispose)
 
     @property
@@ -96,6 +99,12 @@ class Connections:
     def _require_writable(self) -> None:
         if self.reads_only:
             raise ReadOnly(f"{self.place} cannot be written, or its folder cannot: only what reads works here")
+
+    @contextmanager
+    def question(self) -> Iterator[Connection]:
+        """The same for one statement, which is a transaction by itself. Raises StoreBusy."""
+        with self.failures_are_named(), self._asking.connect() as connection:
+            yield connection
 
     @contextmanager
     def failures_are_named(self) -> Iterator[None]:
@@ -196,6 +205,21 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that read first could not become a writer after another process wrote.
-    reads_only = connection.get_execution_options().get("reads_only")
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    if connection.get_execution_options().get("reads_only"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # A transaction that read first could not become a writer after another process wrote. SQLite looks ever more
+    # rarely whether that has ended, and misses its turn among several that write: so it is asked anew.
+    driver, until = connection.connection.dbapi_connection, time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    assert isinstance(driver, sqlite3.Connection)
+    driver.execute(f"PRAGMA busy_timeout={TURN_MS}")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except OperationalError:
+                if time.monotonic() >= until:
+                    raise
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")

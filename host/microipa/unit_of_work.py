@@ -7,11 +7,11 @@ most of what an eIM would spend on a device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Column, Row, Select, Table, bindparam, insert, select, update
+from sqlalchemy import Column, Select, Table, bindparam, insert, select, update
 from sqlalchemy.engine import Connection, CursorResult
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import Executable
@@ -23,7 +23,8 @@ class Work:
     """The rows of one transaction: the same key is the same object, as long as it lasts.
 
     ``locks`` says that rows whose class has ``locked = True`` are kept from others until the end, where a database
-    lets several write at once.
+    lets several write at once. A class whose ``beside`` is another one is read together with that one's row of the
+    same key.
     """
 
     def __init__(self, connection: Connection, *, locks: bool = False) -> None:
@@ -33,16 +34,27 @@ class Work:
         self._locks = locks
         self._known: dict[tuple[type, Any], Any] = {}
         self._read: dict[tuple[type, Any], Mapping[str, Any]] = {}
+        self._absent: set[tuple[type, Any]] = set()
         self._new: list[Any] = []
 
     def get(self, kind: type[T], key: Any) -> T | None:
         """The row with this primary key."""
         if (known := self._known.get((kind, key))) is not None:
             return cast(T, known)
+        if (kind, key) in self._absent:
+            return None
         self._write_new()
         lock = self._locks and getattr(kind, "locked", False)
         row = self.connection.execute(_by_key(kind, lock), {"key": key}).first()
-        return None if row is None else self._made(kind, row)
+        if row is None:
+            return None
+        own, beside = len(_names(kind)), getattr(kind, "beside", None)
+        if beside:  # the row of the same key in another table, or nothing there
+            if row[own] is None:
+                self._absent.add((beside, key))
+            else:
+                self._made(beside, row[own:])
+        return self._made(kind, row[:own])
 
     def get_one(self, kind: type[T], key: Any) -> T:
         """The same of a row that is there. Raises LookupError."""
@@ -124,9 +136,10 @@ class Work:
             key = written.inserted_primary_key[0]
             for name, value in {**dict.fromkeys(_names(kind)), **used, _key(kind).key: key}.items():
                 setattr(row, name, value)
+            self._absent.discard((kind, key))
             self._remember(kind, key, row)
 
-    def _made(self, kind: type[T], read: Row[Any]) -> T:
+    def _made(self, kind: type[T], read: Sequence[Any]) -> T:
         fields = dict(zip(_names(kind), read, strict=True))
         key = fields[_key(kind).key]
         if (known := self._known.get((kind, key))) is not None:
@@ -168,8 +181,12 @@ def _key(kind: type[DeclarativeBase]) -> Column[Any]:
 
 @cache
 def _by_key(kind: type[DeclarativeBase], lock: bool) -> Select[Any]:
-    statement = select(table_of(kind)).where(_key(kind) == bindparam("key"))
-    return statement.with_for_update() if lock else statement
+    table, beside = table_of(kind), getattr(kind, "beside", None)
+    statement = select(table)
+    if beside:
+        statement = select(table, table_of(beside)).outerjoin(table_of(beside), _key(beside) == _key(kind))
+    statement = statement.where(_key(kind) == bindparam("key"))
+    return statement.with_for_update(of=table) if lock else statement
 
 
 @cache

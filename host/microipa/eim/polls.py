@@ -42,7 +42,7 @@ class Polls:
         Raises EidRefused, TlvError, StoreBusy.
         """
         eid = esipa.eid_of(message.get(esipa.EID))
-        with self._store.reader() as connection:
+        with self._store.question() as connection:
             found = connection.execute(_FOUND, {"device": eid}).first()
         if found is None:
             raise esipa.EidRefused(esipa.EID_NOT_FOUND, f"{eid} is no device of this eIM: add it first")

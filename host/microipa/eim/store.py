@@ -40,6 +40,16 @@ class Base(DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON, list[str]: JSON}
 
 
+class DeviceKey(Base):
+    """The key of a device that obeys an eIM in place of its consumer card, as an operator enrolled it."""
+
+    __tablename__ = "device_keys"
+
+    eid: Mapped[str] = mapped_column(ForeignKey("devices.eid"), primary_key=True)
+    spki: Mapped[bytes]
+    """SubjectPublicKeyInfo DER, P-256."""
+
+
 class Device(Base):
     """An eUICC this eIM manages, by its EID, and what it told about itself."""
 
@@ -83,6 +93,7 @@ class Device(Base):
     rplmn: Mapped[str | None]
     """MCC-MNC of the newest poll that named its network: an IPA does when that has changed."""
 
+    beside = DeviceKey
     locked = True
     """Whoever decides something about a device keeps the others from it: its row stands for all that it has."""
 
@@ -103,16 +114,6 @@ class Device(Base):
     def is_unknown(self) -> bool:
         """Whether a package cannot be signed for this card, or its result not be verified."""
         return self.token is None or not self.is_proven
-
-
-class DeviceKey(Base):
-    """The key of a device that obeys an eIM in place of its consumer card, as an operator enrolled it."""
-
-    __tablename__ = "device_keys"
-
-    eid: Mapped[str] = mapped_column(ForeignKey("devices.eid"), primary_key=True)
-    spki: Mapped[bytes]
-    """SubjectPublicKeyInfo DER, P-256."""
 
 
 class Order(Base):

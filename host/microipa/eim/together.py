@@ -41,8 +41,7 @@ class Together:
         return await future
 
     def _work_all(self) -> None:
-        most = MOST if self._store.is_sqlite else 1  # where rows are locked, not the file, others would wait for each
-        asked, self._asked = self._asked[:most], self._asked[most:]
+        asked, self._asked = self._asked[:MOST], self._asked[MOST:]
         if self._asked:
             asyncio.get_running_loop().call_soon(self._work_all)
         if len(asked) == 1:
@@ -50,9 +49,11 @@ class Together:
             return
         try:
             outcomes = self._in_one(asked)
-        except Busy as busy:
-            outcomes = [(None, busy)] * len(asked)
-        except Exception:  # noqa: BLE001 (each step tells its own error when it is alone)
+        except Exception as failure:  # noqa: BLE001 (each step tells its own error when it is alone)
+            if isinstance(failure, Busy) and self._store.is_sqlite:  # so would each be that is alone
+                for _, future in asked:
+                    _settle(future, None, failure)
+                return
             for step, future in asked:
                 self._work_alone(step, future)
             return

@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 from typing import Annotated
 
 import typer
 
 from microipa.console import out
-from microipa.load.run import Figures, run
+from microipa.errors import MicroipaError
+from microipa.load.run import Figures, Size, run
+
+HEAD = f"{'database':<10} {'workers':>7} {'devices':>8} {'orders':>8}  {'scenario':<26}"
 
 
 def main(
-    devices: Annotated[str, typer.Option(help="Devices registered, several sizes by commas.")] = "10,10000",
-    orders: Annotated[str, typer.Option(help="Orders queued for other devices, the same.")] = "0,10000",
-    operations: Annotated[int, typer.Option(help="Operations of each scenario.", min=32)] = 640,
-    associations: Annotated[int, typer.Option(help="Associations whose memory is measured.", min=1)] = 500,
+    database: Annotated[str, typer.Option(help="sqlite, postgresql, or both by a comma.")] = "sqlite",
+    workers: Annotated[str, typer.Option(help="Processes of the server, the same.")] = "1",
+    devices: Annotated[str, typer.Option(help="Devices registered, the same.")] = "10,10000",
+    orders: Annotated[str, typer.Option(help="Orders queued for other devices, the same.")] = "0,100000",
+    operations: Annotated[int, typer.Option(help="Operations of each scenario.", min=32)] = 1920,
+    associations: Annotated[int, typer.Option(help="Associations whose memory is measured.", min=1)] = 1000,
 ) -> None:
-    """CPU time of all server processes per operation, rate and latency of each scenario."""
-    out.print(f"{'devices':>9} {'orders':>9}  {'scenario':<26} {'CPU ms':>7} {'rate/s':>8} {'p50 ms':>8} {'p99 ms':>8}")
-    for fleet in map(int, devices.split(",")):
-        for queued in map(int, orders.split(",")):
+    """CPU time of all server processes, the database's too, per operation; rate and latency of each scenario."""
+    out.print(f"{HEAD} {'CPU ms':>7} {'rate/s':>8} {'p50 ms':>8} {'p99 ms':>8}", highlight=False)
+    choices = database.split(","), *(map(int, text.split(",")) for text in (workers, devices, orders))
+    for size in itertools.starmap(Size, itertools.product(*choices)):
+        try:
+            _print(size, operations, associations)
+        except MicroipaError as error:
+            print(f"microipa.load: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
 
-            def tell(figures: Figures, fleet: int = fleet, queued: int = queued) -> None:
-                failed = f"  {figures.failures} failed" if figures.failures else ""
-                out.print(
-                    f"{fleet:>9} {queued:>9}  {figures.name:<26} {figures.cpu_each * 1e3:>7.2f} {figures.rate:>8.0f} "
-                    f"{figures.median * 1e3:>8.1f} {figures.percentile(0.99) * 1e3:>8.1f}{failed}",
-                    highlight=False,
-                )
 
-            memory = asyncio.run(run(fleet, queued, "", operations, associations, tell))
-            name = "memory per association"
-            out.print(f"{fleet:>9} {queued:>9}  {name:<26} {memory / 1000:>7.1f} kB", highlight=False)
+def _print(size: Size, operations: int, associations: int) -> None:
+    row = f"{size.database:<10} {size.workers:>7} {size.devices:>8} {size.orders:>8}  "
+
+    def tell(figures: Figures) -> None:
+        failed = f"  {figures.failures} failed" if figures.failures else ""
+        out.print(
+            f"{row}{figures.name:<26} {figures.cpu_each * 1e3:>7.2f} {figures.rate:>8.0f} "
+            f"{figures.median * 1e3:>8.1f} {figures.percentile(0.99) * 1e3:>8.1f}{failed}",
+            highlight=False,
+        )
+
+    memory = asyncio.run(run(size, operations, associations, tell))
+    out.print(f"{row}{'memory per association':<26} {memory / 1000:>7.1f} kB", highlight=False)
 
 
 if __name__ == "__main__":

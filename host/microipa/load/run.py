@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import tempfile
 import time
@@ -14,6 +15,7 @@ from microipa.asn1.tlv import integer
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
 from microipa.errors import MicroipaError
+from microipa.load import postgresql
 from microipa.load.device import CoapsLink, Device, HttpsLink, dtls_context
 from microipa.load.fleet import TOKEN, Fleet, eid
 from microipa.load.server import Server, running, write_configuration
@@ -135,37 +137,61 @@ class Load:
             link.close()
         return figures
 
+    async def memory(self, associations: int) -> float:
+        """Bytes of the server for each living association, after each has polled once."""
+        device, links = self._devices[0], []
+        await self._open_all()
+        before = self._server.memory()
+        for _ in range(associations):
+            links.append(await self.coaps().open())
+            await device.poll(links[-1].ask)
+        each = (self._server.memory() - before) / associations
+        for link in links:
+            link.close()
+        return each
+
+    async def _open_all(self) -> None:
+        """What a server loads when it is first asked counts for nothing."""
+        for link in [await self.coaps().open() for _ in range(ACTIVE)]:
+            await self._devices[0].poll(link.ask)
+            link.close()
+        https = await self.https().open()
+        await self._devices[0].poll(https.ask)
+        https.close()
+
     async def _measure(self, name: str, work: Work) -> Figures:
         return await measure(self._server, name, self._active, self._operations, work)
 
 
-async def memory(server: Server, load: Load, associations: int) -> float:
-    """Bytes of the server for each living association, after each has polled once."""
-    before = server.memory()
-    links = []
-    for _ in range(associations):
-        links.append(await load.coaps().open())
-        await load._devices[0].poll(links[-1].ask)
-    each = (server.memory() - before) / associations
-    for link in links:
-        link.close()
-    return each
+@dataclass(frozen=True)
+class Size:
+    """One row of the table: a server and its fleet."""
+
+    database: str
+    workers: int
+    devices: int
+    orders: int
+    """Queued for devices that do not work."""
 
 
-async def run(
-    devices: int, orders: int, database: str, operations: int, associations: int, tell: Callable[[Figures], None]
-) -> float:
-    """All scenarios on a fresh server; bytes of memory for each association."""
-    with tempfile.TemporaryDirectory(prefix="microipa-load-") as name:
-        folder = Path(name)
+async def run(size: Size, operations: int, associations: int, tell: Callable[[Figures], None]) -> float:
+    """All scenarios on a fresh server; bytes of memory for each association. Raises NoPostgresql."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="microipa-load-")))
+        database = str(folder / "eim.sqlite")
+        others: tuple[int, ...] = ()
+        if size.database == "postgresql":
+            server = stack.enter_context(postgresql.running())
+            database, others = server.create("eim"), (server.pid,)
         pki = Pki.open(folder / "pki")
-        config = write_configuration(folder, pki, database or "eim.sqlite")
-        active = min(ACTIVE, devices)
-        fleet = Fleet(database or str(folder / "eim.sqlite"), pki.eim_tls, devices, active)
-        fleet.queue_for_others(orders)
-        async with running(config) as server:
-            load = Load(server, fleet, pki, active, operations)
+        config = write_configuration(folder, pki, database)
+        active = min(ACTIVE, size.devices)
+        fleet = Fleet(database, pki.eim_tls, size.devices, active)
+        fleet.queue_for_others(size.orders)
+        async with running(config, "--workers", str(size.workers), others=others) as serving:
+            load = Load(serving, fleet, pki, active, operations)
+            each = await load.memory(associations)
             for scenario in (load.poll, load.poll_with_handshake, load.https_poll, load.https_poll_with_handshake,
                              load.cycle):
                 tell(await scenario())
-            return await memory(server, load, associations)
+            return each
