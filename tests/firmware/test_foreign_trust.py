@@ -6,11 +6,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from board_run import Run
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from microipa.crypto.pki import Credential
-from sgp26_like import BRAINPOOL, NIST, SMDPP_ADDRESS, Member, certificate_issuer, issue, name, tls_server
+from sgp26_like import (
+    BOTH_ENDS,
+    BRAINPOOL,
+    NIST,
+    SMDPP_ADDRESS,
+    Member,
+    alternative,
+    certificate_issuer,
+    issue,
+    name,
+    tls_server,
+)
 from test_https import SCRIPT, Server, ok, serving
 
 CI = certificate_issuer(NIST)
@@ -23,9 +35,11 @@ def der(member: Member) -> bytes:
     return member.certificate.public_bytes(Encoding.DER)
 
 
-async def ask(micropython: Run, folder: Path, server: Member, *anchors: Member, above: Sequence[Member] = ()) -> str:
+async def ask(
+        micropython: Run, folder: Path, server: Member, *anchors: Member, above: Sequence[Member] = (),
+        role: int | str = "ca") -> str:
     """What the board says of one request to this server, which it trusts under ``anchors``."""
-    trust = ("ca", *(der(anchor) for anchor in anchors))
+    trust = (role, *(der(anchor) for anchor in anchors))
     script = f"asyncio.run(post(client({trust!r}, {SMDPP_ADDRESS!r})))"
     credential = Credential(server.key, server.certificate)
     async with serving(Server([ok(b"pong")]), credential, folder, above=[one.certificate for one in above]) as port:
@@ -67,3 +81,41 @@ async def test_a_ci_on_brainpool_is_beyond_mbedtls_and_keeps_no_other_from_being
 async def test_a_server_with_a_key_on_brainpool_finds_no_curve_in_common(micropython: Run, tmp_path: Path) -> None:
     told = await ask(micropython, tmp_path, tls_server(CI, BRAINPOOL), CI)
     assert told.startswith("HttpsClosed TLS: ")
+
+
+DP_TLS, DS_TLS = 3, 6
+WRONG_ROLE = "PeerNotTrusted the server's certificate is for another role"
+
+
+def server_under(issuer: Member, policy: str | None) -> Member:
+    names = alternative("2.999.10", SMDPP_ADDRESS)
+    return issue(issuer, NIST, name(COMMON_NAME=SMDPP_ADDRESS), policy, BOTH_ENDS, names, critical_policy=False)
+
+
+async def test_sgp22_4_5_2_an_sm_dp_shows_a_certificate_of_its_role(micropython: Run, tmp_path: Path) -> None:
+    assert await ask(micropython, tmp_path, server_under(CI, "3"), CI, role=DP_TLS) == "pong"
+
+
+@pytest.mark.parametrize("policy", [None, "1", "4", "5", "6"])
+async def test_sgp22_4_5_2_a_server_of_another_role_is_no_sm_dp(
+        micropython: Run, tmp_path: Path, policy: str | None) -> None:
+    assert await ask(micropython, tmp_path, server_under(CI, policy), CI, role=DP_TLS) == WRONG_ROLE
+
+
+async def test_sgp22_4_5_2_an_sm_dp_is_no_sm_ds(micropython: Run, tmp_path: Path) -> None:
+    assert await ask(micropython, tmp_path, server_under(CI, "3"), CI, role=DS_TLS) == WRONG_ROLE
+    assert await ask(micropython, tmp_path, server_under(CI, "6"), CI, role=DS_TLS) == "pong"
+
+
+async def test_sgp22_4_5_2_whoever_the_ci_lets_certify_others_certifies_no_sm_dp(
+        micropython: Run, tmp_path: Path) -> None:
+    eum = issue(CI, NIST, name(COMMON_NAME="EUM"), "2", ca=True, critical_policy=False)
+    server = server_under(eum, "3")
+    assert await ask(micropython, tmp_path, server, CI, above=[eum], role=DP_TLS) == WRONG_ROLE
+
+
+async def test_sgp22_4_5_2_issuers_that_are_no_ci_know_no_roles(micropython: Run, tmp_path: Path) -> None:
+    web = issue(None, NIST, name(COMMON_NAME="Web CA"), None, ca=True)
+    assert await ask(micropython, tmp_path, server_under(web, None), CI, web, role=DP_TLS) == "pong"
+    own = server_under(CI, None)
+    assert await ask(micropython, tmp_path, own, own, role=DP_TLS) == "pong"  # trusted by itself

@@ -11,6 +11,8 @@ _ADDRESS = const(255)
 class Es11(Es9):
     """InitiateAuthentication is that of ES9+."""
 
+    ROLE = 6  # id-rspRole-ds-tls-v2
+
     async def authenticate_client(self, transaction_id, response):
         """`response` is the card's BF38. Returns the events, oldest first: (address of the SM-DP+, EventID)."""
         function = "authenticateClient"

@@ -56,6 +56,7 @@ class Es9(JsonFunctions):
     """`https`: connection to the SM-DP+ of that address."""
 
     malformed = Es9Malformed
+    ROLE = 3  # id-rspRole-dp-tls-v2, of the server's certificate
 
     def __init__(self, https):
         super().__init__()  # its transaction is as the SM-DP+ spells it

@@ -31,7 +31,8 @@ class PeerNotTrusted(NetError):
 class Trust:
     """("ca", certificate...) or ("pin", SubjectPublicKeyInfo), DER.
 
-    Certificates are those of CAs, or one that is the server's own. A pin needs neither clock nor name.
+    Certificates are those of CAs, or one that is the server's own. A pin needs neither clock nor name. The number of a
+    role in place of "ca": whoever stands under a CI of SGP.22 needs that role, see `ipa.net.role`.
     """
 
     def __init__(self, kind, *anchors):
@@ -39,13 +40,19 @@ class Trust:
         self._anchors = anchors
         self.accepted = False  # the certificate passed, or the handshake will fail
         self._why = None
+        self._role = None
 
     def prepare(self, context):
         """Let a `tls` context ask for it. Raises ClockUnset, PeerNotTrusted."""
         try:
-            if self._kind == "ca" and self._load(context):
+            if self._kind != "pin" and self._load(context):
                 context.verify_mode = tls.CERT_REQUIRED
                 self.accepted = True
+                if self._kind != "ca":
+                    from ipa.net.role import Role
+
+                    self._role = Role(self._kind, self._anchors, _sequence)
+                    context.verify_callback = self._role.check
                 return
         except tlv.TlvError as error:
             raise PeerNotTrusted("trusted certificate unreadable: %s" % error) from None
@@ -60,6 +67,8 @@ class Trust:
         from ipa.net import memory
 
         memory.check(error)
+        if self._role and self._role.why:
+            return PeerNotTrusted(self._role.why, True)
         if isinstance(error, ValueError):  # how it tells what is wrong with a certificate
             return PeerNotTrusted(str(error).strip().replace("\n", "; "), True)
         if _X509_FIRST <= -(error.errno or 0) <= _X509_LAST:
@@ -98,9 +107,9 @@ class Trust:
             return 0
         wanted = self._anchors[0]
         try:
-            self.accepted = wanted == (certificate if self._kind == "ca" else _sequence(certificate, _SPKI))
+            self.accepted = wanted == (_sequence(certificate, _SPKI) if self._kind == "pin" else certificate)
             if not self.accepted:
-                self._why = "the server has another %s" % ("certificate" if self._kind == "ca" else "key")
+                self._why = "the server has another %s" % ("key" if self._kind == "pin" else "certificate")
         except tlv.TlvError as error:
             self.accepted = False
             self._why = "certificate unreadable: %s" % error

@@ -197,7 +197,7 @@ async def _connect(session, address, interface):
     except SocketError as error:
         raise DownloadFailed(str(error)) from None
     anchors = await _anchors(session)
-    return interface(Https(session.tcp, host, int(port or _HTTPS_PORT), ("ca",) + anchors, HEADERS))
+    return interface(Https(session.tcp, host, int(port or _HTTPS_PORT), (interface.ROLE,) + anchors, HEADERS))
 
 
 async def _anchors(session):
