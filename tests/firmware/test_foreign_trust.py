@@ -3,6 +3,9 @@ of the others (SGP.22 4.5.2, RFC 5280)."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from board_run import Run
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from microipa.crypto.pki import Credential
+from microipa.crypto.tls import server_context
 from sgp26_like import (
     BOTH_ENDS,
     BRAINPOOL,
@@ -119,3 +123,28 @@ async def test_sgp22_4_5_2_issuers_that_are_no_ci_know_no_roles(micropython: Run
     assert await ask(micropython, tmp_path, server_under(web, None), CI, web, role=DP_TLS) == "pong"
     own = server_under(CI, None)
     assert await ask(micropython, tmp_path, own, own, role=DP_TLS) == "pong"  # trusted by itself
+
+
+async def test_micropython_has_no_close_notify(micropython: Run) -> None:
+    """What firmware/README.md says of it; when this fails, MicroPython has learnt to say goodbye."""
+    server = tls_server(CI)
+
+    def serve(listener: socket.socket) -> str:
+        connection, _ = listener.accept()
+        tls = server_context(Credential(server.key, server.certificate))
+        with tls.wrap_socket(connection, server_side=True, suppress_ragged_eofs=False) as channel:
+            channel.settimeout(20)
+            while not channel.recv(1 << 14).endswith(b"ping"):
+                pass
+            channel.sendall(ok(b"pong"))
+            try:
+                return "close_notify" if channel.recv(1) == b"" else "more"
+            except ssl.SSLEOFError:
+                return "cut off"
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        served = asyncio.create_task(asyncio.to_thread(serve, listener))
+        trust = ("pin", Credential(server.key, server.certificate).spki)
+        told = await micropython(SCRIPT + f"asyncio.run(ask({trust!r}))", listener.getsockname()[1])
+        assert told.strip() == "pong"
+        assert await served == "cut off"
