@@ -6,7 +6,7 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill field test coverage hil hil-rack load conformance lint clean
+.PHONY: demo bill field test micropython32 coverage hil hil-rack load conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -19,6 +19,10 @@ field: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest
+
+# A MicroPython with 32-bit words, on which memory is what it is on a chip: make test MICROPYTHON=$(make -s micropython32)
+micropython32: $(STAMP)
+	@$(BIN)/python tools/micropython32.py .micropython32
 
 # The drivers' tests once more, under CPython, which can count lines. Whether a driver works is told by MicroPython.
 coverage: $(STAMP)

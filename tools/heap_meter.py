@@ -4,9 +4,10 @@ Put it beside main.py and make `import heap_meter` the first line of main.py. It
 gc.mem_alloc() around every APDU and every datagram, so the figure is what must fit, not what a lazy collector
 lets pile up. Each new peak is held; the program's end prints one line:
 
-    I (51234) heap: peak 91232 of 196608 bytes, 60448 of them the loaded code
+    I (51234) heap: peak 91232 of 196608 bytes, 60448 of them the loaded code, words of 64 bits
 
-Words of the unix port are 64 bits: objects take about twice what they take on a board, byte buffers the same.
+With words of 64 bits objects take about twice what they take on a chip, byte buffers the same. What a chip needs is
+told by a MicroPython with words of 32 bits: MICROPYTHON=$(make -s micropython32).
 TLS memory comes from the C heap there and from this heap on bare-metal ports (28 to 30 kB, see README).
 """
 
@@ -59,7 +60,8 @@ def watch_network():
 
 def report():
     total = gc.mem_alloc() + gc.mem_free() - rom
-    compat.log(compat.INFO, "heap: peak", peak, "of", total, "bytes,", loaded, "of them the loaded code")
+    compat.log(compat.INFO, "heap: peak", peak, "of", total, "bytes,", loaded, "of them the loaded code, words of",
+                32 if sys.maxsize < 1 << 32 else 64, "bits")
 
 
 watch(Channel, "_command")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from microipa.board.micropython import MicroPythonMissing, find_micropython
+from microipa.board.micropython import MicroPythonMissing, find_micropython, heap_bytes
+from microipa.paths import tools
 
 WHEELS = Path(sys.executable).parent / "micropython"
 
@@ -39,3 +42,25 @@ def test_one_on_path_or_named_is_taken(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("PATH", "/bin")
     bare.setenv("MICROPYTHON", str(WHEELS))
     assert find_micropython() == [str(WHEELS)]
+
+
+@pytest.mark.parametrize(("word", "size"), [(4, 98304), (8, 196608)])
+def test_words_of_a_heap_are_those_of_the_micropython_that_runs_not_of_this_python(
+        bare: pytest.MonkeyPatch, tmp_path: Path, word: int, size: int) -> None:
+    """A program of which only the words are asked here."""
+    program = tmp_path / "micropython"
+    program.write_text(f'#!/bin/sh\ncase "$2" in *"print(4 if"*) echo {word};; *) echo 1;; esac\n')
+    program.chmod(0o755)
+    bare.setenv("MICROPYTHON", str(program))
+    assert heap_bytes("96wK") == size
+    assert heap_bytes("98304") == 98304
+
+
+def test_a_machine_that_cannot_run_a_32_bit_program_is_told_why(tmp_path: Path) -> None:
+    """No network is asked for that: there is no apt here."""
+    command = [sys.executable, tools() / "micropython32.py", tmp_path / "there"]
+    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.match("micropython32: (there is no apt-get on this machine|Linux on x86-64 runs it)", done.stderr)
+    assert done.stderr.count("\n") == 1

@@ -119,7 +119,9 @@ class Https:
 
     async def _open(self):
         context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-        context.set_ciphers([name for name in context.get_ciphers() if "-ECDHE-" in name and "-GCM-" in name])
+        # With TLS 1.3 where mbedTLS has it: it offers that version then whatever suites are left.
+        suites = [name for name in context.get_ciphers() if "-ECDHE-" in name or name.startswith("TLS1-3-")]
+        context.set_ciphers([name for name in suites if "-GCM-" in name])
         trust = Trust(*self._trust)
         trust.prepare(context)
         try:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from struct import calcsize
 
 from microipa.errors import MicroipaError
 
@@ -60,17 +59,28 @@ def find_micropython() -> list[str]:
 def heap_bytes(heapsize: str, beside: int = 0) -> int:
     """What -X heapsize=… comes to in bytes, ``beside`` for one object of so many bytes that is to cost nothing.
 
-    A w lets MicroPython count in words of the machine, of which a 32-bit one has four bytes.
+    A w lets the MicroPython that is found count in its own words, of four or eight bytes.
     """
     size = re.fullmatch(r"([0-9]+)(w?)([KM]?)", heapsize)
     if not size:
         raise ValueError(f"{heapsize} is no heap size of MicroPython: 96wK or 196608")
     number, words, unit = size.groups()
-    pointer = calcsize("P")
+    pointer = word_bytes()
     whole = int(number) * {"": 1, "K": 1 << 10, "M": 1 << 20}[unit] * (pointer // 4 if words else 1)
     block = 4 * pointer
     blocks = -(-beside // block)
     return whole + blocks * block + -(-blocks * _BITS_OF_BLOCK // 8)
+
+
+def word_bytes() -> int:
+    """How many bytes a word of the MicroPython has that is found: 4 as on chips, or 8. Raises MicroPythonMissing."""
+    return _word_bytes(find_micropython()[0])
+
+
+@functools.lru_cache(maxsize=8)
+def _word_bytes(command: str) -> int:
+    asked = [command, "-c", "import sys; print(4 if sys.maxsize < 1 << 32 else 8)"]
+    return int(subprocess.run(asked, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=True).stdout)
 
 
 def environment(path: Sequence[Path | str] = (), extra: Mapping[str, str] | None = None) -> dict[str, str]:
