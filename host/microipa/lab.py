@@ -297,6 +297,7 @@ class Lab(LabFolder):
             {
                 "eim.der": b"".join(eim.configuration(self._trust) for eim in self._eims[: 1 + self._knows_both]),
                 "roots.der": b"".join(sorted(self._roots)),  # of other makers; our own CI comes with eim.der
+                "eim_roots.der": self.eim.tls_root,  # for a configuration that trusts no key
                 **self._heap_meter(),
             },
         )

@@ -14,7 +14,9 @@ from microipa import saip
 from microipa.asn1.tlv import parse, tlv
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim
+from microipa.eim.behaviour import Behaviour
 from microipa.eim.esipa import EsipaRefused
+from microipa.eim.odd_answers import OddAnswers
 from microipa.errors import Busy
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
@@ -172,3 +174,19 @@ async def test_a_foreign_eim_acknowledges_everything_and_the_first_does_not(tmp_
         answers.append(await desk(folder, pki, "foreign-ack", part).handle(result))
     assert len(parse(answers[1])[0xBF53].children()) == 63
     assert b"\xbf\x53" not in answers[0]
+
+
+def test_the_configuration_has_no_anchor(tmp_path: Path, pki: Pki) -> None:
+    assert 0xA6 not in parse(desk(tmp_path, pki, "eim-no-anchor").configuration())
+    assert 0xA6 in parse(desk(tmp_path, pki, "eim-slow").configuration())
+
+
+async def test_the_key_identifier_is_told_by_its_beginning() -> None:
+    whole = tlv(0xBF39, tlv(0xA0, tlv(0x80, bytes(16)), tlv(0x04, bytes(range(20))), tlv(0x30, b"")))
+
+    async def answer(_: bytes) -> bytes:
+        return whole
+
+    short = parse(await OddAnswers(answer, Behaviour(short_key_id=True))(POLL))[0xA0]
+    assert short[0x04].value == bytes(range(4))
+    assert [field.tag for field in short] == [0x80, 0x04, 0x30]

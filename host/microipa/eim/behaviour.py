@@ -19,5 +19,9 @@ class Behaviour:
     """The so many-th message is never answered, once."""
     garbled_at: float = 0
     """The answer to the so many-th message is no ESipa message, once."""
+    short_key_id: bool = False
+    """euiccCiPKIdentifierToBeUsed is told by its first four octets."""
+    anchorless: bool = False
+    """The configuration that it gives cards has no trustedPublicKeyDataTls."""
     foreign: bool = False
     """The second eIM of the card acknowledges what belongs to the first."""

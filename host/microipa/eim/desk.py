@@ -106,9 +106,14 @@ class Eim:
         self._injector = Injector(self._store, self._orders, self._provide_result, self._note)
         self._serving = 0
         self._renewals: Renewals = []
-        behaviour = QUIRKS.behaviour(part, Behaviour(), quirks)
+        self._behaviour = behaviour = QUIRKS.behaviour(part, Behaviour(), quirks)
         self._speak: Callable[[bytes], Awaitable[bytes]]
         self._speak = self._answer if behaviour == Behaviour() else OddAnswers(self._answer, behaviour)
+
+    @property
+    def tls_root(self) -> bytes:
+        """The certificate (DER) under which its server's is, for devices that have it from the factory."""
+        return self._identity.tls_issuer.public_bytes(Encoding.DER)
 
     def configuration(self, trust: str = "ca", port: int | None = None) -> bytes:
         """EimConfigurationData (SGP.32 2.11.1.1.1, DER) that makes a card belong to this eIM.
@@ -118,7 +123,7 @@ class Eim:
         Raises BadTrust.
         """
         anchors = {
-            "ca": (0xA1, self._identity.tls_issuer.public_bytes(Encoding.DER)),
+            "ca": (0xA1, self.tls_root),
             "certificate": (0xA1, self._identity.tls.der),
             "pin": (0xA0, self._identity.tls.spki),
         }
@@ -133,7 +138,7 @@ class Eim:
             integer(0x83, 0),
             integer(0x84, -1),  # the card allocates an association token
             tlv(0xA5, tlv(0xA0, parse(self._identity.signing.spki).value)),
-            tlv(0xA6, tlv(tag, parse(anchor).value)),
+            b"" if self._behaviour.anchorless else tlv(0xA6, tlv(tag, parse(anchor).value)),
             tlv(0x87, PROTOCOLS),
             tlv(0x88, subject_key_identifier(self._identity.ci)),
             tlv(0x89),  # indirectProfileDownload

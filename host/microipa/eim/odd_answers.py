@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from microipa.asn1.tlv import parse
+from microipa.asn1.tlv import parse, tlv
 from microipa.eim import esipa
 from microipa.eim.behaviour import Behaviour
 from microipa.errors import Busy
 
 _LONG_S = 3600.0
+_OK, _KEY_ID = 0xA0, 0x04  # inside InitiateAuthenticationResponseEsipa
+_SHORT = 4
 _FOREIGN_RESULTS = 64  # seqNumbers of a card that is new
 
 
@@ -39,6 +41,18 @@ class OddAnswers:
         answer = await self._answer(request)
         if self._messages == behaviour.garbled_at:
             return answer[: len(answer) // 2] or b"\0"
+        if behaviour.short_key_id and answer.startswith(esipa.INITIATE_AUTHENTICATION.to_bytes(2, "big")):
+            return _shortened(answer)
         if behaviour.foreign and answer and parse(answer).tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
             return esipa.acknowledge(list(range(1, _FOREIGN_RESULTS)))
         return answer
+
+
+def _shortened(answer: bytes) -> bytes:
+    """BF39 with the beginning of the key identifier alone."""
+    whole = parse(answer)
+    choice = whole.children()[0]
+    if choice.tag != _OK:
+        return answer
+    fields = (tlv(_KEY_ID, field.value[:_SHORT]) if field.tag == _KEY_ID else field.raw for field in choice)
+    return tlv(whole.tag, tlv(choice.tag, *fields))

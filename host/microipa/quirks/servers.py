@@ -68,6 +68,10 @@ QUIRKS = (
     _eim("eim-garbled", {"garbled_at": NUMBER},
          "One answer of the eIM is cut in half.", "field.md 5", number=4,
          unit="messages"),
+    _eim("eim-short-ci-id", {"short_key_id": True},
+         "euiccCiPKIdentifierToBeUsed is told by its beginning alone, which v1.2 allows."),
+    _eim("eim-no-anchor", {"anchorless": True},
+         "The eIM's configuration has no trustedPublicKeyDataTls; its CA is in the board's eim_roots.der."),
     Quirk("foreign-ack", "eim2", {"foreign": True},
           "A second eIM on the card acknowledges results and notifications that are not its own.", "field.md 2"),
 )
