@@ -45,8 +45,10 @@ _LOG_EVERY = const(2048)
 class DownloadFailed(Exception):
     """`cancel`: the CancelSessionReason, for where there is a session. `response`: what the card said.
 
-    `code`: the ProfileDownloadErrorReason for the eIM.
+    `code`: the ProfileDownloadErrorReason for the eIM. `known`: it is the eIM that has refused.
     """
+
+    known = False
 
     def __init__(self, reason, cancel=None, response=b"", code=_UNDEFINED_ERROR):
         super().__init__(reason)
@@ -133,7 +135,9 @@ def _failure(error):
     cancel = getattr(error, "cancel", None)  # of MetadataDiffers
     if isinstance(error, Refused) and error.code in _EIM_METADATA_MISMATCH:
         cancel = _METADATA_MISMATCH
-    return DownloadFailed(str(error), cancel)
+    failure = DownloadFailed(str(error), cancel)
+    failure.known = isinstance(error, EsipaRefused)
+    return failure
 
 
 def note_end(journal, transaction, result):

@@ -28,7 +28,7 @@ async def give_up(download, failure):
         except (CardError, ServerError, NetError, tlv.TlvError) as error:
             log(ERROR, "download:", error)  # the report below matters more
     said = failure.response
-    if not said and failure.code == _UNDEFINED_ERROR:
+    if not said and failure.code == _UNDEFINED_ERROR and not failure.known:
         said = str(failure).encode()[:_LONGEST_REASON]
     await report(download.session, download.transaction, _error(failure.code, said))
 
