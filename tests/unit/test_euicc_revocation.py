@@ -12,6 +12,7 @@ from euicc_peer import Dp, Terminal, make_card
 from microipa.asn1 import rsp
 from microipa.asn1.tlv import parse, tlv
 from microipa.crypto.pki import Pki
+from microipa.saip.services import has
 from odd_certificates import NOW, crl
 from test_euicc_session import refusal
 
@@ -118,3 +119,5 @@ def test_5_7_12_without_a_crl_it_is_wrong_data(terminal):
 def test_5_7_12_euiccInfo2_says_that_the_card_takes_crls(terminal):
     info = parse(terminal.es10("BF2200"))
     assert info[0x88].value == bytes([6, 0xC0])  # additionalProfile, crlSupport and nothing else
+    assert has(info[0x85].value, "milenage")
+    assert not has(info[0x85].value, "cave")  # which no command of this card computes

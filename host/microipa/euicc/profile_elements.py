@@ -25,11 +25,11 @@ from microipa.saip.templates import TEMPLATES
 
 HEADER, END = 0xA0, 0xAA
 OLDEST_VERSION = 2  # major version of the profile packages that cards still read
-# CSIM, CAVE, BER-TLV files, GET IDENTITY and the SUCI profiles are here because the test profile of GSMA TS.48
-# asks for them: their elements are taken, no command of this card uses them.
+# CSIM, BER-TLV files, GET IDENTITY and the SUCI profiles are here because the test profile of GSMA TS.48 makes them
+# mandatory: their elements are taken, no command of this card uses them.
 SERVICES = (
-    "usim", "isim", "csim", "milenage", "cave", "usim-test-algorithm", "ber-tlv", "get-identity",
-    "profile-a-x25519", "profile-b-p256",
+    "usim", "isim", "csim", "milenage", "usim-test-algorithm", "ber-tlv", "get-identity", "profile-a-x25519",
+    "profile-b-p256",
 )  # fmt: skip
 MAX_WARNINGS = 32  # more of them would make a result that nobody wants to carry
 RUNTIMES = ("javacard", "multos")
