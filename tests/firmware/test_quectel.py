@@ -381,6 +381,16 @@ async def test_a_socket_opens_although_the_final_line_of_its_command_got_lost(mi
     assert out[-1] == "open"
 
 
+async def test_a_card_is_there_although_a_stray_line_says_so_as_well(micropython: Run) -> None:
+    async with bg95({b"AT+CPIN?": lines("+CPIN: READY", "+CPIN: READY", "OK")}) as modem:
+        out = await run(micropython, modem, """
+    await modem.await_card()
+    print("there")
+""")
+    assert out[-1] == "there"
+    assert modem.lines.count(b"AT+CPIN?") == 1
+
+
 async def test_a_socket_left_open_by_an_earlier_run_is_closed_first(micropython: Run) -> None:
     sockets = Sockets(lambda _: [])
     sockets.open_answers.insert(0, lines("OK", "+QIOPEN: 0,563"))

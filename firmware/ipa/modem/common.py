@@ -223,7 +223,7 @@ class Modem:
                 state = await self.at.command(b"AT+CPIN?", prefix=b"+CPIN:")
             except AtError as error:
                 state = [error.result.encode()]
-            if state == [b"READY"]:
+            if state[-1:] == [b"READY"]:  # before it a stray line may say so
                 return
             if ticks_diff(deadline, ticks_ms()) <= 0:
                 raise NoCard("card: %s" % state)
