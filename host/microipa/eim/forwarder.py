@@ -44,7 +44,8 @@ class Forwarder:
                 log.warning("%s", busy)
                 pause = FIRST_PAUSE_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), pause)
+                async with asyncio.timeout(pause):  # wait_for of Python 3.11 may overhear that it is cancelled
+                    await self._news.wait()
 
     async def deliver_due(self) -> None:
         """One attempt for each notification whose time has come (ES9+.HandleNotification).

@@ -90,7 +90,8 @@ class Injector:
                 except StoreBusy as busy:
                     log.warning("%s", busy)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._news.wait()
         finally:
             for task in self._pushing.values():
                 task.cancel()
