@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from microipa.board import cli as board_verbs
 from microipa.card_commands import card_app
-from microipa.console import LAB, BadInput, Folder, hex_bytes, out, read
+from microipa.console import LAB, BadInput, Folder, hex_bytes, out, print_json, read
 from microipa.eim_commands import order_app
 from microipa.eim_server_commands import eim_server_app
 from microipa.eim_views import eim_app
@@ -215,7 +214,7 @@ def decode(
     if reencode:
         print(description.reencode().hex())
     elif as_json:
-        print(json.dumps(description.json(), indent=2))
+        print_json(description.json(), indent=2)
     else:
         out.print(*description.text().split("\n"), sep="\n")
 

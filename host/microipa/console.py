@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -53,6 +54,11 @@ class BadInput(MicroipaError):
 def lines(*texts: str) -> Text:
     """Several lines in one cell of a table."""
     return Text("\n").join(Text(shortened_codes(visible(text))) for text in texts)
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """One JSON object for programs, in visible ASCII."""
+    print(json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f"))
 
 
 def verdict(good: bool) -> Text:

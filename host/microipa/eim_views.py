@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from microipa.console import LAB, Folder, lines, out, read
+from microipa.console import LAB, Folder, lines, out, print_json, read
 
 if TYPE_CHECKING:
     from microipa.eim import DeviceView
@@ -36,7 +35,7 @@ def orders(
     views = eim.orders(eid)
     if as_json:
         for view in views:
-            print(json.dumps(view.to_dict()))
+            print_json(view.to_dict())
         return
     devices = sorted({view.eid for view in views})
     several = len(devices) > 1
@@ -62,7 +61,7 @@ def devices(
     views = eim.devices() if eid is None else [eim.device(eid)]
     if as_json:
         for view in views:
-            print(json.dumps(view.to_dict()))
+            print_json(view.to_dict())
     elif eid is not None:
         out.print(_in_full(views[0]))
     else:

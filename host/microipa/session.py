@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from microipa.asn1 import describe, sgp32
-from microipa.console import Terminal
+from microipa.console import Terminal, print_json
 from microipa.errors import MicroipaError
 from microipa.timeline import EIMS, in_words, line, summary
 from microipa.trace import Event
@@ -92,7 +92,7 @@ def print_session(events: list[Event], out: Terminal, as_json: bool) -> None:
     """One line an event, for people or, with ``as_json``, for machines (messages decoded)."""
     for event in with_es10(events):
         if as_json:
-            print(json.dumps(_decoded(event)))
+            print_json(_decoded(event))
         else:
             out.print(line(event, words(event)))
 

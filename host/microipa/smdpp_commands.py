@@ -5,7 +5,6 @@ Beside and not inside ``microipa.smdpp``, so that commands without an SM-DP+ sta
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ import typer
 from rich.text import Text
 
 from microipa.activation_codes import short
-from microipa.console import LAB, Expires, Folder, moment, out
+from microipa.console import LAB, Expires, Folder, moment, out, print_json
 from microipa.saip.cli import read_package
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def orders(
     views = LabFolder(lab).smdpp.orders()
     if as_json:
         for view in views:
-            print(json.dumps(asdict(view), default=str))
+            print_json(asdict(view))
         return
     for view in views:
         out.print(_line(view))

@@ -70,7 +70,7 @@ def microipa(*words: object) -> Said:
 
 def is_data(say: Callable[[str], str], name: str) -> None:
     """``say`` prints as many lines as for a harmless name, all of them visible, and the whole name in them."""
-    said, usual = say(name), say(HARMLESS)
+    usual, said = say(HARMLESS), say(name)
     assert all(character.isprintable() or character == "\n" for character in said)
     assert said.count("\n") == usual.count("\n")
     assert said.count(visible(name)) >= usual.count(HARMLESS) > 0
@@ -124,7 +124,9 @@ def test_what_devices_told_is_data_to_the_eims_verbs(lab: Path, words, name: str
         return microipa(*words, "--lab", lab)
 
     is_data(say, name)
-    assert json.loads(microipa(words[0], "--json", "--lab", lab).splitlines()[-1])
+    for_programs = microipa(words[0], "--json", "--lab", lab)
+    assert set(for_programs) <= {"\n", *map(chr, range(0x20, 0x7F))}
+    assert name in json.loads(for_programs.splitlines()[-1]).values()
 
 
 @quickly
