@@ -27,6 +27,7 @@ _HASH_DIGITS = 8
 _FOR = {
     ("emulation", True): ("ipa/card/emulation", "ipa/card/emulated_eims", "ipa/card/es10c", "ipa/card/p256"),
     ("binding", "json"): ("ipa/net/esipa_json",),
+    ("transport", "https"): ("ipa/net/https_link",),
     ("compact", True): ("ipa/net/compact",),
     ("q_block", True): ("ipa/net/qblock",),
 }
