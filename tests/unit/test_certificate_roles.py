@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from microipa.asn1.tlv import parse
+from microipa.asn1.tlv import parse, tlv
 from microipa.crypto.key_folder import KeysInvalid
 from microipa.crypto.pki import Credential, Pki
 from microipa.crypto.revocation import CrlInvalid, Issuer, read_crl
 from microipa.crypto.tls import server_context
 from microipa.eim import Eim
+from microipa.eim.esipa import EsipaRefused
 from microipa.eim.identity import EimIdentity
 from microipa.eim.packages import PackageInvalid
 from microipa.rsp_client import RspClient, RspUnavailable
@@ -223,6 +225,20 @@ async def test_4_5_2_a_card_of_a_revoked_eum_gets_nothing(pki, tmp_path):
     async with asgi_client(smdpp.app) as client:
         with pytest.raises(Es9Refusal, match=r"8\.1\.2/6\.1"):
             await Es9(client).authenticate(Peer(pki), "ANY")
+
+
+async def test_4_5_2_an_eim_takes_no_notification_of_a_card_of_a_revoked_eum(pki, tmp_path):
+    notification = tlv(0xBF3D, tlv(0xA0, Peer(pki).notification(b"\x06\x40")))
+    for number, revoked in enumerate(([], [pki.eum.certificate])):
+        found = read_crl(crl(pki.ci, *revoked), pki.ci.certificate)
+        (tmp_path / str(number)).mkdir()
+        desk = Eim(replace(EimIdentity.of(pki), crl=found), tmp_path / str(number), es9_routes={})
+        desk.add_device(EID)
+        if revoked:
+            with pytest.raises(EsipaRefused, match="is in the CRL of its issuer"):
+                await desk.handle(notification)
+        else:
+            assert await desk.handle(notification) == b""
 
 
 def test_4_5_2_an_eim_hears_of_its_cards_ci_beside_its_certificate(pki, tmp_path):
