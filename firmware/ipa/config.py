@@ -45,6 +45,9 @@ DEFAULTS = {
     "download": "indirect",  # through the eIM; "direct": from the SM-DP+ itself where a trigger names one
     "eim_roots_file": "eim_roots.der",  # CAs of eIMs whose configuration on the card trusts no key of its own
     "roots_file": "roots.der",  # trusted for SM-DP+ servers besides the card's CI: DER, one behind the other
+    # Shown to eIMs that ask for a client certificate, where the first file is there: DER, the key as RFC 5915 or 5208
+    "client_certificate_file": "client.der",
+    "client_key_file": "client_key.der",
     "journal_file": "ipa.journal",
     "log_level": 2,
     "app_tick_ms": 0,  # 0: main.py runs no application
@@ -118,7 +121,7 @@ def settings(given, folder):
     """What is given over the defaults, with the paths of trust material in `folder` ("" or with a slash)."""
     found = dict(DEFAULTS)
     found.update(given)
-    for key in ("eim_file", "eim_roots_file", "roots_file"):
+    for key in ("eim_file", "eim_roots_file", "roots_file", "client_certificate_file", "client_key_file"):
         if found[key][0] != "/":
             found[key] = folder + found[key]
     return found

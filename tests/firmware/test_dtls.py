@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from board_run import Run
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec as curves
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 from datagram import UDP
 from microipa.crypto import ec
@@ -28,9 +28,9 @@ import sys
 from ipa.net import NetError, dtls, trust
 from ipa.net.dtls import Dtls
 
-async def connect(anchor, host="eim.microipa.example", timeout_ms=10000, **how):
+async def connect(anchor, host="eim.microipa.example", timeout_ms=10000, client=None, **how):
     datagram = Udp(int(sys.argv[1]), **how)
-    link = Dtls(datagram, host, anchor)
+    link = Dtls(datagram, host, anchor, client=client)
     try:
         await link.connect(timeout_ms)
         await link.send(b"ping")
@@ -47,10 +47,12 @@ async def connect(anchor, host="eim.microipa.example", timeout_ms=10000, **how):
 
 
 @contextlib.asynccontextmanager
-async def server(credential: Credential, settings: DtlsSettings | None = None) -> AsyncIterator[int]:
+async def server(
+    credential: Credential, settings: DtlsSettings | None = None, clients: Sequence[x509.Certificate] = ()
+) -> AsyncIterator[int]:
     """An endpoint that answers each message with the same bytes backwards."""
     endpoint = DtlsServer(credential, lambda association, message: association.send(message[::-1]),
-                          lambda _: None, settings or DtlsSettings())
+                          lambda _: None, settings or DtlsSettings(), clients)
     try:
         yield await endpoint.start("127.0.0.1", 0)
     finally:
@@ -107,6 +109,41 @@ TRUSTED: dict[str, Callable[[Pki], tuple[str, bytes]]] = {
 @pytest.mark.parametrize("anchor", TRUSTED)
 async def test_sgp32_trusted_public_key_data_tls_admits(micropython: Run, pki: Pki, anchor: str) -> None:
     assert await outcome(micropython, pki.eim_tls, TRUSTED[anchor](pki)) == "gnip"
+
+
+@pytest.fixture
+def client_files(tmp_path: Path, pki: Pki) -> str:
+    """Files of a certificate that the CI issued to a device, and of its key: what a script has as `client`."""
+    device = issue(pki, "device")
+    (tmp_path / "client.der").write_bytes(device.der)
+    (tmp_path / "client_key.der").write_bytes(
+        device.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+    return 'client=("client.der", "client_key.der")'
+
+
+async def shown(micropython: Run, pki: Pki, client: str) -> str:
+    """What comes of a connection to a server that asks for a client certificate of the CI."""
+    async with server(pki.eim_tls, clients=[pki.ci.certificate]) as port:
+        script = SCRIPT + f"asyncio.run(connect(('ca', {pki.ci.der!r}), timeout_ms=4000, {client}))\n"
+        return (await micropython(script, port)).strip()
+
+
+async def test_a_client_certificate_is_shown_to_an_eim_that_asks_for_one(
+    micropython: Run, pki: Pki, client_files: str
+) -> None:
+    assert await shown(micropython, pki, client_files) == "gnip"
+
+
+async def test_without_a_client_certificate_such_an_eim_gives_no_association(micropython: Run, pki: Pki) -> None:
+    assert (await shown(micropython, pki, "client=None")).startswith("Dtls")
+
+
+async def test_a_client_key_that_is_none_is_a_named_error(
+    micropython: Run, pki: Pki, client_files: str, tmp_path: Path
+) -> None:
+    (tmp_path / "client_key.der").write_bytes(b"no key")
+    out = await shown(micropython, pki, client_files)
+    assert out.startswith("ClientUnusable client.der and client_key.der are no certificate with its key")
 
 
 async def test_another_ca_is_refused(micropython: Run, pki: Pki) -> None:

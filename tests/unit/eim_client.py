@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from cryptography import x509
+from microipa.crypto.pki import Credential
 from microipa.eim.dtls_records import records
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
@@ -27,6 +28,7 @@ class DtlsClient(asyncio.DatagramProtocol):
         mtu: int = 1200,
         ciphers: bytes = b"ECDHE+AESGCM",
         local_host: str = "127.0.0.1",
+        credential: Credential | None = None,
     ) -> None:
         self.peer = ("127.0.0.1", port)
         self.local_host, self.local_port = local_host, local_port
@@ -41,6 +43,9 @@ class DtlsClient(asyncio.DatagramProtocol):
         context.set_cipher_list(ciphers)
         context.set_verify(SSL.VERIFY_PEER, lambda *arguments: bool(arguments[-1]))
         context.get_cert_store().add_cert(X509.from_cryptography(ca))
+        if credential:
+            context.use_certificate(credential.certificate)
+            context.use_privatekey(credential.private_key)
         self.ssl = SSL.Connection(context, None)
         self.ssl.set_ciphertext_mtu(mtu)
         self.ssl.set_connect_state()

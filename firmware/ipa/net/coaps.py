@@ -2,6 +2,7 @@
 
 from ipa.compat import INFO, const, log, ticks_diff, ticks_ms
 from ipa.net.coap import Coap
+from ipa.net.link import client_files
 
 _PORT = const(5684)
 
@@ -34,7 +35,8 @@ class CoapsLink(Coap):
         if self._by_modem:
             dtls = self._Dtls(self._modem, eim.host, port, eim.trust)
         else:
-            dtls = self._Dtls(await self._modem.udp(eim.host, port), eim.host, eim.trust)
+            datagram = await self._modem.udp(eim.host, port)
+            dtls = self._Dtls(datagram, eim.host, eim.trust, client=client_files(self._settings))
         try:
             await dtls.connect(self._settings["dtls_timeout_s"] * 1000)
         except BaseException:  # an emergency and a full heap as well: the modem has few sockets

@@ -41,18 +41,20 @@ class Dtls:
 
     trust is ("ca", certificate) or ("pin", SubjectPublicKeyInfo), DER, from trustedPublicKeyDataTls. The
     certificate is a CA's or the server's own. A pin needs neither clock nor name.
+    client: the files of a certificate and its key to show, None without.
     datagram: `readinto(buf)` and `write(buf)` as of a stream that never waits, `async wait(ms)`, `close()`;
     perhaps `largest`, the most bytes it sends at once.
     """
 
     every_suite = False  # some server wanted another one than the first
 
-    def __init__(self, datagram, host, trust, mtu=MTU):
+    def __init__(self, datagram, host, trust, mtu=MTU, client=None):
         self._datagram = datagram
         mtu = min(mtu, getattr(datagram, "largest", mtu))
         self._stream = _Stream(datagram, mtu)
         self.host = host
         self._trust = Trust(*trust)
+        self._client = client
         self.room = mtu - _OVERHEAD
         self._tls = None
 
@@ -158,6 +160,10 @@ class Dtls:
         except (ValueError, OSError):  # a port without CCM; its list of 190 names would cost 15 kB here
             context.set_ciphers(_SUITES[:-1])
         self._trust.prepare(context)
+        if self._client is not None:
+            from ipa.net import client
+
+            client.show(context, self._client)
         return context
 
 

@@ -59,15 +59,16 @@ class Https:
     """Requests to host, one after the other, over one connection while the server keeps it open.
 
     connect: `async (host, port) -> stream`, a modem's `tcp`. trust: the arguments of a Trust.
-    headers: lines for every request, each with its CRLF.
+    headers: lines for every request, each with its CRLF. client: the files of a certificate and its key, or None.
     """
 
-    def __init__(self, connect, host, port, trust, headers=b""):
+    def __init__(self, connect, host, port, trust, headers=b"", client=None):
         self._connect = connect
         self._host = host
         self._port = port
         self._trust = trust
         self._headers = headers
+        self._client = client
         self._channel = None
         self._body = None
 
@@ -124,6 +125,10 @@ class Https:
         context.set_ciphers([name for name in suites if "-GCM-" in name])
         trust = Trust(*self._trust)
         trust.prepare(context)
+        if self._client is not None:
+            from ipa.net import client
+
+            client.show(context, self._client)
         try:
             stream = await self._connect(self._host, self._port)
         except SocketError as error:

@@ -4,6 +4,7 @@ from ipa import compat
 from ipa.compat import INFO, const, log, sleep_ms
 from ipa.net.https import Https, HttpsClosed, HttpsRefused, HttpsTimeout
 from ipa.net.json_functions import pieces
+from ipa.net.link import client_files
 
 _PORT = const(443)
 _PAUSE_MS = const(4000)  # before the second time; doubles up to
@@ -22,6 +23,7 @@ class HttpsLink:
     def __init__(self, modem, settings):
         self._modem = modem
         self._headers = _HEADERS % (_JSON_TYPE if settings["binding"] == "json" else _ASN1_TYPE)
+        self._client = client_files(settings)
         self._https = None
 
     async def open(self, eim):
@@ -31,7 +33,7 @@ class HttpsLink:
             from ipa.net import trouble
 
             headers += b"%s: %s\r\n" % (trouble.HEADER, trouble.text())
-        self._https = Https(self._modem.tcp, eim.host, eim.port or _PORT, eim.trust, headers)
+        self._https = Https(self._modem.tcp, eim.host, eim.port or _PORT, eim.trust, headers, self._client)
         log(INFO, "poll: HTTPS with", eim.host)
 
     async def exchange(self, parts, function=None):

@@ -7,6 +7,20 @@ nothing has been answered since; `answered` once something was, until it is set 
 0 at its end, and `close()`.
 """
 
+import os
+
+
+def client_files(settings):
+    """The files of the device's certificate and its key, for eIMs that ask for them; None without."""
+    name = settings.get("client_certificate_file")
+    if not name:
+        return None
+    try:
+        os.stat(name)
+    except OSError:
+        return None
+    return name, settings["client_key_file"]
+
 
 def chosen(modem, settings):
     """A link, whose buffers are made once, the class of an eIM's functions, to be called with the link, and None or

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import count
 
@@ -16,10 +16,11 @@ from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.pipe import Pipe
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.generic_udp import GenericMessageInterface
+from cryptography import x509
 
 from microipa import sockets
 from microipa.crypto.pki import Credential
-from microipa.eim import esipa, json_binding
+from microipa.eim import clients, esipa, json_binding
 from microipa.eim.dtls import Association, DtlsServer
 from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.esipa import EsipaRefused
@@ -72,6 +73,11 @@ class Remote(interfaces.EndpointAddress):
     def __repr__(self) -> str:
         return f"<{self.uri_base}>"
 
+    @property
+    def client(self) -> str:
+        """The EID of the client certificate, where there is one."""
+        return self._association.client
+
     def send(self, datagram: bytes) -> None:
         self._association.send(datagram)
 
@@ -80,13 +86,14 @@ class CoapsInterface(GenericMessageInterface):
     """Moves messages between aiocoap's message manager and the DTLS endpoint."""
 
     def __init__(
-        self, manager: Messages, credential: Credential, settings: DtlsSettings, listeners: Listeners | None
+        self, manager: Messages, credential: Credential, settings: DtlsSettings, listeners: Listeners | None,
+        issuers: Sequence[x509.Certificate],
     ) -> None:
         super().__init__(manager, log, asyncio.get_running_loop())
         self._remotes: dict[Association, Remote] = {}
         self._keeping: dict[Remote, float] = {}  # and since when, the longest first
         self._listeners = listeners
-        self.endpoint = DtlsServer(credential, self._on_message, self._on_lost, settings)
+        self.endpoint = DtlsServer(credential, self._on_message, self._on_lost, settings, issuers)
 
     async def shutdown(self) -> None:
         self._mman = None
@@ -194,6 +201,7 @@ class EsipaResource(resource.Resource):
         if self._running == MOST_AT_ONCE:
             return Message(code=codes.SERVICE_UNAVAILABLE, transport_tuning=SLOW_LINK)
         self._running += 1
+        clients.CLIENT.set(request.remote.client)
         esipa.hear(b"".join(option.value for option in request.opt.get_option(TROUBLE)[:1]))
         try:
             code, payload = codes.CHANGED, await self._handle(request.payload)
@@ -211,13 +219,14 @@ class EsipaResource(resource.Resource):
 @contextlib.asynccontextmanager
 async def serve(
     handle: Handle, credential: Credential, *, host: str = LOOPBACK, port: int = 0, settings: DtlsSettings,
-    listeners: Listeners | None = None, bound: socket.socket | None = None, renewals: Renewals | None = None
+    listeners: Listeners | None = None, bound: socket.socket | None = None, renewals: Renewals | None = None,
+    issuers: Sequence[x509.Certificate] = (),
 ) -> AsyncIterator[int]:
     """Answer ESipa at an address of this machine, or at a socket that is ``bound``. Gives the UDP port, chosen by the
     system when ``port`` is 0.
 
     ``listeners`` learns which devices can be asked the other way; ``renewals`` is told how to renew the credential.
-    Raises PortTaken.
+    With ``issuers`` only devices with a certificate under one of them are served. Raises PortTaken.
     """
     bound = bound or sockets.udp(host, port)
     site = resource.Site()
@@ -228,7 +237,7 @@ async def serve(
     context.log.setLevel(logging.WARNING)  # aiocoap tells each 2.31 as an error, at INFO
     tokens = TokenManager(context)
     messages = Messages(tokens)
-    interface = CoapsInterface(messages, credential, settings, listeners)
+    interface = CoapsInterface(messages, credential, settings, listeners, issuers)
     tokens.token_interface, messages.message_interface = messages, interface
     context.request_interfaces.append(tokens)
     if listeners:

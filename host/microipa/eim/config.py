@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
@@ -23,7 +23,7 @@ ADDRESS, PATH, PATHS, TABLE = "an address, host:port", "a path", "a list of path
 NETWORKS = "a list of networks, such as 10.1.0.0/16"
 KINDS = {
     "keys": PATH, "card_ci": PATH, "database": "a path or postgresql://…", "coaps": ADDRESS, "https": ADDRESS,
-    "smdp_trust": PATHS, "smdp_routes": TABLE, "smdp_networks": NETWORKS,
+    "smdp_trust": PATHS, "smdp_routes": TABLE, "smdp_networks": NETWORKS, "clients": PATHS,
 }  # fmt: skip
 
 Address = tuple[str, int]
@@ -41,7 +41,8 @@ class Config:
     by default that same ci. ``database`` is the path of an SQLite file or a URL of PostgreSQL. ``coaps`` and
     ``https`` are addresses to listen at, None for not at all. ``smdp_trust`` are certificates that SM-DP+ servers
     may stand under besides the CI; ``smdp_routes`` gives SM-DP+ names another address than DNS does, ``smdp_networks``
-    are those in which SM-DP+ are called though their addresses are not public.
+    are those in which SM-DP+ are called though their addresses are not public. ``clients`` are issuers of client
+    certificates: with any, only devices with a certificate under one of them are served.
     """
 
     keys: Path
@@ -52,6 +53,7 @@ class Config:
     smdp_trust: tuple[Path, ...] = ()
     smdp_routes: Mapping[str, Address] = field(default_factory=dict)
     smdp_networks: tuple[Network, ...] = ()
+    clients: tuple[Path, ...] = ()
 
     @classmethod
     def read(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -92,6 +94,7 @@ class Config:
             coaps=_address(path, "coaps", given.get("coaps", f"{LOOPBACK}:5684")),
             https=_address(path, "https", given.get("https", f"{LOOPBACK}:8443")),
             smdp_trust=tuple(located("smdp_trust", one) for one in trust),
+            clients=_paths(path, "clients", given, located),
             smdp_networks=_networks(path, given.get("smdp_networks", [])),
             smdp_routes={name: _required(path, f"smdp_routes.{name}", text) for name, text in routes.items()},
         )
@@ -100,9 +103,20 @@ class Config:
         """Its keys and certificates, read now. Raises KeysInvalid."""
         return EimIdentity.read(self.keys, read_issuer(self.card_ci))
 
+    def issuers(self) -> list[x509.Certificate]:
+        """Of client certificates. Raises KeysInvalid."""
+        return [read_certificate(path) for path in self.clients]
+
     def trust(self) -> list[x509.Certificate]:
         """Raises KeysInvalid."""
         return [read_certificate(path) for path in self.smdp_trust]
+
+
+def _paths(path: Path, name: str, given: Mapping[str, Any], located: Callable[[str, object], Path]) -> tuple[Path, ...]:
+    listed = given.get(name, [])
+    if not isinstance(listed, list):
+        raise BadConfig(f"{path}: {name} is {PATHS}")
+    return tuple(located(name, one) for one in listed)
 
 
 def _networks(path: Path, listed: object) -> tuple[Network, ...]:

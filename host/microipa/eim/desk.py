@@ -74,7 +74,9 @@ class Eim:
 
     Several processes may open the same database: some serve, others queue orders. ``es9_routes`` gives SM-DP+
     names a loopback address; it is looked at when a name is called, so it may be filled later. SM-DP+ prove
-    their names under the CI of the cards or by a certificate of ``es9_trust``. ``part`` of ``quirks`` is who it is.
+    their names under the CI of the cards or by a certificate of ``es9_trust``; those that have no public address
+    are called in ``es9_networks`` alone, or at a route. With ``clients``, issuers of client certificates, only
+    devices with a certificate under one of them are served. ``part`` of ``quirks`` is who it is.
     """
 
     def __init__(
@@ -85,12 +87,13 @@ class Eim:
         es9_routes: Mapping[str, tuple[str, int]],
         es9_trust: Sequence[x509.Certificate | Issuer] = (),
         es9_networks: Sequence[Network] = (),
+        clients: Sequence[x509.Certificate] = (),
         part: str = "eim",
         quirks: Iterable[str] = (),
         trace: Trace | None = None,
     ) -> None:
         identity = EimIdentity.of(keys) if isinstance(keys, Pki) else keys
-        self._identity = identity
+        self._identity, self._clients = identity, clients
         self.fqdn = identity.fqdn
         self._trace = trace
         self._store = Store(database / "eim.sqlite" if isinstance(database, Path) else database)
@@ -394,7 +397,8 @@ class Eim:
         """Serve ESipa over CoAP and DTLS, at a socket that is ``bound`` if there is one: ``async with eim.serve() as
         port``. Raises PortTaken."""
         serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=DtlsSettings(),
-                        listeners=self._injector.listeners, bound=bound, renewals=self._renewals)
+                        listeners=self._injector.listeners, bound=bound, renewals=self._renewals,
+                        issuers=self._clients)
         async with serving as listens_at, self._forwarding():
             injecting = asyncio.create_task(self._injector.run())
             try:
@@ -410,7 +414,7 @@ class Eim:
     ) -> AsyncIterator[int]:
         """Serve the same over HTTPS, beside CoAP or alone."""
         serving = serve_https(application(self.handle), self._identity.tls, port, host=host, bound=bound,
-                              renewals=self._renewals)
+                              clients=self._clients, renewals=self._renewals)
         async with serving as listens_at, self._forwarding():
             yield listens_at
 

@@ -1,7 +1,7 @@
 """DTLS 1.2 server with an X.509 certificate: one UDP socket, its handshakes and its living associations.
 
-aiocoap brings DTLS with pre-shared keys only. Only the eIM proves who it is (SGP.32 6.1); the eUICC proves itself by
-its signatures.
+aiocoap brings DTLS with pre-shared keys only. The eIM proves who it is (SGP.32 6.1), the device where it is
+asked for a certificate; the eUICC proves itself by its signatures.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import hmac
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 
 from microipa import sockets
 from microipa.crypto.pki import Credential
+from microipa.eim import clients
 from microipa.eim.dtls_handshake import DtlsSettings, Handshake, server_context
 from microipa.eim.dtls_hello import ClientHello
 from microipa.eim.dtls_records import (
@@ -48,8 +50,8 @@ class Association:
     """One DTLS session with one peer; compared by identity, as RFC 7252 9.1.2 wants of an epoch."""
 
     __slots__ = (
-        "_change_cipher_spec", "_handshake", "_records", "_server", "address", "born", "closed_by_peer", "cookie",
-        "last_heard",
+        "_change_cipher_spec", "_handshake", "_records", "_server", "address", "born", "client", "closed_by_peer",
+        "cookie", "last_heard",
     )  # fmt: skip
 
     def __init__(self, server: DtlsServer, address: Address, hello: ClientHello, cookie: bytes) -> None:
@@ -57,6 +59,8 @@ class Association:
         self._server = server
         self.address = address
         self.cookie = cookie
+        self.client = ""
+        """The EID of the peer's certificate, where it has one."""
         self.closed_by_peer = False
         self.born = self.last_heard = server.now()
         self._records: Records | None = None
@@ -85,6 +89,7 @@ class Association:
             messages += self._handshake.early()
             self._records = self._handshake.records()
             self._change_cipher_spec = self._handshake.change_cipher_spec()
+            self.client = clients.eid_of(self._handshake.client())
             self._handshake.stop()
             self._handshake = None
         for record in records(datagram):
@@ -135,9 +140,11 @@ class DtlsServer:
         on_message: Callable[[Association, bytes], None],
         on_lost: Callable[[Association], None],
         settings: DtlsSettings,
+        issuers: Sequence[x509.Certificate] = (),
     ) -> None:
-        self.settings = settings
-        self.context = server_context(credential)
+        """With ``issuers`` only peers with a certificate under one of them are served."""
+        self.settings, self._issuers = settings, issuers
+        self.context = server_context(credential, issuers)
         self._on_message = on_message
         self._on_lost = on_lost
         self._secret = secrets.token_bytes(32)
@@ -162,7 +169,7 @@ class DtlsServer:
 
     def renew(self, credential: Credential) -> None:
         """Prove the server with another certificate in handshakes that begin from now on."""
-        self.context = server_context(credential)
+        self.context = server_context(credential, self._issuers)
 
     def stop(self) -> None:
         """Close all associations and the socket."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
+from OpenSSL.crypto import X509, X509StoreFlags
 
 from microipa.crypto.pki import Credential
 from microipa.eim.dtls_hello import ClientHello
@@ -101,6 +103,11 @@ class Handshake:
         agreed = self._ssl.master_key(), self._ssl.client_random(), self._ssl.server_random()
         return Records(Secrets(str(self._ssl.get_cipher_name()), *map(bytes, filter(None, agreed))), self._finished)
 
+    def client(self) -> x509.Certificate | None:
+        """The certificate the peer has shown."""
+        shown = self._ssl.get_peer_certificate()
+        return shown.to_cryptography() if shown else None
+
     def change_cipher_spec(self) -> bytes:
         """The record that goes before Finished, under a number that was not used yet."""
         number = bytes(2) + self._next_number.to_bytes(6, "big")
@@ -176,14 +183,24 @@ class Handshake:
             self._give_up(f"handshake given up: {error}")
 
 
-def server_context(credential: Credential) -> SSL.Context:
-    """One certificate and no chain: an IPA trusts that certificate, its key or its issuer."""
+def server_context(credential: Credential, clients: Sequence[x509.Certificate] = ()) -> SSL.Context:
+    """One certificate and no chain: an IPA trusts that certificate, its key or its issuer.
+
+    With ``clients``, issuers of certificates, only a client with a certificate under one of them is served.
+    """
     context = SSL.Context(SSL.DTLS_SERVER_METHOD)
     context.set_cipher_list(CIPHERS)
     context.set_tmp_ecdh(ec.SECP256R1())
     context.use_certificate(credential.certificate)
     context.use_privatekey(credential.private_key)
     context.check_privatekey()
+    if clients:
+        store = context.get_cert_store()
+        assert store is not None
+        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
+        for issuer in clients:
+            store.add_cert(X509.from_cryptography(issuer))
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     assert SSL.OP_COOKIE_EXCHANGE is not None  # absent only from libraries without DTLS
     context.set_options(

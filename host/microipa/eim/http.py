@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from cryptography import x509
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from microipa.eim import esipa, json_binding
+from microipa.eim import clients, esipa, json_binding
 from microipa.eim.json_binding import Handle
 from microipa.errors import MicroipaError
 from microipa.https_server import RequestRefused, admin_protocol, http_status, read_body
@@ -41,6 +42,8 @@ def application(handle: Handle) -> Starlette:
 async def _answer(handle: Handle, ours: str, other: str, request: Request) -> Response:
     """One message. Peers differ in the Content-Type they name: only the other binding's is refused."""
     headers = {"X-Admin-Protocol": ADMIN_PROTOCOL}
+    chain = getattr(request.state, "chain", None)
+    clients.CLIENT.set(clients.eid_of(x509.load_der_x509_certificate(chain[0])) if chain else "")
     esipa.hear(request.headers.get(esipa.TROUBLE_HEADER, "").encode())
     try:
         headers["X-Admin-Protocol"] = admin_protocol(request, ADMIN_PROTOCOL)

@@ -10,7 +10,7 @@ from microipa.asn1.tlv import Tlv, TlvError, parse
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.ec import SignatureInvalid
 from microipa.crypto.revocation import Issuer
-from microipa.eim import compact, devices, packages, questions, store
+from microipa.eim import clients, compact, devices, packages, questions, store
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notifications import COMPACT_INSTALLATION, Notification
 from microipa.eim.orders import Orders
@@ -46,6 +46,7 @@ class Notices:
         elif device is None and notification.eid:
             device = db.get(Device, notification.eid)
         device = self._verify(db, notification, device)
+        clients.check(device.eid)
         if installed and order:
             self._book(db, order, notification)
             if session is None:

@@ -13,7 +13,7 @@ from typing import Any
 from microipa.asn1.tlv import Tlv, number, tlv
 from microipa.asn1.words import plmn
 from microipa.crypto.pki import Credential
-from microipa.eim import confirmation, esipa, features, packages, questions, sources, store, words
+from microipa.eim import clients, confirmation, esipa, features, packages, questions, sources, store, words
 from microipa.eim.store import Device, Order
 from microipa.errors import MicroipaError
 from microipa.trace import Trace
@@ -236,7 +236,8 @@ def _first(order: Order) -> bytes | None:
 
 
 def device_of(db: Work, eid: str) -> Device:
-    """Raises EidRefused with eidNotFound."""
+    """Raises EidRefused with eidNotFound, EsipaRefused for a client that may not speak for it."""
+    clients.check(eid)
     device = db.get(Device, eid)
     if device is None:
         raise esipa.EidRefused(esipa.EID_NOT_FOUND, f"{eid} is no device of this eIM: add it first")

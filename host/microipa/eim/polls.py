@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, exists, select, update
 from microipa.asn1.tlv import Tlv
 from microipa.asn1.words import plmn
 from microipa.database import StoreBusy
-from microipa.eim import esipa, store
+from microipa.eim import clients, esipa, store
 from microipa.eim.store import Device, Order, Store
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ class Polls:
     def in_vain(self, message: Tlv) -> bool:
         """Whether GetEimPackage finds nothing and tells nothing that has to be kept.
 
-        Raises EidRefused, TlvError, StoreBusy.
+        Raises EidRefused, EsipaRefused, TlvError, StoreBusy.
         """
         eid = esipa.eid_of(message.get(esipa.EID))
+        clients.check(eid)
         with self._store.question() as connection:
             found = connection.execute(_FOUND, {"device": eid}).first()
         if found is None:

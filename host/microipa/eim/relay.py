@@ -23,7 +23,7 @@ from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.crypto.ec import SignatureInvalid
 from microipa.crypto.revocation import Issuer
-from microipa.eim import compact, confirmation, esipa, features, questions, sources, store, words
+from microipa.eim import clients, compact, confirmation, esipa, features, questions, sources, store, words
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Function, RelayFailed
@@ -148,6 +148,7 @@ class Relay:
             if order is None:
                 unknown = INVALID_EIM_TRANSACTION if transaction_id else INVALID_DP_ADDRESS
                 raise RelayFailed(unknown, "no open download order for this request")
+            clients.check(order.eid)
             code = _smdp(order)
             if code is None:
                 raise RelayFailed(INVALID_DP_ADDRESS, f"this eIM knows no SM-DP+ for order {order.id}: {order.summary}")
@@ -287,6 +288,7 @@ class Relay:
             session = db.get(DownloadSession, message[0x80].value.hex())
         if session is None or session.is_direct:
             raise RelayFailed(unknown, "no session with this transactionId")
+        clients.check(session.order.eid)
         return session
 
     async def _in_session(self, function: Function, session: DownloadSession, fields: dict[str, str]) -> Answer:

@@ -14,7 +14,7 @@ from microipa.asn1.tlv import Tlv, TlvError, number, parse
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.ec import SignatureInvalid
 from microipa.crypto.revocation import Issuer
-from microipa.eim import devices, esipa, features, packages, questions, reasons, sources, store, words
+from microipa.eim import clients, devices, esipa, features, packages, questions, reasons, sources, store, words
 from microipa.eim.answers import INCORRECT_TAG_LIST, UNDEFINED, DataAnswer, DeviceUnproven
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
@@ -289,6 +289,7 @@ class Results:
             order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
             device = order.device if order else self._signer(db, result)
             if device:
+                clients.check(device.eid)
                 return device
         return device_of(db, esipa.eid_of(field))
 

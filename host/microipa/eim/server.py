@@ -48,7 +48,14 @@ def serve(paths: Sequence[Path], workers: int) -> None:
 
 
 def _eim(config: Config) -> Eim:
-    return Eim(config.identity(), config.database, es9_routes=config.smdp_routes, es9_trust=config.trust())
+    return Eim(
+        config.identity(),
+        config.database,
+        es9_routes=config.smdp_routes,
+        es9_trust=config.trust(),
+        es9_networks=config.smdp_networks,
+        clients=config.issuers(),
+    )
 
 
 def _listen(config: Config, workers: int) -> Listening:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from microipa.eim.store import Store
@@ -35,7 +36,8 @@ class Together:
         """What ``step`` returns or raises, once its transaction has ended. Raises StoreBusy."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._asked.append((step, future))
+        context = copy_context()  # each with what is known of its own request
+        self._asked.append((lambda db: context.run(step, db), future))
         if len(self._asked) == 1:
             loop.call_soon(self._work_all)
         return await future
