@@ -46,6 +46,9 @@ board_verbs.add_to(app)
 Direct = Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")]
 OverHttps = Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")]
 InJson = Annotated[bool, typer.Option("--json", help="Ask it in JSON instead of ASN.1.")]
+Certified = Annotated[
+    bool, typer.Option("--client-certificate", help="Let the eIM ask the board for a client certificate.")
+]
 Compact = Annotated[bool, typer.Option("--compact", help="Say only what it cannot know.")]
 
 
@@ -79,15 +82,17 @@ def demo(
     https: OverHttps = False,
     as_json: InJson = False,
     compact: Compact = False,
+    certified: Certified = False,
 ) -> None:
     """Provision a virtual board end to end and show every step; or another act of a device's life."""
     from microipa import acts
     from microipa.demo import run
     from microipa.ways import Way
 
-    way = Way(direct, https, as_json, compact)
+    way = Way(direct, https, as_json, compact, certified)
     if act is not None and way != Way():
-        raise BadInput("--direct, --https, --json and --compact are for first light: leave out --act")
+        ways = "--direct, --https, --json, --compact and --client-certificate"
+        raise BadInput(f"{ways} are for first light: leave out --act")
     played = run(lab, radio, out, way) if act is None else acts.perform(act, lab, radio, out)
     raise typer.Exit(asyncio.run(played))
 
@@ -161,6 +166,7 @@ def lab_up(
     https: OverHttps = False,
     as_json: InJson = False,
     compact: Compact = False,
+    certified: Certified = False,
 ) -> None:
     """Start servers, modem and board, and stay up until Ctrl-C.
 
@@ -171,7 +177,8 @@ def lab_up(
     from microipa.ways import Way
 
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
-    asyncio.run(stay_up(lab, radio, out, keys, Way(direct, https, as_json, compact), modem, quirk or (), host))
+    way = Way(direct, https, as_json, compact, certified)
+    asyncio.run(stay_up(lab, radio, out, keys, way, modem, quirk or (), host))
 
 
 @lab_app.command("quirks")

@@ -143,7 +143,8 @@ async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> 
     trace.listen(Timeline(console))
     settings = {"stop_when_idle": True, **way.settings}
     async with Lab(
-        folder, radio=link, trace=trace, board_config=settings, heap=way.heap, measure_heap=True
+        folder, radio=link, trace=trace, board_config=settings, heap=way.heap, measure_heap=True,
+        certified=way.certified,
     ) as lab:
         lab.step(f"the board downloads {way}")
         outcome = await first_light(lab)
@@ -170,7 +171,7 @@ async def stay_up(
     settings = {"poll_interval_s": POLL_S, **way.settings}
     async with Lab(
         folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys,
-        host=host,
+        host=host, certified=way.certified,
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from microipa import paths
 from microipa.asn1.tlv import parse, tlv
@@ -91,12 +91,14 @@ class LabFolder:
     The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, smds.sqlite, subscribers.json (mode 0600: it holds K and
     OPc), keys.json, board/ (the board's flash) and trace.jsonl. ``keys`` of other makers are noted there; without,
     those noted before are used. ``eim_fqdn`` is the eIM's name where it is not the PKI's, ``card_ci`` the CI of cards
-    that are none of ours. Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
+    that are none of ours. ``certified``: the eIM asks for client certificates.
+    Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
     """
 
     def __init__(
         self, folder: Path, *, create: bool = False, keys: LabKeys | None = None, eim_fqdn: str = "",
-        card_ci: x509.Certificate | None = None, quirks: Sequence[str] = (), trace: Trace | None = None
+        card_ci: x509.Certificate | None = None, quirks: Sequence[str] = (), certified: bool = False,
+        trace: Trace | None = None
     ) -> None:
         if not create and not (folder / "pki").is_dir():
             raise NoLab(f"no lab in {folder}: start one with `microipa lab up --lab {folder}`")
@@ -126,6 +128,7 @@ class LabFolder:
         servers = [identity.tls.certificate for identity in smdpp]
         self.smds = Smds(smds, folder, servers=servers, trace=trace)
         self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=[own, *servers], quirks=quirks,
+                       clients=[self.pki.devices().certificate] if certified else (),
                        trace=trace)
         self.eim.add_device(self.eid)
         issuers = [eim.tls_issuer, *(identity.ci for identity in (*smdpp, *smds))]
@@ -211,7 +214,8 @@ class Lab(LabFolder):
     the card does not know yet. ``card`` says what kind of card a new one is, in words of Euicc.create. ``trust``
     is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of another maker
     is pinned by default. ``quirks``: names of ``microipa.quirks``, with numbers where they take one; with one of
-    eim2 the card knows that from the start. ``host`` is the address at which all servers listen. Opened again on
+    eim2 the card knows that from the start. ``host`` is the address at which all servers listen.
+    ``certified``: the eIM asks the board for a client certificate. Opened again on
     the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
     MicroipaError subclasses of the parts when one cannot start.
     """
@@ -231,12 +235,14 @@ class Lab(LabFolder):
         keys: LabKeys | None = None,
         card: dict[str, Any] | None = None,
         host: str = LOOPBACK,
+        certified: bool = False,
         trace: Trace | None = None,
     ) -> None:
         require_idle(folder)  # before the trace of the lab that runs there is begun anew
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
-        super().__init__(folder, create=True, keys=keys, quirks=quirks, trace=self.trace)
+        super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, trace=self.trace)
+        self._certified = certified
         self.eim2: Eim
         self._eims = [self.eim]
         self._quirks = quirks
@@ -298,6 +304,7 @@ class Lab(LabFolder):
                 "eim.der": b"".join(eim.configuration(self._trust) for eim in self._eims[: 1 + self._knows_both]),
                 "roots.der": b"".join(sorted(self._roots)),  # of other makers; our own CI comes with eim.der
                 "eim_roots.der": self.eim.tls_root,  # for a configuration that trusts no key
+                **(self._client_files() if self._certified else {}),
                 **self._heap_meter(),
             },
         )
@@ -309,6 +316,12 @@ class Lab(LabFolder):
     ) -> None:
         await self._running.aclose()
         self.trace.close()
+
+    def _client_files(self) -> dict[str, bytes]:
+        """What the board shows to an eIM that asks who it is."""
+        device = self.pki.device(self.eid)
+        key = device.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return {"client.der": device.der, "client_key.der": key}
 
     def _add_second_eim(self) -> None:
         pki, folder = self.pki.second_eim(), self.folder / "eim2"

@@ -16,6 +16,8 @@ class Way:
     https: bool = False
     json: bool = False
     compact: bool = False
+    certified: bool = False
+    """The eIM asks the board for a client certificate."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -37,4 +39,5 @@ class Way:
     def __str__(self) -> str:
         path = "direct" if self.direct else "through the eIM"
         transport, binding = "HTTPS" if self.https else "CoAP", "JSON" if self.json else "ASN.1"
-        return f"{path}, {transport} and {binding} to the eIM{', compact' if self.compact else ''}"
+        certified = ", with a client certificate" if self.certified else ""
+        return f"{path}, {transport} and {binding} to the eIM{', compact' if self.compact else ''}{certified}"

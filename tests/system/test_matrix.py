@@ -55,6 +55,12 @@ async def test_first_light_on_every_way(way: Way, tmp_path: Path) -> None:
         assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == way.compact
 
 
+@pytest.mark.parametrize("way", [Way(certified=True), Way(https=True, certified=True)], ids=str)
+async def test_first_light_where_the_eim_asks_for_a_client_certificate(way: Way, tmp_path: Path) -> None:
+    light = await record(tmp_path, board_config=way.settings, heap=way.heap, certified=True)
+    assert light.outcome.succeeded, [order.result for order in light.outcome.orders]
+
+
 @pytest.mark.parametrize("way", [Way(compact=True), Way(https=True, json=True, compact=True)], ids=str)
 async def test_2_11_1_2_all_that_an_eim_can_do_for_the_device_it_does(way: Way, tmp_path: Path) -> None:
     """No activation code, no SM-DP+ address, no ctxParams1 and no metadata are on the air."""

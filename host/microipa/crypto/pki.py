@@ -121,6 +121,15 @@ class Pki:
         check_eid(eid)
         return self._credential(f"euicc/{eid}", _euicc_profile(eid))
 
+    def devices(self) -> Credential:
+        """The maker of devices, who issues their client certificates: no CI."""
+        return self._credential("devices", _devices_profile())
+
+    def device(self, eid: str) -> Credential:
+        """The client certificate of the device with this eUICC, for an eIM that asks for one. Raises PkiError."""
+        check_eid(eid)
+        return self._credential(f"device_{eid}", _device_profile(eid), self.devices())
+
     def second_eim(self) -> Pki:
         """The same PKI as a second eIM sees it: ``eim_…`` are its own name, keys and certificates."""
         other = copy(self)
@@ -141,11 +150,11 @@ class Pki:
         other.eim_tls = self._credential(f"eim_tls_{fqdn}", _eim_tls_profile(fqdn, Pki.eim_oid))
         return other
 
-    def _credential(self, name: str, profile: _Profile) -> Credential:
+    def _credential(self, name: str, profile: _Profile, issuer: Credential | None = None) -> Credential:
         """Read key and certificate; make whichever is missing or no longer fits its issuer."""
         key = self._key(self._folder / f"{name}.key")
         path = self._folder / f"{name}.pem"
-        issuer = None if profile.issuer is None else getattr(self, profile.issuer)
+        issuer = issuer if profile.issuer is None else getattr(self, profile.issuer)
         if path.exists():
             try:
                 certificate = x509.load_pem_x509_certificate(path.read_bytes())
@@ -332,6 +341,18 @@ def _rsp_profile(server: str, oid: str, address: str, role: str, *, critical: bo
         extensions.append((_policy(role), True))
     extensions.append((x509.SubjectAlternativeName(names), False))
     return _Profile(_name(f"microipa test {server} {kind}"), tuple(extensions))
+
+
+def _devices_profile() -> _Profile:
+    basic = x509.BasicConstraints(ca=True, path_length=0)
+    return _Profile(
+        _name("microipa test devices"), ((basic, True), (_usage(signs_certificates=True), True)), issuer=None
+    )
+
+
+def _device_profile(eid: str) -> _Profile:
+    """Its bytes travel over NB-IoT at each handshake. ``issuer``: Pki.devices."""
+    return _Profile(_name("device", organisation=None, serial=eid), ((_usage(), True),), issuer=None)
 
 
 def _operator_profile() -> _Profile:
