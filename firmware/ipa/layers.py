@@ -11,7 +11,7 @@ from ipa import tlv
 from ipa.card.channel import CardError, Channel
 from ipa.card.es10 import Es10
 from ipa.compat import DEBUG, INFO, const, log, sleep_ms, ticks_diff, ticks_ms, unix_time
-from ipa.modem import ModemError
+from ipa.modem import ModemError, SocketError
 from ipa.modem.common import NoCard, NoRegistration
 from ipa.steps import device_info, digits
 
@@ -65,7 +65,7 @@ class Layers:
         if joins:
             await self.again(self._join, patience_ms)
         self.at = CONTEXT
-        await self.again(self._connect)
+        await self.again(self._connect, patience_ms)
         if joins or unix_time() is None:
             await self._set_clock()
         if joins:
@@ -258,8 +258,17 @@ class Layers:
 
     # Data context
 
-    async def _connect(self):
-        await self.modem.open_context(self._apn)
+    async def _connect(self, patience_ms):
+        modem = self.modem
+        try:
+            await modem.open_context(self._apn)
+        except SocketError:
+            # A modem that has begun anew has forgotten the APN, and has attached by itself without it.
+            if not (await modem.apn_differs(self._apn) and self.radio_due()):
+                raise
+            self._goes("the attach has another APN")
+            await self._join(patience_ms)
+            await modem.open_context(self._apn)
 
     # What is made anew on purpose
 

@@ -51,6 +51,7 @@ class Modem:
         self.at = At(self)
         self.booted = asyncio.Event()
         self.is_registered = True
+        self.other_apn = False
         self.heard = False
         self.on_registered = None
 
@@ -100,6 +101,9 @@ class Modem:
 
     async def join(self, apn, timeout_ms):
         await self._call("join")
+
+    async def apn_differs(self, apn):
+        return self.other_apn
 
     async def open_context(self, apn):
         await self._call("open_context")

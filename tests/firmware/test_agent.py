@@ -102,6 +102,31 @@ print(modem.asked)
     assert asked.count("close_context") >= 5
 
 
+async def test_a_modem_that_has_forgotten_the_apn_is_told_it_again_once_an_hour(micropython: Run) -> None:
+    (asked,) = await play(micropython, """
+class Forgetful(Modem):
+    async def join(self, apn, timeout_ms):
+        self.other_apn = False
+        await super().join(apn, timeout_ms)
+    async def open_context(self, apn):
+        await super().open_context(apn)
+        if self.other_apn:
+            raise SocketError("the attach has another APN")
+modem = Forgetful()
+one = agent(modem, Bare())
+Eims(one, True)
+asyncio.run(polls(one, 1))
+modem.asked = []
+for _ in range(2):
+    modem.other_apn = True
+    asyncio.run(polls(one, 1))
+print(modem.asked)
+""")
+    assert asked[:3] == ["open_context", "join", "open_context"]
+    assert asked.count("join") == 1
+    assert "power_cycle_card" not in asked
+
+
 async def test_a_network_that_is_away_is_waited_for_and_not_searched_anew(micropython: Run) -> None:
     (asked,) = await play(micropython, """
 class Away(Modem):

@@ -22,7 +22,7 @@ FINAL = frozenset(("done", "failed", "expired", "cancelled"))
 _ENROL_S = 60.0
 _SETTLE_S = 5.0  # for the board to end by itself once its orders are done
 _FAILED_POLL = "next try in"
-_DEFINES_APN = "AT+CGDCONT="  # of the context that comes with the attach
+_DEFINES_APN, _SWITCHES_RADIO = "AT+CGDCONT=", "AT+CFUN="  # the APN of the context that comes with the attach
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Counts:
     def __init__(self, trace: Trace) -> None:
         self.attaches = self.commands = self.failed_polls = self.boots = 0
         self.needless = 0  # attaches of a new modem by itself, before the board could tell it the APN that it then told
-        self._by_itself = 0
+        self._by_itself, self._radio = 0, False
         self.last_line = ""
         trace.listen(self._hear)
 
@@ -61,6 +61,7 @@ class Counts:
         fields = event.fields
         if event.kind == "network":
             self.attaches += fields["event"] == "attach accepted"
+            self._by_itself += fields["event"] == "attach accepted" and not self._radio
         elif event.kind == "at":
             self._count_command(fields)
         elif (event.part, event.kind) == ("board", "power"):
@@ -72,11 +73,10 @@ class Counts:
 
     def _count_command(self, fields: dict[str, Any]) -> None:
         if fields["direction"] == "in" and "text" in fields:
-            if not self.commands:
-                self._by_itself = self.attaches
-            elif fields["text"].startswith(_DEFINES_APN):
-                self.needless = self._by_itself
             self.commands += 1
+            if fields["text"].startswith(_DEFINES_APN):
+                self.needless = self._by_itself
+            self._radio = self._radio or fields["text"].startswith(_SWITCHES_RADIO)
 
 
 def run(folder: Path, quirk: str, family: str, way: str) -> Cell:
