@@ -8,15 +8,11 @@ from typing import Annotated
 
 import typer
 
+from microipa.console import out
 from microipa.errors import MicroipaError
 from microipa.outside_text import visible
 
 eim_server_app = typer.Typer(no_args_is_help=True, help="An eIM as a server of its own, without a lab.")
-
-
-@eim_server_app.callback()
-def _group() -> None:
-    """Keeps `serve` a command of its own while it is the only one."""
 
 
 @eim_server_app.command()
@@ -39,3 +35,31 @@ def serve(
     except MicroipaError as error:
         print(f"microipa: {visible(error)}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+@eim_server_app.command("add-devices")
+def add_devices(
+    file: Annotated[Path, typer.Argument(help="CSV with a head, or one JSON object a line.", dir_okay=False)],
+    config: Annotated[Path, typer.Option(help="eim.toml of the eIM that is to manage them.", dir_okay=False)],
+) -> None:
+    """Manage the devices of a file: eid, and as far as known label, maker, token, euicc_certificate, eum_certificate,
+    device_key (DER in base64).
+
+    The same file again changes nothing. A line that is refused is named and the others are taken; the exit status is 1
+    then, and 2 when the file cannot be read at all.
+    """
+    from microipa.eim import onboarding
+    from microipa.eim.config import Config
+
+    try:
+        read = Config.read(config)
+
+        def tell(line: int, why: str) -> None:
+            print(f"{file}:{line}: {why}", file=sys.stderr)
+
+        taken, refused = onboarding.add_devices(read.store(), file, read.identity().issuer, tell)
+    except MicroipaError as error:
+        print(f"microipa: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    out.print(f"{taken} lines taken, {refused} refused")
+    raise typer.Exit(1 if refused else 0)

@@ -19,6 +19,15 @@ from sqlalchemy.sql import Executable
 T = TypeVar("T", bound=DeclarativeBase)
 
 
+class Row:
+    """What makes the classes of tables fit for ``Work``: a row that is changed tells so."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (tell := self.__dict__.get("_tell_change")) is not None:
+            tell(self)
+        super().__setattr__(name, value)
+
+
 class Work:
     """The rows of one transaction: the same key is the same object, as long as it lasts.
 
@@ -34,6 +43,7 @@ class Work:
         self._locks = locks
         self._known: dict[tuple[type, Any], Any] = {}
         self._read: dict[tuple[type, Any], Mapping[str, Any]] = {}
+        self._touched: dict[tuple[type, Any], Any] = {}
         self._absent: set[tuple[type, Any]] = set()
         self._new: list[Any] = []
 
@@ -110,6 +120,7 @@ class Work:
             self.wrote = True
             self.connection.execute(_update(kind), {"key_": key, **changed})
             self._read[kind, key] = {**self._read[kind, key], **changed}
+        self._touched.clear()
 
     @property
     def is_flushed(self) -> bool:
@@ -117,7 +128,7 @@ class Work:
         return not self._new and next(self._changes(), None) is None
 
     def _changes(self) -> Iterator[tuple[tuple[type, Any], dict[str, Any]]]:
-        for identity, row in self._known.items():
+        for identity, row in self._touched.items():
             read, now = self._read[identity], row.__dict__
             changed = {name: now[name] for name, value in read.items() if now[name] is not value}
             changed = {name: value for name, value in changed.items() if value != read[name]}
@@ -151,6 +162,7 @@ class Work:
     def _remember(self, kind: type[DeclarativeBase], key: Any, row: Any) -> None:
         self._known[kind, key] = row
         self._read[kind, key] = _fields(row)
+        row.__dict__["_tell_change"] = lambda changed: self._touched.setdefault((kind, key), changed)
         if relate := getattr(row, "relate", None):
             relate(self)
 

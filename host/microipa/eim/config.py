@@ -14,6 +14,7 @@ from cryptography import x509
 
 from microipa.crypto.key_folder import read_certificate, read_issuer
 from microipa.eim.identity import EimIdentity
+from microipa.eim.store import Store
 from microipa.errors import MicroipaError
 from microipa.https_server import LOOPBACK
 from microipa.rsp_client import Network
@@ -106,6 +107,10 @@ class Config:
     def issuers(self) -> list[x509.Certificate]:
         """Of client certificates. Raises KeysInvalid."""
         return [read_certificate(path) for path in self.clients]
+
+    def store(self) -> Store:
+        """Its database. Raises StoreUnusable, StoreBusy."""
+        return Store(self.database)
 
     def trust(self) -> list[x509.Certificate]:
         """Raises KeysInvalid."""

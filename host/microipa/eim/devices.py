@@ -35,6 +35,8 @@ class BadDeviceKey(MicroipaError):
 class DeviceView:
     """A device as people and programs see it; None is what it has not told yet.
 
+    ``label`` and ``maker`` are the operator's own words.
+
     ``profiles`` have iccid and state (enabled, disabled), with a whole list also name, class and more;
     ``profiles_known`` says when the card last sent one. ``eims`` are eimIds. ``counter`` is the newest
     package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``default_smdp_address`` is empty
@@ -46,6 +48,8 @@ class DeviceView:
     """
 
     eid: str
+    label: str | None
+    maker: str | None
     profiles: list[Profile] | None
     profiles_known: datetime | None
     eims: list[str] | None
@@ -74,6 +78,8 @@ class DeviceView:
         info = device.euicc_info2
         return cls(
             eid=device.eid,
+            label=device.label,
+            maker=device.maker,
             profiles=device.profiles,
             profiles_known=store.moment(device.profiles_known),
             eims=device.eims,
@@ -114,13 +120,18 @@ def _certificates(device: Device) -> dict[str, dict[str, str]]:
 
 def enrol(db: Work, device: Device, spki: bytes) -> None:
     """Let a device sign results with this key (SubjectPublicKeyInfo DER) in place of its card. Raises BadDeviceKey."""
+    check_device_key(spki)
+    db.put(DeviceKey(eid=device.eid, spki=spki))
+
+
+def check_device_key(spki: bytes) -> None:
+    """Raises BadDeviceKey."""
     try:
         key = load_der_public_key(spki)
     except UNREADABLE as error:
         raise BadDeviceKey(f"the device key is no SubjectPublicKeyInfo in DER: {error}") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
         raise BadDeviceKey("the device key is not on P-256: enrol the .pub file that the device has written")
-    db.put(DeviceKey(eid=device.eid, spki=spki))
 
 
 def result_key(device: Device) -> EllipticCurvePublicKey:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from microipa.database import Connections
 from microipa.eim.schema import prepare
-from microipa.unit_of_work import Work
+from microipa.unit_of_work import Row, Work
 
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
@@ -36,7 +36,7 @@ def _open_orders(name: str, *columns: str) -> Index:
     return Index(name, *columns, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
 
 
-class Base(DeclarativeBase):
+class Base(Row, DeclarativeBase):
     type_annotation_map = {dict[str, Any]: JSON, list[dict[str, Any]]: JSON, list[str]: JSON}
 
 
@@ -90,6 +90,9 @@ class Device(Base):
     """What the device said of its own state beside ESipa: restarts, settings that do not hold, tasks that crashed."""
     trouble_told: Mapped[float | None]
     last_poll: Mapped[float | None]
+    label: Mapped[str | None]
+    maker: Mapped[str | None]
+    """Words of the operator's own, like ``label``."""
     rplmn: Mapped[str | None]
     """MCC-MNC of the newest poll that named its network: an IPA does when that has changed."""
 
