@@ -80,6 +80,8 @@ def _outcomes(kind: Kind, name: str) -> Found:
         for member in kind.members:
             yield from ([(member.name, None)] if _is_message(member.kind) else _outcomes(member.kind, member.name))
     elif kind.base == "SEQUENCE" and (parts := [member for member in kind.members if _has_codes(member)]):
+        if parts[0].optional:
+            yield name, None
         yield from _outcomes(parts[0].kind, name)
         for further in parts[1:]:
             yield from ((f"{further.name}.{code}", number) for code, number in _outcomes(further.kind, name))

@@ -182,6 +182,7 @@ async def test_a_device_without_association_gets_its_orders_at_its_next_poll(des
     assert order(desk, number).state == "done"
 
 
+@pytest.mark.covers("package.eimPackageReceivedWithCid")
 @pytest.mark.parametrize("identity", ["transaction", "eid", "none"])
 async def test_v1_3_a_received_package_with_a_correlation_is_one(desk, listener, identity):
     desk.order_package(EID, LIST)
@@ -192,6 +193,7 @@ async def test_v1_3_a_received_package_with_a_correlation_is_one(desk, listener,
     assert listener.heard == [0xBF51]
 
 
+@pytest.mark.covers("package.eimPackageErrorWithCid")
 async def test_v1_3_an_error_with_a_correlation_is_told_by_its_name(desk, listener):
     number = desk.order_package(EID, LIST)
     listener.says = tlv(0xBF4E, tlv(0xBF61, tlv(0x5A, bytes.fromhex(EID)), integer(0x02, 2)))
