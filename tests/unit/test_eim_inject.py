@@ -9,7 +9,7 @@ import eim_ipa
 import pytest
 from aiocoap.numbers.codes import Code
 from eim_coap import connected
-from eim_ipa import OTHER_EID, Ipa, order
+from eim_ipa import OTHER_EID, Ipa, Refusal, order
 from euicc_peer import EID
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import integer, parse, tlv
@@ -28,6 +28,7 @@ class Listener:
         self.requests: list[bytes] = []
         self.says: bytes | Code | None = None
         self.forges = False
+        self.port = 0
         self.acknowledged = asyncio.Event()
 
     def answer(self, request: bytes) -> bytes | Code:
@@ -53,6 +54,7 @@ async def listener(desk: Eim, ipa: Ipa, pki, monkeypatch) -> AsyncIterator[Liste
     listener = Listener(ipa)
     desk.order_package(EID, LIST)
     async with desk.serve() as port, connected(port, pki.ci.certificate, listener.answer) as coap:
+        listener.port = port
         ipa.ask = coap.post
         await ipa.work()
         yield listener
@@ -200,3 +202,29 @@ async def test_v1_3_an_error_with_a_correlation_is_told_by_its_name(desk, listen
     assert await desk.inject(EID)
     assert order(desk, number).result == "the IPA could not handle the package: unknownPackage"
     assert order(desk, number).state == "failed"
+
+
+async def test_a_stranger_who_polls_with_the_eid_does_not_take_injection_over(desk, listener, pki):
+    thief = Listener(listener.ipa)
+    async with connected(listener.port, pki.ci.certificate, thief.answer) as coap:
+        stranger = Ipa(coap.post, listener.ipa.card)
+        with pytest.raises(Refusal):
+            await stranger.get()
+        number = desk.order_package(EID, LIST)
+        assert await desk.inject(EID)
+    assert (thief.heard, listener.heard[0]) == ([], 0xBF51)
+    assert order(desk, number).state == "done"
+
+
+async def test_a_newer_association_is_asked_when_the_proven_one_takes_no_packages(desk, listener, pki):
+    fresh = Listener(listener.ipa)
+    async with connected(listener.port, pki.ci.certificate, fresh.answer) as coap:
+        with pytest.raises(Refusal):
+            await Ipa(coap.post, listener.ipa.card).get()
+        number = desk.order_package(EID, LIST)
+        listener.says = Code.NOT_FOUND
+        with pytest.raises(Unreachable):
+            await desk.inject(EID)
+        assert await desk.inject(EID)
+    assert fresh.heard[0] == 0xBF51
+    assert order(desk, number).state == "done"

@@ -45,7 +45,7 @@ _numbers = count(1)
 class Remote(interfaces.EndpointAddress):
     """A DTLS association as aiocoap's idea of an address; equal only to itself (RFC 7252 9.1.2)."""
 
-    __slots__ = ("_association", "asked", "blockwise_key", "kept", "listening")
+    __slots__ = ("_association", "asked", "blockwise_key", "kept", "listening", "proved")
 
     scheme = "coaps"
     hostinfo_local = uri_base_local = ""
@@ -59,6 +59,8 @@ class Remote(interfaces.EndpointAddress):
         self.kept = Kept()
         self.asked: str | None = None
         """The EID of which ``Listeners`` has asked whether it listens."""
+        self.proved: str | None = None
+        """The EID whose card's signed result has come over it."""
         self.listening: set[str] = set()
         """Those of which it heard that they do."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from microipa.asn1.tlv import Tlv, integer, parse, tlv
+from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.errors import MicroipaError
 
 INITIATE_AUTHENTICATION, AUTHENTICATE_CLIENT, GET_BOUND_PROFILE_PACKAGE = 0xBF39, 0xBF3B, 0xBF3A
@@ -85,6 +85,19 @@ def polled_in_vain(request: bytes, answer: bytes) -> str | None:
 def is_result(request: bytes) -> bool:
     """Whether a message is ProvideEimPackageResult."""
     return request[:2] == PROVIDE_EIM_PACKAGE_RESULT.to_bytes(2, "big")
+
+
+def proved(request: bytes, answer: bytes) -> str | None:
+    """The EID whose card's signed result an exchange brought: only what has been verified is acknowledged."""
+    if not is_result(request):
+        return None
+    try:
+        message, told = parse(request), parse(answer)
+        with_notifications = message.get(0x30)
+        brought = EUICC_PACKAGE in (with_notifications or message)
+        return eid_of(message.get(EID)) if brought and ACKNOWLEDGEMENTS in told else None
+    except (TlvError, EidRefused):
+        return None
 
 
 def result_error(code: int) -> bytes:

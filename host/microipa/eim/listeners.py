@@ -27,7 +27,11 @@ class Unreachable(MicroipaError):
 
 @dataclass(eq=False)
 class Listener:
-    """A device at the newest association over which it got no package more."""
+    """A device at the newest association over which it got no package more.
+
+    Whoever knows an EID can poll in its name: an association over which its card's signed result came is left for
+    another one only when it is lost or does not answer.
+    """
 
     remote: Remote
     given: bytes | None = None
@@ -35,6 +39,8 @@ class Listener:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by whoever hands packages over."""
     asking: asyncio.Timeout | None = None
+    instead: Remote | None = None
+    """A newer association, over which nothing signed has come."""
 
 
 class Listeners:
@@ -63,6 +69,8 @@ class Listeners:
 
     def note(self, remote: Remote, request: bytes, answer: bytes) -> None:
         """An ESipa exchange over an association."""
+        if proved := esipa.proved(request, answer):
+            remote.proved = proved
         eid = esipa.polled_in_vain(request, answer)
         if eid is None:
             if esipa.is_result(request):
@@ -76,6 +84,9 @@ class Listeners:
         known = self._listening.get(eid)
         if known and known.remote is remote:
             return
+        if known and known.remote.proved == eid != remote.proved:
+            known.instead = remote
+            return
         if known and known.asking and not known.asking.expired():
             known.asking.reschedule(asyncio.get_running_loop().time())  # the association it came from is no more
         self._listening[eid] = Listener(remote)
@@ -85,14 +96,19 @@ class Listeners:
         """An association has ended."""
         for eid in remote.listening:
             if (known := self._listening.get(eid)) and known.remote is remote:
-                del self._listening[eid]
+                self._leave(eid, known)
 
     def forget(self, eid: str, listener: Listener | None = None) -> None:
         """The device does not listen any more, or not as ``listener``."""
         if (known := self._listening.get(eid)) and listener in (None, known):
             known.remote.asked = None
             known.remote.listening.discard(eid)
-            del self._listening[eid]
+            self._leave(eid, known)
+
+    def _leave(self, eid: str, known: Listener) -> None:
+        del self._listening[eid]
+        if known.instead:
+            self._listens(eid, known.instead)
 
     async def ask(self, eid: str, message: bytes) -> bytes:
         """POST one message to a device and wait for its answer. Raises Unreachable; the device is forgotten then."""
