@@ -6,7 +6,7 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill field test micropython32 coverage hil hil-rack load conformance lint clean
+.PHONY: demo bill field cuts test micropython32 coverage hil hil-rack load conformance lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -40,6 +40,10 @@ hil-rack: $(STAMP)
 # What the eIM's operations cost a server, by the size of its fleet: make load ARGS='--devices 10,1000000'
 load: $(STAMP)
 	$(BIN)/python -m microipa.load $(ARGS)
+
+# Cuts the power at up to twelve events of each kind in each flow; ARGS="--each 0" cuts at all of them, for hours.
+cuts: $(STAMP)
+	PYTHONPATH=tests:tests/system $(BIN)/python -m cuts $(ARGS)
 
 conformance: $(STAMP)
 	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance=tests/conformance.md -m covers

@@ -38,6 +38,8 @@ class Device:
     events: list[Event] = field(default_factory=list)
     family: str = "bg95"
     quirks: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    """More for Lab."""
     _when: list[tuple[Matcher, Callable[[], object]]] = field(default_factory=list)
 
     @classmethod
@@ -49,11 +51,20 @@ class Device:
         trace = Trace()
         trace.listen(self._hear)
         return Lab(self.folder, radio="none", trace=trace, board_config=self.config, family=self.family,
-                   quirks=self.quirks)
+                   quirks=self.quirks, **self.options)
 
     def when(self, matches: Matcher, act: Callable[[], object]) -> None:
         """Do this at once when the first such event comes."""
         self._when.append((matches, act))
+
+    def listen(self, act: Callable[[Event], object]) -> None:
+        """Do this for every event."""
+
+        def never(event: Event) -> bool:
+            act(event)
+            return False
+
+        self.when(never, lambda: None)
 
     async def until(self, matches: Matcher) -> None:
         """Wait for the next such event."""

@@ -25,6 +25,7 @@ class Process:
         self._on_output = on_output
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
+        self._buried = False
         self._input = bytearray()
         self._master, slave = os.openpty()
         try:
@@ -110,8 +111,13 @@ class Process:
             if not data:
                 return False
             self._on_output(data)
+            if self._buried:
+                return False
 
     def _bury(self) -> None:
+        if self._buried:  # by somebody who killed it for what it printed
+            return
+        self._buried = True
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
         os.close(self._master)

@@ -215,6 +215,11 @@ class Euicc:
         """What is on the card, read from its memory, with power or without."""
         return [_summary(profile) for profile in Nvm.open(self._path).state.profiles]
 
+    @property
+    def writes_left(self) -> int | None:
+        """Writes until the power goes; None where it stays."""
+        return self._writes_left if self._nvm is None else self._nvm.writes_left
+
     def cut_power_after(self, writes: int | None) -> None:
         """Lose power at the write that follows ``writes`` more, resets or not; None switches that off."""
         self._writes_left = writes
