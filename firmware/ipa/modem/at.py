@@ -179,7 +179,7 @@ class At:
         result = self._result
         if result is True:
             return self._lines
-        if isinstance(result, ModemError):
+        if isinstance(result, Exception):
             raise result
         raise AtError(_name(text), result)
 
@@ -289,7 +289,9 @@ class At:
                 self._raw = self._n = 0
                 self._skip = True
                 gc.collect()
-                self._fail(AtOverflow("what the modem says is lost: %r" % error))
+                if not isinstance(error, MemoryError):
+                    error = AtOverflow("what the modem says is lost: %r" % error)
+                self._fail(error)
 
     def _take_raw(self, chunk, pos, end):
         count = min(self._raw, end - pos)

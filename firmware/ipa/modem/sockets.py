@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from errno import EIO, ENOTCONN
+from errno import EIO, ENOMEM, ENOTCONN
 
 from ipa.compat import ERROR, INFO, const, log, wait_for_ms
 from ipa.modem import ModemError, SocketError, fit
@@ -174,7 +174,7 @@ class Socket(io.IOBase):
             except (MemoryError, ValueError, IndexError) as error:
                 # No room, or an answer nobody can read: what this socket carried has a hole now.
                 log(ERROR, "modem:", repr(error))
-                self.fail(EIO)
+                self.fail(ENOMEM if isinstance(error, MemoryError) else EIO)
         await self._close()
 
     async def _receive(self):
