@@ -7,5 +7,7 @@ revision, down_revision = "0006", "0005"
 
 
 def upgrade() -> None:
-    op.add_column("devices", sa.Column("label", sa.String))
-    op.add_column("devices", sa.Column("maker", sa.String))
+    known = {column["name"] for column in sa.inspect(op.get_bind()).get_columns("devices")}
+    for name in ("label", "maker"):
+        if name not in known:
+            op.add_column("devices", sa.Column(name, sa.String))
