@@ -7,6 +7,7 @@ counts what the NB-IoT preset would take without letting anyone wait for it.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from microipa.trace import Event, Trace
 
 AIR = replace(PRESETS["nbiot"], speedup=math.inf)
 HEAP = "160wK"  # of the board: HTTPS takes more than CoAP
+TRAFFIC = "traffic.json"  # in the lab's folder
 WIDTH = 120  # columns of the table, in a file as well
 GET_EIM_PACKAGE, PROVIDE_RESULT, HANDLE_NOTIFICATION = "bf4f", "bf50", "bf3d"
 DTLS_RECORD = 37  # header 13, explicit nonce 8, tag 16 of AES-GCM (RFC 6347 4.1, RFC 5288 3)
@@ -64,12 +66,13 @@ class Payload:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing, its cost, and what it carried."""
+    """One thing, its cost, and what it carried; ``work`` names it for `microipa battery`."""
 
     what: str
     cost: Counters
     payload: Payload = Payload()
     target: Target = Target()
+    work: str = ""
 
     @property
     def ratio(self) -> float:
@@ -209,7 +212,7 @@ class Till:
             Row("DNS, by the modem", session.lookup()),
             Row("DTLS handshake", handshake, target=Target(bytes=1600, datagrams=6)),
             Row("poll, nothing to do", poll, payload),
-            Row("the three together", session.total(), target=Target(bytes=1800)),
+            Row("the three together", session.total(), target=Target(bytes=1800), work="poll"),
         ]
 
     async def poll_over_https(self) -> list[Row]:
@@ -234,7 +237,7 @@ class Till:
     async def package(self) -> Row:
         self._lab.eim.order_package(self._lab.eid, [("listProfileInfo", {})])
         cost, payload = (await self.session()).until(PROVIDE_RESULT)
-        return Row("one package: list profiles", cost, payload)
+        return Row("one package: list profiles", cost, payload, work="package")
 
     async def download(self, what: str, package: bytes, target: Target = Target(), **settings: Any) -> Row:
         self._lab.eim.order_download(self._lab.eid, self._lab.offer(package))
@@ -265,6 +268,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
         ]
         name = "TS.48" if ts48 else "like TS.48"
         plain = await till.download(f"{name}, {len(full):,} bytes", full, Target(ratio=1.25))
+        plain = replace(plain, work="download")
         half = Target(round_trips=plain.cost.round_trips // 2)
         bursts = await till.download(f"{name}, Q-Block2", full, half, q_block=True)
         third = Target(up=plain.payload.up * 35 // 100)
@@ -285,8 +289,18 @@ async def run(folder: Path, ts48: bytes | None, console: Terminal) -> int:
     for row in missed:
         if row.payload.both:
             console.print(row.arithmetic())
-    console.print(f"Every datagram: {folder / 'trace.jsonl'}")
+    (folder / TRAFFIC).write_text(json.dumps(_traffic(rows), indent=1) + "\n", encoding="utf-8")
+    console.print(f"Every datagram: {folder / 'trace.jsonl'}; for microipa battery --bill: {folder / TRAFFIC}")
     return 1 if missed else 0
+
+
+def _traffic(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """What `microipa battery` takes from the bill: bytes of whole IP packets and round trips."""
+    return {
+        row.work: {"up": row.cost.up.bytes, "down": row.cost.down.bytes, "trips": row.cost.round_trips}
+        for row in rows
+        if row.work
+    }
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -17,6 +17,7 @@ from microipa.console import LAB, BadInput, Folder, hex_bytes, out, print_json, 
 from microipa.eim_commands import order_app
 from microipa.eim_server_commands import eim_server_app
 from microipa.eim_views import eim_app
+from microipa.energy.cli import battery
 from microipa.errors import MicroipaError
 from microipa.hil.cli import app as hil_app
 from microipa.modem.cli import app as modem_app
@@ -42,6 +43,7 @@ app.add_typer(smdpp_app, name="smdpp")
 app.add_typer(modem_app, name="modem")
 app.add_typer(hil_app, name="hil")
 board_verbs.add_to(app)
+app.command()(battery)
 
 Direct = Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")]
 OverHttps = Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")]

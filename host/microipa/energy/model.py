@@ -1,0 +1,151 @@
+"""What a device spends in each state, after the state model of Sørensen et al., "Modelling and Experimental
+Validation for Battery Lifetime Estimation in NB-IoT and LTE-M", 2021 (arXiv 2106.13286).
+
+A wake from PSM or an attach leads to the connected state, in which the modem sends, receives and waits. The network
+ends it with its inactivity timer, or earlier where the device says that nothing follows (release assistance). The
+modem then listens for paging during the active time (T3324) and sleeps in PSM, or goes on listening in eDRX or DRX.
+Beside it the microcontroller is awake or asleep and the card works on commands.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from microipa.energy.figures import Figures
+
+Between = Literal["psm", "edrx", "drx"]
+Sleep = Literal["none", "light", "deep"]
+
+
+class Part(StrEnum):
+    """Where the charge goes."""
+
+    ATTACH = "attach"
+    WAKE = "wake and registration"
+    UPDATE = "periodic registration update"
+    SENDING = "sending"
+    RECEIVING = "receiving"
+    WAITING = "connected, waiting"
+    TAIL = "connected tail"
+    LISTENING = "idle listening"
+    EDRX = "eDRX"
+    PSM = "PSM"
+    CARD = "card"
+    AWAKE = "microcontroller awake"
+    ASLEEP = "microcontroller asleep"
+    SUPPLY = "converter and leaks"
+    SELF_DISCHARGE = "self-discharge"
+
+
+Joules = defaultdict[Part, float]
+MODEM = (Part.ATTACH, Part.WAKE, Part.SENDING, Part.RECEIVING, Part.WAITING, Part.TAIL, Part.LISTENING)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What is exchanged in one connection: bytes of whole IP packets, answers waited for, commands to the card."""
+
+    up: int
+    down: int
+    trips: int
+    apdus: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.up + other.up, self.down + other.down, self.trips + other.trips,
+                       self.apdus + other.apdus)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the device is set. ``reattaches``: every connection begins with an attach, as with today's PSM."""
+
+    sleep: Sleep = "deep"
+    between: Between = "psm"
+    rai: bool = True
+    reattaches: bool = False
+
+
+@dataclass(frozen=True)
+class Device:
+    """The figures of all its parts."""
+
+    modem: Figures
+    chip: Figures
+    network: Figures
+    rest: Figures
+
+
+@dataclass
+class Spent:
+    """Joules by part; ``modem_s`` until the modem sleeps, ``awake_s`` of the microcontroller."""
+
+    joules: Joules = field(default_factory=lambda: defaultdict(float))
+    modem_s: float = 0.0
+    awake_s: float = 0.0
+
+    @property
+    def modem_j(self) -> float:
+        """Of the modem alone."""
+        return sum(self.joules[part] for part in MODEM)
+
+    @property
+    def total_j(self) -> float:
+        return sum(self.joules.values())
+
+
+def connection(device: Device, settings: Settings, traffic: Traffic, *, attach: bool = False) -> Spent:
+    """One connection, from waking or attaching until the modem sleeps again."""
+    modem, network, rest = device.modem, device.network, device.rest
+    attach = attach or settings.reattaches
+    begins_s = modem["attach_s" if attach else "wake_s"]
+    up_s, down_s = 8 * traffic.up / network["rate_up"], 8 * traffic.down / network["rate_down"]
+    waiting_s = traffic.trips * 2 * network["delay_s"]
+    tail_s = network["released_s" if settings.rai else "inactivity_s"]
+    listens_s = network["active_s"] if settings.between == "psm" else 0
+    card_s = traffic.apdus * rest["apdu_s"]
+    connected_w = modem.watts("connected_drx" if network["connected_drx"] else "connected")
+    spent = Spent(modem_s=begins_s + up_s + down_s + waiting_s + tail_s + listens_s)
+    spent.joules[Part.ATTACH if attach else Part.WAKE] = modem["attach_j" if attach else "wake_j"]
+    spent.joules[Part.SENDING] = up_s * modem.watts("transmit")
+    spent.joules[Part.RECEIVING] = down_s * modem.watts("receive")
+    spent.joules[Part.WAITING] = waiting_s * connected_w
+    spent.joules[Part.TAIL] = tail_s * connected_w
+    spent.joules[Part.LISTENING] = listens_s * modem.watts("idle")
+    spent.joules[Part.CARD] = card_s * rest["card_ma"] * rest["card_volts"] / 1000
+    boot_s = device.chip["boot_s"] if settings.sleep == "deep" else 0
+    spent.awake_s = boot_s + begins_s + up_s + down_s + waiting_s + card_s + rest["computing_s"]
+    spent.joules[Part.AWAKE] = spent.awake_s * device.chip.watts("awake")
+    return spent
+
+
+def update(device: Device, settings: Settings) -> Spent:
+    """A periodic registration update, which the modem does by itself (TS 24.301 5.5.3)."""
+    listens_s = device.network["active_s"] if settings.between == "psm" else 0
+    spent = Spent(modem_s=device.modem["wake_s"] + listens_s)
+    spent.joules[Part.UPDATE] = device.modem["wake_j"]
+    spent.joules[Part.LISTENING] = listens_s * device.modem.watts("idle")
+    return spent
+
+
+def asleep(device: Device, settings: Settings, modem_s: float, chip_s: float) -> Joules:
+    """Joules of so many seconds between connections. With a microcontroller awake, its UART keeps the modem awake
+    too, except in PSM."""
+    modem, rest = device.modem, device.rest
+    joules: Joules = defaultdict(float)
+    card_w = rest["card_idle_ma"] * rest["card_volts"] / 1000
+    if settings.between == "psm":
+        joules[Part.PSM] = modem_s * modem.watts("psm")
+    elif settings.sleep == "none":
+        joules[Part.LISTENING] = modem_s * modem.watts("awake")
+    elif settings.between == "edrx":
+        joules[Part.EDRX] = modem_s * modem.watts("edrx")
+    else:
+        joules[Part.LISTENING] = modem_s * modem.watts("idle")
+    if settings.between != "psm":
+        joules[Part.CARD] = modem_s * card_w
+    state = "awake" if settings.sleep == "none" else settings.sleep
+    joules[Part.AWAKE if settings.sleep == "none" else Part.ASLEEP] = chip_s * device.chip.watts(state)
+    return joules

@@ -1,0 +1,130 @@
+"""What `microipa battery` prints: years, where the charge goes, what one setting more would bring, and today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from microipa.console import Terminal
+from microipa.energy import battery
+from microipa.energy.battery import TODAY, TODAY_PSM, Cell, Life, Plan, Work
+from microipa.energy.figures import Figures
+from microipa.energy.model import Device, Joules, Part, Settings
+
+NOT_BUILT = (
+    "The firmware does not sleep yet: what is said of sleep of the microcontroller, of a registration kept over PSM "
+    "and of release assistance is a forecast of the model. Nothing here was measured on hardware by this project."
+)
+_SLEEPS = {"none": "awake", "light": "light sleep", "deep": "deep sleep"}
+_BETWEEN = {"psm": "PSM", "edrx": "eDRX of 81.92 s", "drx": "DRX"}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All that is calculated from."""
+
+    device: Device
+    settings: Settings
+    work: Work
+    plan: Plan
+    cell: Cell
+
+    def life(self, settings: Settings | None = None, plan: Plan | None = None) -> Life:
+        return battery.life(self.device, settings or self.settings, self.work, plan or self.plan, self.cell)
+
+    def today(self) -> Iterator[tuple[str, Life]]:
+        """The firmware as it is."""
+        yield "today: nothing sleeps, modem in DRX", self.life(TODAY)
+        yield "today with psm_periodic_s: attaches for each poll", self.life(TODAY_PSM)
+
+    def changes(self) -> Iterator[tuple[str, Life]]:
+        """Each setting that could be better, alone."""
+        for what, settings, plan in battery.changes(self.settings, self.plan):
+            yield what, self.life(settings, plan)
+
+    def ladder(self) -> Iterator[tuple[str, Life]]:
+        """From today to everything, one after the other."""
+        settings = replace(TODAY, sleep="deep")
+        yield "and deep sleep", self.life(settings)
+        settings = replace(settings, between="psm")
+        yield "and PSM, registration kept", self.life(settings)
+        yield "and release assistance", self.life(replace(settings, rai=True))
+
+    def parts(self) -> list[Figures]:
+        device = self.device
+        return [device.modem, device.chip, device.network, device.rest]
+
+
+def words(forecast: Forecast, console: Terminal) -> None:
+    """Print it for people."""
+    device, settings, life = forecast.device, forecast.settings, forecast.life()
+    rai = "with" if settings.rai else "without"
+    console.print(f"{device.chip.title} ({_SLEEPS[settings.sleep]}), {device.modem.title} "
+                  f"({_BETWEEN[settings.between]}, {rai} release assistance), {device.network.title}")
+    console.print(f"{years(life.years)} on {forecast.cell.ampere_hours:g} Ah at {forecast.cell.volts:g} V")
+    idle = battery.poll(device, settings, forecast.work)
+    load = battery.download(device, settings, forecast.work)
+    console.print(f"idle poll: {idle.modem_j:.2f} J modem, {idle.joules[Part.AWAKE]:.2f} J microcontroller; "
+                  f"poll with download: {load.total_j:.2f} J in all")
+    console.print(_parts(life))
+    console.print(_lives("one setting more", [("as it is", life), *forecast.changes()]))
+    console.print(_lives("from the firmware of today", [*forecast.today(), *forecast.ladder()]))
+    every = [(part, key) for part in forecast.parts() for key in part]
+    assumed = [f"{part.kind} {key}" for part, key in every if part.sources[key].assumed]
+    console.print(f"{len(assumed)} of {len(every)} figures are assumed, not of this part's data sheet or measured: "
+                  f"{', '.join(assumed)}. All sources: --json; your own measurements: --figures.")
+    console.print(NOT_BUILT)
+
+
+def for_programs(forecast: Forecast) -> dict[str, Any]:
+    """The same as JSON: years, joules a year by part, and every figure with its source."""
+    life = forecast.life()
+    return {
+        "years": life.years,
+        "joules_a_year": _joules(life.year),
+        "poll_joules": _joules(battery.poll(forecast.device, forecast.settings, forecast.work).joules),
+        "download_joules": _joules(battery.download(forecast.device, forecast.settings, forecast.work).joules),
+        "one_setting_more": {what: other.years for what, other in forecast.changes()},
+        "from_today": {what: other.years for what, other in [*forecast.today(), *forecast.ladder()]},
+        "figures": {
+            part.kind: {
+                "title": part.title,
+                **{key: {"value": figure.value, "source": figure.source} for key, figure in part.sources.items()},
+            }
+            for part in forecast.parts()
+        },
+        "note": NOT_BUILT,
+    }
+
+
+def _joules(parts: Joules) -> dict[str, float]:
+    return {part.value: joules for part, joules in parts.items() if joules}
+
+
+def years(number: float) -> str:
+    """In the unit that fits."""
+    if number >= 1:
+        return f"{number:.1f} years"
+    return f"{number * 365.25 / 7:.1f} weeks" if number * 365.25 >= 14 else f"{number * 365.25:.1f} days"
+
+
+def _parts(life: Life) -> Table:
+    table = Table("where the charge goes", "J a day", "share", box=SIMPLE)
+    table.columns[1].justify = table.columns[2].justify = "right"
+    total = sum(life.year.values())
+    for part, joules in sorted(life.year.items(), key=lambda item: -item[1]):
+        if joules:
+            table.add_row(part.value, f"{joules / 365.25:.3f}", f"{100 * joules / total:.1f} %")
+    return table
+
+
+def _lives(title: str, lives: list[tuple[str, Life]]) -> Table:
+    table = Table(title, "lasts", "average", box=SIMPLE)
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for what, life in lives:
+        table.add_row(what, years(life.years), f"{life.average_w * 1e6:,.0f} µW")
+    return table

@@ -1,0 +1,147 @@
+"""The power model against published measurements, and what it says of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from microipa.energy.battery import TODAY, TODAY_PSM, YEAR_S, Cell, Plan, TooBusy, changes, download, life, poll
+from microipa.energy.figures import KEYS, NETWORKS, BadFigures, load, names
+from microipa.energy.inputs import work
+from microipa.energy.model import Device, Part, Settings, Traffic, connection, update
+from microipa.radio import PRESETS
+
+EXCHANGE = Traffic(up=228, down=228, trips=1)  # 200 bytes each way with IP and UDP, DTLS kept by its connection ID
+D_CELL, TWO_AA = Cell(19, 3.6), Cell(3, 3)
+DAILY, HOURLY = Plan(86400), Plan(3600)
+
+
+def device(modem: str = "nrf91", network: str = "nbiot", own: Mapping[str, Mapping[str, float]] = {}) -> Device:
+    kinds = (("modem", modem), ("chip", "esp32s3"), ("network", network), ("device", "common"))
+    return Device(*(load(kind, name, network, own) for kind, name in kinds))
+
+
+def test_nbiot_exchange_after_psm_with_rai_takes_the_published_energy() -> None:
+    # boaks/zephyr-coaps-client, POWERCONSUMPTION-2022-06.md: 0.076 mWh, active time 8 s
+    nrf9160 = device(own={"network": {"active_s": 8, "connected_drx": 1}})
+    assert connection(nrf9160, Settings(rai=True), EXCHANGE).modem_j == pytest.approx(0.27, rel=0.25)
+
+
+def test_ltem_exchange_without_rai_takes_the_published_energy() -> None:
+    # the same: 0.152 mWh with a tail of 10 s
+    nrf9160 = device(network="ltem", own={"network": {"active_s": 8}})
+    assert connection(nrf9160, Settings(rai=False), EXCHANGE).modem_j == pytest.approx(0.55, rel=0.25)
+
+
+def test_a_network_without_connected_drx_takes_the_energy_of_the_later_measurement() -> None:
+    # boaks/zephyr-coaps-client, POWERCONSUMPTION.md, autumn 2022: 0.14 mWh, no active time
+    nrf9160 = device(own={"network": {"active_s": 0}})
+    assert connection(nrf9160, Settings(rai=True), EXCHANGE).modem_j == pytest.approx(0.504, rel=0.25)
+
+
+def test_rai_saves_what_was_measured_with_an_inactivity_timer_of_12_s() -> None:
+    # S. Røstad, NTNU 2020, figure 5.10: 395.03 mC without, 28.15 mC with RAI, at 3.7 V
+    nrf9160 = device()
+    saved = (connection(nrf9160, Settings(rai=False), EXCHANGE).modem_j
+             - connection(nrf9160, Settings(rai=True), EXCHANGE).modem_j)
+    assert saved == pytest.approx((0.39503 - 0.02815) * 3.7, rel=0.1)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("kind", KEYS)
+def test_every_figure_that_comes_with_microipa_has_a_source(kind: str, network: str) -> None:
+    for name in names(kind):
+        figures = load(kind, name, network, {})
+        assert all(len(figure.source) > 10 and figure.value >= 0 for figure in figures.sources.values())
+        assert set(figures) == set(KEYS[kind])
+
+
+def test_what_a_modem_takes_from_another_is_assumed() -> None:
+    figures = load("modem", "bg95", "nbiot", {}).sources
+    assert figures["attach_j"].assumed
+    assert "as nrf91: S. Røstad" in figures["attach_j"].source
+    assert not figures["psm_ma"].assumed
+
+
+def test_nbiot_is_the_radio_of_the_bill() -> None:
+    nbiot, preset = load("network", "nbiot", "nbiot", {}), PRESETS["nbiot"]
+    assert (nbiot["rate_up"], nbiot["rate_down"], nbiot["delay_s"]) == (
+        preset.rate_up, preset.rate_down, preset.delay_s)
+
+
+def test_own_measurements_come_before_published_figures() -> None:
+    measured = load("modem", "nrf91", "nbiot", {"modem": {"psm_ma": 0.5}})
+    assert measured["psm_ma"] == 0.5
+    assert measured.sources["psm_ma"].source == "own measurement"
+
+
+def test_a_part_without_figures_is_named() -> None:
+    with pytest.raises(BadFigures, match="tx62.*bg95"):
+        load("modem", "tx62", "nbiot", {})
+    with pytest.raises(BadFigures, match="awake_ma.*stm32"):
+        load("chip", "stm32", "nbiot", {"chip": {"volts": 3.3}})
+
+
+def test_an_idle_poll_of_the_nrf91_stays_within_the_modems_target() -> None:
+    assert poll(device("nrf91"), Settings(), work(None)).modem_j <= 1.5
+
+
+@pytest.mark.parametrize("modem", ["nrf91", "bg95"])
+def test_an_idle_poll_stays_within_the_microcontrollers_target(modem: str) -> None:
+    assert poll(device(modem), Settings(), work(None)).joules[Part.AWAKE] <= 2.5
+
+
+def test_a_download_stays_within_its_target() -> None:
+    spent = download(device(), Settings(), work(None))
+    assert spent.modem_j + spent.joules[Part.AWAKE] + spent.joules[Part.CARD] <= 12
+
+
+def test_ten_years_on_two_lithium_aa_cells_with_a_poll_a_day() -> None:
+    assert life(device(), Settings(), work(None), Plan(86400, 1, 1), TWO_AA).years >= 10
+
+
+def test_six_years_on_a_d_cell_with_a_poll_an_hour() -> None:
+    assert life(device("bg95"), Settings(), work(None), HOURLY, D_CELL).years >= 6
+
+
+@pytest.mark.parametrize("settings", [TODAY, TODAY_PSM])
+def test_a_device_that_never_sleeps_lasts_weeks(settings: Settings) -> None:
+    assert 7 / 365 < life(device(), settings, work(None), DAILY, D_CELL).years < 10 * 7 / 365
+
+
+def test_the_parts_of_a_year_are_all_that_the_cell_gives() -> None:
+    lasts = life(device(), Settings(), work(None), DAILY, D_CELL)
+    assert sum(lasts.year.values()) * lasts.years == pytest.approx(D_CELL.joules)
+
+
+def test_self_discharge_alone_ends_a_cell_in_a_hundred_years() -> None:
+    nothing = dict.fromkeys(("psm_ma", "wake_j", "transmit_ma", "receive_ma", "connected_ma", "idle_ma"), 0)
+    idle = device(own={"modem": nothing, "device": {"quiescent_ma": 0, "card_ma": 0},
+                       "chip": {"awake_ma": 0, "deep_ma": 0}})
+    assert life(idle, Settings(), work(None), DAILY, D_CELL).years == pytest.approx(100)
+
+
+@pytest.mark.parametrize("settings", [TODAY, TODAY_PSM, Settings("light", "edrx", rai=False)])
+def test_each_change_makes_the_cell_last_longer(settings: Settings) -> None:
+    before = life(device(), settings, work(None), DAILY, D_CELL).years
+    for what, better, plan in changes(settings, DAILY):
+        assert life(device(), better, work(None), plan, D_CELL).years > before, what
+
+
+def test_psm_updates_the_registration_between_rare_polls() -> None:
+    weekly = life(device(), Settings(), work(None), Plan(7 * 86400), D_CELL)
+    updates = 6 * YEAR_S / (7 * 86400)
+    assert weekly.year[Part.UPDATE] == pytest.approx(updates * update(device(), Settings()).joules[Part.UPDATE])
+    assert not life(device(), Settings(), work(None), DAILY, D_CELL).year[Part.UPDATE]
+
+
+def test_edrx_keeps_card_and_modem_listening() -> None:
+    edrx = life(device(), replace(Settings(), between="edrx"), work(None), DAILY, D_CELL)
+    assert edrx.year[Part.EDRX] > 0
+    assert edrx.year[Part.CARD] > life(device(), Settings(), work(None), DAILY, D_CELL).year[Part.CARD]
+
+
+def test_a_plan_that_takes_longer_than_the_time_is_refused() -> None:
+    with pytest.raises(TooBusy, match="poll or download less often"):
+        life(device(), Settings(), work(None), Plan(5), D_CELL)
