@@ -129,7 +129,7 @@ def check_board(board: BoardName = None, port: Port = "auto") -> None:
 @app.command("virtual")
 def virtual(
     folder: Annotated[Path, typer.Argument(help="Its flash; made when it is not there.", file_okay=False)],
-    heap: Annotated[str, typer.Option(help="96wK: 96 Ki words, as on a 32-bit chip with 96 kB.")] = "96wK",
+    heap: Annotated[str, typer.Option(help="-X heapsize: 96wK is 196,608 bytes on 64 bits.")] = "96wK",
 ) -> None:
     """Run a board without modem as a process, until Ctrl-C; its REPL is on a pty."""
     from microipa.board.micropython import run_micropython

@@ -43,7 +43,7 @@ class VirtualBoard:
                  rom_size: int = 0, power_key: Callable[[], None] | None = None, watchdog_s: float = 8.0,
                  trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` is
-        MicroPython's: "96wK" is 96 Ki words. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
+        MicroPython's: "96wK" is 192 KiB, 64-bit. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
         ``power_key`` is called when the board presses the power key of its modem. ``watchdog_s``: how long its
         watchdog goes without food."""
         self.folder = folder
