@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from cli_runner import Microipa
@@ -50,6 +51,13 @@ def test_the_traffic_of_a_bill_changes_the_result(microipa: Microipa, tmp_path: 
     assert after["poll_joules"]["sending"] > 5 * before["poll_joules"]["sending"]
 
 
+def test_a_day_is_drawn_as_svg(microipa: Microipa, tmp_path: Path) -> None:
+    picture = tmp_path / "day.svg"
+    assert microipa(*WALTER, "--plot", picture).status == 0
+    words = [text.text for text in ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"one day", "one poll", "1 µA", "100 mA", "24 h"} <= set(words)
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
@@ -67,6 +75,7 @@ def test_the_traffic_of_a_bill_changes_the_result(microipa: Microipa, tmp_path: 
         (("--switch", "-1/year"), "--switch '-1/year' does not tell how often"),
         (("--figures", "/nowhere.toml"), "cannot read /nowhere.toml"),
         (("--bill", "/nowhere.json"), "cannot read /nowhere.json"),
+        (("--poll", "5s", "--plot", "/nowhere/day.svg"), "takes longer than there is time"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(microipa: Microipa, changed: tuple[str, ...], says: str) -> None:

@@ -10,6 +10,7 @@ from microipa.energy.battery import TODAY, TODAY_PSM, YEAR_S, Cell, Plan, TooBus
 from microipa.energy.figures import KEYS, NETWORKS, BadFigures, load, names
 from microipa.energy.inputs import work
 from microipa.energy.model import Device, Part, Settings, Traffic, connection, update
+from microipa.energy.plot import DAY_S, current
 from microipa.radio import PRESETS
 
 EXCHANGE = Traffic(up=228, down=228, trips=1)  # 200 bytes each way with IP and UDP, DTLS kept by its connection ID
@@ -140,6 +141,17 @@ def test_edrx_keeps_card_and_modem_listening() -> None:
     edrx = life(device(), replace(Settings(), between="edrx"), work(None), DAILY, D_CELL)
     assert edrx.year[Part.EDRX] > 0
     assert edrx.year[Part.CARD] > life(device(), Settings(), work(None), DAILY, D_CELL).year[Part.CARD]
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings("light", "edrx"), TODAY, TODAY_PSM])
+def test_the_current_of_a_day_adds_up_to_what_a_day_takes(settings: Settings) -> None:
+    plan = Plan(2700)  # less than T3412
+    steps = current(device(), settings, work(None), plan, D_CELL)
+    ends = [*(at for at, _ in steps[1:]), DAY_S]
+    drawn_j = D_CELL.volts * sum(ampere * (end - at) for (at, ampere), end in zip(steps, ends, strict=True))
+    year = life(device(), settings, work(None), plan, D_CELL).year
+    day_j = (sum(year.values()) - year[Part.SELF_DISCHARGE]) / 365.25
+    assert drawn_j == pytest.approx(day_j, rel=0.01)
 
 
 def test_a_plan_that_takes_longer_than_the_time_is_refused() -> None:

@@ -99,7 +99,7 @@ def life(device: Device, settings: Settings, work: Work, plan: Plan, cell: Cell)
         for part, joules in spent.joules.items():
             year[part] += times * joules
     modem_s = YEAR_S - sum(times * spent.modem_s for spent, times in events)
-    chip_s = YEAR_S - sum(times * spent.awake_s for spent, times in events)
+    chip_s = YEAR_S - sum(times * spent.seconds[Part.AWAKE] for spent, times in events)
     if min(modem_s, chip_s) < 0:
         raise TooBusy(f"a poll each {plan.poll_s:g} s and what else is planned takes longer than there is time: "
                       f"a poll keeps the modem busy for {idle.modem_s:.0f} s, so poll or download less often")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from microipa.console import out, print_json
+from microipa.console import out, print_json, write
 
 Network = Literal["nbiot", "ltem"]
 
@@ -33,6 +33,7 @@ def battery(
     bill: Annotated[
         Path | None, typer.Option(help="traffic.json of `microipa bill`; without: as measured on 2026-11-29.")
     ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw one day's current into this SVG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the source of every figure.")] = False,
 ) -> None:
     """Forecast how long a battery lasts, where its charge goes, and what one setting more would bring.
@@ -57,3 +58,5 @@ def battery(
         print_json(report.for_programs(forecast), indent=2)
     else:
         report.words(forecast, out)
+    if plot:
+        write(plot, forecast.picture().encode())

@@ -41,7 +41,9 @@ class Part(StrEnum):
 
 
 Joules = defaultdict[Part, float]
-MODEM = (Part.ATTACH, Part.WAKE, Part.SENDING, Part.RECEIVING, Part.WAITING, Part.TAIL, Part.LISTENING)
+MODEM = (Part.ATTACH, Part.WAKE, Part.UPDATE, Part.SENDING, Part.RECEIVING, Part.WAITING, Part.TAIL, Part.LISTENING)
+"""What the modem does until it sleeps, in this order."""
+_BEGINS = {"attach": Part.ATTACH, "wake": Part.WAKE}
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,19 @@ class Device:
 
 @dataclass
 class Spent:
-    """Joules by part; ``modem_s`` until the modem sleeps, ``awake_s`` of the microcontroller."""
+    """Joules and seconds by part; the modem's parts follow one another, card and microcontroller work beside it."""
 
     joules: Joules = field(default_factory=lambda: defaultdict(float))
-    modem_s: float = 0.0
-    awake_s: float = 0.0
+    seconds: Joules = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, part: Part, seconds: float, watts: float) -> None:
+        self.seconds[part] += seconds
+        self.joules[part] += seconds * watts
+
+    @property
+    def modem_s(self) -> float:
+        """Until the modem sleeps again."""
+        return sum(self.seconds[part] for part in MODEM)
 
     @property
     def modem_j(self) -> float:
@@ -99,35 +109,36 @@ class Spent:
 def connection(device: Device, settings: Settings, traffic: Traffic, *, attach: bool = False) -> Spent:
     """One connection, from waking or attaching until the modem sleeps again."""
     modem, network, rest = device.modem, device.network, device.rest
-    attach = attach or settings.reattaches
-    begins_s = modem["attach_s" if attach else "wake_s"]
+    begin = "attach" if attach or settings.reattaches else "wake"
+    begins_s = modem[f"{begin}_s"]
     up_s, down_s = 8 * traffic.up / network["rate_up"], 8 * traffic.down / network["rate_down"]
     waiting_s = traffic.trips * 2 * network["delay_s"]
-    tail_s = network["released_s" if settings.rai else "inactivity_s"]
-    listens_s = network["active_s"] if settings.between == "psm" else 0
     card_s = traffic.apdus * rest["apdu_s"]
-    connected_w = modem.watts("connected_drx" if network["connected_drx"] else "connected")
-    spent = Spent(modem_s=begins_s + up_s + down_s + waiting_s + tail_s + listens_s)
-    spent.joules[Part.ATTACH if attach else Part.WAKE] = modem["attach_j" if attach else "wake_j"]
-    spent.joules[Part.SENDING] = up_s * modem.watts("transmit")
-    spent.joules[Part.RECEIVING] = down_s * modem.watts("receive")
-    spent.joules[Part.WAITING] = waiting_s * connected_w
-    spent.joules[Part.TAIL] = tail_s * connected_w
-    spent.joules[Part.LISTENING] = listens_s * modem.watts("idle")
-    spent.joules[Part.CARD] = card_s * rest["card_ma"] * rest["card_volts"] / 1000
     boot_s = device.chip["boot_s"] if settings.sleep == "deep" else 0
-    spent.awake_s = boot_s + begins_s + up_s + down_s + waiting_s + card_s + rest["computing_s"]
-    spent.joules[Part.AWAKE] = spent.awake_s * device.chip.watts("awake")
+    connected_w = modem.watts("connected_drx" if network["connected_drx"] else "connected")
+    spent = Spent()
+    spent.seconds[_BEGINS[begin]], spent.joules[_BEGINS[begin]] = begins_s, modem[f"{begin}_j"]
+    spent.add(Part.SENDING, up_s, modem.watts("transmit"))
+    spent.add(Part.RECEIVING, down_s, modem.watts("receive"))
+    spent.add(Part.WAITING, waiting_s, connected_w)
+    spent.add(Part.TAIL, network["released_s" if settings.rai else "inactivity_s"], connected_w)
+    spent.add(Part.LISTENING, _active_s(device, settings), modem.watts("idle"))
+    spent.add(Part.CARD, card_s, rest["card_ma"] * rest["card_volts"] / 1000)
+    awake_s = boot_s + begins_s + up_s + down_s + waiting_s + card_s + rest["computing_s"]
+    spent.add(Part.AWAKE, awake_s, device.chip.watts("awake"))
     return spent
 
 
 def update(device: Device, settings: Settings) -> Spent:
     """A periodic registration update, which the modem does by itself (TS 24.301 5.5.3)."""
-    listens_s = device.network["active_s"] if settings.between == "psm" else 0
-    spent = Spent(modem_s=device.modem["wake_s"] + listens_s)
-    spent.joules[Part.UPDATE] = device.modem["wake_j"]
-    spent.joules[Part.LISTENING] = listens_s * device.modem.watts("idle")
+    spent = Spent()
+    spent.seconds[Part.UPDATE], spent.joules[Part.UPDATE] = device.modem["wake_s"], device.modem["wake_j"]
+    spent.add(Part.LISTENING, _active_s(device, settings), device.modem.watts("idle"))
     return spent
+
+
+def _active_s(device: Device, settings: Settings) -> float:
+    return device.network["active_s"] if settings.between == "psm" else 0
 
 
 def asleep(device: Device, settings: Settings, modem_s: float, chip_s: float) -> Joules:

@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from microipa.console import Terminal
-from microipa.energy import battery
+from microipa.energy import battery, plot
 from microipa.energy.battery import TODAY, TODAY_PSM, Cell, Life, Plan, Work
 from microipa.energy.figures import Figures
 from microipa.energy.model import Device, Joules, Part, Settings
@@ -49,10 +49,14 @@ class Forecast:
     def ladder(self) -> Iterator[tuple[str, Life]]:
         """From today to everything, one after the other."""
         settings = replace(TODAY, sleep="deep")
-        yield "and deep sleep", self.life(settings)
+        yield "deep sleep, modem in DRX", self.life(settings)
         settings = replace(settings, between="psm")
-        yield "and PSM, registration kept", self.life(settings)
-        yield "and release assistance", self.life(replace(settings, rai=True))
+        yield "deep sleep and PSM, registration kept", self.life(settings)
+        yield "deep sleep, PSM and release assistance", self.life(replace(settings, rai=True))
+
+    def picture(self) -> str:
+        """One day's current as SVG."""
+        return plot.day(self.device, self.settings, self.work, self.plan, self.cell)
 
     def parts(self) -> list[Figures]:
         device = self.device
