@@ -1,4 +1,7 @@
-"""Addresses that servers listen at: bound before anything else is begun, or handed over by another process."""
+"""Addresses that servers listen at: bound before anything else is begun, or handed over by another process.
+
+The sockets do not block: processes that share one share this too, and a copy takes it over from the original.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ def tcp(host: str, port: int) -> socket.socket:
     """A listening socket; the system chooses the port when it is 0. Raises PortTaken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        made = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    made.setblocking(False)
+    return made
 
 
 def udp(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -30,6 +35,7 @@ def udp(host: str, port: int, *, shared: bool = False) -> socket.socket:
     try:
         (family, kind, number, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         made = socket.socket(family, kind, number)
+        made.setblocking(False)
         if shared:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind(address)

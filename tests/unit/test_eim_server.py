@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from euicc_peer import EID
+from microipa import sockets
 from microipa.asn1.tlv import integer, tlv
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
@@ -67,7 +68,7 @@ async def wait_for(config: Path, event: str, count: int = 1) -> list[dict[str, A
 
 
 def poller(pki: Pki, server: Server) -> CoapsLink:
-    return CoapsLink(dtls_context(pki.ci.certificate), ("127.0.0.1", server.ports["coaps"]))
+    return CoapsLink(dtls_context(pki.ci.certificate), ("127.0.0.1", server.ports["coaps"]), patience=10)
 
 
 async def test_sighup_lets_new_associations_and_connections_see_the_new_certificate(pki, config, tmp_path):
@@ -110,6 +111,11 @@ async def test_a_worker_that_is_killed_is_replaced_and_any_other_serves_its_devi
         assert [line["status"] for line in await wait_for(config, "worker ended by itself", 2)] == [-9, -9]
         await wait_for(config, "serving", 4)
         assert await (await poller(pki, server).open()).ask(POLL) == first
+
+
+def test_a_copy_of_a_socket_that_processes_share_does_not_block_for_the_others():
+    with sockets.tcp("127.0.0.1", 0) as one, sockets.udp("127.0.0.1", 0) as other:
+        assert [made.dup().getblocking() for made in (one, other)] == [False, False]
 
 
 async def test_workers_share_the_work(pki, config):

@@ -160,7 +160,6 @@ class DtlsServer:
     def listen(self, bound: socket.socket) -> int:
         """Serve at a socket that is bound already. Returns its port."""
         self._socket = bound
-        bound.setblocking(False)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         asyncio.get_running_loop().add_reader(bound, self._read)
         self._sweep()

@@ -41,9 +41,9 @@ def serve(paths: Sequence[Path], workers: int) -> None:
     for config, places in zip(configs, listening, strict=True):
         _tell(config, places)
     if workers == 1:
-        asyncio.run(_work(configs, listening, 0))
+        asyncio.run(_work(configs, listening, 0, None))
     else:
-        Workers(workers, lambda number: asyncio.run(_work(configs, listening, number))).run()
+        Workers(workers, lambda number, parent: asyncio.run(_work(configs, listening, number, parent))).run()
     log.info("stopped")
 
 
@@ -76,12 +76,16 @@ def _tell(config: Config, places: Listening) -> None:
             log.info("listening", extra={"fields": fields})
 
 
-async def _work(configs: Sequence[Config], listening: Sequence[Listening], number: int) -> None:
-    """What one process does until SIGTERM or SIGINT: it answers what it has begun, and says good-bye."""
+async def _work(
+    configs: Sequence[Config], listening: Sequence[Listening], number: int, parent: int | None
+) -> None:
+    """What one process does until SIGTERM or SIGINT, or the end of its parent: then it says good-bye."""
     eims = [_eim(config) for config in configs]
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for wanted in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(wanted, stop.set)
+    if parent is not None:
+        loop.add_reader(parent, stop.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, configs, eims)
     async with contextlib.AsyncExitStack() as running:
         for eim, places in zip(eims, listening, strict=True):

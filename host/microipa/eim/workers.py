@@ -19,15 +19,16 @@ SOON_S = 1.0  # a worker that ends within this time is not started again at once
 
 
 class Workers:
-    """``count`` processes that run ``work(number)``."""
+    """``count`` processes that run ``work(number, parent)``; ``parent`` is a file that ends when this process does."""
 
-    def __init__(self, count: int, work: Callable[[int], None]) -> None:
+    def __init__(self, count: int, work: Callable[[int, int], None]) -> None:
         self._count = count
         self._work = work
         self._running: dict[int, int] = {}  # number by process
         self._started: dict[int, float] = {}
         self._restarting: list[int] = []
         self._stopping = False
+        self._parent, self._alive = os.pipe()
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT, and all have ended. SIGHUP goes to all; SIGUSR2 replaces one after the other."""
@@ -56,7 +57,8 @@ class Workers:
             for wanted in SIGNALS:
                 signal.signal(wanted, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            self._work(number)
+            os.close(self._alive)
+            self._work(number, self._parent)
             status = 0
         except BaseException:  # whatever it is, the process must not go on as its parent
             log.exception("worker %d fails", number)

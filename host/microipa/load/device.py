@@ -50,10 +50,15 @@ def dtls_context(ca: x509.Certificate) -> SSL.Context:
 
 
 class CoapsLink(asyncio.DatagramProtocol):
-    """One DTLS association and one CoAP request at a time. ``delay`` seconds pass before each datagram goes out."""
+    """One DTLS association and one CoAP request at a time.
 
-    def __init__(self, context: SSL.Context, address: tuple[str, int], delay: float = 0.0) -> None:
-        self._context, self._address, self._delay = context, address, delay
+    ``delay`` seconds pass before each datagram goes out; after ``patience`` seconds without an answer it gives up.
+    """
+
+    def __init__(
+        self, context: SSL.Context, address: tuple[str, int], delay: float = 0.0, patience: float = ANSWER_SECONDS
+    ) -> None:
+        self._context, self._address, self._delay, self._patience = context, address, delay, patience
         self._news = asyncio.Event()
         self._mid = 0
 
@@ -65,7 +70,7 @@ class CoapsLink(asyncio.DatagramProtocol):
         self._ssl.set_connect_state()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._address)
         try:
-            async with asyncio.timeout(60 + 20 * self._delay):
+            async with asyncio.timeout(2 * self._patience + 20 * self._delay):
                 await self._until(self._ssl.do_handshake)
         except (TimeoutError, SSL.Error) as error:
             self._transport.close()
@@ -83,7 +88,7 @@ class CoapsLink(asyncio.DatagramProtocol):
                 self._ssl.send(request)
                 self._flush()
                 try:
-                    async with asyncio.timeout(ANSWER_SECONDS / 3):
+                    async with asyncio.timeout(self._patience / 3):
                         while True:
                             answer = await self._until(lambda: self._ssl.recv(1 << 14))
                             if answer[2:4] == token and answer[1]:
