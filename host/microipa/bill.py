@@ -19,6 +19,8 @@ from rich.table import Table
 
 from microipa.console import Terminal, lines
 from microipa.demo import BOARD_TIMEOUT_S, Meter, run_board
+from microipa.energy import targets
+from microipa.energy.inputs import work_of
 from microipa.errors import MicroipaError
 from microipa.lab import Lab, forget_all_but_keys, new_profile
 from microipa.modem.tcp import IP_TCP_HEADERS
@@ -281,7 +283,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
 
 
 async def run(folder: Path, ts48: bytes | None, console: Terminal) -> int:
-    """``microipa bill``: measure and print. Returns the exit status, 1 when a target is missed."""
+    """``microipa bill``: measure and print. Returns the exit status, 1 when a measured row misses its target."""
     rows = await measure(folder, ts48)
     console.width = max(console.width, WIDTH)
     console.print(_table(rows))
@@ -289,12 +291,15 @@ async def run(folder: Path, ts48: bytes | None, console: Terminal) -> int:
     for row in missed:
         if row.payload.both:
             console.print(row.arithmetic())
-    (folder / TRAFFIC).write_text(json.dumps(_traffic(rows), indent=1) + "\n", encoding="utf-8")
+    measured = traffic(rows)
+    (folder / TRAFFIC).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    work = work_of(measured)
+    console.print(targets.joules(work), targets.met_or_not(work))
     console.print(f"Every datagram: {folder / 'trace.jsonl'}; for microipa battery --bill: {folder / TRAFFIC}")
     return 1 if missed else 0
 
 
-def _traffic(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+def traffic(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
     """What `microipa battery` takes from the bill: bytes of whole IP packets and round trips."""
     return {
         row.work: {"up": row.cost.up.bytes, "down": row.cost.down.bytes, "trips": row.cost.round_trips}

@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from microipa.bill import Row, measure
+from microipa.bill import Row, measure, traffic
+from microipa.energy.inputs import work, work_of
+from microipa.energy.targets import verdicts
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +36,10 @@ def test_a_missed_target_is_told_with_its_arithmetic(tmp_path: Path, bill: list[
     assert missed.verdicts() == [("ratio ≤ 1.0", False)]
     assert f"{package.payload.both:,} of ESipa" in missed.arithmetic()
     assert f"{package.cost.datagrams} datagrams × (28 IP and UDP + 37 DTLS)" in missed.arithmetic()
+
+
+def test_a_battery_is_forecast_from_what_was_measured(bill: list[Row]) -> None:
+    measured, shipped = work_of(traffic(bill)), work(None)
+    assert measured.poll.up == pytest.approx(shipped.poll.up, rel=0.1)
+    assert measured.package.down == pytest.approx(shipped.package.down, rel=0.1)
+    assert all(verdict.met for verdict in verdicts("nrf91", measured))

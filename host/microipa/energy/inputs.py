@@ -63,12 +63,16 @@ def work(file: Path | None) -> Work:
     """The traffic that `microipa bill` measured; without a file, as on 29 November 2026. Raises BadPlan."""
     file = file or FOLDER / "traffic.json"
     try:
-        given = json.loads(read(file))
-        return Work(*(_traffic(given[name]) for name in ("poll", "package", "download")))
+        return work_of(json.loads(read(file)))
     except BadInput as error:
         raise BadPlan(str(error)) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadPlan(f"{file} is not the traffic.json that microipa bill writes") from None
+
+
+def work_of(given: dict[str, dict[str, int]]) -> Work:
+    """What traffic.json holds. Raises ValueError, KeyError and TypeError."""
+    return Work(*(_traffic(given[name]) for name in ("poll", "package", "download")))
 
 
 def _traffic(given: dict[str, Any]) -> Traffic:
