@@ -55,11 +55,11 @@ def add_devices(
         read = Config.read(config)
 
         def tell(line: int, why: str) -> None:
-            print(f"{file}:{line}: {why}", file=sys.stderr)
+            print(visible(f"{file}:{line}: {why}"), file=sys.stderr)
 
         taken, refused = onboarding.add_devices(read.store(), file, read.identity().issuer, tell)
     except MicroipaError as error:
-        print(f"microipa: {error}", file=sys.stderr)
+        print(f"microipa: {visible(error)}", file=sys.stderr)
         raise typer.Exit(2) from None
     out.print(f"{taken} lines taken, {refused} refused")
     raise typer.Exit(1 if refused else 0)

@@ -140,6 +140,7 @@ def test_what_operators_told_is_data_to_the_smdpps_verbs(lab: Path, name: str) -
 
 
 VERBS: dict[str, Callable[[Path, str], tuple[object, ...]]] = {
+    "battery": lambda lab, name: ("--board=walter", "--cell=19Ah", "--poll=24h", f"--modem={name}"),
     "bill": lambda lab, name: (f"--ts48={name}",),
     "board check": lambda lab, name: (f"--board={name}", "--port=/dev/null"),
     "board virtual": lambda lab, name: (lab / "flash", f"--heap={name}"),
@@ -147,6 +148,7 @@ VERBS: dict[str, Callable[[Path, str], tuple[object, ...]]] = {
     "decode": lambda lab, name: (f"--type={name}", "BF4F03020101"),
     "demo": lambda lab, name: ("--lab", lab, f"--act={name}"),
     "devices": lambda lab, name: ("--lab", lab, "--", name),
+    "eim add-devices": lambda lab, name: (f"--config={name}", "--", name),
     "eim serve": lambda lab, name: (f"--config={name}",),
     "enrol": lambda lab, name: ("--lab", lab, "--", name),
     "field": lambda lab, name: ("--lab", lab / "field", f"--quirk={name}"),
