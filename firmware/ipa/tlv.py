@@ -18,6 +18,10 @@ class TlvError(Exception):
         self.offset = offset
 
 
+class TlvCut(TlvError):
+    """A stream that ended in the middle: the next time the whole may come."""
+
+
 def header(buf, pos=0, end=None):
     """The TLV that begins at pos and must fit before end: (tag, value_start, value_end)."""
     if end is None:
@@ -239,7 +243,7 @@ class Reader:
 
     async def _exact(self, view, start):
         if await self.readinto(view) != len(view):
-            raise TlvError("stream ends inside a TLV", start)
+            raise TlvCut("stream ends inside a TLV", start)
 
 
 def _unsigned(view):

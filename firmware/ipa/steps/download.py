@@ -220,7 +220,7 @@ class Download:
         """Shall the trigger stay open? An eIM counts itself how often its SM-DP+ was away."""
         if getattr(error, "temporary", False) and isinstance(error, EsipaRefused):
             return True
-        passes = isinstance(error, CommandCut) or isinstance(error, ServerError) and error.temporary
+        passes = isinstance(error, (CommandCut, tlv.TlvCut)) or isinstance(error, ServerError) and error.temporary
         if passes or isinstance(error, Refused) and error.code in _MAY_PASS:
             return self.has_another_try()
         return False
