@@ -93,6 +93,9 @@ def test_bad_input_is_one_sentence_and_status_2(microipa: Microipa, changed: tup
         ("[modem]\npsm_ma = -1\n", "[modem] psm_ma is -1"),
         ("[modem]\npsm_ma = nan\n", "[modem] psm_ma is nan"),
         ("[modem]\npsm_ma = true\n", "[modem] psm_ma is True"),
+        ("[modem]\npsm_ma = 1e300\n", "[modem] psm_ma is 1e+300"),
+        (f"[modem]\npsm_ma = 1{'0' * 400}\n", "[modem] psm_ma is 1000"),
+        ("x = " + "[" * 5000, "is not TOML"),
         ("[modem]\nvolts = 0\n", "[modem] volts is 0"),
         ("[device]\nefficiency = 90\n", "[device] efficiency is 90: give a number up to 1"),
         ("[modem]\npsm = 1\n", "[modem] has no figure psm"),
@@ -108,6 +111,24 @@ def test_bad_figures_are_one_sentence_and_status_2(microipa: Microipa, tmp_path:
     outcome = microipa(*WALTER, "--figures", own)
     assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1)
     assert says in outcome.err
+
+
+def test_figures_that_are_all_nothing_are_refused(microipa: Microipa, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    zero = {"modem": ("psm_ma", "transmit_ma", "receive_ma", "connected_ma", "idle_ma", "wake_j", "attach_j"),
+            "chip": ("awake_ma", "deep_ma"), "device": ("quiescent_ma", "card_ma", "self_discharge")}
+    own.write_text("".join(f"[{kind}]\n" + "".join(f"{key} = 0\n" for key in keys) for kind, keys in zero.items()))
+    outcome = microipa(*WALTER, "--figures", own)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "every figure is 0" in outcome.err
+
+
+def test_settings_that_leave_no_time_between_polls_are_only_named(microipa: Microipa) -> None:
+    often = (*WALTER, "--poll", "30s", "--between", "drx")
+    told = json.loads(microipa(*often, "--json").out)
+    assert told["years"] > 0
+    assert told["from_today"]["today with psm_periodic_s: attaches for each poll"] is None
+    assert "polls too often" in microipa(*often).out
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"poll": 1}', '{"poll": {"up": 1.5, "down": 1, "trips": 1}}'])

@@ -25,6 +25,12 @@ class TooBusy(MicroipaError):
     exit_status = 2
 
 
+class TakesNothing(MicroipaError):
+    """By the figures given, nothing ever takes charge."""
+
+    exit_status = 2
+
+
 @dataclass(frozen=True)
 class Work:
     """Traffic of the things a device does, as `microipa bill` measures it: without commands to the card."""
@@ -86,7 +92,10 @@ def switch(device: Device, settings: Settings, work: Work) -> Iterator[Spent]:
 
 
 def life(device: Device, settings: Settings, work: Work, plan: Plan, cell: Cell) -> Life:
-    """How long a cell lasts. The self-discharge takes the same part of the full cell each year. Raises TooBusy."""
+    """How long a cell lasts. The self-discharge takes the same part of the full cell each year.
+
+    Raises TooBusy and TakesNothing.
+    """
     polls = YEAR_S / plan.poll_s
     idle = poll(device, settings, work)
     period_s = device.network["psm_update_s" if settings.between == "psm" else "update_s"]
@@ -113,6 +122,8 @@ def _from_cell(device: Device, year: Joules, cell: Cell) -> Life:
     used = sum(year.values())
     year[Part.SUPPLY] = used * (1 / rest["efficiency"] - 1) + rest["quiescent_ma"] / 1000 * cell.volts * YEAR_S
     year[Part.SELF_DISCHARGE] = cell.joules * rest["self_discharge"]
+    if not sum(year.values()):
+        raise TakesNothing("every figure is 0, so that the cell lasts for ever: give figures that were measured")
     return Life(cell.joules / sum(year.values()), year)
 
 

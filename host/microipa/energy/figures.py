@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ KEYS = {
 }
 """What each kind of part needs. ``_ma`` at its ``volts``; ``connected_drx`` is 1 where the network grants it."""
 _POSITIVE = ("volts", "card_volts", "efficiency", "rate_up", "rate_down", "update_s", "psm_update_s")
+_MOST = 1e9
 _UP_TO_ONE = ("efficiency", "self_discharge", "connected_drx")
 
 
@@ -114,7 +114,7 @@ def own_figures(file: Path) -> dict[str, dict[str, float]]:
     """Tables ``[modem]``, ``[chip]``, ``[network]``, ``[device]`` of plain numbers. Raises BadFigures."""
     try:
         tables = tomllib.loads(read(file).decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadFigures(f"{file} is not TOML: {error}") from None
     except BadInput as error:
         raise BadFigures(str(error)) from None
@@ -130,8 +130,8 @@ def own_figures(file: Path) -> dict[str, dict[str, float]]:
 
 def _check(where: str, key: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
-        raise BadFigures(f"{where} is {value!r}: give a number from 0 on")
+    if not is_number or not 0 <= value <= _MOST:
+        raise BadFigures(f"{where} is {str(value)[:32]}: give a number from 0 to {_MOST:g}")
     if key in _POSITIVE and not value:
         raise BadFigures(f"{where} is 0: give a number above 0")
     if key in _UP_TO_ONE and value > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from microipa.console import Terminal
 from microipa.energy import battery, plot
-from microipa.energy.battery import TODAY, TODAY_PSM, Cell, Life, Plan, Work
+from microipa.energy.battery import TODAY, TODAY_PSM, Cell, Life, Plan, TooBusy, Work
 from microipa.energy.figures import Figures
 from microipa.energy.model import Device, Joules, Part, Settings
 
@@ -21,6 +21,10 @@ NOT_BUILT = (
 )
 _SLEEPS = {"none": "awake", "light": "light sleep", "deep": "deep sleep"}
 _BETWEEN = {"psm": "PSM", "edrx": "eDRX of 81.92 s", "drx": "DRX"}
+
+
+Compared = tuple[str, Life | None]
+"""Other settings in words, and how long the cell would last; None where that leaves no time between polls."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +37,33 @@ class Forecast:
     plan: Plan
     cell: Cell
 
-    def life(self, settings: Settings | None = None, plan: Plan | None = None) -> Life:
-        return battery.life(self.device, settings or self.settings, self.work, plan or self.plan, self.cell)
+    def life(self) -> Life:
+        """As it is set. Raises TooBusy and TakesNothing."""
+        return battery.life(self.device, self.settings, self.work, self.plan, self.cell)
 
-    def today(self) -> Iterator[tuple[str, Life]]:
+    def today(self) -> Iterator[Compared]:
         """The firmware as it is."""
-        yield "today: nothing sleeps, modem in DRX", self.life(TODAY)
-        yield "today with psm_periodic_s: attaches for each poll", self.life(TODAY_PSM)
+        yield self._with("today: nothing sleeps, modem in DRX", TODAY)
+        yield self._with("today with psm_periodic_s: attaches for each poll", TODAY_PSM)
 
-    def changes(self) -> Iterator[tuple[str, Life]]:
+    def changes(self) -> Iterator[Compared]:
         """Each setting that could be better, alone."""
         for what, settings, plan in battery.changes(self.settings, self.plan):
-            yield what, self.life(settings, plan)
+            yield self._with(what, settings, plan)
 
-    def ladder(self) -> Iterator[tuple[str, Life]]:
+    def ladder(self) -> Iterator[Compared]:
         """From today to everything, one after the other."""
         settings = replace(TODAY, sleep="deep")
-        yield "deep sleep, modem in DRX", self.life(settings)
+        yield self._with("deep sleep, modem in DRX", settings)
         settings = replace(settings, between="psm")
-        yield "deep sleep and PSM, registration kept", self.life(settings)
-        yield "deep sleep, PSM and release assistance", self.life(replace(settings, rai=True))
+        yield self._with("deep sleep and PSM, registration kept", settings)
+        yield self._with("deep sleep, PSM and release assistance", replace(settings, rai=True))
+
+    def _with(self, what: str, settings: Settings, plan: Plan | None = None) -> Compared:
+        try:
+            return what, battery.life(self.device, settings, self.work, plan or self.plan, self.cell)
+        except TooBusy:
+            return what, None
 
     def picture(self) -> str:
         """One day's current as SVG."""
@@ -69,7 +80,8 @@ def words(forecast: Forecast, console: Terminal) -> None:
     rai = "with" if settings.rai else "without"
     console.print(f"{device.chip.title} ({_SLEEPS[settings.sleep]}), {device.modem.title} "
                   f"({_BETWEEN[settings.between]}, {rai} release assistance), {device.network.title}")
-    console.print(f"{years(life.years)} on {forecast.cell.ampere_hours:g} Ah at {forecast.cell.volts:g} V")
+    console.print(f"{years(life.years)} on {forecast.cell.ampere_hours:g} Ah at {forecast.cell.volts:g} V"
+                  f"{'; its age ends a cell before that' if life.years > 20 else ''}")
     idle = battery.poll(device, settings, forecast.work)
     load = battery.download(device, settings, forecast.work)
     console.print(f"idle poll: {idle.modem_j:.2f} J modem, {idle.joules[Part.AWAKE]:.2f} J microcontroller; "
@@ -92,8 +104,8 @@ def for_programs(forecast: Forecast) -> dict[str, Any]:
         "joules_a_year": _joules(life.year),
         "poll_joules": _joules(battery.poll(forecast.device, forecast.settings, forecast.work).joules),
         "download_joules": _joules(battery.download(forecast.device, forecast.settings, forecast.work).joules),
-        "one_setting_more": {what: other.years for what, other in forecast.changes()},
-        "from_today": {what: other.years for what, other in [*forecast.today(), *forecast.ladder()]},
+        "one_setting_more": _years(forecast.changes()),
+        "from_today": _years([*forecast.today(), *forecast.ladder()]),
         "figures": {
             part.kind: {
                 "title": part.title,
@@ -103,6 +115,10 @@ def for_programs(forecast: Forecast) -> dict[str, Any]:
         },
         "note": NOT_BUILT,
     }
+
+
+def _years(lives: Iterable[Compared]) -> dict[str, float | None]:
+    return {what: life.years if life else None for what, life in lives}
 
 
 def _joules(parts: Joules) -> dict[str, float]:
@@ -126,9 +142,12 @@ def _parts(life: Life) -> Table:
     return table
 
 
-def _lives(title: str, lives: list[tuple[str, Life]]) -> Table:
+def _lives(title: str, lives: Iterable[Compared]) -> Table:
     table = Table(title, "lasts", "average", box=SIMPLE)
     table.columns[1].justify = table.columns[2].justify = "right"
     for what, life in lives:
-        table.add_row(what, years(life.years), f"{life.average_w * 1e6:,.0f} µW")
+        if life:
+            table.add_row(what, years(life.years), f"{life.average_w * 1e6:,.0f} µW")
+        else:
+            table.add_row(what, "polls too often", "")
     return table
