@@ -28,7 +28,7 @@ def battery(
     ] = "psm",
     rai: Annotated[bool, typer.Option(help="The last datagram of a poll ends the connection.")] = True,
     figures: Annotated[
-        Path | None, typer.Option(help="TOML of own measurements: [modem], [chip], [network], [device].")
+        Path | None, typer.Option(help="TOML of own measurements, tables modem, chip, network and device.")
     ] = None,
     bill: Annotated[
         Path | None, typer.Option(help="traffic.json of `microipa bill`; without: as measured on 2026-11-29.")
