@@ -23,11 +23,17 @@ class TlvCut(TlvError):
 
 
 def header(buf, pos=0, end=None):
-    """The TLV that begins at pos and must fit before end: (tag, value_start, value_end)."""
+    """The TLV that begins at pos and must fit before end: (tag, value_start, value_end).
+
+    With an end behind that of buf the value may be longer than what is there of it.
+    """
+    last = len(buf)
     if end is None:
-        end = len(buf)
+        end = last
+    elif end < last:
+        last = end
     start = pos
-    if pos >= end:
+    if pos >= last:
         raise TlvError("no tag", pos)
     tag = buf[pos]
     pos += 1
@@ -36,12 +42,12 @@ def header(buf, pos=0, end=None):
         while more:
             if pos - start >= _TAG_BYTES:
                 raise TlvError("tag too long", start)
-            if pos >= end:
+            if pos >= last:
                 raise TlvError("tag cut short", start)
             more = buf[pos] & 0x80
             tag = tag << 8 | buf[pos]
             pos += 1
-    if pos >= end:
+    if pos >= last:
         raise TlvError("no length after tag %X" % tag, pos)
     length = buf[pos]
     pos += 1
@@ -49,7 +55,7 @@ def header(buf, pos=0, end=None):
         count = length & 0x7F
         if not 0 < count <= _LENGTH_BYTES:
             raise TlvError("length form %02X of %X" % (length, tag), pos - 1)
-        if pos + count > end:
+        if pos + count > last:
             raise TlvError("length of %X cut short" % tag, pos)
         length = 0
         for _ in range(count):

@@ -53,6 +53,19 @@ async def test_x690_8_1_a_header_that_lies_is_refused_with_its_offset(
     assert out.strip() == reason
 
 
+@pytest.mark.parametrize("data", ["", "BF", "BF2B", "BF2B82", "BF2B8201"])
+async def test_a_header_is_refused_that_is_cut_short_where_a_value_may_be(micropython: Run, data: str) -> None:
+    out = await micropython(f"""
+        from ipa import tlv
+        assert tlv.header(bytes.fromhex("BF2B8201FF00"), 0, 0x7FFFFFFF) == (0xBF2B, 5, 5 + 0x1FF)
+        try:
+            tlv.header(memoryview(bytes.fromhex("{data}")), 0, 0x7FFFFFFF)
+        except tlv.TlvError as error:
+            print(error)
+    """)
+    assert out.strip()
+
+
 async def test_find_gives_slices_and_not_copies(micropython: Run) -> None:
     await micropython("""
         from ipa import tlv

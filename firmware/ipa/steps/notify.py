@@ -61,7 +61,7 @@ async def asked(listing):
     """What the card answers where it is asked for a list: nothing where it refuses, or nobody can read it."""
     try:
         return await listing
-    except (CardError, tlv.TlvError, IndexError) as error:
+    except (CardError, tlv.TlvError) as error:
         log(ERROR, "notify:", error)
         return b""
 

@@ -135,7 +135,7 @@ def _transaction(body):
         for tag, value, _ in tlv.items(memoryview(body)[start:]):
             if tag == 0x82:
                 return bytes(value)
-    except (tlv.TlvError, IndexError):
+    except tlv.TlvError:
         pass
     return None
 
