@@ -108,7 +108,7 @@ class Injector:
         return max([newest, *(number for number, _ in found)])
 
     def _claims(self, eid: str) -> bool:
-        with self._store.work() as db:
+        with self._store.view() as db:
             device = db.get(Device, eid)
             return device is not None and IPA_INJECT_COAPS in _protocols(device)
 

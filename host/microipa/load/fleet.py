@@ -35,8 +35,8 @@ class Fleet:
 
     def queue_for_others(self, orders: int) -> None:
         """Orders that nobody fetches meanwhile, spread over the devices that do not work."""
-        others = max(self._devices - self._active, 1)
-        self._queue(min(self._active + n % others, self._devices) for n in range(orders))
+        others = self._devices - self._active
+        self._queue(self._active + n % others for n in range(orders if others else 0))
 
     def queue(self, device: int, orders: int) -> None:
         """Orders for one device."""

@@ -21,6 +21,7 @@ from microipa.load.fleet import TOKEN, Fleet, eid
 from microipa.load.server import Server, running, write_configuration
 
 LOOPBACK = "127.0.0.1"
+SETTLE_SECONDS = 2.0  # for a server to have done with good-byes, which count for nothing
 ACTIVE = 32  # devices that work at the same time
 DISABLED = integer(0x84, 0)  # disableResult ok
 
@@ -148,6 +149,7 @@ class Load:
         each = (self._server.memory() - before) / associations
         for link in links:
             link.close()
+        await asyncio.sleep(SETTLE_SECONDS)
         return each
 
     async def _open_all(self) -> None:
@@ -185,7 +187,7 @@ async def run(size: Size, operations: int, associations: int, tell: Callable[[Fi
             database, others = server.create("eim"), (server.pid,)
         pki = Pki.open(folder / "pki")
         config = write_configuration(folder, pki, database)
-        active = min(ACTIVE, size.devices)
+        active = max(min(ACTIVE, size.devices - 1), 1)  # one at least has the orders of the others
         fleet = Fleet(database, pki.eim_tls, size.devices, active)
         fleet.queue_for_others(size.orders)
         async with running(config, "--workers", str(size.workers), others=others) as serving:
