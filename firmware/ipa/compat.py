@@ -23,7 +23,7 @@ _SOMETIMES = (
 )  # fmt: skip
 _SELDOM = (
     "ipa.config", "ipa.boot", "ipa.apn", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject",
-    "ipa.net.coap_server", "ipa.steps.direct", "ipa.steps.cut", "ipa.steps.failed", "ipa.steps.refused",
+    "ipa.net.coap_server", "ipa.steps.direct", "ipa.steps.failed", "ipa.steps.refused",
     "ipa.schedule", "ipa.modem.scan", "ipa.modem.power", "ipa.modem.clock", "ipa.net.qblock", "ipa.net.memory",
 )  # fmt: skip
 

@@ -140,9 +140,9 @@ class Conversation:
 
 async def _finish(session):
     """A download that was cut off may have ended. Returns True when the profile changes."""
-    from ipa.steps import cut  # few are
+    from ipa.steps import failed  # few are
 
     try:
-        return await cut.finish(session)
+        return await failed.finish_cut(session)
     finally:
         unload()

@@ -37,7 +37,7 @@ class Layers:
         self._board = board
         self._settings = settings
         self._journal = journal
-        self._goes = goes
+        self.goes = goes
         self._changed = changed
         self.channel = Channel(modem.carrier, settings["segment"])
         self.es10 = Es10(self.channel)
@@ -110,7 +110,7 @@ class Layers:
     async def _open_card(self):
         modem = self.modem
         if self.reset_due and not self.silent:
-            self._goes("the card is reset")
+            self.goes("the card is reset")
             await modem.power_cycle_card()
             self.reset_due = False
             self.eid = None
@@ -266,22 +266,15 @@ class Layers:
             # A modem that has begun anew has forgotten the APN, and has attached by itself without it.
             if not (await modem.apn_differs(self._apn) and self.radio_due()):
                 raise
-            self._goes("the attach has another APN")
+            self.goes("the attach has another APN")
             await self._join(patience_ms)
             await modem.open_context(self._apn)
 
-    # What is made anew on purpose
-
-    async def switch_radio(self):
-        """Radio off and on, and the card with it. Raises AtError, AtTimeout, NoCard."""
-        self._goes("radio off and on")
-        self.channel.is_open = False
-        await self.modem.power_cycle_card()
-
+    # What follows from a switch
 
     async def switch(self, patience_ms):
         """Come up on the profile that the card enabled: it REFRESHes, or waits for a reset by us."""
-        self._goes("another profile is enabled")
+        self.goes("another profile is enabled")
         self.eid = None  # a card that has begun anew is asked anew
         if not self.reset_due and "reset" not in self._journal.get("switch", {}):
             await self.modem.await_refresh()

@@ -48,7 +48,9 @@ async def _step(layers):
         return
     if _RADIO_AT[layer] and count >= _RADIO_AT[layer] and await _may_switch_radio(layers, layer):
         log(INFO, "ladder:", NAMES[layer], "fails, radio off and on")
-        await layers.switch_radio()
+        layers.goes("radio off and on")
+        layers.channel.is_open = False
+        await modem.power_cycle_card()
     elif _CONTEXT_AT[layer] and count >= _CONTEXT_AT[layer] and modem.registered():
         log(INFO, "ladder:", NAMES[layer], "fails, data context anew")
         await modem.close_context()

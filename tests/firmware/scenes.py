@@ -70,9 +70,9 @@ async def due():
     return session.due
 
 async def finish():
-    from ipa.steps import cut
+    from ipa.steps import failed
 
-    return await cut.finish(session)
+    return await failed.finish_cut(session)
 
 async def gather(steps):
     values = []

@@ -1,15 +1,17 @@
-"""What the eIM is told of a download that has failed, or is ordered once more. Loaded for that."""
+"""A download that has failed, is ordered once more, or was cut off by a loss of power. Loaded for that."""
 
-from ipa import tlv
+from ipa import changes, tlv
 from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
 from ipa.net import NetError, ServerError
-from ipa.steps.notify import report
+from ipa.steps import download as downloads
+from ipa.steps import notify
 
 # CancelSessionReason
 _LOAD_BPP_EXECUTION_ERROR = const(5)
 _UNDEFINED_REASON = const(127)
 
+_NO_SESSION_CONTEXT = const(4)  # ImmediateEnable
 _UNDEFINED_ERROR = const(127)  # ProfileDownloadErrorReason
 _LONGEST_REASON = const(200)
 
@@ -30,7 +32,7 @@ async def give_up(download, failure):
     said = failure.response
     if not said and failure.code == _UNDEFINED_ERROR and not failure.known:
         said = str(failure).encode()[:_LONGEST_REASON]
-    await report(download.session, download.transaction, _error(failure.code, said))
+    await notify.report(download.session, download.transaction, _error(failure.code, said))
 
 
 async def answer_again(session, transaction, seq_number):
@@ -49,7 +51,37 @@ async def answer_again(session, transaction, seq_number):
         result = _error(_UNDEFINED_ERROR, b"carried out before, and the result has been taken")
     else:
         session.sent.add(seq_number)
-    await report(session, transaction, result)
+    await notify.report(session, transaction, result)
+
+
+async def finish_cut(session):
+    """Finish a download that a power cut ended, where its result is on the card: ImmediateEnable.
+
+    Returns True when the card enables the profile now.
+
+    The session in which the card may do that has often ended with its power (SGP.32 5.9.15). Then each eIM hears
+    that the state of the profiles is not what it may think (stateChangeCause undefined).
+    """
+    es10, journal = session.es10, session.journal
+    known = [seq_number for _, _, seq_number in journal.get("ended") or ()]
+    for seq_number in reversed(await notify.asked(es10.list_notifications())):
+        if seq_number in known:
+            continue
+        try:
+            result = await es10.retrieve_notification(seq_number)
+            if result is None or not notify.is_installation(result):
+                continue
+            result = bytes(result)
+            log(INFO, "download: the one that was cut off has ended with result", seq_number)
+            code = await downloads.immediate_enable(session, result)
+        except (CardError, tlv.TlvError) as error:
+            log(INFO, "download:", error)
+            continue
+        if code == _NO_SESSION_CONTEXT:
+            await changes.note(es10, journal, changes.UNDEFINED)
+        downloads.note_end(journal, bytes.fromhex(journal.get("download")) or None, result)
+        return code == 0
+    return False
 
 
 def _error(code, response):
