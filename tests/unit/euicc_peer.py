@@ -247,6 +247,7 @@ class Dp:
     challenge: bytes | None = None
     operation: int = 1
     key_type: int = 0x88
+    key_length: int = 0x10
     segment: int = MAX_PLAIN
     ppk: bool = False
     bpp_transaction_id: bytes | None = None
@@ -303,7 +304,7 @@ class Dp:
         signed = (
             integer(0x82, self.operation)
             + tlv(0x80, self.bpp_transaction_id or self.transaction_id)
-            + tlv(0xA6, tlv(0x80, bytes([self.key_type])), tlv(0x81, b"\x10"), tlv(0x84, HOST_ID))
+            + tlv(0xA6, tlv(0x80, bytes([self.key_type])), tlv(0x81, bytes([self.key_length])), tlv(0x84, HOST_ID))
             + tlv(0x5F49, ec.point(one_time.public_key()))
         )
         signature = (self.pb or self.pki.smdpp_pb).sign(signed + tlv(0x5F49, self.otpk))

@@ -153,7 +153,7 @@ def test_what_does_not_apply_is_a_row_and_has_a_reason() -> None:
 SUITE = """
 import pytest
 
-@pytest.mark.covers("psmo.enable.ok", "psmo.enable.2", "es10b.CancelSession.compactCancelSessionResponseOk")
+@pytest.mark.covers("psmo.enable.ok", "psmo.enable.2", "psmo.enable.20", "psmo.delete.undefinedError")
 def test_good(): pass
 
 @pytest.mark.covers("psmo.enable.2", "psmo.disable.ok")
@@ -217,9 +217,12 @@ def test_a_row_passes_when_a_test_passes_and_none_fails(tmp_path: Path) -> None:
         "| psmo.enable.catBusy (5) | FAIL | no test |",
         "| psmo.disable.ok (0) | FAIL | test_suite.py::test_bad failed |",
         "| psmo.delete.ok (0) | FAIL | test_suite.py::test_skipped skipped |",
-        "| es10b.CancelSession.compactCancelSessionResponseOk | pass | test_suite.py::test_good |",
+        "| psmo.enable.rollbackNotAvailable (20) | pass | test_suite.py::test_good |",
         "| psmo.enabel.ok | FAIL | test_suite.py::test_misspelt |",
         "## SGP.33-3 4.2.1, SGP.33-1 4.2.31: enable",
     ):
         assert line in lines
+    reason = NOTES["not_applicable"]["psmo.delete.undefinedError"]
+    made_up = f"{reason}; its code is made up by test_suite.py::test_good"
+    assert f"| psmo.delete.undefinedError (127) | n/a | {made_up} |" in lines
     assert f"{len(rows())} rows: 2 pass, " in lines[2]

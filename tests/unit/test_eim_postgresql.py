@@ -29,6 +29,7 @@ from test_eim_orders import (
 )
 from test_eim_results import (
     test_5_14_6_a_repeated_result_is_acknowledged_again_and_changes_nothing,
+    test_5_14_6_a_result_may_come_with_an_empty_list_of_notifications,
     test_5_14_6_a_result_may_come_with_notifications,
     test_a_counter_behind_the_cards_is_caught_up,
     test_a_genuine_result_of_no_known_order_is_kept_as_an_alarm,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from eim_ipa import EID_NOT_FOUND, NO_PACKAGE, OTHER_EID, UNDEFINED, Ipa, Refusal, alarms, order
-from euicc_peer import EID, Terminal, make_card, spec
+from euicc_peer import EID, Dp, Terminal, make_card, spec
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Credential, Pki
 from microipa.eim import Eim, OrderSettled, UnknownDevice, UnknownOrder
@@ -94,11 +94,21 @@ async def test_interop_a_result_without_eid_is_found_by_its_transaction(desk, ip
     assert order(desk, number).state == "done"
 
 
-@pytest.mark.covers("package.ePRAndNotifications")
-async def test_5_14_6_a_result_may_come_with_notifications(desk, ipa):
+async def test_5_14_6_a_result_may_come_with_an_empty_list_of_notifications(desk, ipa):
     number, result = await executed(desk, ipa)
     acknowledged = await ipa.provide(tlv(0x30, result.raw, tlv(0xA0)))
     assert len(acknowledged) == 1
+    assert order(desk, number).state == "done"
+
+
+@pytest.mark.covers("package.ePRAndNotifications")
+async def test_5_14_6_a_result_may_come_with_notifications(desk, ipa, pki):
+    Dp(pki, ipa.card).install(2)
+    number, result = await executed(desk, ipa, [("delete", {"iccid": spec(2).iccid})])
+    listed = parse(ipa.card.es10("BF2B00"))[0xA0]
+    _, deleted = listed  # of the installation no eIM knows: its result is the IPA's to deliver
+    acknowledged = await ipa.provide(tlv(0x30, result.raw, listed.raw))
+    assert set(acknowledged) == {deleted[0xBF2F][0x80].value[0], result[0xA0][0x30][0x83].value[0]}
     assert order(desk, number).state == "done"
 
 

@@ -153,6 +153,7 @@ def test_5_7_6_segments_without_a_package_are_out_of_place(terminal):
     [
         ("bpp_transaction_id", b"\x09", "invalidTransactionId"),
         ("key_type", 0x80, "unsupportedCrtValues"),
+        ("key_length", 0x20, "unsupportedCrtValues"),
         ("operation", 2, "unsupportedRemoteOperationType"),
     ],
 )

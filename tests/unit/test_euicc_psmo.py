@@ -135,8 +135,13 @@ def test_3_4_2_disable_of_what_is_unknown_or_disabled(run):
 
 
 @pytest.mark.covers("psmo.disable.undefinedError")
-def test_3_4_2_disable_comes_before_enable_and_once(run):
+def test_3_4_2_disable_comes_before_enable(run):
     assert run(enable(iccid(2)), disable(iccid(2))) == ["enable.ok", "disable.undefinedError"]
+
+
+@pytest.mark.covers("psmo.disable.undefinedError")
+def test_3_4_2_a_package_disables_once(run):
+    assert run(disable(iccid(1)), disable(iccid(1))) == ["disable.ok", "disable.undefinedError"]
 
 
 @pytest.mark.covers("psmo.disable.ok", "psmo.enable.ok", "psmo.delete.ok")
