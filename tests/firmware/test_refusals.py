@@ -67,6 +67,7 @@ NRF91 = {b"AT#XSOCKET=1,2,0": [lines("#XSOCKET: 1,2,17", "OK")],
     ("sim7000", {}, lines("0, SEND FAIL"), "sent, refused 1 dead False"),  # a full buffer, the next may go
     ("sim7000", {}, lines("ERROR"), "sent, refused 1 dead True"),
     ("nrf91", {b"AT#XSOCKET=1,2,0": [lines("#XSOCKET: -12", "OK")]}, OK, "refused -12"),
+    ("nrf91", {b"AT#XSOCKET=1,2,0": [lines("#XSOCKET: x", "OK")]}, OK, "refused None"),
     ("nrf91", {b'AT#XCONNECT=1,"a.example",7': [lines("ERROR")]}, OK, "refused None"),
     ("nrf91", {b'AT#XSEND=1,1,0,"616263"': [lines("#XAPOLL: 1,8", "#XSEND: 1,0,3", "OK")]}, OK,
      "sent, refused 0 dead True"),

@@ -31,7 +31,7 @@ class Bg95(SocketModem):
         for line in await self.at.command(b"AT+QIACT?", prefix=b"+QIACT:"):
             if line.startswith(b"%d,1" % self.context):
                 told = await self._line(b"AT+QICSGP=%d" % self.context, b"+QICSGP:")
-                return told.split(b",")[1].strip(b'"') == apn.encode()
+                return (told + b",").split(b",")[1].strip(b'"') == apn.encode()
         return False
 
     async def _take_down(self):

@@ -28,7 +28,7 @@ class Sim7080(Simcom):
         if await self._is_active():
             for line in await self.at.command(b"AT+CNCFG?", prefix=b"+CNCFG:"):
                 if line.startswith(b"0,"):
-                    return line.split(b",")[2].strip(b'"') == apn.encode()
+                    return (line + b",").split(b",")[2].strip(b'"') == apn.encode()
         return False
 
     async def _take_down(self):

@@ -57,6 +57,8 @@ class SocketModem(ContextModem):
                 number = await self._open(service, host, port)
             except AtError as error:
                 raise SocketError("no socket to %s port %d: %s" % (host, port, error), error.code) from None
+            except (ValueError, IndexError):
+                raise SocketError("no socket to %s port %d: unreadable answer" % (host, port)) from None
             socket = self._sockets[number] = kind(self, number)
         return socket
 
