@@ -2,6 +2,6 @@
 
     mutations   how a message is damaged: as bytes, as TLVs, as JSON
     corpus      whole messages of a download, a package, notifications and orders between the lab's own parts
-    host, modem, firmware   the parsers, each a Target
+    host, coap, modem, firmware   the parsers, each a Target
     run         the loop, its limits of time and memory, its report
 """

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fuzz import corpus, firmware, host, modem
+from fuzz import coap, corpus, firmware, host, modem
 from fuzz.run import Outcome, explore, limit, report, try_one
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         known = corpus.record(Path(folder))
-        targets = [*host.targets(known), *modem.targets(), *firmware.targets(known)]
+        targets = [*host.targets(known), *coap.targets(known), *modem.targets(), *firmware.targets(known)]
         names = [target.name for target in targets]
         if strange := set(options.target or ()) - set(names):
             parser.error(f"no target {', '.join(sorted(strange))}; there are {', '.join(names)}")

@@ -96,17 +96,17 @@ def _describe(message: bytes) -> None:
 
 def _eim(corpus: Corpus) -> Take:
     """An eIM whose device has packages and a download under way."""
-    desk = _desk(corpus)
-    return lambda message: asyncio.run(desk.handle(message))
+    eim = desk(corpus)
+    return lambda message: asyncio.run(eim.handle(message))
 
 
-def _desk(corpus: Corpus) -> Eim:
-    desk = Eim(corpus.pki, _new(corpus.folder), es9_routes={ADDRESS: ("127.0.0.1", 1)})
-    desk.add_device(EID)
+def desk(corpus: Corpus) -> Eim:
+    eim = Eim(corpus.pki, _new(corpus.folder), es9_routes={ADDRESS: ("127.0.0.1", 1)})
+    eim.add_device(EID)
     for _ in range(3):
-        desk.order_package(EID, [("listProfileInfo", {})])
-    desk.order_download(EID, f"LPA:1${ADDRESS}$X")
-    return desk
+        eim.order_package(EID, [("listProfileInfo", {})])
+    eim.order_download(EID, f"LPA:1${ADDRESS}$X")
+    return eim
 
 
 def _esipa_json() -> Iterator[bytes]:
@@ -121,11 +121,11 @@ def _esipa_json() -> Iterator[bytes]:
 
 
 def _eim_json(corpus: Corpus) -> Take:
-    desk = _desk(corpus)
+    eim = desk(corpus)
 
     def take(message: bytes) -> bytes:
         name = _function(message, json_binding.FUNCTIONS)
-        return asyncio.run(json_binding.answer(desk.handle, name, message))
+        return asyncio.run(json_binding.answer(eim.handle, name, message))
 
     return take
 

@@ -73,6 +73,11 @@ async def test_6_2_a_download_and_a_switch_travel_in_blocks_both_ways(pki, tmp_p
     assert [profile.state for profile in enrolled.card.profiles()] == ["disabled", "enabled"]
 
 
+async def test_6_2_a_request_may_name_a_port_without_a_host(peer):
+    answer = await peer.exchange(POLL, uri_port=5684)
+    assert answer.code == Code.CHANGED
+
+
 async def test_6_2_two_devices_are_served_at_once(desk, pki, enrolled):
     async with (
         desk.serve() as port,

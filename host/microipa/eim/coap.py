@@ -118,6 +118,8 @@ class CoapsInterface(GenericMessageInterface):
             log.info("no CoAP from %s: %s", remote, unparsable)
             return
         message.transport_tuning = SLOW_LINK
+        if message.opt.uri_host is None:
+            message.opt.uri_port = None  # aiocoap 0.4.17 answers a port without a host with 5.00
         if self._mman:  # gone after shutdown
             self._mman.dispatch_message(message)
 
