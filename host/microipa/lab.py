@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from ipaddress import ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,6 +68,10 @@ class Subscriber:
     opc: str
     operator: str
     algorithm: str = "milenage"
+
+
+ON_THE_DESK = tuple(map(ip_network, ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+"""Where an SM-DP+ of a lab or a bench may be besides public addresses."""
 
 
 class Preloaded:
@@ -127,7 +132,8 @@ class LabFolder:
         self.es9_routes: dict[str, tuple[str, int]] = {}
         servers = [identity.tls.certificate for identity in smdpp]
         self.smds = Smds(smds, folder, servers=servers, trace=trace)
-        self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_trust=[own, *servers], quirks=quirks,
+        self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_networks=ON_THE_DESK,
+                       es9_trust=[own, *servers], quirks=quirks,
                        clients=[self.pki.devices().certificate] if certified else (),
                        trace=trace)
         self.eim.add_device(self.eid)
@@ -327,7 +333,8 @@ class Lab(LabFolder):
         pki, folder = self.pki.second_eim(), self.folder / "eim2"
         folder.mkdir(exist_ok=True)
         identity = replace(EimIdentity.of(pki), ci=self._card_keys.ci)
-        self.eim2 = Eim(identity, folder, es9_routes=self.es9_routes, part="eim2", quirks=self._quirks,
+        self.eim2 = Eim(identity, folder, es9_routes=self.es9_routes, es9_networks=ON_THE_DESK,
+                        part="eim2", quirks=self._quirks,
                         trace=SecondTrace(self.trace))
         self.eim2.add_device(self.eid)
         self._eims.append(self.eim2)

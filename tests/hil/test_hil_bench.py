@@ -17,7 +17,7 @@ POWER = 'power_on = "true"\npower_off = "true 2"\n'
 
 def test_several_places_are_read(tmp_path: Path) -> None:
     file = tmp_path / "bench.toml"
-    file.write_text(f'[left]\n{WALTER}{POWER}[right]\nmodem = "nrf91"\nheap = "128wK"\n')
+    file.write_text(f'[left]\n{WALTER}{POWER}[right]\nmodem = "nrf91"\nheap = "144wK"\n')
     left, right = read_bench(file)
     assert (left.name, left.family, left.is_virtual, left.card) == ("left", "gm02s", False, "real")
     assert (left.bind, left.eim_port) == ("127.0.0.1", 5684)

@@ -44,7 +44,7 @@ FEATURES = {
     "network between": "a network that the bench can redirect: an eIM out of reach",
 }
 _HEAP = re.compile(r"([1-9][0-9]*)(w?)([KM]?)")
-_DIRECT = "128wK"  # what direct downloads want where the code lies in RAM, see firmware/README.md
+_DIRECT = "144wK"  # what direct downloads want where the code lies in RAM, see firmware/README.md
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -75,7 +75,7 @@ class Place:
     port: str = ""
     modem: str = "auto"
     card: str = ""
-    heap: str = "112wK"
+    heap: str = "128wK"
     form: str = "mpy"
     eim_url: str = ""
     eim_port: int = 5684
