@@ -87,7 +87,7 @@ async def test_lengths_that_lie_are_named(micropython: Run) -> None:
     for bpp, reason in (
         (package(BF23, A0, total=len(BF23) + 10), "BppLength A0 of 28 bytes in a room of 10"),
         (package(BF23, A0, lying), "BppLength 88 of 92 bytes in a room of 16"),
-        (package(BF23, A0, b"\xa1", total=500), "TlvError stream ends inside a TLV at offset 187"),
+        (package(BF23, A0, b"\xa1", total=500), "TlvCut stream ends inside a TLV at offset 187"),
         (package(BF23[:100], total=160), "CommandCut BF36 ends 54 bytes early"),
     ):
         out = await micropython(script(bpp))

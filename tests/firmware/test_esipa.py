@@ -80,9 +80,9 @@ async def test_6_3_2_5_a_change_the_eim_did_not_order_is_told_with_its_cause(mic
     ("bf4f03bf5400", "no error but BF54 "),
     ("bf4f05bf54043000", "EsipaMalformed GetEimPackage: BF54 is longer than what holds it"),
     ("bf5003020101", "EsipaMalformed GetEimPackage: answered with BF50"),
-    ("bf4f00", "TlvError stream ends inside a TLV at offset 3"),
-    ("bf4f0a02", "TlvError stream ends inside a TLV at offset 3"),
-    ("", "TlvError stream ends inside a TLV at offset 0"),
+    ("bf4f00", "TlvCut stream ends inside a TLV at offset 3"),
+    ("bf4f0a02", "TlvCut stream ends inside a TLV at offset 3"),
+    ("", "TlvCut stream ends inside a TLV at offset 0"),
     ("bf4f820401bf548203fc" + "00" * 1020, "TlvError 1020 bytes where at most 512 may be at offset 10"),
 ])
 async def test_answers_to_get_eim_package_good_and_bad(micropython: Run, answer: str, outcome: str) -> None:
@@ -108,7 +108,7 @@ async def test_6_3_2_6_a_result_goes_out_as_the_card_wrote_it(micropython: Run) 
     ("", "no error but []"),  # and 2.04 without payload
     ("bf5003020104", "EsipaRefused ProvideEimPackageResult: the eIM refused with 4"),
     ("bf4f00", "EsipaMalformed ProvideEimPackageResult: answered with BF4F"),
-    ("bf5006bf53058001", "TlvError stream ends inside a TLV at offset 3"),
+    ("bf5006bf53058001", "TlvCut stream ends inside a TLV at offset 3"),
     ("bf5006bf5305800107", "TlvError BF53 wants 5 bytes, 3 there at offset 3"),
 ])
 async def test_answers_to_a_result_good_and_bad(micropython: Run, answer: str, outcome: str) -> None:

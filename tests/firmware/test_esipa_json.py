@@ -97,7 +97,7 @@ async def test_6_4_1_5_a_change_the_eim_did_not_order_is_told_with_its_cause(mic
     (b"", "JsonError JSON ends early"),
     (b"[]", "JsonError no JSON object where one was due"),
     (answer(euiccPackageRequest="?"), "JsonError base64 of 1 characters"),
-    (answer(euiccPackageRequest=""), "TlvError stream ends inside a TLV at offset 0"),
+    (answer(euiccPackageRequest=""), "TlvCut stream ends inside a TLV at offset 0"),
     ("CoapRefused(0x80)", "EsipaRefused getEimPackage: the eIM refused with 4.00"),
 ])
 async def test_answers_to_get_eim_package_good_and_bad(micropython: Run, reply: bytes | str, outcome: str) -> None:

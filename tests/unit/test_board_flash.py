@@ -218,7 +218,7 @@ async def test_the_version_before_gives_way_when_room_is_scarce(board: VirtualBo
 
 async def test_a_version_of_many_files_asks_for_no_more_room_than_they_take(board: VirtualBoard) -> None:
     """Two whole versions fit a Pico LTE, whose file system has 848 kB, and it can go back."""
-    use_littlefs(board, 74)
+    use_littlefs(board, 76)
     for number in (1, 2):
         files = {f"ipa/{name}.py": bytes([number, name]) * 2000 for name in range(20)}
         await with_repl(board, put(version(number).with_files(files)))
