@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from microipa.demo import queue_orders
 from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, Lab, LabFolder, Preloaded, new_profile
+from microipa.lab.demo import queue_orders
 from microipa.saip import build
 from switching import NEW, Device, enabled, introduce, listened
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from microipa.board.bytecode import bytecode
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
-from microipa.paths import firmware
+from microipa.common.paths import firmware
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from board_run import Run
-from microipa import paths
+from microipa.common import paths
 from microipa.hil.at_lines import heard, with_apdus
 from microipa.hil.bill import bill_of
 from microipa.trace import Event

@@ -11,7 +11,7 @@ from board_run import Run
 from microipa.board.bytecode import compiled
 from microipa.board.known import known_boards, read_board
 from microipa.board.package import build, modems
-from microipa.paths import boards, firmware
+from microipa.common.paths import boards, firmware
 
 WITH_PINS = [board for board in known_boards() if board.port != "unix"]
 

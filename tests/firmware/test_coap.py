@@ -326,7 +326,7 @@ async def test_a_modem_that_sends_little_at_once_gets_small_blocks_without_a_try
 def test_arbitrary_datagrams_end_in_coap_malformed_or_a_message(tmp_path: Path) -> None:
     import sys
 
-    from microipa.paths import firmware
+    from microipa.common.paths import firmware
     sys.path.insert(0, str(firmware()))
     try:
         from ipa.net import coap

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from microipa.board.micropython import run_micropython
-from microipa.paths import firmware
+from microipa.common.paths import firmware
 
 ROOT = [Path("restart.py"), Path("starts.py")]  # beside main.py, whatever version runs
 MODULES = sorted(path.relative_to(firmware()) for path in firmware().glob("ipa/**/*.py"))

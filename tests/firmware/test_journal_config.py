@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from board_run import Run
-from microipa.paths import firmware
+from microipa.common.paths import firmware
 
 JOURNAL = 'from ipa.journal import Journal\njournal = Journal("ipa.journal")\n'
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microipa.paths import firmware
+from microipa.common.paths import firmware
 
 sys.path.append(str(firmware()))
 import contextlib

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from microipa import paths
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
 from microipa.board.process import Process
+from microipa.common import paths
 from microipa.crypto.pki import Pki
 from microipa.eim.dtls import DtlsServer
 from microipa.eim.dtls_handshake import DtlsSettings

@@ -12,9 +12,9 @@ from microipa.asn1.tlv import parse, tlv
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim
 from microipa.saip import build
-from microipa.session import Es10
 from microipa.smdpp import Smdpp
 from microipa.trace import Event, Trace
+from microipa.trace.session import Es10
 from smdpp_peer import ADDRESS, Es9, Peer, asgi_client
 
 

@@ -14,20 +14,21 @@ from typing import Any
 
 import httpx
 from euicc_peer import EID, Dp, Terminal, make_card, spec
-from microipa import saip, session
+from microipa import saip
 from microipa.asn1 import SchemaError, describe
 from microipa.asn1.tlv import TlvError, parse, parse_all, tlv
-from microipa.console import Terminal as Screen
+from microipa.common.console import Terminal as Screen
 from microipa.eim import Eim, json_binding
 from microipa.eim.dtls_hello import ClientHello
 from microipa.eim.esipa import EsipaRefused
-from microipa.rsp_client import Answer, RspRefused, RspUnavailable
+from microipa.net.rsp_client import Answer, RspRefused, RspUnavailable
 from microipa.saip import ProfilePackage, SaipError, metadata
 from microipa.saip.checks import checks
 from microipa.saip.tree import tree
 from microipa.smdpp import Smdpp
 from microipa.smdpp.es9_http import ASN1_PATH, ASN1_TYPE
 from microipa.smds import Smds
+from microipa.trace import session
 from smdpp_peer import ADDRESS, asgi_client
 from starlette.applications import Starlette
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.hil.about import About, CardUnfit
 from microipa.hil.bench import FEATURES, BadBench, Place, read_bench
 from microipa.hil.supply import BadSupply, switch

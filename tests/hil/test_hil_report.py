@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from microipa.cli import app
+from microipa.cli.main import app
 from microipa.hil.overview import total
 from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Recorder, Run
 from microipa.hil.report import write_reports, write_session

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from microipa.asn1.tlv import Tlv, parse
-from microipa.demo import Outcome, first_light
 from microipa.euicc import Euicc
 from microipa.lab import Lab
+from microipa.lab.demo import Outcome, first_light
 from microipa.trace import Event, Trace
 
 ISD_R = bytes.fromhex("A0000005591010FFFFFFFF8900000100")

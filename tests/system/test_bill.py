@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from microipa.bill import Row, measure, traffic
 from microipa.energy.inputs import work, work_of
 from microipa.energy.targets import verdicts
+from microipa.lab.bill import Row, measure, traffic
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from microipa.board.flash import flash, kind
 from microipa.board.known import find_board
 from microipa.board.package import build, own_files
 from microipa.board.repl import Repl
-from microipa.demo import queue_orders
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab
+from microipa.lab.demo import queue_orders
 from microipa.modem.serial import Serial
 from microipa.trace import Event, Trace
 from obliging_modem import modem

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from microipa.board.micropython import DEFAULT_HEAP, heap_bytes, run_micropython
+from microipa.common.paths import firmware
 from microipa.crypto import ec
 from microipa.crypto.milenage import Milenage
 from microipa.crypto.pki import Pki
 from microipa.lab import EID
-from microipa.paths import firmware
 from microipa.saip import ProfilePackage
 from microipa.smdpp import OrderState, Smdpp
 from scene import Recording, answered, es10, order, record

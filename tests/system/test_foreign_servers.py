@@ -10,7 +10,7 @@ import pytest
 from microipa import saip
 from microipa.eim import Smds
 from microipa.lab import Lab, new_profile
-from microipa.lab_keys import LabKeys
+from microipa.lab.keys import LabKeys
 from microipa.trace import Event, Trace
 from scene import QUICK
 from sgp26_like import BRAINPOOL, NIST, SMDPP_ADDRESS, SMDS_ADDRESS, TestSet

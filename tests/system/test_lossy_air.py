@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from microipa.demo import Meter, run_board
 from microipa.lab import Lab, new_profile
+from microipa.lab.demo import Meter, run_board
 from microipa.radio import LinkSettings
 from microipa.saip import build
 from microipa.trace import Event

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from microipa.asn1.tlv import parse
-from microipa.demo import first_light
 from microipa.lab import Lab
+from microipa.lab.demo import first_light
+from microipa.lab.ways import Way
 from microipa.trace import Event, Trace
-from microipa.ways import Way
 from scene import QUICK, Recording, es10, record
 
 ALL_LEFT = 0x20 | 0x10 | 0x08  # eimDownloadDataHandling, eimCtxParams1Generation, eimProfileMetadataVerification

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from microipa.demo import queue_orders
 from microipa.lab import Lab
+from microipa.lab.demo import queue_orders
 from microipa.trace import Event, Trace
 from scene import QUICK, answered, es10, order
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from microipa.demo import first_light
 from microipa.lab import Lab, LabFolder
+from microipa.lab.demo import first_light
+from microipa.lab.ways import Way
 from microipa.trace import Record, Trace
-from microipa.ways import Way
 from scene import QUICK, record
 
 WAYS: dict[str, dict[str, Any]] = {

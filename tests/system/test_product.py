@@ -6,8 +6,8 @@ import asyncio
 import re
 from pathlib import Path
 
+from microipa.common.paths import firmware
 from microipa.lab import LabFolder
-from microipa.paths import firmware
 from switching import TIMEOUT_S, Device, logged
 
 START = "    await agent.run()\n"

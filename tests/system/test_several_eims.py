@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from microipa.acts.switch_eim import replace_eim
 from microipa.asn1 import sgp32
 from microipa.eim import OrderView
 from microipa.lab import Lab
+from microipa.lab.acts.switch_eim import replace_eim
 from microipa.trace import Event, Trace
 from scene import QUICK, es10
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from microipa.eim_views import _in_full
+from microipa.cli.eim_views import _in_full
 from microipa.lab import Lab
 from microipa.trace import Event, Trace
 from rich.console import Console

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
-from microipa.cli import main
+from microipa.cli.main import main
 
 
 class Outcome(NamedTuple):

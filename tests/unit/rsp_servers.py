@@ -11,7 +11,7 @@ import httpx
 from microipa.crypto.certificates import registered_id
 from microipa.crypto.pki import Credential, Pki
 from microipa.crypto.tls import client_context
-from microipa.https_server import serve_https
+from microipa.net.https_server import serve_https
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response

@@ -10,7 +10,7 @@ from pathlib import Path
 import serial
 from board_bench import heard
 from microipa.board import VirtualBoard
-from microipa.paths import firmware
+from microipa.common.paths import firmware
 from microipa.trace import Event
 from mpremote.transport_serial import SerialTransport
 

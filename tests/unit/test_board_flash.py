@@ -18,8 +18,8 @@ from microipa.board.known import find_board
 from microipa.board.package import BadConfig, Package, build, manifest
 from microipa.board.repl import BoardFull, BoardLost, Repl
 from microipa.board.romfs import NoPartition, flash_romfs
-from microipa.errors import MicroipaError
-from microipa.paths import boards, firmware
+from microipa.common.errors import MicroipaError
+from microipa.common.paths import boards, firmware
 from microipa.trace import Event
 
 LIBRARY = bytes(range(256)) * 12

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from microipa.board.micropython import MicroPythonMissing, find_micropython, heap_bytes
-from microipa.paths import tools
+from microipa.common.paths import tools
 
 WHEELS = Path(sys.executable).parent / "micropython"
 

@@ -11,7 +11,7 @@ from microipa.board import VirtualBoard
 from microipa.board.flash import Flashed, flash, go_back, kind
 from microipa.board.package import Package
 from microipa.board.repl import Repl
-from microipa.paths import firmware
+from microipa.common.paths import firmware
 from microipa.trace import Event, Trace
 
 WORKS = "I modem: silent, pressing its power key"

@@ -25,7 +25,7 @@ from microipa.eim import Eim
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.identity import EimIdentity
 from microipa.eim.packages import PackageInvalid
-from microipa.rsp_client import RspClient, RspUnavailable
+from microipa.net.rsp_client import RspClient, RspUnavailable
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
 from microipa.smds import Smds

@@ -15,7 +15,7 @@ from microipa.asn1.tlv import integer, tlv
 from microipa.eim.packages import operations
 from microipa.eim.store import Order, Store
 from microipa.lab import EID, LabFolder
-from microipa.unit_of_work import table_of
+from microipa.storage.unit_of_work import table_of
 from sqlalchemy import select
 
 ICCID = "8999970000000000001"

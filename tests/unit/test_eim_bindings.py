@@ -10,10 +10,10 @@ from eim_bindings import ASN1_TYPE, HEADERS, JSON_TYPE, WAYS, asking, b64, https
 from eim_ipa import EID_NOT_FOUND, NO_PACKAGE, OTHER_EID, UNDEFINED, Ipa, Refusal, order
 from euicc_peer import EID, spec
 from microipa.asn1.tlv import parse, tlv
-from microipa.database import StoreBusy
 from microipa.eim import Eim, http
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
+from microipa.storage.database import StoreBusy
 from microipa.trace import Trace
 from smdpp_peer import ADDRESS
 

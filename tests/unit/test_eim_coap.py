@@ -15,13 +15,13 @@ from eim_ipa import Ipa, order
 from euicc_peer import EID, spec
 from microipa.asn1.tlv import integer, tlv
 from microipa.crypto.pki import Pki
-from microipa.database import StoreBusy
 from microipa.eim import Eim
 from microipa.eim.coap import serve
 from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.esipa import EsipaRefused
 from microipa.saip import build
 from microipa.smdpp import Smdpp
+from microipa.storage.database import StoreBusy
 from smdpp_peer import ADDRESS
 
 POLL = tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)))

@@ -13,7 +13,7 @@ from microipa.eim import CodeNotGiven, DefaultSmdp, Eim, Smds, SmdsAddressInvali
 from microipa.eim.store import Order, Store
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
-from microipa.unit_of_work import table_of
+from microipa.storage.unit_of_work import table_of
 from smdpp_peer import ADDRESS
 from sqlalchemy import select
 from test_eim_relay import Es9, desk, es9, smdpp  # noqa: F401

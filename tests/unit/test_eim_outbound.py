@@ -12,12 +12,12 @@ import pytest
 from eim_ipa import UNDEFINED, Ipa, alarms, order
 from euicc_peer import EID, spec
 from microipa.asn1.tlv import integer, parse, tlv
+from microipa.common.errors import Busy
 from microipa.eim import Eim, forwarder, notices, questions
 from microipa.eim.config import BadConfig, Config
 from microipa.eim.esipa import EsipaRefused
-from microipa.errors import Busy
-from microipa.https_server import serve_https
-from microipa.rsp_client import RspClient, RspUnavailable
+from microipa.net.https_server import serve_https
+from microipa.net.rsp_client import RspClient, RspUnavailable
 from microipa.saip import build
 from smdpp_peer import ADDRESS
 from test_eim_relay import (  # noqa: F401
@@ -224,7 +224,7 @@ async def test_a_database_that_cannot_be_used_tells_a_device_nothing_of_the_mach
     desk, ipa, pki, tmp_path, monkeypatch
 ):
     desk.order_data(EID, ["deviceInfo"])
-    monkeypatch.setattr("microipa.database.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("microipa.storage.database.BUSY_TIMEOUT_MS", 10)
     ipa.ask = Eim(pki, tmp_path, es9_routes={}).handle
     with sqlite3.connect(tmp_path / "eim.sqlite") as other:
         other.execute("BEGIN IMMEDIATE")

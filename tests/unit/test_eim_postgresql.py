@@ -11,11 +11,11 @@ from eim_ipa import Ipa, Refusal, order
 from eim_postgresql import database, desk, events, server
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
-from microipa.database import StoreBusy, StoreUnusable
+from microipa.common.errors import Busy
 from microipa.eim import Eim
 from microipa.eim.store import Base, Device, Store
-from microipa.errors import Busy
 from microipa.load import postgresql
+from microipa.storage.database import StoreBusy, StoreUnusable
 from test_eim_inject import (
     listener,
     test_3_1_1_2_a_serving_eim_hands_over_new_orders_by_itself,

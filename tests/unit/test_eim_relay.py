@@ -16,7 +16,7 @@ from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim, forwarder, relay
 from microipa.eim.esipa import EsipaRefused
-from microipa.https_server import serve_https
+from microipa.net.https_server import serve_https
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
 from microipa.trace import Trace

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from euicc_peer import EID
-from microipa import sockets
 from microipa.asn1.tlv import integer, tlv
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
@@ -22,6 +21,7 @@ from microipa.eim import Eim
 from microipa.eim.config import BadConfig, Config
 from microipa.load.device import CoapsLink, Failed, HttpsLink, dtls_context
 from microipa.load.server import Server, running, write_configuration
+from microipa.net import sockets
 
 POLL = tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)))
 NOTHING = tlv(0xBF4F, integer(0x02, 1))

@@ -14,11 +14,11 @@ import pytest
 from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
-from microipa.database import StoreUnusable
 from microipa.eim import Eim, UnknownDevice, schema
 from microipa.eim.store import Base, Device, Store
 from microipa.eim.together import Together
-from microipa.unit_of_work import Work
+from microipa.storage.database import StoreUnusable
+from microipa.storage.unit_of_work import Work
 from sqlalchemy import Engine, event
 
 LIST = [("listProfileInfo", {})]

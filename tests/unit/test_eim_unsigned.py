@@ -14,7 +14,7 @@ from microipa.eim import Eim, json_binding
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.results import MAX_REFUSALS
 from microipa.eim.store import Alarm
-from microipa.unit_of_work import table_of
+from microipa.storage.unit_of_work import table_of
 from sqlalchemy import select
 
 LIST = [("listProfileInfo", {})]

@@ -17,13 +17,13 @@ from euicc_peer import Terminal, iccid, make_card, spec
 from microipa.asn1.tlv import parse, tlv
 from microipa.crypto.key_folder import KeysInvalid
 from microipa.crypto.pki import verify_euicc_chain
-from microipa.demo import first_light
 from microipa.eim import Eim
 from microipa.eim.identity import EimIdentity
 from microipa.euicc import Euicc
 from microipa.euicc.keys import CardKeys
 from microipa.lab import Lab, LabFolder
-from microipa.lab_keys import LabKeys
+from microipa.lab.demo import first_light
+from microipa.lab.keys import LabKeys
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
 from microipa.smdpp.identity import Identity

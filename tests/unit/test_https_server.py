@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from microipa import https_server, tls_listener
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
-from microipa.https_server import read_body, serve_https
+from microipa.net import https_server, tls_listener
+from microipa.net.https_server import read_body, serve_https
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response

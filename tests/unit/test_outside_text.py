@@ -20,19 +20,19 @@ from hypothesis import strategies as st
 from microipa.asn1 import saip
 from microipa.asn1.tlv import tlv
 from microipa.board.check import CheckFailed
-from microipa.cli import app, main
-from microipa.console import Terminal, out
+from microipa.cli.main import app, main
+from microipa.common.console import Terminal, out
+from microipa.common.outside_text import VisibleFormatter, visible, visible_lines
 from microipa.eim.store import Alarm, Device, Order, Store
 from microipa.hil.record import FAILED, Case, Recorder, Run
 from microipa.lab import EID, LabFolder, new_profile
-from microipa.outside_text import VisibleFormatter, visible, visible_lines
 from microipa.saip import build
 from microipa.saip.package import ProfilePackage
 from microipa.smdpp.store import Order as SmdppOrder
 from microipa.smdpp.store import Store as SmdppStore
-from microipa.timeline import Timeline
+from microipa.storage.unit_of_work import table_of
 from microipa.trace import Event
-from microipa.unit_of_work import table_of
+from microipa.trace.timeline import Timeline
 from rich.table import Table
 from sqlalchemy import select
 from typer.main import get_command
@@ -335,7 +335,7 @@ def test_a_refusal_of_a_board_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPa
     def broken() -> None:
         raise CheckFailed("modem: \x1b[2J\nmicroipa: all well")
 
-    monkeypatch.setattr("microipa.cli.app", broken)
+    monkeypatch.setattr("microipa.cli.main.app", broken)
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().err == "microipa: modem: \\x1b[2J\\nmicroipa: all well\n"

@@ -18,7 +18,7 @@ from microipa.lab import EID, LabFolder
 NOBODY = 65534
 
 
-for module in ("pydantic", "httpx", "uvicorn", "alembic", "pkgutil", "microipa.demo", "microipa.euicc.vpcd"):
+for module in ("pydantic", "httpx", "uvicorn", "alembic", "pkgutil", "microipa.lab.demo", "microipa.euicc.vpcd"):
     importlib.import_module(module)  # of a Python that only root may read
 
 

@@ -6,7 +6,7 @@ import doctest
 from pathlib import Path
 
 import pytest
-from microipa.file_lock import InUse
+from microipa.common.file_lock import InUse
 from microipa.lab import Lab, LabFolder
 
 README = Path(__file__).parents[2] / "README.md"

@@ -12,12 +12,12 @@ import pytest
 from cryptography import x509
 from microipa import saip
 from microipa.asn1.tlv import parse, tlv
+from microipa.common.errors import Busy
 from microipa.crypto.pki import Pki
 from microipa.eim import Eim
 from microipa.eim.behaviour import Behaviour
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.odd_answers import OddAnswers
-from microipa.errors import Busy
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
 from smdpp_peer import ADDRESS, Es9, Peer, https_client

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from microipa import saip
+from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Pki
-from microipa.errors import MicroipaError
-from microipa.https_server import MAX_BODY
+from microipa.net.https_server import MAX_BODY
+from microipa.net.sockets import PortTaken
 from microipa.smdpp import Smdpp
 from microipa.smdpp.es9_http import es9_functions
 from microipa.smdpp.json_binding import encode_answer
-from microipa.sockets import PortTaken
 from smdpp_peer import ADDRESS, Es9, Peer, asgi_client, https_client
 
 SNI = {"sni_hostname": ADDRESS}

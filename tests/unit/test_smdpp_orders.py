@@ -10,11 +10,11 @@ import sys
 import pytest
 from microipa import saip
 from microipa.crypto.pki import Pki
-from microipa.database import StoreBusy, StoreUnusable
 from microipa.smdpp import OrderInvalid, OrderState, OrderStateError, Refused, ServerBusy, Smdpp
 from microipa.smdpp.identity import Identity
 from microipa.smdpp.sessions import Authenticated, Sessions
 from microipa.smdpp.store import Order, Store
+from microipa.storage.database import StoreBusy, StoreUnusable
 
 EID = "89049032123451234512345678901235"
 
@@ -106,7 +106,7 @@ def test_processes_share_the_orders(smdpp, tmp_path, profile):
 
 
 def test_a_database_somebody_sits_on_is_busy_not_broken(smdpp, tmp_path, monkeypatch):
-    monkeypatch.setattr("microipa.database.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("microipa.storage.database.BUSY_TIMEOUT_MS", 1)
     other = sqlite3.connect(tmp_path / "smdpp.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy, match="locked"):

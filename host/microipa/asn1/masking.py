@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-from microipa.activation_codes import SHOWN
 from microipa.asn1.kinds import Kind
 from microipa.asn1.schema import rsp, sgp32
 from microipa.asn1.tlv import tag_bytes
+from microipa.common.activation_codes import SHOWN
 
 ACTIVATION_CODE, MATCHING_ID, HASH = "activationCode", "matchingId", "hashCc"
 _SECRETS = (ACTIVATION_CODE, MATCHING_ID, HASH)

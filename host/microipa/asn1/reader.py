@@ -13,7 +13,7 @@ from typing import Any
 
 from microipa.asn1.kinds import Kind, Member
 from microipa.asn1.tlv import Tlv, TlvError, parse
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 _DEEPEST = 32  # TLVs inside each other; the deepest message of the standards has about 15
 

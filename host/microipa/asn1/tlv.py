@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 
 class TlvError(MicroipaError):

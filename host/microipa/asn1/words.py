@@ -7,11 +7,11 @@ from typing import Any
 
 from cryptography import x509
 
-from microipa.activation_codes import short, shortened_codes
 from microipa.asn1.reader import Node
 from microipa.asn1.schema import rsp
 from microipa.asn1.tlv import TlvError, parse_all
-from microipa.outside_text import visible
+from microipa.common.activation_codes import short, shortened_codes
+from microipa.common.outside_text import visible
 
 _SHOWN = 32  # octets of a long value that a line of text shows
 _OBJECT_NAMES = {

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 
 class CompilerFailed(MicroipaError):

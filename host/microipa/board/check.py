@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from microipa import paths
 from microipa.board.flash import check_fit, is_whole, kind, versions
 from microipa.board.known import Board
 from microipa.board.repl import BoardFailed, Repl
-from microipa.errors import MicroipaError
+from microipa.common import paths
+from microipa.common.errors import MicroipaError
 
 HEAP_NEEDED = 96 * 1024
 """Bytes of heap before anything is loaded; TLS takes 30 kB more, on many ports beside the heap."""

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from microipa import paths
 from microipa.board.package import KEPT, SETTINGS, Package, check_config, modems, version_of
 from microipa.board.repl import BoardFull, Repl
-from microipa.errors import MicroipaError
+from microipa.common import paths
+from microipa.common.errors import MicroipaError
 
 MINIMUM = (1, 26)
 VERSIONS = "ipa.version"

@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from microipa import paths
-from microipa.errors import MicroipaError
+from microipa.common import paths
+from microipa.common.errors import MicroipaError
 
 
 class UnknownBoard(MicroipaError):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 DEFAULT_HEAP = "112wK"
 """Words of the 64-bit port, for a device on the plain way with its code as .mpy in RAM. No chip has such words."""

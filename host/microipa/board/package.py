@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from microipa import paths
 from microipa.board.bytecode import bytecode, compiled
 from microipa.board.known import Board
 from microipa.board.micropython import run_micropython
-from microipa.errors import MicroipaError
+from microipa.common import paths
+from microipa.common.errors import MicroipaError
 
 Form = Literal["mpy", "py"]
 

@@ -18,7 +18,7 @@ from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 BAUD = 115200
 _READ_S = 1.0  # a pty is read without looking first whether something is there

@@ -28,7 +28,7 @@ from microipa.board.flash import (
 )
 from microipa.board.package import Package
 from microipa.board.repl import Repl
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 _SIZE = """
 def _rom_size():

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from microipa import paths
 from microipa.board.bytecode import bytecode
 from microipa.board.console import Console
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython, heap_bytes
 from microipa.board.power_key import PowerKey
 from microipa.board.process import Process
 from microipa.board.watchdog import Watchdog
-from microipa.errors import MicroipaError
+from microipa.common import paths
+from microipa.common.errors import MicroipaError
 from microipa.trace import Trace
 
 LINE_LIMIT = 4096

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 
 from microipa.asn1.tlv import Tlv, TlvError, length_bytes, parse, tag_bytes
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 MAX_SEGMENT = 1020  # bytes of one TLV, header and MAC included
 MAX_PLAIN = 1007  # bytes that fit in one enciphered segment

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from microipa.asn1.tlv import tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto.revocation import Issuer
-from microipa.errors import MicroipaError
 
 POLICY = {
     role: x509.ObjectIdentifier(f"2.23.146.1.2.1.{number}")

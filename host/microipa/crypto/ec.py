@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 P256 = ec.SECP256R1()
 SIGNATURE_BYTES = 64

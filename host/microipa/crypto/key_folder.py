@@ -8,10 +8,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
+from microipa.common.errors import MicroipaError
 from microipa.crypto.certificates import CURVES, UNREADABLE
 from microipa.crypto.pki import Credential
 from microipa.crypto.revocation import CrlInvalid, Issuer, crl_beside
-from microipa.errors import MicroipaError
 
 CERTIFICATE_SUFFIXES = (".pem", ".der", ".crt")
 KEY_SUFFIXES = (".key", ".key.pem", ".key.der")

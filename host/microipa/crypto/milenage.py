@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 BLOCK = 16
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from microipa.common.errors import MicroipaError
 from microipa.crypto import ec
 from microipa.crypto.certificates import (
     POLICY,
@@ -35,7 +36,6 @@ from microipa.crypto.certificates import (
     verify_smdpp_certificate,
 )
 from microipa.crypto.revocation import Issuer, crl_beside
-from microipa.errors import MicroipaError
 
 __all__ = [
     "CertificateInvalid",

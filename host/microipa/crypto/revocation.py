@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 log = logging.getLogger(__name__)
 

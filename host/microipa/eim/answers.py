@@ -8,12 +8,12 @@ from typing import Any
 
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import Tlv, number, parse_all, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto.certificates import verify_euicc_chain
 from microipa.crypto.revocation import Issuer
 from microipa.eim import words
 from microipa.eim.packages import certificate
 from microipa.eim.store import Device
-from microipa.errors import MicroipaError
 
 INCORRECT_TAG_LIST, UNDEFINED = 1, 127
 

@@ -18,7 +18,7 @@ from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.generic_udp import GenericMessageInterface
 from cryptography import x509
 
-from microipa import sockets
+from microipa.common.errors import Busy
 from microipa.crypto.pki import Credential
 from microipa.eim import clients, esipa, json_binding
 from microipa.eim.dtls import Association, DtlsServer
@@ -28,8 +28,8 @@ from microipa.eim.json_binding import Handle
 from microipa.eim.kept import SLOW_LINK, Answers, Done, Kept, Messages, Requests, Said
 from microipa.eim.listeners import Listeners
 from microipa.eim.qblock import Body, Wanted
-from microipa.errors import Busy
-from microipa.https_server import LOOPBACK, Renewals
+from microipa.net import sockets
+from microipa.net.https_server import LOOPBACK, Renewals
 
 log = logging.getLogger(__name__)
 

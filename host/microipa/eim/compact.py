@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.revocation import Issuer
 from microipa.eim import packages
 from microipa.eim.packages import SIGNATURE
 from microipa.eim.store import DownloadSession
-from microipa.errors import MicroipaError
 
 ISD_P = bytes.fromhex("A0000005591010FFFFFFFF890000")  # what all AIDs of profiles begin with (SGP.22 annex H)
 INSTALLED = bytes.fromhex("0780")  # NotificationEvent

@@ -12,12 +12,12 @@ from typing import Any
 
 from cryptography import x509
 
+from microipa.common.errors import MicroipaError
 from microipa.crypto.key_folder import read_certificate, read_issuer
 from microipa.eim.identity import EimIdentity
 from microipa.eim.store import Store
-from microipa.errors import MicroipaError
-from microipa.https_server import LOOPBACK
-from microipa.rsp_client import Network
+from microipa.net.https_server import LOOPBACK
+from microipa.net.rsp_client import Network
 
 ENVIRONMENT = "MICROIPA_EIM_"
 ADDRESS, PATH, PATHS, TABLE = "an address, host:port", "a path", "a list of paths", "a table of addresses"

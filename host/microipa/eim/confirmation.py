@@ -9,10 +9,10 @@ from __future__ import annotations
 from hashlib import sha256
 
 from microipa.asn1.tlv import Tlv, tlv
+from microipa.common.errors import MicroipaError
 from microipa.eim import features
 from microipa.eim.sources import Smds, Source
 from microipa.eim.store import Device, DownloadSession
-from microipa.errors import MicroipaError
 
 
 class CodeNotGiven(MicroipaError):

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
+from microipa.common.errors import Busy, MicroipaError
 from microipa.crypto.pki import Credential, Pki, subject_key_identifier
 from microipa.crypto.revocation import Issuer
-from microipa.database import StoreBusy, StoreUnusable
 from microipa.eim import confirmation, devices, esipa, packages, store
 from microipa.eim.behaviour import Behaviour
 from microipa.eim.coap import serve
@@ -41,12 +41,12 @@ from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
 from microipa.eim.together import Together
 from microipa.eim.upkeep import Upkeep
-from microipa.errors import Busy, MicroipaError
-from microipa.https_server import LOOPBACK, Renewals, serve_https
+from microipa.net.https_server import LOOPBACK, Renewals, serve_https
+from microipa.net.rsp_client import Network, RspClient
 from microipa.quirks import QUIRKS
-from microipa.rsp_client import Network, RspClient
+from microipa.storage.database import StoreBusy, StoreUnusable
+from microipa.storage.unit_of_work import Work, table_of
 from microipa.trace import Trace
-from microipa.unit_of_work import Work, table_of
 
 log = logging.getLogger(__name__)
 

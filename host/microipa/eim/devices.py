@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from sqlalchemy import select
 
 from microipa.asn1.tlv import parse
+from microipa.common.errors import MicroipaError
 from microipa.crypto.certificates import UNREADABLE
 from microipa.eim import answers, store, words
 from microipa.eim.packages import Operation, public_key_of
 from microipa.eim.store import Alarm, Device, DeviceKey, Order
 from microipa.eim.words import Outcome
-from microipa.errors import MicroipaError
 from microipa.saip import iccid_from_bytes
-from microipa.unit_of_work import Work
+from microipa.storage.unit_of_work import Work
 
 Profile = dict[str, Any]
 

@@ -18,7 +18,6 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import SSL
 
-from microipa import sockets
 from microipa.crypto.pki import Credential
 from microipa.eim import clients
 from microipa.eim.dtls_handshake import DtlsSettings, Handshake, server_context
@@ -35,6 +34,7 @@ from microipa.eim.dtls_records import (
     renumbered,
 )
 from microipa.eim.half_open import HalfOpen
+from microipa.net import sockets
 
 log = logging.getLogger(__name__)
 

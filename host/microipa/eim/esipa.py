@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 INITIATE_AUTHENTICATION, AUTHENTICATE_CLIENT, GET_BOUND_PROFILE_PACKAGE = 0xBF39, 0xBF3B, 0xBF3A
 CANCEL_SESSION, HANDLE_NOTIFICATION = 0xBF41, 0xBF3D

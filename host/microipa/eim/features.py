@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
+from microipa.common.errors import MicroipaError
 from microipa.eim import answers
 from microipa.eim.store import Device
-from microipa.errors import MicroipaError
 
 DIRECT = "directRspServerCommunication"
 INDIRECT = "indirectRspServerCommunication"

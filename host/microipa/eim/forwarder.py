@@ -7,10 +7,10 @@ import contextlib
 import logging
 import time
 
-from microipa.database import StoreBusy
 from microipa.eim import questions
 from microipa.eim.store import Forward, Store
-from microipa.rsp_client import RspClient, RspRefused, RspUnavailable, b64
+from microipa.net.rsp_client import RspClient, RspRefused, RspUnavailable, b64
+from microipa.storage.database import StoreBusy
 
 log = logging.getLogger(__name__)
 

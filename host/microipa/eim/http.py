@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from microipa.common.errors import MicroipaError
 from microipa.eim import clients, esipa, json_binding
 from microipa.eim.json_binding import Handle
-from microipa.errors import MicroipaError
-from microipa.https_server import RequestRefused, admin_protocol, http_status, read_body
+from microipa.net.https_server import RequestRefused, admin_protocol, http_status, read_body
 
 ASN1_PATH = "/gsma/rsp2/asn1"
 JSON_PATH = "/gsma/rsp2/esipa/"

@@ -11,11 +11,11 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
-from microipa.database import StoreBusy
 from microipa.eim import answers, esipa, packages, questions
 from microipa.eim.listeners import Listeners, Unreachable
 from microipa.eim.orders import Orders, device_of
 from microipa.eim.store import Device, Store
+from microipa.storage.database import StoreBusy
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from microipa.asn1.tlv import Tlv, integer, number, parse, tlv
+from microipa.common.errors import MicroipaError
 from microipa.eim import esipa
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
-from microipa.errors import MicroipaError
 
 Handle = Callable[[bytes], Awaitable[bytes]]
 Codes = Mapping[int, tuple[str, str]]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from aiocoap import Context, Message, error
 from aiocoap.numbers import codes
 
+from microipa.common.errors import MicroipaError
 from microipa.eim import esipa
 from microipa.eim.kept import SLOW_LINK
-from microipa.errors import MicroipaError
 
 if TYPE_CHECKING:
     from microipa.eim.coap import Remote

@@ -15,7 +15,7 @@ from microipa.eim.esipa import ResultRefused
 from microipa.eim.notifications import COMPACT_INSTALLATION, Notification
 from microipa.eim.orders import Orders
 from microipa.eim.store import Device, DownloadSession, Forward, Order
-from microipa.unit_of_work import Work
+from microipa.storage.unit_of_work import Work
 
 MOST_FORWARDS = 64  # of one device, on their way to SM-DP+ servers
 

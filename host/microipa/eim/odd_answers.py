@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from microipa.asn1.tlv import parse, tlv
+from microipa.common.errors import Busy
 from microipa.eim import esipa
 from microipa.eim.behaviour import Behaviour
-from microipa.errors import Busy
 
 _LONG_S = 3600.0
 _OK, _KEY_ID = 0xA0, 0x04  # inside InitiateAuthenticationResponseEsipa

@@ -26,12 +26,12 @@ from typing import Any
 from sqlalchemy import func
 from sqlalchemy.dialects import postgresql, sqlite
 
+from microipa.common.errors import MicroipaError
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
 from microipa.crypto.revocation import Issuer
 from microipa.eim.devices import check_device_key
 from microipa.eim.store import Device, DeviceKey, Store
-from microipa.errors import MicroipaError
-from microipa.unit_of_work import Work, table_of
+from microipa.storage.unit_of_work import Work, table_of
 
 AT_ONCE = 2000  # lines in one transaction: devices that poll meanwhile do not wait for long
 LARGEST_TOKEN = (1 << 31) - 1

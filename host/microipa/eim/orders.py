@@ -12,12 +12,12 @@ from typing import Any
 
 from microipa.asn1.tlv import Tlv, number, tlv
 from microipa.asn1.words import plmn
+from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Credential
 from microipa.eim import clients, confirmation, esipa, features, packages, questions, sources, store, words
 from microipa.eim.store import Device, Order
-from microipa.errors import MicroipaError
+from microipa.storage.unit_of_work import Work
 from microipa.trace import Trace
-from microipa.unit_of_work import Work
 
 ABOUT_EUICC = tlv(0x5C, bytes.fromhex("81 BF22 83 84 A5 A6 A8 A9"))
 """Asked before the first package of a device: token, certificates, what card, IPA and device can."""

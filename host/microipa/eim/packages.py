@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import Tlv, TlvError, integer, number, parse, parse_all, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto import ec
 from microipa.crypto.certificates import CertificateInvalid, check_eim_certificate
 from microipa.crypto.pki import Credential
 from microipa.crypto.revocation import Issuer
 from microipa.eim import words
-from microipa.errors import MicroipaError
 from microipa.saip import iccid_from_bytes, iccid_to_bytes
 
 PSMOS = frozenset(

@@ -15,9 +15,9 @@ from sqlalchemy import bindparam, exists, select, update
 
 from microipa.asn1.tlv import Tlv
 from microipa.asn1.words import plmn
-from microipa.database import StoreBusy
 from microipa.eim import clients, esipa, store
 from microipa.eim.store import Device, Order, Store
+from microipa.storage.database import StoreBusy
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from microipa.eim.store import (
     Forward,
     Order,
 )
-from microipa.unit_of_work import Work, table_of
+from microipa.storage.unit_of_work import Work, table_of
 
 MAX_ALARMS = 1000
 MAX_ALARMS_OF_ONE = 50  # device; also of all messages together that name none

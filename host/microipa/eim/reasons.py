@@ -9,10 +9,10 @@ from __future__ import annotations
 import codecs
 
 from microipa.asn1.tlv import Tlv, TlvError, number, parse
+from microipa.common.outside_text import visible
 from microipa.eim import esipa, words
 from microipa.eim.relayed import AUTHENTICATE, GET_PACKAGE, INITIATE
-from microipa.outside_text import visible
-from microipa.rsp_client import Answer, RspRefused, RspUnavailable
+from microipa.net.rsp_client import Answer, RspRefused, RspUnavailable
 
 LONGEST = 400
 SHOWN_OCTETS = 64

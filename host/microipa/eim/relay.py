@@ -29,9 +29,9 @@ from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Function, RelayFailed
 from microipa.eim.sources import ActivationCode
 from microipa.eim.store import Device, DownloadSession, Order, Store
-from microipa.rsp_client import Answer, RspClient, RspRefused, RspUnavailable, b64
+from microipa.net.rsp_client import Answer, RspClient, RspRefused, RspUnavailable, b64
+from microipa.storage.unit_of_work import Work
 from microipa.trace import Trace
-from microipa.unit_of_work import Work
 
 INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
 EID_MISMATCH = 7

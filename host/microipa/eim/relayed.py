@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from microipa.common.errors import MicroipaError
 from microipa.eim import esipa
-from microipa.errors import MicroipaError
 
 
 @dataclass(frozen=True)

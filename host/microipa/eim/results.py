@@ -20,7 +20,7 @@ from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
 from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, Orders, device_of
 from microipa.eim.store import Device, DownloadSession, Order
-from microipa.unit_of_work import Work
+from microipa.storage.unit_of_work import Work
 
 MAX_REFUSALS = 3
 DOWNLOAD_ERROR = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Column, MetaData, String, Table, inspect
 from sqlalchemy.engine import Connection
 
-from microipa.database import StoreUnusable
+from microipa.storage.database import StoreUnusable
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 NEWEST = "0006"

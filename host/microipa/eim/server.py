@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from microipa import sockets
+from microipa.common.errors import MicroipaError
 from microipa.eim.config import Config
 from microipa.eim.desk import Eim
 from microipa.eim.workers import Workers
-from microipa.errors import MicroipaError
+from microipa.net import sockets
 
 log = logging.getLogger(__name__)
 

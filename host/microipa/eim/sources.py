@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from microipa.activation_codes import short
 from microipa.asn1.tlv import tlv
-from microipa.errors import MicroipaError
-from microipa.rsp_client import ADDRESS
+from microipa.common.activation_codes import short
+from microipa.common.errors import MicroipaError
+from microipa.net.rsp_client import ADDRESS
 
 LONGEST = 255
 

@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import JSON, Boolean, ForeignKey, Index, literal_column
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from microipa.database import Connections
 from microipa.eim.schema import prepare
-from microipa.unit_of_work import Row, Work
+from microipa.storage.database import Connections
+from microipa.storage.unit_of_work import Row, Work
 
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+from microipa.common.errors import Busy, MicroipaError
 from microipa.eim.store import Store
-from microipa.errors import Busy, MicroipaError
-from microipa.unit_of_work import Work
+from microipa.storage.unit_of_work import Work
 
 T = TypeVar("T")
 Step = Callable[[Work], T]

@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 from sqlalchemy import Delete, delete, select
 
-from microipa.database import StoreBusy
 from microipa.eim.orders import Orders
 from microipa.eim.store import DownloadSession, Forward, Store
-from microipa.unit_of_work import Work
+from microipa.storage.database import StoreBusy
+from microipa.storage.unit_of_work import Work
 
 log = logging.getLogger(__name__)
 

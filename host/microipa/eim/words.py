@@ -9,7 +9,7 @@ from typing import Any
 from microipa.asn1 import describe, sgp32
 from microipa.asn1.kinds import Kind
 from microipa.asn1.tlv import Tlv, number
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.saip import iccid_from_bytes
 
 _PROFILE_TEXTS = {0x90: "nickname", 0x91: "serviceProvider", 0x92: "name"}

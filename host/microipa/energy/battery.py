@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from microipa.common.errors import MicroipaError
 from microipa.energy.model import Device, Joules, Part, Settings, Spent, Traffic, asleep, connection, update
-from microipa.errors import MicroipaError
 
 YEAR_S = 365.25 * 86400
 TODAY = Settings(sleep="none", between="drx", rai=False)

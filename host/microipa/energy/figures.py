@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microipa.console import BadInput, read
+from microipa.common.console import BadInput, read
 
 FOLDER = Path(__file__).parent / "figures"
 ASSUMED = "assumed"

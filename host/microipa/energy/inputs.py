@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from microipa.board.known import UnknownBoard, find_board
-from microipa.console import BadInput, read
+from microipa.common.console import BadInput, read
 from microipa.energy.battery import Cell, Work
 from microipa.energy.figures import FOLDER, chip_of, load, own_figures
 from microipa.energy.model import Device, Traffic

@@ -9,7 +9,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-from microipa.console import Terminal
+from microipa.common.console import Terminal
 from microipa.energy import battery, plot
 from microipa.energy.battery import TODAY, TODAY_PSM, Cell, Life, Plan, TooBusy, Work
 from microipa.energy.figures import Figures

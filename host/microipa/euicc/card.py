@@ -12,16 +12,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from microipa.asn1.tlv import parse
+from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Credential, verify_euicc_chain
-from microipa.errors import MicroipaError
 from microipa.euicc.chip import Chip
 from microipa.euicc.install import isdp_aid
 from microipa.euicc.nvm import Nvm, PowerCut, Profile, State, in_reader
 from microipa.euicc.personalisation import check
 from microipa.euicc.uicc import Uicc
-from microipa.redaction import AUTHENTICATE, GET_RESPONSE, PINS
 from microipa.saip import ProfilePackage, iccid_from_bytes, metadata
 from microipa.trace import Trace
+from microipa.trace.redaction import AUTHENTICATE, GET_RESPONSE, PINS
 
 GSMA_ROOT_DS = "lpa.ds.gsma.com"
 # T=0, clock stop, 3 V and 1.8 V; card capabilities: selection, 19 logical channels assigned by both sides

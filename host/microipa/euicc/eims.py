@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, parse_all, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto.certificates import CURVES, UNREADABLE, CertificateInvalid, check_eim_certificate
-from microipa.errors import MicroipaError
 from microipa.euicc.chip import Chip, Handler, number, text
 from microipa.euicc.nvm import MAX_EIMS, Eim
 

@@ -7,9 +7,9 @@ before the ProfileInstallationResult, which is committed together with the profi
 from __future__ import annotations
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto import ec
 from microipa.crypto.bsp import Bsp, BspError
-from microipa.errors import MicroipaError
 from microipa.euicc import identity, notifications
 from microipa.euicc.chip import SIGNATURE, Chip, Installed, Session, number, oid_value
 from microipa.euicc.nvm import Profile, Stored

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from microipa.asn1.tlv import parse_all
-from microipa.errors import MicroipaError
-from microipa.file_lock import InUse, lock
+from microipa.common.errors import MicroipaError
+from microipa.common.file_lock import InUse, lock
 
 CAPACITY = 500_000  # bytes of profiles and notifications this card has room for
 MAX_EIMS = 8

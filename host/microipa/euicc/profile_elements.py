@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from microipa.asn1 import saip
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.euicc.nvm import State
 from microipa.euicc.personalisation import ALGORITHMS
 from microipa.saip import Aka, Element, ProfilePackage, SaipError

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto import ec
 from microipa.crypto.pki import CertificateInvalid, verify_smdpp_certificate
-from microipa.errors import MicroipaError
 from microipa.euicc.chip import SIGNATURE, Chip, Handler, Session, number, oid_value, text
 from microipa.euicc.identity import info_2
 from microipa.euicc.nvm import OneTimeKey

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 OK = 0x9000
 MEMORY_PROBLEM = 0x6581

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.euicc.card import CardOff, Euicc
 
 PORT = 35963  # where vpcd listens for its card

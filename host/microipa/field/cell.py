@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from microipa.demo import queue_orders
+from microipa.common.errors import MicroipaError
 from microipa.eim import OrderView
-from microipa.errors import MicroipaError
 from microipa.field.trial import DIRECT, NONE, SETTINGS, Trial, trial
 from microipa.lab import Lab
+from microipa.lab.demo import queue_orders
+from microipa.lab.ways import Way
 from microipa.trace import Event, Trace
-from microipa.ways import Way
 
 FINAL = frozenset(("done", "failed", "expired", "cancelled"))
 _ENROL_S = 60.0

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from microipa.console import Terminal
-from microipa.errors import MicroipaError
+from microipa.common.console import Terminal
+from microipa.common.errors import MicroipaError
 from microipa.field import cell
 from microipa.field.cell import Cell
 from microipa.field.trial import NONE, families, trial

@@ -15,7 +15,7 @@ from microipa.board.check import check
 from microipa.board.known import Board
 from microipa.board.package import EIM
 from microipa.board.repl import BoardFailed, BoardLost, Repl
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.saip import iccid_from_bytes
 
 _VERSIONS = ("profileVersion", "svn", "euiccFirmwareVer", "ppVersion", "globalplatformVersion", "sasAcreditationNumber")

@@ -23,10 +23,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from microipa.board.known import Board, find_board
+from microipa.common.errors import MicroipaError
 from microipa.crypto.key_folder import read_certificate
-from microipa.errors import MicroipaError
 from microipa.hil.supply import words_of
-from microipa.https_server import LOOPBACK
+from microipa.net.https_server import LOOPBACK
 from microipa.quirks import PARTS, QUIRKS
 
 VIRTUAL = "virtual"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-from microipa.activation_codes import shortened_codes
-from microipa.outside_text import visible, visible_lines
+from microipa.common.activation_codes import shortened_codes
+from microipa.common.outside_text import visible, visible_lines
 
 Content = str | Element | None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.hil.station import Matcher
 from microipa.trace import Event
 

@@ -81,7 +81,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _bench(config: pytest.Config) -> list[Place]:
     if _places not in config.stash:
-        from microipa.errors import MicroipaError
+        from microipa.common.errors import MicroipaError
 
         try:
             config.stash[_places] = _chosen(config)
@@ -110,10 +110,10 @@ def _chosen(config: pytest.Config) -> list[Place]:
 @pytest.fixture(scope="session")
 def station(place: Place, request: pytest.FixtureRequest) -> Iterator[Station]:
     """The place at work, its board flashed. When it does not come up its first case fails, and tells why."""
-    from microipa.errors import MicroipaError
+    from microipa.common.errors import MicroipaError
+    from microipa.common.outside_text import visible
+    from microipa.common.stopping import as_by_ctrl_c
     from microipa.hil.station import Station
-    from microipa.outside_text import visible
-    from microipa.stopping import as_by_ctrl_c
 
     began = time.monotonic()
     recorder = _recorder(request.config, place)
@@ -279,7 +279,7 @@ def _recorder(config: pytest.Config, place: Place) -> Recorder:
 
 def _about(station: Station) -> dict[str, Any]:
     """What modem and card tell of themselves when all is over."""
-    from microipa.errors import MicroipaError
+    from microipa.common.errors import MicroipaError
 
     try:
         about = station.ask()
@@ -297,9 +297,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if hasattr(config, "workerinput") or not config.getoption("run").is_dir():
         return
-    from microipa.errors import MicroipaError
+    from microipa.common.errors import MicroipaError
+    from microipa.common.outside_text import visible
     from microipa.hil.report import write_session
-    from microipa.outside_text import visible
 
     try:
         config.stash[_summary] = [str(path) for path in write_session(config.getoption("run"), config.stash[_session])]

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from microipa.errors import MicroipaError
-from microipa.redaction import Redactor
+from microipa.common.errors import MicroipaError
 from microipa.trace import Event
+from microipa.trace.redaction import Redactor
 
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from microipa import session
 from microipa.hil.at_lines import with_apdus
 from microipa.hil.banner import is_banner
 from microipa.hil.markup import clean_line
-from microipa.trace import Event
+from microipa.trace import Event, session
 
 CARD, MODEM, BOARD, EIM, SMDPP = LANES = ("Card", "Modem", "Board", "eIM", "SM-DP+")
 SMDS = "SM-DS"

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from microipa import paths
 from microipa.asn1 import sgp32
 from microipa.board import VirtualBoard
 from microipa.board.bytecode import compiled
@@ -25,12 +24,13 @@ from microipa.board.flash import ROM, BoardUnfit, Flashed, Kind, check_fit, flas
 from microipa.board.package import EIM, SETTINGS, Package, build, check_config
 from microipa.board.repl import Repl
 from microipa.board.romfs import flash_romfs, partition_for
+from microipa.common import paths
 from microipa.crypto.key_folder import read_certificate
 from microipa.crypto.pki import subject_key_identifier
 from microipa.hil.about import About, ask
 from microipa.hil.bench import Place
-from microipa.https_server import LOOPBACK
 from microipa.lab import COAPS_PORT, Lab, LabFolder
+from microipa.net.https_server import LOOPBACK
 from microipa.trace import Event, Trace
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from microipa import session
 from microipa.hil.diagram import diagram
 from microipa.hil.markup import clean, element
 from microipa.hil.record import FAILED, PASSED, SKIPPED, Case, Run
 from microipa.hil.sequence import rows
+from microipa.trace import session
 
 EVENTS_LIMIT = 32 * 1024 * 1024  # bytes of a case's events that are read
 REASON_LIMIT = 4000  # characters

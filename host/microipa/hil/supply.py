@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 _PATIENCE_S = 30.0
 

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from microipa.console import out
-from microipa.errors import MicroipaError
+from microipa.common.console import out
+from microipa.common.errors import MicroipaError
 from microipa.load.run import Figures, Size, run
 
 HEAD = f"{'database':<10} {'workers':>7} {'devices':>8} {'orders':>8}  {'scenario':<26}"

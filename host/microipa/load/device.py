@@ -13,11 +13,11 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from microipa.asn1.tlv import Tlv, integer, number, parse, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto import ec
 from microipa.crypto.pki import Credential
 from microipa.eim.dtls_handshake import CIPHERS
 from microipa.eim.dtls_records import records
-from microipa.errors import MicroipaError
 
 ANSWER_SECONDS = 30.0
 URI_PATH = b"\xb4gsma\x04rsp2\x04asn1"  # RFC 7252 3.1: option 11 three times

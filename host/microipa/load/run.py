@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microipa.asn1.tlv import integer
+from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
-from microipa.errors import MicroipaError
 from microipa.load import postgresql
 from microipa.load.device import CoapsLink, Device, HttpsLink, dtls_context
 from microipa.load.fleet import TOKEN, Fleet, eid

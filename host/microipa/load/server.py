@@ -18,7 +18,7 @@ from microipa.crypto.pki import Credential, Pki
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
-MICROIPA = (sys.executable, "-c", "from microipa.cli import main; main()")
+MICROIPA = (sys.executable, "-c", "from microipa.cli.main import main; main()")
 
 
 @dataclass(frozen=True)

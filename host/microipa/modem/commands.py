@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
+from microipa.common.errors import MicroipaError
 from microipa.eim.dtls_handshake import CIPHERS
 from microipa.eim.dtls_records import records
-from microipa.errors import MicroipaError
 
 MTU = 1280
 HANDSHAKE_S = 60.0

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import serial
 
-from microipa import paths
 from microipa.board.micropython import environment, find_micropython
-from microipa.errors import MicroipaError
+from microipa.common import paths
+from microipa.common.errors import MicroipaError
 from microipa.modem.serial import Serial
 from microipa.modem.transcript import Transcript
 

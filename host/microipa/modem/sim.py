@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from microipa.asn1.tlv import TlvError, parse, parse_all, tlv
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.modem.behaviour import Behaviour
 from microipa.radio.network import AkaAnswer
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.modem.dtls import DtlsClient, HandshakeFailed
 from microipa.modem.registration import Registration
 from microipa.modem.tcp import ConnectFailed, Stream

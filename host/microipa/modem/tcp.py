@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.radio.link import IP_UDP_HEADERS, Direction, Link
 
 IP_TCP_HEADERS = 40

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from microipa.errors import MicroipaError
-from microipa.outside_text import visible
+from microipa.common.errors import MicroipaError
+from microipa.common.outside_text import visible
 
 _CR, _CRLF = b"\r", b"\r\n"
 _TEXT = re.compile(rb"[\x20-\x7e]*[\x21-\x7e]")

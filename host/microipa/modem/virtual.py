@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterable
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.modem import nordic_secure, quectel_ssl  # noqa: F401 (they add commands to their families)
 from microipa.modem.behaviour import Behaviour
 from microipa.modem.cinterion import TX62

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 NUMBER = object()
 """Stands for the number of a quirk among the values of ``Quirk.changes``."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.quirks import QUIRKS
 from microipa.radio.behaviour import Behaviour
 from microipa.trace import Trace

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from microipa.common.errors import MicroipaError
 from microipa.crypto.aka import Functions, functions
-from microipa.errors import MicroipaError
 from microipa.quirks import QUIRKS
 from microipa.radio.behaviour import Behaviour
 from microipa.trace import Trace

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from microipa.asn1.secrets import SECRET_FIELDS, SECRET_FILES
-from microipa.outside_text import visible
+from microipa.common.outside_text import visible
 from microipa.saip.checks import checks
 from microipa.saip.elements import ALGORITHMS, Element
 from microipa.saip.files import CardFile

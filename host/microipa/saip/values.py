@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 
 ICCID_BYTES = 10
 CHECKED_ICCID = 19  # ITU-T E.118: 18 digits and a check digit; 18 and 20 digits occur and carry none

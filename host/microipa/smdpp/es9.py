@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import tlv
 from microipa.crypto import ec
-from microipa.database import utc_now
 from microipa.smdpp import bpp, results
 from microipa.smdpp.answers import AuthenticateServerOk, CancelSessionOk, PrepareDownloadOk, signature_tlv
 from microipa.smdpp.authentication import (
@@ -36,6 +35,7 @@ from microipa.smdpp.progress import EXECUTED, Point, report, reported
 from microipa.smdpp.refusal import Refused
 from microipa.smdpp.sessions import Authenticated, RspSession, Sessions
 from microipa.smdpp.store import Download, Notification, Order, OrderState, Store
+from microipa.storage.database import utc_now
 from microipa.trace import Trace
 
 MAX_ATTEMPTS = 10  # downloads begun for one order

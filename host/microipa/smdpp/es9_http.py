@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from microipa.errors import MicroipaError
-from microipa.https_server import read_body
+from microipa.common.errors import MicroipaError
+from microipa.net.https_server import read_body
 from microipa.smdpp import asn1_binding
 from microipa.smdpp.es9 import Es9
 from microipa.smdpp.json_binding import Field, octets, text, transaction_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from microipa.rsp_client import RspClient, RspRefused, RspUnavailable
+from microipa.net.rsp_client import RspClient, RspRefused, RspUnavailable
 from microipa.smdpp.json_binding import header
 from microipa.smdpp.refusal import Refused
 from microipa.smdpp.store import Order

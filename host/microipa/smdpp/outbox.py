@@ -13,10 +13,10 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from microipa.database import StoreBusy, utc_now
-from microipa.rsp_client import RspClient, RspRefused, RspUnavailable
+from microipa.net.rsp_client import RspClient, RspRefused, RspUnavailable
 from microipa.smdpp.json_binding import header
 from microipa.smdpp.store import Outgoing, Store
+from microipa.storage.database import StoreBusy, utc_now
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from microipa.database import utc_now
 from microipa.smdpp.json_binding import failed
 from microipa.smdpp.refusal import Refused
 from microipa.smdpp.store import Operator, Order, Outgoing
+from microipa.storage.database import utc_now
 
 EXECUTED = {"status": "Executed-Success"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from microipa.errors import Busy, MicroipaError
+from microipa.common.errors import Busy, MicroipaError
 
 
 class Refused(MicroipaError):

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from microipa.errors import MicroipaError
-from microipa.https_server import ADMIN_PROTOCOL, admin_protocol, http_status, read_body
+from microipa.common.errors import MicroipaError
+from microipa.net.https_server import ADMIN_PROTOCOL, admin_protocol, http_status, read_body
 from microipa.smdpp import json_binding
 from microipa.smdpp.callers import Callers
 from microipa.smdpp.refusal import Refused

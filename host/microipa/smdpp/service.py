@@ -23,9 +23,9 @@ from microipa import saip
 from microipa.asn1.tlv import parse
 from microipa.crypto.pki import Pki
 from microipa.crypto.revocation import Issuer
-from microipa.https_server import LOOPBACK, serve_https
+from microipa.net.https_server import LOOPBACK, serve_https
+from microipa.net.rsp_client import RspClient
 from microipa.quirks import QUIRKS
-from microipa.rsp_client import RspClient
 from microipa.smdpp import es2
 from microipa.smdpp.behaviour import Behaviour
 from microipa.smdpp.callers import Callers

@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, object_session, relationship
 
-from microipa.database import Database, UtcDateTime, utc_now
-from microipa.errors import MicroipaError
+from microipa.common.errors import MicroipaError
 from microipa.smdpp.refusal import Refused
+from microipa.storage.database import Database, UtcDateTime, utc_now
 
 SCHEMA = 5  # grows with every change of the tables
 

@@ -17,8 +17,7 @@ from starlette.applications import Starlette
 
 from microipa.crypto.pki import Pki
 from microipa.crypto.revocation import Issuer
-from microipa.database import Database
-from microipa.https_server import LOOPBACK, serve_https
+from microipa.net.https_server import LOOPBACK, serve_https
 from microipa.smdpp.answers import AuthenticateServerOk
 from microipa.smdpp.authentication import SM_DS, Authentication, InitiateAuthenticationOk
 from microipa.smdpp.callers import Callers
@@ -29,6 +28,7 @@ from microipa.smdpp.rsp_http import Function, Interface
 from microipa.smdpp.sessions import RspSession, Sessions
 from microipa.smds.identity import SmdsIdentity
 from microipa.smds.store import SCHEMA, Base, EventRecord
+from microipa.storage.database import Database
 from microipa.trace import Trace
 
 MAX_TEXT = 255  # characters of an event's identifier and address

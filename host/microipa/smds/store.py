@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from microipa.database import UtcDateTime, utc_now
+from microipa.storage.database import UtcDateTime, utc_now
 
 SCHEMA = 1  # grows with every change of the tables
 

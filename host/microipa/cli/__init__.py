@@ -1,0 +1,1 @@
+"""The `microipa` command: one module a group of verbs."""

@@ -1,0 +1,192 @@
+"""The command line for boards: ``microipa flash`` and ``microipa board …``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from microipa.common.console import LAB, BadInput, out
+from microipa.common.outside_text import visible
+
+if TYPE_CHECKING:
+    from microipa.board.flash import Flashed, Report
+    from microipa.board.known import Board
+    from microipa.board.package import Form, Package
+    from microipa.board.repl import Repl
+
+LAB_CONSOLE = LAB / "board.tty"
+DONE = Text("✓", "green")
+
+app = typer.Typer(no_args_is_help=True, help="Look at boards, and bring one up.")
+
+BoardName = Annotated[
+    str | None, typer.Option("--board", help="A name of `microipa board list`, or the path of your own board's folder.")
+]
+Port = Annotated[
+    str, typer.Option(help="Device, pty or URL (rfc2217://…) of its REPL; auto: the only USB port, or the lab's.")
+]
+
+
+def add_to(microipa: typer.Typer) -> None:
+    """Give the ``microipa`` command these verbs."""
+    microipa.command("flash")(flash_command)
+    microipa.add_typer(app, name="board")
+
+
+def flash_command(
+    board: BoardName = None,
+    port: Port = "auto",
+    mpy: Annotated[bool, typer.Option("--mpy", help="Bytecode in the file system (the default).")] = False,
+    py: Annotated[bool, typer.Option("--py", help="Source in the file system; wants much more heap.")] = False,
+    romfs: Annotated[bool, typer.Option("--romfs", help="Bytecode in the board's romfs partition.")] = False,
+    freeze_manifest: Annotated[
+        Path | None,
+        typer.Option(help="Touch no board: write the manifest that freezes the assistant here.", dir_okay=False),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings (ipa.json); the board's own stay by default.")] = None,
+    eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) for a card without an eIM.")] = None,
+    roots: Annotated[Path | None, typer.Option(help="Certificates trusted for SM-DP+ servers (DER).")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Run the version before this one again.")] = False,
+) -> None:
+    """Put the assistant onto a board, or go back to the version before."""
+    ways = [name for name, chosen in (("--mpy", mpy), ("--py", py), ("--romfs", romfs), ("--back", back),
+                                      ("--freeze-manifest", freeze_manifest)) if chosen]
+    if len(ways) > 1:
+        raise BadInput(f"{' and '.join(ways)} exclude each other: choose one")
+    from microipa.board.flash import check_fit, flash, go_back, kind
+    from microipa.board.known import find_board
+    from microipa.board.package import build, make_line, manifest, own_files
+    from microipa.board.repl import BoardLost, Repl
+    from microipa.board.romfs import flash_romfs
+
+    if back:
+        with Repl(chosen_port(find_board(board) if board else None, port)) as repl:
+            _tell(go_back(repl))
+            repl.restart()
+        return
+    if board is None:
+        raise BadInput("which board? Name it with --board; `microipa board list` shows them")
+    known = find_board(board)
+    if freeze_manifest:
+        freeze_manifest.write_text(manifest(known), encoding="utf-8")
+        out.print(f"{freeze_manifest} written. In a checkout of MicroPython:")
+        out.print(f"  {make_line(known, freeze_manifest)}")
+        return
+    form: Form = "py" if py else "mpy"
+    package = build(known, form)
+    package = package.with_files(own_files(config, eim, roots, package.modems))
+    try:
+        with Repl(chosen_port(known, port)) as repl:
+            found = kind(repl)
+            check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
+            heap = f"{found.heap_free // 1024} kB of heap free"
+            out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
+            _tell(_with_progress(flash_romfs if romfs else flash, repl, package))
+            repl.restart()
+    except BoardLost as error:
+        raise BoardLost(f"{error} Flash again: until that has ended the board boots what it booted before") from None
+
+
+@app.command("list")
+def list_boards() -> None:
+    """Show the boards microipa knows."""
+    from microipa.board.known import known_boards
+
+    boards = known_boards()
+    width = max(len(board.name) for board in boards)
+    for board in boards:  # a table of it is wider than a terminal
+        out.print(f"{board.name:{width}}  {board.title}")
+        size = f"heap {board.heap_kb} kB, flash {board.flash_kb} kB"
+        out.print(f"{'':{width}}  modem {board.modem}, {size}, ran on hardware: {board.ran_on_hardware or 'not yet'}")
+
+
+@app.command("check")
+def check_board(board: BoardName = None, port: Port = "auto") -> None:
+    """Go from the USB port to the eIM step by step, and say at which one it ends and what to look at."""
+    from microipa.board.check import check
+    from microipa.board.known import find_board
+    from microipa.board.repl import Repl
+
+    if board is None:
+        raise BadInput("which board? Name it with --board; `microipa board list` shows them")
+    known = find_board(board)
+    with Repl(chosen_port(known, port)) as repl:
+        out.print(DONE, f"{'serial':26} {repl.port}")
+        with out.status("") if out.is_terminal else nullcontext() as status:
+            begin = (lambda title: status.update(Text(title))) if status else (lambda _: None)
+            for title, seen in check(repl, known, begin):
+                out.print(DONE, f"{title:26} {seen}")
+    out.print("all well; the board waits at its REPL: reset it, or flash, to let it work")
+
+
+@app.command("virtual")
+def virtual(
+    folder: Annotated[Path, typer.Argument(help="Its flash; made when it is not there.", file_okay=False)],
+    heap: Annotated[str, typer.Option(help="-X heapsize: 96wK is 196,608 bytes on 64 bits.")] = "96wK",
+) -> None:
+    """Run a board without modem as a process, until Ctrl-C; its REPL is on a pty."""
+    from microipa.board.micropython import run_micropython
+
+    if run_micropython("pass", heapsize=heap).returncode:
+        raise BadInput(f"--heap {heap[:64]} is none that MicroPython takes: give 96wK, 128k or 200000")
+    folder.mkdir(parents=True, exist_ok=True)
+    asyncio.run(_stay_up(folder.resolve(), heap))
+
+
+def chosen_port(board: Board | None, port: str) -> str:
+    """What --port means for this board. Raises PortError."""
+    from microipa.board.repl import PortError, find_port
+
+    if port != "auto":
+        return port
+    if board and board.port == "unix":
+        from microipa.euicc.nvm import is_in_reader
+
+        if not LAB_CONSOLE.is_symlink():
+            raise PortError(
+                f"there is no {LAB_CONSOLE}: start `microipa lab up` here, or name the board's pty with --port")
+        if not is_in_reader(LAB / "card.nvm"):  # the number of the pty may be another's terminal by now
+            raise PortError(f"{LAB_CONSOLE} was left by a lab that is gone: start `microipa lab up` here")
+        return str(LAB_CONSOLE)
+    return find_port()
+
+
+def _with_progress(write: Callable[[Repl, Package, Report], Flashed], repl: Repl, package: Package) -> Flashed:
+    columns = (TextColumn("{task.description:32}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
+        task = progress.add_task("", total=package.size)
+        return write(repl, package, lambda what, done, total: progress.update(
+            task, description=visible(what), completed=done, total=total))
+
+
+def _tell(flashed: Flashed) -> None:
+    from microipa.board.flash import STARTS
+
+    cost = f", {flashed.sent:,} bytes sent, {flashed.reused:,} were there" if flashed.sent + flashed.reused else ""
+    back = f"; `microipa flash --back` returns to {flashed.previous}" if flashed.previous else ""
+    if flashed.last_words:
+        out.print(f"the board had restarted by itself: {flashed.last_words}")
+    out.print(f"the board runs {flashed.version}{cost}{back}")
+    if flashed.on_trial:
+        out.print(f"it is on trial until it has reached an eIM: after {STARTS} starts without that the board runs "
+                  f"{flashed.previous} again")
+
+
+async def _stay_up(folder: Path, heap: str) -> None:
+    from microipa.board.virtual import VirtualBoard
+
+    board = VirtualBoard(folder, heapsize=heap)
+    out.print(f"its REPL is {board.plug_in()}: mpremote connect {board.plug_in()}; Ctrl-C takes its power")
+    await board.start()
+    try:
+        await board.wait()
+    finally:
+        board.kill()
+        board.pull_out()

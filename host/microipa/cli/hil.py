@@ -1,0 +1,30 @@
+"""`microipa hil …`: what people do with runs on a bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from microipa.common.console import out
+
+app = typer.Typer(no_args_is_help=True, help="Look at runs of hardware in the loop.")
+
+
+@app.callback()
+def hil() -> None:
+    """Look at runs of hardware in the loop."""
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="The folder that --run named, or one board's in it.")],
+    html: Annotated[Path | None, typer.Option(help="The page, by default report.html in it.", dir_okay=False)] = None,
+    junit: Annotated[Path | None, typer.Option(help="JUnit XML, by default junit.xml in it.", dir_okay=False)] = None,
+) -> None:
+    """Write the report of a run: one page of HTML for people, JUnit XML for machines."""
+    from microipa.hil.report import write_reports
+
+    for path in write_reports(run_folder, html, junit):
+        out.print(str(path))

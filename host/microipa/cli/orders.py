@@ -1,0 +1,330 @@
+"""``microipa order …``: what an operator tells an eIM.
+
+Beside and not inside ``microipa.eim``, so that commands without an eIM start without loading one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from microipa.cli.profile import read_package
+from microipa.common.console import LAB, BadInput, Eid, Expires, Folder, hex_bytes, moment, out, write
+
+order_app = typer.Typer(no_args_is_help=True, help="Tell the eIM what a device shall do at its next poll.")
+fallback_app = typer.Typer(no_args_is_help=True, help="Which profile the device falls back to.")
+eims_app = typer.Typer(no_args_is_help=True, help="Which eIMs the card obeys (eCOs).")
+order_app.add_typer(fallback_app, name="fallback")
+order_app.add_typer(eims_app, name="eim")
+
+Iccid = Annotated[str, typer.Argument(help="ICCID of the profile, as digits.")]
+
+
+# Profiles
+
+
+@order_app.command("download")
+def download(
+    profile: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Package (DER); a fresh one by default. Of several of one profile the card gets what fits."
+        ),
+    ] = None,
+    activation_code: Annotated[str | None, typer.Option(help="LPA:1$… of an order some SM-DP+ holds.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="What the card's default SM-DP+ has for it.")] = False,
+    smds: Annotated[bool, typer.Option("--smds", help="What the card's SM-DS knows of; directly only.")] = False,
+    smds_address: Annotated[str | None, typer.Option(help="What this SM-DS knows of; directly only.")] = None,
+    confirmation_code: Annotated[
+        str | None, typer.Option(help="What the SM-DP+ wants to hear besides, also of a profile file.")
+    ] = None,
+    bound: Annotated[
+        bool, typer.Option("--bound", help="The SM-DP+ gives the code's profile to this EID alone: no proof first.")
+    ] = False,
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Download a profile, the eIM in the middle or, where the device does that, directly (SGP.32 3.2.3)."""
+    from microipa.eim.sources import ActivationCode, DefaultSmdp, Smds, Source
+    from microipa.lab import LabFolder
+
+    if sum(map(bool, (profile, activation_code, default, smds, smds_address))) > 1:
+        raise BadInput("one source at a time: profile files, --activation-code, --default, --smds or --smds-address")
+    end = moment(expires)
+    source: Source | None = None
+    if activation_code is not None:
+        source = ActivationCode.parse(activation_code)
+    elif default:
+        source = DefaultSmdp()
+    elif smds or smds_address is not None:
+        source = Smds(smds_address or "")
+    desk = LabFolder(lab)
+    device = desk.eid if eid is None else eid
+    desk.eim.device(device)  # before a profile is offered to it in vain
+    if source is None:
+        packages = [read_package(file) for file in profile or ()]
+        source = ActivationCode.parse(desk.offer(*packages, eid=device, confirmation_code=confirmation_code))
+        bound = True
+    number = desk.eim.order_download(
+        device,
+        source,
+        confirmation_code=confirmation_code,
+        needs_proof=isinstance(source, ActivationCode) and not bound,
+        expires=end,
+    )
+    _queued(number, f"download {source.text}" if isinstance(source, ActivationCode) else str(source))
+
+
+@order_app.command("enable")
+def enable(
+    iccid: Iccid,
+    rollback: Annotated[bool, typer.Option(help="Let the device go back when the profile does not connect.")] = True,
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Enable a profile (PSMO enable)."""
+    _order_switch(lab, eid, expires, "enable", iccid, *(["rollback"] if rollback else []))
+
+
+@order_app.command("disable")
+def disable(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+    """Disable a profile (PSMO disable)."""
+    _order_switch(lab, eid, expires, "disable", iccid)
+
+
+@order_app.command("delete")
+def delete(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+    """Delete a disabled profile (PSMO delete)."""
+    _order_switch(lab, eid, expires, "delete", iccid)
+
+
+@order_app.command("list")
+def list_profiles(
+    iccid: Annotated[str | None, typer.Option(help="Only this profile.")] = None,
+    profile_class: Annotated[
+        str | None, typer.Option("--class", help="Only test, provisioning or operational.")
+    ] = None,
+    tags: Annotated[str | None, typer.Option(help="Only these fields of ProfileInfo, tags in hex: 5A9F70.")] = None,
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Ask the card for its profiles (PSMO listProfileInfo)."""
+    _order(lab, eid, expires, "listProfileInfo", *_named(iccid=iccid, **{"class": profile_class}, tags=tags))
+
+
+@order_app.command("rat")
+def rat(lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+    """Ask the card for its rules authorisation table (PSMO getRAT)."""
+    _order(lab, eid, expires, "getRAT")
+
+
+@order_app.command("immediate-enable")
+def immediate_enable(
+    state: Annotated[str, typer.Argument(help="on or off.")],
+    smdp_oid: Annotated[str | None, typer.Option(help="Only profiles of the SM-DP+ with this OID.")] = None,
+    smdp_address: Annotated[str | None, typer.Option(help="Only profiles of the SM-DP+ at this address.")] = None,
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Let the device enable a profile right after its download, or not (PSMO configureImmediateEnable)."""
+    named = _named(oid=smdp_oid, address=smdp_address)
+    _order(lab, eid, expires, "configureImmediateEnable", state, *named)
+
+
+@fallback_app.command("set")
+def fallback_set(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+    """Make a profile the one to fall back to (PSMO setFallbackAttribute)."""
+    _order(lab, eid, expires, "setFallbackAttribute", iccid)
+
+
+@fallback_app.command("unset")
+def fallback_unset(lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+    """Take the fallback attribute away (PSMO unsetFallbackAttribute)."""
+    _order(lab, eid, expires, "unsetFallbackAttribute")
+
+
+@order_app.command("default-dp")
+def default_dp(
+    address: Annotated[str, typer.Argument(help="Host name of the SM-DP+; none takes the old one away.")] = "",
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Set the default SM-DP+ address of the card (PSMO setDefaultDpAddress)."""
+    _order(lab, eid, expires, "setDefaultDpAddress", *([address] if address else []))
+
+
+# eIMs
+
+
+@eims_app.command("add")
+def eim_add(
+    file: Annotated[Path, typer.Argument(help="EimConfigurationData (DER) of the other eIM.", dir_okay=False)],
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Let the card obey one more eIM (eCO addEim)."""
+    _order(lab, eid, expires, "addEim", str(file))
+
+
+@eims_app.command("delete")
+def eim_delete(
+    eim_id: Annotated[str, typer.Argument(metavar="EIMID", help="eimId of the eIM.")],
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Let the card forget an eIM, be it this one (eCO deleteEim).
+
+    Of its own deletion an eIM hears once. When that gets lost the order stays delivered; the result is on the card,
+    where another eIM's `order data euiccPackageResultList` shows it, and comes when the card is told of this eIM again.
+    """
+    _order(lab, eid, expires, "deleteEim", eim_id)
+
+
+@eims_app.command("update")
+def eim_update(
+    eim_id: Annotated[str, typer.Argument(metavar="EIMID", help="eimId of the eIM.")],
+    file: Annotated[
+        Path | None, typer.Option("--from", help="EimConfigurationData (DER) with new keys.", dir_okay=False)
+    ] = None,
+    fqdn: Annotated[str | None, typer.Option(help="New host name of its server.")] = None,
+    counter: Annotated[str | None, typer.Option(help="New counterValue; a lower one only with a new key.")] = None,
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Change what the card knows of an eIM (eCO updateEim)."""
+    named = _named(**{"from": None if file is None else str(file)}, fqdn=fqdn, counter=counter)
+    _order(lab, eid, expires, "updateEim", eim_id, *named)
+
+
+@eims_app.command("list")
+def eim_list(lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+    """Ask the card which eIMs it obeys (eCO listEim)."""
+    _order(lab, eid, expires, "listEim")
+
+
+@eims_app.command("configuration")
+def eim_configuration(
+    output: Annotated[Path, typer.Argument(help="File to write it to (DER).", dir_okay=False)],
+    trust: Annotated[str, typer.Option(help="Trust of its TLS server: ca, certificate or pin.")] = "ca",
+    lab: Folder = LAB,
+) -> None:
+    """Write this eIM's own EimConfigurationData, for a card or for another eIM's `order eim add`."""
+    from microipa.lab import LabFolder
+
+    configuration = LabFolder(lab).eim.configuration(trust)
+    write(output, configuration)
+    out.print(f"{output}: {len(configuration)} bytes, for AddInitialEim or another eIM's `order eim add`")
+
+
+# Anything
+
+
+@order_app.command("package")
+def package(
+    operations: Annotated[
+        list[str], typer.Argument(metavar="OPERATION…", help="'listProfileInfo' 'enable 8999… rollback' …")
+    ],
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Several operations in one eUICC package: PSMOs or eCOs by their names, executed in this order.
+
+    enable ICCID (rollback) · disable ICCID · delete ICCID · listProfileInfo (iccid= or aid= or class=) (tags=) ·
+    getRAT · configureImmediateEnable on/off (oid=) (address=) · setFallbackAttribute ICCID ·
+    unsetFallbackAttribute · setDefaultDpAddress (ADDRESS) — or — addEim FILE · deleteEim EIMID ·
+    updateEim EIMID (from=FILE) (fqdn=) (counter=) · listEim
+    """
+    from microipa.eim.operations import parse
+
+    _order_package(lab, eid, expires, lambda: [parse(text) for text in operations])
+
+
+@order_app.command("data")
+def data(
+    fields: Annotated[
+        list[str] | None, typer.Argument(metavar="FIELD…", help="Fields of IpaEuiccData by name; all by default.")
+    ] = None,
+    ci: Annotated[str | None, typer.Option(help="Certificates under this CI key identifier, hex.")] = None,
+    notifications: Annotated[
+        str | None, typer.Option(help="Only those of install, enable, disable or delete, or of this seqNumber.")
+    ] = None,
+    result: Annotated[int | None, typer.Option(min=0, help="Only the stored result with this seqNumber.")] = None,
+    lab: Folder = LAB,
+    eid: Eid = None,
+    expires: Expires = None,
+) -> None:
+    """Ask IPA and card about themselves (IpaEuiccDataRequest)."""
+    from microipa.lab import LabFolder
+
+    end = moment(expires)
+    desk = LabFolder(lab)
+    search = int(notifications) if notifications and re.fullmatch("[0-9]{1,9}", notifications) else notifications
+    number = desk.eim.order_data(
+        desk.eid if eid is None else eid,
+        fields or (),
+        ci_key_id=None if ci is None else hex_bytes("--ci", ci),
+        notification=search,
+        result=result,
+        expires=end,
+    )
+    _queued(number, f"ask for {', '.join(fields or ['everything'])}")
+
+
+@order_app.command("cancel")
+def cancel(
+    number: Annotated[int, typer.Argument(help="The order's number, see `microipa orders`.")], lab: Folder = LAB
+) -> None:
+    """End an order: the device does not get it, or not again."""
+    from microipa.lab import LabFolder
+
+    eim = LabFolder(lab).eim
+    eim.cancel(number)
+    (view,) = [view for view in eim.orders() if view.id == number]
+    out.print(f"order {number} {view.result}")
+
+
+# From the command line to the order book
+
+
+def _named(**words: str | None) -> list[str]:
+    return [f"{name}={value}" for name, value in words.items() if value is not None]
+
+
+def _order(lab: Path, eid: str | None, expires: str | None, name: str, *words: str) -> None:
+    from microipa.eim.operations import operation
+
+    _order_package(lab, eid, expires, lambda: [operation(name, *words)])
+
+
+def _order_switch(lab: Path, eid: str | None, expires: str | None, name: str, *words: str) -> None:
+    """The list first: once a switch is pending the card refuses to list (SGP.32 5.9.14, profileChangeOngoing)."""
+    from microipa.eim.operations import operation
+
+    _order_package(lab, eid, expires, lambda: [operation("listProfileInfo"), operation(name, *words)])
+
+
+def _order_package(lab: Path, eid: str | None, expires: str | None, operations: Callable[[], list[Any]]) -> None:
+    from microipa.eim.packages import describe
+    from microipa.lab import LabFolder
+
+    end = moment(expires)
+    desk = LabFolder(lab)
+    wanted = operations()
+    _queued(desk.eim.order_package(desk.eid if eid is None else eid, wanted, expires=end), describe(wanted))
+
+
+def _queued(number: object, what: str) -> None:
+    out.print(f"order {number} queued: {what}. The device fetches it at its next poll; `microipa orders` tells.")

@@ -1,0 +1,203 @@
+"""A running lab in one call: PKI, SM-DP+, eIM, a card in a modem on a radio link, and a board."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from microipa.board import VirtualBoard
+from microipa.board.behaviour import spoil
+from microipa.board.micropython import DEFAULT_HEAP
+from microipa.common import paths
+from microipa.eim import Eim
+from microipa.eim.identity import EimIdentity
+from microipa.euicc.odd_card import odd_card
+from microipa.lab.folder import COAPS_PORT, EVERY_ADDRESS, HTTPS_PORT, ON_THE_DESK, LabFolder, require_idle
+from microipa.lab.keys import LabKeys
+from microipa.modem import VirtualModem
+from microipa.net.https_server import LOOPBACK
+from microipa.quirks import QUIRKS
+from microipa.radio import Link, LinkSettings, Network
+from microipa.trace import SecondTrace, Trace
+
+
+class Lab(LabFolder):
+    """A running lab: ``async with Lab(folder) as lab`` starts every part, leaving stops them.
+
+    With ``two_eims`` there is a second one in ``eim2``, with name, keys and database (eim2/) of its own, whom
+    the card does not know yet. ``card`` says what kind of card a new one is, in words of Euicc.create. ``trust``
+    is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of another maker
+    is pinned by default. ``quirks``: names of ``microipa.quirks``, with numbers where they take one; with one of
+    eim2 the card knows that from the start. ``host`` is the address at which all servers listen.
+    ``certified``: the eIM asks the board for a client certificate. Opened again on
+    the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
+    MicroipaError subclasses of the parts when one cannot start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        radio: str | LinkSettings = "short",
+        heap: str = DEFAULT_HEAP,
+        trust: str | None = None,
+        family: str = "bg95",
+        quirks: Sequence[str] = (),
+        board_config: dict[str, Any] | None = None,
+        measure_heap: bool = False,
+        two_eims: bool = False,
+        keys: LabKeys | None = None,
+        card: dict[str, Any] | None = None,
+        host: str = LOOPBACK,
+        certified: bool = False,
+        trace: Trace | None = None,
+    ) -> None:
+        require_idle(folder)  # before the trace of the lab that runs there is begun anew
+        folder.mkdir(parents=True, exist_ok=True)
+        self.trace = trace or Trace(folder / "trace.jsonl")
+        super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, trace=self.trace)
+        self._certified = certified
+        self.eim2: Eim
+        self._eims = [self.eim]
+        self._quirks = quirks
+        self._knows_both = any(chosen.quirk.part == "eim2" for chosen in QUIRKS.choose(quirks))
+        if two_eims or self._knows_both:
+            self._add_second_eim()
+        self.network = Network(trace=self.trace, quirks=quirks)
+        self.link = Link(radio, trace=self.trace, quirks=quirks)
+        self.euicc = self.card(self.trace, **(card or {}))
+        self.modem = VirtualModem(
+            odd_card(self.euicc, quirks), self.network, self.link, family=family, quirks=quirks, trace=self.trace)
+        self.board: VirtualBoard
+        self._heap = heap
+        # A CI of another maker may be on a curve that mbedTLS does not know.
+        self._trust = trust or ("pin" if self._foreign_eim else "ca")
+        self._board_config = board_config or {}
+        self._measure_heap = measure_heap
+        self._admitted: set[str] = set()
+        self._host = host
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._running.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        self._running.enter_context(self.euicc.in_reader())
+        self.admit_subscribers()
+        smdpp, smds, es12, self.es2_port, *eims = await self._running.enter_async_context(
+            _together(
+                self.smdpp.serve(host=self._host),
+                self.smds.serve(host=self._host),
+                self.smds.serve_servers(host=self._host),
+                self.smdpp.serve_operators(host=self._host),
+                *(one for eim in self._eims for one in (eim.serve(host=self._host), eim.serve_https(host=self._host))),
+            )
+        )
+        host = LOOPBACK if self._host == EVERY_ADDRESS else self._host
+        self.es9_routes[self.smdpp.address] = (host, smdpp)
+        self.smds_routes[self.smds.address] = (host, es12)
+        self.network.route(self.smdpp.address, HTTPS_PORT, (host, smdpp))
+        self.network.route(self.smds.address, HTTPS_PORT, (host, smds))
+        for eim, coaps, https in zip(self._eims, eims[::2], eims[1::2], strict=True):
+            self.network.route(eim.fqdn, COAPS_PORT, (host, coaps))
+            self.network.route(eim.fqdn, HTTPS_PORT, (host, https))
+        await self.modem.start()
+        self._running.push_async_callback(self.modem.stop)
+        self.board = VirtualBoard(
+            self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
+            power_key=self.modem.press_power_key, trace=self.trace
+        )
+        self.board.install(
+            {"apn": "iot.microipa.example", **self._board_config},
+            {
+                "eim.der": b"".join(eim.configuration(self._trust) for eim in self._eims[: 1 + self._knows_both]),
+                "roots.der": b"".join(sorted(self._roots)),  # of other makers; our own CI comes with eim.der
+                "eim_roots.der": self.eim.tls_root,  # for a configuration that trusts no key
+                **(self._client_files() if self._certified else {}),
+                **self._heap_meter(),
+            },
+        )
+        spoil(self.board.folder, self._quirks)
+        self._running.callback(self.board.kill)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self._running.aclose()
+        self.trace.close()
+
+    def _client_files(self) -> dict[str, bytes]:
+        """What the board shows to an eIM that asks who it is."""
+        device = self.pki.device(self.eid)
+        key = device.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return {"client.der": device.der, "client_key.der": key}
+
+    def _add_second_eim(self) -> None:
+        pki, folder = self.pki.second_eim(), self.folder / "eim2"
+        folder.mkdir(exist_ok=True)
+        identity = replace(EimIdentity.of(pki), ci=self._card_keys.ci)
+        self.eim2 = Eim(identity, folder, es9_routes=self.es9_routes, es9_networks=ON_THE_DESK,
+                        part="eim2", quirks=self._quirks,
+                        trace=SecondTrace(self.trace))
+        self.eim2.add_device(self.eid)
+        self._eims.append(self.eim2)
+
+    def _heap_meter(self) -> dict[str, bytes]:
+        if not self._measure_heap:
+            return {}
+        meter = (paths.tools() / "heap_meter.py").read_bytes()
+        return {"heap_meter.py": meter, "main.py": b"import heap_meter\n" + (paths.firmware() / "main.py").read_bytes()}
+
+    def step(self, text: str) -> None:
+        """Say on the timeline what the lab does itself."""
+        self.trace.record("lab", "step", text=text)
+
+    def admit_subscribers(self) -> None:
+        """Tell the network every subscriber of the folder it does not know yet."""
+        for one in self.subscribers():
+            if one.imsi not in self._admitted:
+                self._admitted.add(one.imsi)
+                self.network.add_subscriber(
+                    one.imsi,
+                    bytes.fromhex(one.k),
+                    bytes.fromhex(one.opc),
+                    operator=one.operator,
+                    algorithm=one.algorithm,
+                )
+
+    async def watch_subscribers(self) -> None:
+        """Admit for ever what other processes enrol (``microipa order download`` beside ``lab up``)."""
+        while True:
+            self.admit_subscribers()
+            await asyncio.sleep(1)
+
+    def offer(self, package: bytes | None = None, *variants: bytes, **terms: Any) -> str:
+        code = super().offer(package, *variants, **terms)
+        self.admit_subscribers()
+        return code
+
+
+@asynccontextmanager
+async def _together(*servers: AbstractAsyncContextManager[int]) -> AsyncIterator[list[int]]:
+    """Start servers in order, yield their ports, and stop all at once: each takes a moment over its connections."""
+    async with AsyncExitStack() as starting:
+        ports = [await starting.enter_async_context(server) for server in servers]
+        starting.pop_all()
+    try:
+        yield ports
+    finally:
+        await asyncio.gather(*(server.__aexit__(None, None, None) for server in servers))
+
+

@@ -1,0 +1,99 @@
+"""A lab's trace as lines a person reads: who did what, when."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import Any
+
+from rich.text import Text
+
+from microipa.asn1 import describe
+from microipa.common.activation_codes import shortened_codes
+from microipa.common.console import Terminal
+from microipa.common.errors import MicroipaError
+from microipa.common.outside_text import visible
+from microipa.trace import Event
+
+COLOURS = {
+    "lab": "bold white",
+    "board": "green",
+    "modem": "cyan",
+    "radio": "blue",
+    "card": "yellow",
+    "eim": "magenta",
+    "eim2": "bright_magenta",
+    "smdpp": "red",
+    "smds": "red",
+}
+
+EIMS = ("eim", "eim2")
+_LOG_PREFIX = re.compile(r"^[EID] \(\d+\) ")
+
+
+class Timeline:
+    """Prints the events worth a newcomer's eye; the rest is for ``microipa trace``."""
+
+    def __init__(self, console: Terminal) -> None:
+        self._console = console
+
+    def __call__(self, event: Event) -> None:
+        words = in_words(event)
+        if words:
+            self._console.print(line(event, words))
+
+
+def line(event: Event, words: str) -> Text:
+    """``12.345  board   words``, in the part's colour."""
+    text = Text(f"{event.seconds:8.3f}  ", style="dim")
+    text.append(f"{visible(event.part):6} ", style=COLOURS.get(event.part, ""))
+    text.append(shortened_codes(visible(words)))
+    return text
+
+
+def in_words(event: Event) -> str | None:
+    """The line of the live timeline for this event, None for traffic that would drown it.
+
+    What an event lacks, of another version or from elsewhere, is "?".
+    """
+    fields = defaultdict(lambda: "?", event.fields)
+    match event.kind:
+        case "step":
+            return str(fields["text"])
+        case "log":
+            return _LOG_PREFIX.sub("", str(fields["text"]))  # the timeline has a clock of its own
+        case "program":
+            return f"main.py has ended with status {fields['exit_code']}, the REPL has the board"
+        case "watchdog":
+            return "the watchdog was not fed"
+        case "reset":
+            return "the board resets"
+        case "trouble":
+            return f"the device says: {fields['text']}"
+        case "network":
+            return " ".join(str(fields[name]) for name in ("event", "imsi", "operator", "cause") if name in fields)
+        case "esipa":
+            return f"{'←' if fields['direction'] == 'in' else '→'} {summary(fields['message'])}"
+        case "es9" | "es2plus" | "es12":
+            # Both ends tell: who calls whom, and what is answered.
+            asks = f"asks {fields['address']}: " if "address" in fields else ""
+            return f"{asks}{fields['function']} {fields['outcome']}"
+        case "order" if event.part in EIMS:
+            result = f": {fields['result']}" if fields.get("result") else ""
+            return f"order {fields['order']} {fields['state']} ({fields['summary']}){result}"
+        case "order":
+            return str(fields["text"])
+        case "alarm":
+            return f"ALARM: {fields['text']}"
+        case _:
+            return None
+
+
+def summary(message: Any, type_name: str | None = None) -> str:
+    """One line for a message given as hex; what cannot be understood is shown as it is."""
+    if not message:
+        return "(empty)"
+    try:
+        return describe.describe(bytes.fromhex(str(message)), type_name).summary()
+    except (MicroipaError, ValueError) as error:
+        return f"{message} ({error})"
