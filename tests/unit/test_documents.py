@@ -1,4 +1,4 @@
-"""What the README shows in Python does what it says."""
+"""What the documents show in Python does what it says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from microipa.common.file_lock import InUse
 from microipa.lab import Lab, LabFolder
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/foreign-peers.md"
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> doctest.DocTest:
     monkeypatch.chdir(tmp_path)
     LabFolder(Path(".lab"), create=True)
     names = {"LabFolder": LabFolder, "Path": Path}
-    return doctest.DocTestParser().get_doctest(README.read_text(encoding="utf-8"), names, "README", str(README), 0)
+    return doctest.DocTestParser().get_doctest(PAGE.read_text(encoding="utf-8"), names, PAGE.name, str(PAGE), 0)
 
 
 def test_the_card_answers_as_shown(example: doctest.DocTest) -> None:
