@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from eim_ipa import Ipa, Refusal, order
@@ -12,10 +13,13 @@ from eim_postgresql import database, desk, events, server
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
 from microipa.common.errors import Busy
-from microipa.eim import Eim
+from microipa.eim import Eim, news
 from microipa.eim.store import Base, Device, Store
+from microipa.eim.together import Together
+from microipa.eim.upkeep import TURN
 from microipa.load import postgresql
 from microipa.storage.database import StoreBusy, StoreUnusable
+from microipa.storage.unit_of_work import Work
 from test_eim_inject import (
     listener,
     test_3_1_1_2_a_serving_eim_hands_over_new_orders_by_itself,
@@ -136,6 +140,49 @@ def test_a_password_in_the_url_is_not_told(server):
     assert "secret" not in str(refusal.value)
     with pytest.raises(StoreUnusable):
         Store("postgresql://eim:secret@host:port/eim")
+
+
+async def test_an_order_of_another_process_is_handed_over_at_once(database, desk, listener, pki, monkeypatch):
+    monkeypatch.setattr(news, "LOOK_SECONDS", 3600.0)
+    number = Eim(pki, database, es9_routes={}).order_package(EID, [("listProfileInfo", {})])
+    await asyncio.wait_for(listener.acknowledged.wait(), 20)
+    assert order(desk, number).state == "done"
+
+
+def test_one_process_at_a_time_does_the_upkeep(database, desk):
+    number = desk.order_data(EID, ["deviceInfo"], expires=datetime.now(UTC) - timedelta(seconds=1))
+    with Store(database).work() as other:
+        assert other.scalar(TURN)
+        assert order(desk, number).state == "queued"
+    assert order(desk, number).state == "expired"
+
+
+async def test_two_processes_that_take_the_same_devices_in_another_order_do_not_wait_for_each_other(database, desk):
+    eids = [f"{number:032d}" for number in range(40)]
+    for eid in eids:
+        desk.add_device(eid)
+    failed: list[BaseException] = []
+
+    async def count(ordered: list[str]) -> None:
+        together = Together(Store(database))
+        for _ in range(10):
+            steps = (together.work(lambda db, eid=eid: counted(db, eid), eid) for eid in ordered)
+            failed.extend(one for one in await asyncio.gather(*steps, return_exceptions=True) if one)
+
+    began = time.monotonic()
+    counting = [threading.Thread(target=lambda ordered=ordered: asyncio.run(count(ordered)))
+                for ordered in (eids, eids[::-1])]
+    for one in counting:
+        one.start()
+    for one in counting:
+        one.join()
+    assert failed == []
+    assert {view.counter for view in desk.devices() if view.eid in eids} == {20}
+    assert time.monotonic() - began < 10
+
+
+def counted(db: Work, eid: str) -> None:
+    db.get_one(Device, eid).counter += 1
 
 
 async def test_a_poll_that_finds_nothing_is_answered_beside_whoever_writes(database, desk, ipa):

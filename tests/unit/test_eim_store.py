@@ -15,7 +15,8 @@ from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
 from microipa.eim import Eim, UnknownDevice, schema
-from microipa.eim.store import Base, Device, Store
+from microipa.eim.questions import next_order
+from microipa.eim.store import Base, Device, Order, Store
 from microipa.eim.together import Together
 from microipa.storage.database import StoreUnusable
 from microipa.storage.unit_of_work import Work
@@ -231,3 +232,30 @@ async def test_a_thousand_steps_at_once_all_come_to_their_end(tmp_path, desk):
         return device.counter
 
     assert sorted(await asyncio.gather(*(together.work(count) for _ in range(1000)))) == list(range(1, 1001))
+
+
+async def test_what_many_devices_ask_at_once_is_read_and_written_by_few_statements(desk, pki, tmp_path):
+    eids = [f"{number:032d}" for number in range(20)]
+    for eid in eids:
+        desk.add_device(eid, device_key=pki.eim_tls.spki)
+        desk.order_package(eid, LIST)
+    with raw(tmp_path) as database:
+        database.execute("UPDATE devices SET token = 1")
+        database.commit()
+    with questions() as asked:
+        await asyncio.gather(*(desk.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(eid)))) for eid in eids))
+    statements = [statement for statement, _ in asked]
+    assert len([one for one in statements if one.startswith("UPDATE")]) == 2  # devices, orders
+    assert len([one for one in statements if "FROM devices LEFT OUTER JOIN device_keys" in one]) == 1
+
+
+def test_a_question_sees_what_was_changed_before_it_and_writes_nothing_of_another_device(desk, tmp_path):
+    desk.add_device(OTHER_EID)
+    number, others = (desk.order_data(eid, ["deviceInfo"]) for eid in (EID, OTHER_EID))
+    with Store(tmp_path / "eim.sqlite").work() as db:
+        for one in (number, others):
+            db.get_one(Order, one).state = "cancelled"
+        with questions() as asked:
+            assert next_order(db, EID) is None
+        assert [parameters[-1] for statement, parameters in asked if statement.startswith("UPDATE")] == [number]
+    assert {view.state for view in desk.orders()} == {"cancelled"}

@@ -19,7 +19,7 @@ from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
 from microipa.common.errors import Busy, MicroipaError
 from microipa.crypto.pki import Credential, Pki, subject_key_identifier
 from microipa.crypto.revocation import Issuer
-from microipa.eim import confirmation, devices, esipa, packages, store
+from microipa.eim import confirmation, devices, esipa, news, packages, store
 from microipa.eim.behaviour import Behaviour
 from microipa.eim.coap import serve
 from microipa.eim.devices import DeviceView
@@ -289,6 +289,7 @@ class Eim:
             db.add(order)
             db.flush()
             self._orders.tell(order)
+            news.tell(db, eid)
         self._injector.wake()
         return order.id
 
@@ -333,13 +334,13 @@ class Eim:
         try:
             if self._polls.in_vain(message):
                 return esipa.package_error(esipa.NO_EIM_PACKAGE)
-            return await self._together.work(lambda db: self._orders.get_package(db, message))
+            return await self._together.work(lambda db: self._orders.get_package(db, message), _named(message))
         except esipa.EidRefused as refusal:
             return esipa.package_error(refusal.code)
 
     async def _provide_result(self, message: Tlv) -> bytes:
         try:
-            acknowledged = await self._together.work(lambda db: self._results.take(db, message))
+            acknowledged = await self._together.work(lambda db: self._results.take(db, message), _named(message))
         except esipa.EidRefused as refusal:
             return esipa.result_error(refusal.code)
         except ResultRefused as refusal:
@@ -442,3 +443,9 @@ class Eim:
                 for task in self._running:
                     task.cancel()
                 await asyncio.gather(*self._running, return_exceptions=True)
+
+
+def _named(message: Tlv) -> str | None:
+    """The device that a message names."""
+    field = message.get(esipa.EID)
+    return field.value.hex() if field else None

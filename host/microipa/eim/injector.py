@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
-from microipa.eim import answers, esipa, packages, questions
+from microipa.eim import answers, esipa, news, packages, questions
 from microipa.eim.listeners import Listeners, Unreachable
 from microipa.eim.orders import Orders, device_of
 from microipa.eim.store import Device, Store
@@ -19,7 +19,6 @@ from microipa.storage.database import StoreBusy
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0  # between two looks for new orders, which other processes write as well
 IPA_INJECT_COAPS = "ipaInjectCoaps"
 ERROR = 0x02
 RECEIVED_WITH_ID, ERROR_WITH_ID = 0xBF60, 0xBF61  # of v1.3
@@ -42,9 +41,12 @@ class Injector:
         self._news = asyncio.Event()
         self._pushing: dict[str, asyncio.Task[None]] = {}
 
-    def wake(self) -> None:
-        """There is a new order."""
-        self._news.set()
+    def wake(self, eid: str | None = None) -> None:
+        """There is a new order, of this device or of some."""
+        if eid is None:
+            self._news.set()
+        else:
+            self._begin(eid)
 
     async def push(self, eid: str) -> bool:
         """Hand over what waits for this device. True when nothing waits any more.
@@ -82,6 +84,7 @@ class Injector:
         A device listens once a poll of its has found nothing, so whatever waits for it is newer.
         """
         newest = -1
+        listening = asyncio.create_task(news.listen(self._store, self.wake))
         try:
             while True:
                 self._news.clear()
@@ -89,10 +92,9 @@ class Injector:
                     newest = self._look(newest)
                 except StoreBusy as busy:
                     log.warning("%s", busy)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await self._news.wait()
+                await self._news.wait()
         finally:
+            listening.cancel()
             for task in self._pushing.values():
                 task.cancel()
 
@@ -103,9 +105,12 @@ class Injector:
                 return questions.newest_order(db)
             found = questions.orders_after(db, newest)
         for eid in {eid for _, eid in found}:
-            if self.listeners.get(eid) and eid not in self._pushing:
-                self._pushing[eid] = asyncio.create_task(self._push(eid))
+            self._begin(eid)
         return max([newest, *(number for number, _ in found)])
+
+    def _begin(self, eid: str) -> None:
+        if self.listeners.get(eid) and eid not in self._pushing:
+            self._pushing[eid] = asyncio.create_task(self._push(eid))
 
     def _claims(self, eid: str) -> bool:
         with self._store.view() as db:

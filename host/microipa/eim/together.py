@@ -11,12 +11,13 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from microipa.common.errors import Busy, MicroipaError
-from microipa.eim.store import Store
+from microipa.eim.store import Device, Store
 from microipa.storage.unit_of_work import Work
 
 T = TypeVar("T")
 Step = Callable[[Work], T]
 """Reads, decides and writes. It may be called once more, in a transaction of its own."""
+Asked = tuple[Step[Any], str | None, asyncio.Future[Any]]
 
 MOST = 64  # steps in one transaction: others wait for its end
 
@@ -30,14 +31,16 @@ class Together:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._asked: list[tuple[Step[Any], asyncio.Future[Any]]] = []
+        self._asked: list[Asked] = []
 
-    async def work(self, step: Step[T]) -> T:
-        """What ``step`` returns or raises, once its transaction has ended. Raises StoreBusy."""
+    async def work(self, step: Step[T], eid: str | None = None) -> T:
+        """What ``step`` returns or raises, once its transaction has ended. ``eid`` is the device that it is about,
+        where that is known: all of them are read by one statement. Raises StoreBusy.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         context = copy_context()  # each with what is known of its own request
-        self._asked.append((lambda db: context.run(step, db), future))
+        self._asked.append((lambda db: context.run(step, db), eid, future))
         if len(self._asked) == 1:
             loop.call_soon(self._work_all)
         return await future
@@ -47,36 +50,37 @@ class Together:
         if self._asked:
             asyncio.get_running_loop().call_soon(self._work_all)
         if len(asked) == 1:
-            self._work_alone(*asked[0])
+            self._work_alone(asked[0])
             return
         try:
             outcomes = self._in_one(asked)
         except Exception as failure:  # noqa: BLE001 (each step tells its own error when it is alone)
             if isinstance(failure, Busy) and self._store.is_sqlite:  # so would each be that is alone
-                for _, future in asked:
+                for _, _, future in asked:
                     _settle(future, None, failure)
                 return
-            for step, future in asked:
-                self._work_alone(step, future)
+            for one in asked:
+                self._work_alone(one)
             return
-        for (_, future), (result, error) in zip(asked, outcomes, strict=True):
+        for (_, _, future), (result, error) in zip(asked, outcomes, strict=True):
             _settle(future, result, error)
 
-    def _in_one(self, asked: list[tuple[Step[Any], asyncio.Future[Any]]]) -> list[tuple[Any, MicroipaError | None]]:
+    def _in_one(self, asked: list[Asked]) -> list[tuple[Any, MicroipaError | None]]:
         outcomes: list[tuple[Any, MicroipaError | None]] = []
         with self._store.work() as db:
-            for step, _ in asked:
-                db.wrote = False
+            db.fetch(Device, (eid for _, eid, _ in asked if eid))
+            for step, _, _ in asked:
+                db.mark()
                 try:
                     outcomes.append((step(db), None))
-                    db.flush()
                 except MicroipaError as error:
-                    if db.wrote or not db.is_flushed:
+                    if db.changed:
                         raise _SpoiltError from error
                     outcomes.append((None, error))
         return outcomes
 
-    def _work_alone(self, step: Step[Any], future: asyncio.Future[Any]) -> None:
+    def _work_alone(self, asked: Asked) -> None:
+        step, _, future = asked
         try:
             with self._store.work() as db:
                 result = step(db)

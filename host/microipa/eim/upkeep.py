@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Delete, delete, select
+from sqlalchemy import Delete, delete, func, select
 
 from microipa.eim.orders import Orders
 from microipa.eim.store import DownloadSession, Forward, Store
@@ -30,11 +30,12 @@ FORWARD_DAYS = 30
 SESSION_DAYS = 30
 Step = Callable[[Work], bool]
 """Does a part of something, and tells whether there may be more of it to do."""
+TURN = select(func.pg_try_advisory_xact_lock(0x7570_6B65))  # any number of ours that is not schema.LOCK
 AT_ONCE = 1000  # rows that go in one transaction: nobody waits for it long
 
 
 class Upkeep:
-    """Runs beside the servers of each process; two do no harm."""
+    """Runs beside the servers of each process; one of them does it at a time."""
 
     def __init__(self, store_: Store, orders: Orders) -> None:
         self._store = store_
@@ -57,7 +58,11 @@ class Upkeep:
 
     def _step(self, step: Step) -> bool:
         with self._store.work() as db:
-            return step(db)
+            return self._has_turn(db) and step(db)
+
+    def _has_turn(self, db: Work) -> bool:
+        """SQLite lets one process write; of PostgreSQL's, whoever comes first until its transaction ends."""
+        return self._store.is_sqlite or bool(db.scalar(TURN))
 
 
 def _prune_forwards(db: Work) -> bool:

@@ -7,7 +7,8 @@ most of what an eIM would spend on a device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -38,12 +39,12 @@ class Work:
 
     def __init__(self, connection: Connection, *, locks: bool = False) -> None:
         self.connection = connection
-        self.wrote = False
-        """Whether anything has gone to the database that an error must take back."""
+        self._wrote = False
         self._locks = locks
         self._known: dict[tuple[type, Any], Any] = {}
         self._read: dict[tuple[type, Any], Mapping[str, Any]] = {}
         self._touched: dict[tuple[type, Any], Any] = {}
+        self._touched_before: dict[tuple[type, Any], Any] = {}
         self._absent: set[tuple[type, Any]] = set()
         self._new: list[Any] = []
 
@@ -56,15 +57,15 @@ class Work:
         self._write_new()
         lock = self._locks and getattr(kind, "locked", False)
         row = self.connection.execute(_by_key(kind, lock), {"key": key}).first()
-        if row is None:
-            return None
-        own, beside = len(_names(kind)), getattr(kind, "beside", None)
-        if beside:  # the row of the same key in another table, or nothing there
-            if row[own] is None:
-                self._absent.add((beside, key))
-            else:
-                self._made(beside, row[own:])
-        return self._made(kind, row[:own])
+        return None if row is None else self._made_with_beside(kind, row)
+
+    def fetch(self, kind: type[DeclarativeBase], keys: Iterable[Any]) -> None:
+        """Read many rows by one statement, so that ``get`` has them. They are locked in the order of their keys, or
+        two processes would wait for each other."""
+        lock = self._locks and getattr(kind, "locked", False)
+        wanted = [key for key in set(keys) if (kind, key) not in self._known]
+        for row in self.connection.execute(_by_keys(kind, lock), {"keys": wanted}) if wanted else ():
+            self._made_with_beside(kind, row)
 
     def get_one(self, kind: type[T], key: Any) -> T:
         """The same of a row that is there. Raises LookupError."""
@@ -73,13 +74,14 @@ class Work:
         return found
 
     def all(self, kind: type[T], statement: Select[Any], **parameters: Any) -> list[T]:
-        """The rows of a statement over the table of ``kind``."""
-        self.flush()
+        """The rows of a statement over the table of ``kind`` alone, in which a parameter that is named as a column is
+        what the column has to be."""
+        self._flush_for(kind, parameters)
         return [self._made(kind, row) for row in self.connection.execute(statement, parameters)]
 
     def first(self, kind: type[T], statement: Select[Any], **parameters: Any) -> T | None:
         """The first of them."""
-        self.flush()
+        self._flush_for(kind, parameters)
         row = self.connection.execute(statement, parameters).first()
         return None if row is None else self._made(kind, row)
 
@@ -96,7 +98,7 @@ class Work:
     def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
         """Anything else. Rows that were read stay as they were read."""
         self.flush()
-        self.wrote = True
+        self._wrote = True
         return self.connection.execute(statement, parameters)
 
     def add(self, row: DeclarativeBase) -> None:
@@ -113,22 +115,42 @@ class Work:
         for name, value in fields.items():
             setattr(known, name, value)
 
+    def mark(self) -> None:
+        """Let ``changed`` tell what comes from now on."""
+        self._touched_before |= self._touched
+        self._touched.clear()
+        self._wrote = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed since ``mark`` that an error must take back."""
+        return self._wrote or bool(self._new) or next(self._changes(self._touched), None) is not None
+
     def flush(self) -> None:
         """Write what has changed. New rows have their numbers then."""
         self._write_new()
-        for (kind, key), changed in list(self._changes()):
-            self.wrote = True
-            self.connection.execute(_update(kind), {"key_": key, **changed})
-            self._read[kind, key] = {**self._read[kind, key], **changed}
+        self._write(self._changes(self._touched_before | self._touched))
         self._touched.clear()
+        self._touched_before.clear()
 
-    @property
-    def is_flushed(self) -> bool:
-        """Whether the database has been told all that was changed."""
-        return not self._new and next(self._changes(), None) is None
+    def _flush_for(self, kind: type[DeclarativeBase], parameters: Mapping[str, Any]) -> None:
+        """Write what an answer about this table may depend on."""
+        self._write_new()
+        touched = self._touched_before | self._touched
+        concerned = {identity: row for identity, row in touched.items() if identity[0] is kind}
+        self._write([one for one in self._changes(concerned) if _may_answer(*one, self._read[one[0]], parameters)])
 
-    def _changes(self) -> Iterator[tuple[tuple[type, Any], dict[str, Any]]]:
-        for identity, row in self._touched.items():
+    def _write(self, changes: Iterable[tuple[tuple[type, Any], dict[str, Any]]]) -> None:
+        alike: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+        for (kind, key), changed in changes:
+            alike[kind, *changed].append({"key_": key, **changed})
+            self._read[kind, key] = {**self._read[kind, key], **changed}
+        for (kind, *_), rows in alike.items():
+            self._wrote = True
+            self.connection.execute(_update(kind), rows if len(rows) > 1 else rows[0])
+
+    def _changes(self, touched: Mapping[tuple[type, Any], Any]) -> Iterator[tuple[tuple[type, Any], dict[str, Any]]]:
+        for identity, row in touched.items():
             read, now = self._read[identity], row.__dict__
             changed = {name: now[name] for name, value in read.items() if now[name] is not value}
             changed = {name: value for name, value in changed.items() if value != read[name]}
@@ -139,7 +161,7 @@ class Work:
         while self._new:
             row = self._new.pop(0)
             kind: type[DeclarativeBase] = type(row)
-            self.wrote = True
+            self._wrote = True
             written = self.connection.execute(insert(table_of(kind)), _fields(row))
             used = written.last_inserted_params()
             assert written.inserted_primary_key is not None
@@ -150,12 +172,22 @@ class Work:
             self._absent.discard((kind, key))
             self._remember(kind, key, row)
 
+    def _made_with_beside(self, kind: type[T], read: Sequence[Any]) -> T:
+        own, beside = len(_names(kind)), getattr(kind, "beside", None)
+        if beside:  # the row of the same key in another table, or nothing there
+            if read[own] is None:
+                self._absent.add((beside, read[_names(kind).index(_key(kind).key)]))
+            else:
+                self._made(beside, read[own:])
+        return self._made(kind, read[:own])
+
     def _made(self, kind: type[T], read: Sequence[Any]) -> T:
         fields = dict(zip(_names(kind), read, strict=True))
         key = fields[_key(kind).key]
         if (known := self._known.get((kind, key))) is not None:
             return cast(T, known)
-        row = kind(**fields)
+        row = kind()
+        row.__dict__.update(fields)  # as they were read: no change of which anybody is to be told
         self._remember(kind, key, row)
         return row
 
@@ -191,14 +223,31 @@ def _key(kind: type[DeclarativeBase]) -> Column[Any]:
     return key
 
 
+def _may_answer(
+    identity: tuple[type, Any], changed: Mapping[str, Any], now: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> bool:
+    """Whether a row is none that a question leaves out, before it was changed and after."""
+    return all(now[name] == value for name, value in parameters.items() if name in now and name not in changed)
+
+
+@cache
+def _with_beside(kind: type[DeclarativeBase]) -> Select[Any]:
+    table, beside = table_of(kind), getattr(kind, "beside", None)
+    if not beside:
+        return select(table)
+    return select(table, table_of(beside)).outerjoin(table_of(beside), _key(beside) == _key(kind))
+
+
 @cache
 def _by_key(kind: type[DeclarativeBase], lock: bool) -> Select[Any]:
-    table, beside = table_of(kind), getattr(kind, "beside", None)
-    statement = select(table)
-    if beside:
-        statement = select(table, table_of(beside)).outerjoin(table_of(beside), _key(beside) == _key(kind))
-    statement = statement.where(_key(kind) == bindparam("key"))
-    return statement.with_for_update(of=table) if lock else statement
+    statement = _with_beside(kind).where(_key(kind) == bindparam("key"))
+    return statement.with_for_update(of=table_of(kind)) if lock else statement
+
+
+@cache
+def _by_keys(kind: type[DeclarativeBase], lock: bool) -> Select[Any]:
+    statement = _with_beside(kind).where(_key(kind).in_(bindparam("keys", expanding=True)))
+    return statement.order_by(_key(kind)).with_for_update(of=table_of(kind)) if lock else statement
 
 
 @cache
