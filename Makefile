@@ -6,7 +6,7 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill field cuts test micropython32 coverage hil hil-rack load conformance fuzz lint clean
+.PHONY: demo bill field cuts test micropython32 coverage hil hil-rack load conformance fuzz docs lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -56,6 +56,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The documentation as a site in site/: docs/, the documents beside the code, and what docstrings and help say
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "microipa needs Python 3.11 or later: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
@@ -63,5 +67,5 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) .lab .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
