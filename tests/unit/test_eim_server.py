@@ -19,11 +19,13 @@ from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
 from microipa.eim import Eim
 from microipa.eim.config import BadConfig, Config
+from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.load.device import CoapsLink, Failed, HttpsLink, dtls_context
 from microipa.load.server import Server, running, write_configuration
 from microipa.net import sockets
 
 POLL = tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)))
+EXAMPLE = Path(__file__).parents[2] / "examples/eim/eim.toml"
 NOTHING = tlv(0xBF4F, integer(0x02, 1))
 
 
@@ -162,6 +164,19 @@ def test_paths_of_the_file_are_beside_it_and_the_environment_goes_first(config):
     assert read.coaps == ("::1", 5684)
 
 
+async def test_the_limits_of_dtls_are_those_of_the_file(pki, config):
+    with config.open("a") as file:
+        file.write("[dtls]\nmax_associations = 1\n")
+    async with running(config) as server:
+        first = await poller(pki, server).open()
+        await poller(pki, server).open()
+        assert await first.closed()
+
+
+def test_the_example_has_the_limits_that_hold_without_it():
+    assert Config.read(EXAMPLE, {}).dtls == DtlsSettings()
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -172,6 +187,10 @@ def test_paths_of_the_file_are_beside_it_and_the_environment_goes_first(config):
         ('https = "eim:99999"', "https is 'eim:99999', not an address"),
         ('smdp_trust = "ca.pem"', "smdp_trust is a list of paths"),
         ('smdp_routes = {a = ""}', "smdp_routes.a is empty"),
+        ("dtls = 3", "dtls is a table of limits"),
+        ("dtls = {mtu = 3}", "dtls has no limit mtu"),
+        ("dtls = {idle_seconds = 0}", "dtls.idle_seconds is 0, not a number from 1 to 604800"),
+        ('dtls = {max_associations = "many"}', "dtls.max_associations is 'many', not a number"),
         ("keys = [", "is not TOML"),
     ],
 )

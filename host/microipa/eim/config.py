@@ -14,6 +14,7 @@ from cryptography import x509
 
 from microipa.common.errors import MicroipaError
 from microipa.crypto.key_folder import read_certificate, read_issuer
+from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.identity import EimIdentity
 from microipa.eim.store import Store
 from microipa.net.https_server import LOOPBACK
@@ -22,9 +23,12 @@ from microipa.net.rsp_client import Network
 ENVIRONMENT = "MICROIPA_EIM_"
 ADDRESS, PATH, PATHS, TABLE = "an address, host:port", "a path", "a list of paths", "a table of addresses"
 NETWORKS = "a list of networks, such as 10.1.0.0/16"
+LIMITS = "a table of limits"
+DTLS = {"max_associations": 1_000_000, "max_half_open": 100_000, "handshake_seconds": 3600, "idle_seconds": 7 * 86_400}
+"""What may be set in it, and the largest value of each; the smallest is 1."""
 KINDS = {
     "keys": PATH, "card_ci": PATH, "database": "a path or postgresql://…", "coaps": ADDRESS, "https": ADDRESS,
-    "smdp_trust": PATHS, "smdp_routes": TABLE, "smdp_networks": NETWORKS, "clients": PATHS,
+    "smdp_trust": PATHS, "smdp_routes": TABLE, "smdp_networks": NETWORKS, "clients": PATHS, "dtls": LIMITS,
 }  # fmt: skip
 
 Address = tuple[str, int]
@@ -43,7 +47,8 @@ class Config:
     ``https`` are addresses to listen at, None for not at all. ``smdp_trust`` are certificates that SM-DP+ servers
     may stand under besides the CI; ``smdp_routes`` gives SM-DP+ names another address than DNS does, ``smdp_networks``
     are those in which SM-DP+ are called though their addresses are not public. ``clients`` are issuers of client
-    certificates: with any, only devices with a certificate under one of them are served.
+    certificates: with any, only devices with a certificate under one of them are served. ``dtls`` limits what each
+    worker keeps of handshakes and associations.
     """
 
     keys: Path
@@ -55,6 +60,7 @@ class Config:
     smdp_routes: Mapping[str, Address] = field(default_factory=dict)
     smdp_networks: tuple[Network, ...] = ()
     clients: tuple[Path, ...] = ()
+    dtls: DtlsSettings = DtlsSettings()
 
     @classmethod
     def read(cls, path: Path, environment: Mapping[str, str] = os.environ) -> Config:
@@ -97,6 +103,7 @@ class Config:
             smdp_trust=tuple(located("smdp_trust", one) for one in trust),
             clients=_paths(path, "clients", given, located),
             smdp_networks=_networks(path, given.get("smdp_networks", [])),
+            dtls=_dtls(path, given.get("dtls", {})),
             smdp_routes={name: _required(path, f"smdp_routes.{name}", text) for name, text in routes.items()},
         )
 
@@ -131,6 +138,17 @@ def _networks(path: Path, listed: object) -> tuple[Network, ...]:
     except ValueError as error:
         raise BadConfig(f"{path}: smdp_networks: {error}") from None
     raise BadConfig(f"{path}: smdp_networks is {NETWORKS}")
+
+
+def _dtls(path: Path, limits: object) -> DtlsSettings:
+    if not isinstance(limits, dict):
+        raise BadConfig(f"{path}: dtls is {LIMITS}: {', '.join(DTLS)}")
+    for name, value in limits.items():
+        if name not in DTLS:
+            raise BadConfig(f"{path}: dtls has no limit {name}: choose among {', '.join(DTLS)}")
+        if type(value) is not int or not 1 <= value <= DTLS[name]:
+            raise BadConfig(f"{path}: dtls.{name} is {value!r}, not a number from 1 to {DTLS[name]}")
+    return DtlsSettings(**limits)
 
 
 def _ci(keys: Path) -> Path:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,43 +14,36 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
 
-from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
-from microipa.common.errors import Busy, MicroipaError
+from microipa.asn1.tlv import integer, parse, tlv
+from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Credential, Pki, subject_key_identifier
 from microipa.crypto.revocation import Issuer
-from microipa.eim import confirmation, devices, esipa, news, packages, store
+from microipa.eim import confirmation, devices, news, packages, store
 from microipa.eim.behaviour import Behaviour
 from microipa.eim.coap import serve
 from microipa.eim.devices import DeviceView
+from microipa.eim.dispatch import Dispatch
 from microipa.eim.dtls_handshake import DtlsSettings
-from microipa.eim.esipa import EsipaRefused, ResultRefused
 from microipa.eim.forwarder import Forwarder
 from microipa.eim.http import application
 from microipa.eim.identity import EimIdentity
 from microipa.eim.injector import Injector
+from microipa.eim.json_binding import Handle
 from microipa.eim.notices import Notices
-from microipa.eim.odd_answers import OddAnswers
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
 from microipa.eim.polls import Polls
 from microipa.eim.relay import Relay
-from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.eim.results import Results
 from microipa.eim.sources import ActivationCode, Source
 from microipa.eim.store import Device, Order, OrderView, Store
-from microipa.eim.together import Together
 from microipa.eim.upkeep import Upkeep
 from microipa.net.https_server import LOOPBACK, Renewals, serve_https
 from microipa.net.rsp_client import Network, RspClient
 from microipa.quirks import QUIRKS
-from microipa.storage.database import StoreBusy, StoreUnusable
 from microipa.storage.unit_of_work import Work, table_of
 from microipa.trace import Trace
 
-log = logging.getLogger(__name__)
-
-RELAYED = frozenset(function.tag for function in (INITIATE, AUTHENTICATE, GET_PACKAGE, CANCEL))
-RESULT = esipa.PROVIDE_EIM_PACKAGE_RESULT.to_bytes(2, "big")
 LAST_ORDER = (1 << 63) - 1  # that SQLite can count to
 MOST_NAMED = 3  # devices, where one is asked for that is unknown
 PROTOCOLS = b"\x04\xd0"  # eimSupportedProtocol: eimRetrieveHttps, eimRetrieveCoaps, eimInjectCoaps
@@ -76,7 +68,8 @@ class Eim:
     names a loopback address; it is looked at when a name is called, so it may be filled later. SM-DP+ prove
     their names under the CI of the cards or by a certificate of ``es9_trust``; those that have no public address
     are called in ``es9_networks`` alone, or at a route. With ``clients``, issuers of client certificates, only
-    devices with a certificate under one of them are served. ``part`` of ``quirks`` is who it is.
+    devices with a certificate under one of them are served. ``dtls`` has the limits of CoAPS. ``part`` of
+    ``quirks`` is who it is.
     """
 
     def __init__(
@@ -90,28 +83,30 @@ class Eim:
         clients: Sequence[x509.Certificate] = (),
         part: str = "eim",
         quirks: Iterable[str] = (),
+        dtls: DtlsSettings = DtlsSettings(),
         trace: Trace | None = None,
     ) -> None:
         identity = EimIdentity.of(keys) if isinstance(keys, Pki) else keys
-        self._identity, self._clients = identity, clients
+        self._identity, self._clients, self._dtls = identity, clients, dtls
         self.fqdn = identity.fqdn
         self._trace = trace
         self._store = Store(database / "eim.sqlite" if isinstance(database, Path) else database)
         es9 = RspClient("eim", [identity.issuer, *es9_trust], es9_routes, trace, networks=es9_networks)
-        self._together = Together(self._store)
         self._polls = Polls(self._store)
         self._orders = Orders(identity.signing, identity.fqdn, trace)
         self._upkeep = Upkeep(self._store, self._orders)
-        self._notices = Notices(self._orders, identity.issuer)
-        self._results = Results(self._orders, self._notices, identity.issuer, identity.fqdn)
-        self._relay = Relay(self._store, es9, self._orders, identity.issuer, trace)
         self._forwarder = Forwarder(self._store, es9)
-        self._injector = Injector(self._store, self._orders, self._provide_result, self._note)
+        self._behaviour = QUIRKS.behaviour(part, Behaviour(), quirks)
+        notices = Notices(self._orders, identity.issuer)
+        results = Results(self._orders, notices, identity.issuer, identity.fqdn)
+        relay = Relay(self._store, es9, self._orders, identity.issuer, trace)
+        dispatch = Dispatch(self._store, self._orders, results, notices, relay, self._polls, self._forwarder.wake,
+                            self._behaviour, trace)
+        self.handle: Handle = dispatch.handle
+        """Answers one ESipa message (see ``Dispatch.handle``)."""
+        self._injector = Injector(self._store, self._orders, dispatch.provide_result, dispatch.note)
         self._serving = 0
         self._renewals: Renewals = []
-        self._behaviour = behaviour = QUIRKS.behaviour(part, Behaviour(), quirks)
-        self._speak: Callable[[bytes], Awaitable[bytes]]
-        self._speak = self._answer if behaviour == Behaviour() else OddAnswers(self._answer, behaviour)
 
     @property
     def tls_root(self) -> bytes:
@@ -293,102 +288,6 @@ class Eim:
         self._injector.wake()
         return order.id
 
-    # ESipa --------------------------------------------------------------------------------------------------
-
-    async def handle(self, request: bytes) -> bytes:
-        """Answer one ESipa message in its ASN.1 binding; empty for HandleNotification.
-
-        Raises EsipaRefused for what cannot be read and what the standard has no error code for, and Busy when
-        nothing can be kept now; its text tells a device nothing of this machine.
-        """
-        self._note("in", request)
-        try:
-            answer = await self._speak(request)
-        except (StoreBusy, StoreUnusable) as trouble:
-            log.error("%s", trouble)
-            raise Busy("the eIM cannot work now: try again later") from trouble
-        self._note("out", answer)
-        return answer
-
-    async def _answer(self, request: bytes) -> bytes:
-        try:
-            message = parse(request)
-        except TlvError as malformed:
-            if request[:2] == RESULT:
-                self._unreadable(request, malformed)
-            raise EsipaRefused(str(malformed)) from malformed
-        try:
-            if message.tag in RELAYED:
-                return await self._relay.handle(message)
-            if message.tag == esipa.GET_EIM_PACKAGE:
-                return await self._get_package(message)
-            if message.tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
-                return await self._provide_result(message)
-            if message.tag == esipa.HANDLE_NOTIFICATION:
-                return await self._handle_notification(message)
-        except TlvError as malformed:
-            raise EsipaRefused(str(malformed)) from malformed
-        raise EsipaRefused(f"{message.tag:02X} is no message to an eIM")
-
-    async def _get_package(self, message: Tlv) -> bytes:
-        try:
-            if self._polls.in_vain(message):
-                return esipa.package_error(esipa.NO_EIM_PACKAGE)
-            return await self._together.work(lambda db: self._orders.get_package(db, message), _named(message))
-        except esipa.EidRefused as refusal:
-            return esipa.package_error(refusal.code)
-
-    async def _provide_result(self, message: Tlv) -> bytes:
-        try:
-            acknowledged = await self._together.work(lambda db: self._results.take(db, message), _named(message))
-        except esipa.EidRefused as refusal:
-            return esipa.result_error(refusal.code)
-        except ResultRefused as refusal:
-            self._alarm(refusal, message)
-            return esipa.result_error(esipa.UNDEFINED)
-        except (TlvError, EsipaRefused) as unreadable:
-            self._unreadable(message.raw, unreadable)
-            raise
-        self._forwarder.wake()  # notifications may have come along
-        return esipa.acknowledge(acknowledged)
-
-    async def _handle_notification(self, message: Tlv) -> bytes:
-        """BF3D: a result under its own tag, or a PendingNotification under A0 or, by some peers, bare."""
-        inside = message.children()
-        if len(inside) == 1 and inside[0].tag == 0xA0:
-            inside = inside[0].children()
-        if len(inside) != 1:
-            raise TlvError(f"BF3D holds {len(inside)} objects instead of one", message.offset)
-        try:
-            is_result = inside[0].tag == esipa.PROVIDE_EIM_PACKAGE_RESULT
-            take = self._results.take if is_result else self._notices.accept
-            await self._together.work(lambda db: take(db, inside[0]))
-        except TlvError as unreadable:
-            self._unreadable(inside[0].raw, unreadable)
-            raise
-        except esipa.EidRefused as refusal:
-            raise EsipaRefused(str(refusal)) from refusal
-        except ResultRefused as refusal:
-            self._alarm(refusal, message)
-            raise EsipaRefused(str(refusal)) from refusal
-        self._forwarder.wake()
-        return b""
-
-    def _unreadable(self, message: bytes, reason: MicroipaError) -> None:
-        with self._store.work() as db:
-            self._results.unreadable(db, message, str(reason))
-
-    def _alarm(self, refusal: ResultRefused, message: Tlv) -> None:
-        """Keep the evidence; the transaction that looked at the message was undone."""
-        with self._store.work() as db:
-            self._orders.alarm(db, refusal.eid, str(refusal), message.raw)
-            if refusal.eid:
-                self._orders.introduce(db, refusal.eid)
-
-    def _note(self, direction: str, message: bytes) -> None:
-        if self._trace:
-            self._trace.record("eim", "esipa", direction=direction, message=message)
-
     # The server ---------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
@@ -397,7 +296,7 @@ class Eim:
     ) -> AsyncIterator[int]:
         """Serve ESipa over CoAP and DTLS, at a socket that is ``bound`` if there is one: ``async with eim.serve() as
         port``. Raises PortTaken."""
-        serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=DtlsSettings(),
+        serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=self._dtls,
                         listeners=self._injector.listeners, bound=bound, renewals=self._renewals,
                         issuers=self._clients)
         async with serving as listens_at, self._forwarding():
@@ -443,9 +342,3 @@ class Eim:
                 for task in self._running:
                     task.cancel()
                 await asyncio.gather(*self._running, return_exceptions=True)
-
-
-def _named(message: Tlv) -> str | None:
-    """The device that a message names."""
-    field = message.get(esipa.EID)
-    return field.value.hex() if field else None

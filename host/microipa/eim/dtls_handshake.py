@@ -40,8 +40,10 @@ class DtlsSettings:
     handshake_seconds: float = 150.0
     idle_seconds: float = 3600.0
     """Some devices keep an association from one poll to the next."""
-    max_half_open: int = 64
-    max_associations: int = 1024
+    max_half_open: int = 4096
+    """Handshakes under way, 45 kB each."""
+    max_associations: int = 20_000
+    """Beyond them the one goes that was silent longest."""
 
 
 class Handshake:

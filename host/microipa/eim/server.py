@@ -55,6 +55,7 @@ def _eim(config: Config) -> Eim:
         es9_trust=config.trust(),
         es9_networks=config.smdp_networks,
         clients=config.issuers(),
+        dtls=config.dtls,
     )
 
 
