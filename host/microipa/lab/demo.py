@@ -144,7 +144,7 @@ async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> 
     settings = {"stop_when_idle": True, **way.settings}
     async with Lab(
         folder, radio=link, trace=trace, board_config=settings, heap=way.heap, measure_heap=True,
-        certified=way.certified,
+        form="mpy", certified=way.certified,
     ) as lab:
         lab.step(f"the board downloads {way}")
         outcome = await first_light(lab)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from microipa.board import VirtualBoard
 from microipa.board.behaviour import spoil
 from microipa.board.micropython import DEFAULT_HEAP
+from microipa.board.virtual import Form
 from microipa.common import paths
 from microipa.eim import Eim
 from microipa.eim.identity import EimIdentity
@@ -36,7 +37,8 @@ class Lab(LabFolder):
     is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of another maker
     is pinned by default. ``quirks``: names of ``microipa.quirks``, with numbers where they take one; with one of
     eim2 the card knows that from the start. ``host`` is the address at which all servers listen.
-    ``certified``: the eIM asks the board for a client certificate. Opened again on
+    ``certified``: the eIM asks the board for a client certificate. ``form``: as the board's firmware lies there, see
+    VirtualBoard.install. Opened again on
     the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
     MicroipaError subclasses of the parts when one cannot start.
     """
@@ -52,6 +54,7 @@ class Lab(LabFolder):
         quirks: Sequence[str] = (),
         board_config: dict[str, Any] | None = None,
         measure_heap: bool = False,
+        form: Form = "by hand",
         two_eims: bool = False,
         keys: LabKeys | None = None,
         card: dict[str, Any] | None = None,
@@ -81,6 +84,7 @@ class Lab(LabFolder):
         self._trust = trust or ("pin" if self._foreign_eim else "ca")
         self._board_config = board_config or {}
         self._measure_heap = measure_heap
+        self._form = form
         self._admitted: set[str] = set()
         self._host = host
         self._running = AsyncExitStack()
@@ -128,6 +132,7 @@ class Lab(LabFolder):
                 **(self._client_files() if self._certified else {}),
                 **self._heap_meter(),
             },
+            form=self._form,
         )
         spoil(self.board.folder, self._quirks)
         self._running.callback(self.board.kill)
@@ -158,7 +163,8 @@ class Lab(LabFolder):
         if not self._measure_heap:
             return {}
         meter = (paths.tools() / "heap_meter.py").read_bytes()
-        return {"heap_meter.py": meter, "main.py": b"import heap_meter\n" + (paths.firmware() / "main.py").read_bytes()}
+        main = (paths.firmware() / "main.py").read_bytes() if self._form == "by hand" else b"import app\n"
+        return {"heap_meter.py": meter, "main.py": b"import heap_meter\n" + main}
 
     def step(self, text: str) -> None:
         """Say on the timeline what the lab does itself."""
