@@ -8,6 +8,7 @@ import time
 from ipa import compat
 
 _EPOCH_2000 = 946684800
+_RTC_MEMORY = 2048
 _RESET_STATUS = 75  # whoever started the process starts it again
 
 
@@ -16,7 +17,12 @@ class Board:
     _watchdog = None
 
     def __init__(self):
-        self.set_clock(_EPOCH_2000)  # as where no battery keeps the time
+        self._ahead = int(os.getenv("MICROIPA_RTC_AHEAD") or 0)  # of the host's clock
+        clock, _ = self._rtc()
+        if clock:
+            compat.clock_offset = int(clock) + self._ahead
+        else:
+            self.set_clock(_EPOCH_2000)  # as where no battery keeps the time
 
     def uart(self):
         # The modem set VMIN=VTIME=0 on it: reading never waits, as with machine.UART(timeout=0).
@@ -37,9 +43,53 @@ class Board:
     def set_clock(self, unix_seconds):
         # time.time() is the host's clock and not ours to set
         compat.clock_offset = unix_seconds - int(time.time())
+        self._keep(self._rtc()[1])
 
     def reset(self):
         sys.exit(_RESET_STATUS)
+
+    def woken(self):
+        return os.getenv("MICROIPA_WOKEN") or "power"
+
+    def light_sleep(self, ms):
+        """The process waits for the answer of whoever started it, and with it all tasks."""
+        answer = self._ask("light", ms).split()
+        compat.clock_offset += int(answer[1]) - self._ahead
+        self._ahead = int(answer[1])
+
+    def deep_sleep(self, ms):
+        """Whoever started the process ends it here."""
+        while True:
+            self._ask("deep", ms)
+
+    def rtc_memory(self, data=None):
+        if data is not None:
+            if len(data) > _RTC_MEMORY:
+                raise ValueError("{} bytes are more than the RTC keeps".format(len(data)))
+            self._keep(data)
+        return self._rtc()[1]
+
+    def _ask(self, state, ms):
+        asks, hears = os.getenv("MICROIPA_SLEEP").split(" ")
+        with open(asks, "wb", 0) as line:
+            line.write("{} {}\n".format(state, ms).encode())
+        with open(hears, "rb", 0) as line:
+            return line.readline().decode()
+
+    def _rtc(self):
+        """The file of the RTC, which keeps it while there is power: by how much its clock is off, and its memory."""
+        try:
+            with open(os.getenv("MICROIPA_RTC") or "", "rb") as file:
+                return file.readline().strip(), file.read()
+        except OSError:
+            return b"", b""
+
+    def _keep(self, data):
+        path = os.getenv("MICROIPA_RTC")
+        if path:
+            with open(path, "wb") as file:
+                file.write(b"%d\n" % (compat.clock_offset - self._ahead))
+                file.write(data)
 
     if os.getenv("MICROIPA_WATCHDOG"):
 

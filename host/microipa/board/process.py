@@ -61,7 +61,7 @@ class Process:
         """End it at once, with nothing said to it. All it has printed is delivered before this returns."""
         self._process.kill()
         self._process.wait()
-        self._drain()
+        self.drain()
         self._bury()
 
     @property
@@ -95,11 +95,11 @@ class Process:
             self._loop.remove_writer(self._master)
 
     def _readable(self) -> None:
-        if not self._drain():
+        if not self.drain():
             self._process.wait()
             self._bury()
 
-    def _drain(self) -> bool:
+    def drain(self) -> bool:
         """Take what it has printed; False at the end of its output."""
         while True:
             try:

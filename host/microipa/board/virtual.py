@@ -16,8 +16,10 @@ from microipa.board.console import Console
 from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython, heap_bytes
 from microipa.board.power_key import PowerKey
 from microipa.board.process import Process
+from microipa.board.sleep import FIFO, Sleeper, SleepLine, Woken
 from microipa.board.watchdog import Watchdog
 from microipa.common import paths
+from microipa.common.clock import Clock
 from microipa.common.errors import MicroipaError
 from microipa.trace import Trace
 
@@ -38,15 +40,22 @@ class VirtualBoard:
     main.py runs after start(), boot.py before it where there is one. It runs again when it asks for a reset, or does
     not feed the watchdog any more that it has begun to feed. What happens when it ends depends on the cable: a board
     on a console (plug_in) goes on with the REPL as boards do, one without loses its power.
+
+    It sleeps as chips do. Light sleep stops the program, and the UART keeps FIFO bytes meanwhile; deep sleep ends it
+    and begins it again, with flash and RTC memory as they were.
     """
 
     def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
                  rom_size: int = 0, power_key: Callable[[], None] | None = None, watchdog_s: float = 8.0,
+                 clock: Clock | None = None, skips_sleep: bool = False, drift_percent: float = 0.0,
+                 uart_sleeps: Callable[[int | None], None] = lambda room: None,
                  trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` is
         MicroPython's: "96wK" is 192 KiB, 64-bit. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
         ``power_key`` is called when the board presses the power key of its modem. ``watchdog_s``: how long its
-        watchdog goes without food."""
+        watchdog goes without food. ``skips_sleep``: ``clock`` skips its sleeps, which then take no time.
+        ``drift_percent``: how much longer they are than its RTC counts. ``uart_sleeps`` is told how many bytes the
+        UART takes from now on, None for all."""
         self.folder = folder
         self.rom_size = rom_size
         self._uart = uart
@@ -57,6 +66,9 @@ class VirtualBoard:
         self._power_key: PowerKey | None = None
         self._watchdog_s = watchdog_s
         self._watchdog: Watchdog | None = None
+        self._sleeper = Sleeper(folder, clock or Clock(), skips=skips_sleep, drift_percent=drift_percent)
+        self._sleep_line: SleepLine | None = None
+        self._uart_sleeps = uart_sleeps
         self._process: Process | None = None
         self._console: Console | None = None
         self._line = bytearray()
@@ -113,7 +125,12 @@ class VirtualBoard:
 
     @property
     def running(self) -> bool:
-        return self._process is not None
+        """Whether it has power."""
+        return self._process is not None or self.asleep
+
+    @property
+    def asleep(self) -> bool:
+        return bool(self._sleeper.state)
 
     def plug_in(self) -> str:
         """Put the USB cable in: the path of the pty on which the board's REPL is."""
@@ -146,9 +163,15 @@ class VirtualBoard:
 
     def kill(self) -> None:
         """Cut the power: SIGKILL, with nothing said to the firmware. A board without power stays so."""
+        self._dies = True
         if self._process:
-            self._dies = True
             self._process.kill()
+        elif self.asleep:
+            self._power_off()
+
+    def wake(self) -> None:
+        """A pin wakes the board: a key of the product, or the modem that has got an SMS."""
+        self._sleeper.wake(Woken.PIN)
 
     async def wait(self) -> int:
         """Wait until the board has no power; the exit status of its program, negative for a signal."""
@@ -166,6 +189,7 @@ class VirtualBoard:
             return
         self._in_repl = False
         self._watchdog = Watchdog(self._watchdog_s, self._bite)
+        self._sleep_line = SleepLine(self._fall_asleep)
         self._process = self._spawn(program, self._printed, self._program_ended)
         if self._console:
             self._console.run_program(self._process)
@@ -191,6 +215,12 @@ class VirtualBoard:
         if self._watchdog:
             surroundings["MICROIPA_WATCHDOG"] = self._watchdog.path
             keep = (self._watchdog.bowl,)
+        if self._sleep_line:
+            surroundings |= {
+                "MICROIPA_SLEEP": self._sleep_line.paths, "MICROIPA_WOKEN": self._sleeper.woken,
+                "MICROIPA_RTC": str(self._sleeper.memory), "MICROIPA_RTC_AHEAD": f"{self._sleeper.rtc_ahead_s:.0f}",
+            }
+            keep += self._sleep_line.descriptors
         command = [*find_micropython(), "-X", f"heapsize={heapsize}", *program]
         return Process(command, self.folder, environment([self.folder / "lib"], surroundings), on_output, on_end, keep)
 
@@ -231,9 +261,33 @@ class VirtualBoard:
         if self._console:
             self._console.show_repl(data)
 
+    def _fall_asleep(self, state: str, ms: int) -> None:
+        """The program has called light_sleep() or deep_sleep()."""
+        assert self._process
+        self._process.drain()  # what it printed before
+        self._record("sleep", state=state, ms=ms)
+        self._sleeper.begin(state, ms, self._woken)
+        self._uart_sleeps(FIFO if state == "light" else 0)
+        if state == "deep":
+            self._process.kill()
+        elif self._watchdog:
+            self._watchdog.pause()
+
+    def _woken(self, why: Woken) -> None:
+        """A sleep is over: the program goes on, or begins again."""
+        self._record("wake", why=why)
+        self._uart_sleeps(None)
+        if self._process:
+            assert self._sleep_line
+            self._sleep_line.answer(why, self._sleeper.rtc_ahead_s)
+        else:
+            self._flush_uart()
+            self._run_program()
+
     def _bite(self) -> None:
         """The watchdog was not fed."""
         self._record("watchdog")
+        self._sleeper.woken = Woken.WATCHDOG
         self._resets = True
         if self._process:
             self._process.kill()
@@ -245,9 +299,19 @@ class VirtualBoard:
         if self._watchdog:
             self._watchdog.close()
             self._watchdog = None
+        if self._sleep_line:
+            self._sleep_line.close()
+            self._sleep_line = None
+        if self._sleeper.state == "deep" and not self._dies:
+            self._process = None
+            if self._console:
+                self._console.run_program(None)
+            return
         resets, self._resets = self._resets or exit_code == RESET_STATUS, False
         if resets and not self._dies:
             self._record("reset", exit_code=exit_code)
+            if exit_code == RESET_STATUS:
+                self._sleeper.woken = Woken.RESET
             self._flush_uart()
             self._run_program()
         elif self._console and not self._dies:
@@ -268,6 +332,8 @@ class VirtualBoard:
 
     def _power_off(self) -> None:
         self._process = None
+        self._sleeper.lose_power()
+        self._uart_sleeps(None)
         self._in_repl = False
         if self._power_key:
             self._power_key.close()

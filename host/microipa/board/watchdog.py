@@ -27,6 +27,11 @@ class Watchdog:
         """Under which the program opens the bowl."""
         return f"/dev/fd/{self.bowl}"
 
+    def pause(self) -> None:
+        """Its program sleeps: nothing happens until the next byte."""
+        if self._alarm:
+            self._alarm.cancel()
+
     def close(self) -> None:
         """Its program is no more."""
         if self._alarm:

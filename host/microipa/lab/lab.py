@@ -17,6 +17,7 @@ from microipa.board.behaviour import spoil
 from microipa.board.micropython import DEFAULT_HEAP
 from microipa.board.virtual import Form
 from microipa.common import paths
+from microipa.common.clock import Clock
 from microipa.eim import Eim
 from microipa.eim.identity import EimIdentity
 from microipa.euicc.odd_card import odd_card
@@ -38,7 +39,8 @@ class Lab(LabFolder):
     is pinned by default. ``quirks``: names of ``microipa.quirks``, with numbers where they take one; with one of
     eim2 the card knows that from the start. ``host`` is the address at which all servers listen.
     ``certified``: the eIM asks the board for a client certificate. ``form``: as the board's firmware lies there, see
-    VirtualBoard.install. Opened again on
+    VirtualBoard.install. ``skips_sleep``: the lab's clock skips what the board sleeps; ``drift_percent``: how much
+    longer that is than the board's own clock counts. Opened again on
     the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
     MicroipaError subclasses of the parts when one cannot start.
     """
@@ -60,6 +62,8 @@ class Lab(LabFolder):
         card: dict[str, Any] | None = None,
         host: str = LOOPBACK,
         certified: bool = False,
+        skips_sleep: bool = False,
+        drift_percent: float = 0.0,
         trace: Trace | None = None,
     ) -> None:
         require_idle(folder)  # before the trace of the lab that runs there is begun anew
@@ -73,7 +77,9 @@ class Lab(LabFolder):
         self._knows_both = any(chosen.quirk.part == "eim2" for chosen in QUIRKS.choose(quirks))
         if two_eims or self._knows_both:
             self._add_second_eim()
-        self.network = Network(trace=self.trace, quirks=quirks)
+        self.clock = Clock()
+        self._sleep: dict[str, Any] = {"clock": self.clock, "skips_sleep": skips_sleep, "drift_percent": drift_percent}
+        self.network = Network(trace=self.trace, quirks=quirks, clock=self.clock)
         self.link = Link(radio, trace=self.trace, quirks=quirks)
         self.euicc = self.card(self.trace, **(card or {}))
         self.modem = VirtualModem(
@@ -121,7 +127,7 @@ class Lab(LabFolder):
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
             self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
-            power_key=self.modem.press_power_key, trace=self.trace
+            power_key=self.modem.press_power_key, uart_sleeps=self.modem.board_sleeps, trace=self.trace, **self._sleep
         )
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},

@@ -30,16 +30,24 @@ class Serial:
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         self._output = bytearray()
+        self._room: int | None = None
         self._loop.add_reader(self._master, self._readable)
 
     def write(self, data: bytes) -> None:
         """Send bytes to the board, now or as soon as it takes them."""
+        if self._room is not None:
+            data = data[: self._room]
+            self._room -= len(data)
         if len(self._output) + len(data) > OUTPUT_LIMIT:
             return
         idle = not self._output
         self._output += data
         if idle:
             self._writable()
+
+    def board_sleeps(self, room: int | None) -> None:
+        """The board takes so many bytes and no more until it wakes; None: it is awake."""
+        self._room = room
 
     def drop_output(self) -> None:
         """Forget what has not left yet: the sender lost its power."""

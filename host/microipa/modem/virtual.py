@@ -111,6 +111,11 @@ class VirtualModem:
         if on:
             self.background(self._boot())
 
+    def board_sleeps(self, room: int | None) -> None:
+        """The board's UART takes so many bytes and no more until it wakes; None: it is awake."""
+        if self._serial:
+            self._serial.board_sleeps(room)
+
     def respond(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
         """An information response of the running command: see Interpreter.respond."""
         if data and self.faults.closes_in_read():

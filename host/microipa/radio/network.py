@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from microipa.common.clock import Clock
 from microipa.common.errors import MicroipaError
 from microipa.crypto.aka import Functions, functions
 from microipa.quirks import QUIRKS
@@ -106,9 +107,10 @@ class Attachment:
 class Network:
     """All operators of the lab, their register, their coverage, and the internet behind them."""
 
-    def __init__(self, trace: Trace | None = None, quirks: Iterable[str] = ()) -> None:
+    def __init__(self, trace: Trace | None = None, quirks: Iterable[str] = (), clock: Clock | None = None) -> None:
         """Raises UnknownQuirk."""
         self._trace = trace
+        self.clock = clock or Clock()
         self.behaviour = QUIRKS.behaviour("network", Behaviour(), quirks)
         self._subscribers: dict[str, Subscriber] = {}
         self._coverage: dict[str, bool] = {}
@@ -169,7 +171,7 @@ class Network:
 
     def time(self) -> datetime:
         """Network time (NITZ), UTC; add ``timezone_quarters`` for the local time."""
-        return datetime.now(UTC)
+        return datetime.fromtimestamp(self.clock.time(), UTC)
 
     async def attach(self, usim: Usim, only: str | None = None) -> Attachment:
         """Let a card on after AKA, at the operator ``only`` where one is given. Raises NoCoverage and AttachRefused."""
