@@ -154,7 +154,7 @@ async def _emulated(folder: Path) -> None:
 
 def _enable_at_once(_: Device, lab: Lab) -> None:
     lab.eim.order_package(lab.eid, [("configureImmediateEnable", {"immediateEnableFlag": None})])
-    lab.eim.order_download(lab.eid, lab.offer(build(new_profile("First Light"))))
+    lab.eim.order_download(lab.eid, lab.offer(build(new_profile("First Light"))), needs_proof=False)
 
 
 def _enabled_at_once(lab: Lab) -> None:

@@ -75,7 +75,7 @@ async def _poll(corpus: Corpus, desk: Eim, smdpp: Smdpp, trace: Trace) -> None:
         corpus.esipa.append((message, answer))
         return answer
 
-    desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))))
+    desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))), needs_proof=False)
     desk.order_package(EID, [("listProfileInfo", {}), ("getRAT", {}), ("enable", {"iccid": spec(2).iccid})])
     ipa = Ipa(ask, card)
     await ipa.work()

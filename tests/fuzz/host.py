@@ -106,7 +106,7 @@ def desk(corpus: Corpus) -> Eim:
     eim.add_device(EID)
     for _ in range(3):
         eim.order_package(EID, [("listProfileInfo", {})])
-    eim.order_download(EID, f"LPA:1${ADDRESS}$X")
+    eim.order_download(EID, f"LPA:1${ADDRESS}$X", needs_proof=False)
     return eim
 
 

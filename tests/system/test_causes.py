@@ -65,7 +65,7 @@ async def test_5_14_5_another_device_around_the_card_is_told_once(device: Device
 async def test_5_9_15_a_profile_enabled_at_once_is_told_over_itself(device: Device) -> None:
     async with device.lab() as lab:
         lab.eim.order_package(lab.eid, [("configureImmediateEnable", {"immediateEnableFlag": None})])
-        lab.eim.order_download(lab.eid, lab.offer())
+        lab.eim.order_download(lab.eid, lab.offer(), needs_proof=False)
         await play(lab)
         assert enabled(lab) == "microipa"
         assert {view.state for view in lab.eim.orders(lab.eid)} == {"done"}

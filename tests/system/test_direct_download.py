@@ -98,7 +98,7 @@ def log_line(text: str) -> Callable[[Event], bool]:
 
 async def test_3_2_3_1_an_activation_code_is_all_it_takes(scene: Scene) -> None:
     async with scene.lab() as lab:
-        lab.eim.order_download(EID, lab.offer())
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await run(lab)
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
@@ -189,7 +189,7 @@ async def test_where_downloads_go_through_the_eim_no_sm_ds_is_asked_and_the_orde
 
 async def test_without_the_setting_the_eim_does_it(scene: Scene) -> None:
     async with scene.lab(download="indirect") as lab:
-        lab.eim.order_download(EID, lab.offer())
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await run(lab)
         assert eim_order(lab)[0] == "done"
     assert scene.asked_by_eim()
@@ -198,7 +198,7 @@ async def test_without_the_setting_the_eim_does_it(scene: Scene) -> None:
 
 async def test_the_eim_is_told_that_the_device_can(scene: Scene) -> None:
     async with scene.lab() as lab:
-        lab.eim.order_download(EID, lab.offer())
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await run(lab)
         [about] = [view for view in lab.eim.orders() if view.kind == "data"]
     assert about.details
@@ -210,7 +210,7 @@ async def test_the_eim_is_told_that_the_device_can(scene: Scene) -> None:
 
 async def refused(scene: Scene, code: str, lab: Lab) -> str:
     """The board's own words for why it gave the download up."""
-    lab.eim.order_download(EID, code)
+    lab.eim.order_download(EID, code, needs_proof=False)
     await run(lab)
     assert installed(lab) == 0
     state, reason = eim_order(lab)
@@ -241,7 +241,7 @@ async def test_a_confirmation_code_nobody_can_type_cancels_the_session(scene: Sc
 async def test_a_confirmation_code_is_given_by_the_eim_to_which_the_download_is_left(scene: Scene) -> None:
     async with scene.lab(eim_download_data=True) as lab:
         matching_id = lab.smdpp.add_profile(profile(), confirmation_code="4711")
-        lab.eim.order_download(EID, lab.smdpp.activation_code(matching_id), confirmation_code="4711")
+        lab.eim.order_download(EID, lab.smdpp.activation_code(matching_id), confirmation_code="4711", needs_proof=False)
         await run(lab)
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
@@ -262,7 +262,7 @@ async def test_sgp22_3_1_3_the_oid_in_the_activation_code_must_be_the_servers(sc
 
 async def test_sgp22_3_1_3_the_right_oid_is_fine(scene: Scene) -> None:
     async with scene.lab() as lab:
-        lab.eim.order_download(EID, f"{lab.offer()}$2.999.10")
+        lab.eim.order_download(EID, f"{lab.offer()}$2.999.10", needs_proof=False)
         await run(lab)
         assert eim_order(lab)[0] == "done"
 
@@ -274,7 +274,7 @@ async def test_a_server_under_no_trusted_root_is_not_talked_to(scene: Scene) -> 
         assert "no trusted certificate is configured" in await refused(scene, code, lab)
         assert scene.asked() == []
         (lab.board.folder / "roots.der").write_bytes(lab.pki.eim_tls.der + lab.pki.ci.der)
-        second = lab.eim.order_download(EID, code)
+        second = lab.eim.order_download(EID, code, needs_proof=False)
         await run(lab)
         assert {view.id: view.state for view in lab.eim.orders()}[second] == "done"
 
@@ -292,7 +292,7 @@ async def test_a_power_cut_changes_nothing_of_the_end(
         scene: Scene, moment: Callable[[Event], bool]) -> None:
     async with scene.lab() as lab:
         scene.when.append((moment, lambda: lab.board.kill()))
-        lab.eim.order_download(EID, lab.offer())
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await run(lab, expected=-9)
         await run(lab)
         assert installed(lab) == 1
@@ -309,7 +309,7 @@ async def test_step_14_an_smdpp_out_of_reach_gets_its_result_another_time(scene:
         failed = asyncio.Event()
         scene.when.append((answered(0xBF37), lambda: _cut_off(lab)))
         scene.when.append((log_line("stays on the card until next time"), failed.set))
-        lab.eim.order_download(EID, lab.offer())
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await lab.board.start()
         await asyncio.wait_for(failed.wait(), 60)
         assert smdpp_order(lab)[0] == "downloaded"
@@ -341,7 +341,7 @@ async def test_a_network_that_goes_in_the_middle_of_the_profile_means_another_at
             asyncio.get_running_loop().call_later(0.3, lab.network.set_coverage, BOOTSTRAP_OPERATOR, True)
 
         scene.when.append((in_the_profile, stumble))
-        lab.eim.order_download(EID, lab.offer(profile(filler=30_000)))
+        lab.eim.order_download(EID, lab.offer(profile(filler=30_000)), needs_proof=False)
         await run(lab)
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
@@ -351,7 +351,7 @@ async def test_a_network_that_goes_in_the_middle_of_the_profile_means_another_at
 async def test_an_smdpp_that_the_device_never_reaches_is_left_to_the_eim(scene: Scene) -> None:
     async with scene.lab(backoff_max_s=1) as lab:
         lab.network.route(lab.pki.smdpp_address, HTTPS_PORT, NOBODY)
-        lab.eim.order_download(EID, lab.offer())
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await run(lab)
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
@@ -363,7 +363,7 @@ async def test_an_smdpp_whose_certificate_mbedtls_does_not_take_is_left_to_the_e
     scene.options["trust"] = "pin"
     async with scene.lab() as lab:
         (lab.board.folder / "roots.der").write_bytes(Pki.open(scene.folder / "another").ci.der)
-        lab.eim.order_download(EID, lab.offer())
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await run(lab)
         assert installed(lab) == 1
         assert eim_order(lab)[0] == "done"
@@ -373,7 +373,7 @@ async def test_an_smdpp_whose_certificate_mbedtls_does_not_take_is_left_to_the_e
 async def test_a_link_that_loses_segments_is_slow_and_no_more(scene: Scene) -> None:
     scene.options["radio"] = LinkSettings(speedup=200.0, loss=0.02, seed=1, search_s=0.0)
     async with scene.lab() as lab:
-        lab.eim.order_download(EID, lab.offer(profile(filler=8_000)))
+        lab.eim.order_download(EID, lab.offer(profile(filler=8_000)), needs_proof=False)
         await run(lab)
         assert eim_order(lab)[0] == "done"
         assert lab.link.counters.down.lost + lab.link.counters.up.lost > 0
@@ -384,7 +384,7 @@ async def test_the_heap_does_not_grow_with_the_profile(tmp_path: Path) -> None:
     for size in (6_000, 200_000):
         scene = Scene(tmp_path / f"{size:06}", {"measure_heap": True})
         async with scene.lab() as lab:
-            lab.eim.order_download(EID, lab.offer(profile(filler=size)))
+            lab.eim.order_download(EID, lab.offer(profile(filler=size)), needs_proof=False)
             await run(lab)
             assert eim_order(lab)[0] == "done"
         peaks.append(int(scene.log().split("heap: peak ")[1].split()[0]))

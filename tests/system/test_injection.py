@@ -72,7 +72,7 @@ async def test_3_1_1_2_a_living_board_carries_out_what_is_injected_without_polli
         assert messages(watch.events[listening:]) == ["out BF4E", "in BF4E"] * 2  # the package, the acknowledgement
 
         spec = new_profile("Injected")
-        download = lab.eim.order_download(lab.eid, lab.offer(build(spec)))
+        download = lab.eim.order_download(lab.eid, lab.offer(build(spec)), needs_proof=False)
         place = await watch.until(settled(download))  # the serving eIM hands it over by itself
         assert "in BF4F" not in messages(watch.events[listening:])
 

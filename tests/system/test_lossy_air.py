@@ -20,7 +20,7 @@ async def test_a_profile_comes_whole_in_blocks_and_in_bursts(tmp_path: Path, q_b
     events: list[Event] = []
     async with Lab(tmp_path, radio=AIR, heap="144wK", board_config={**QUICK, "q_block": q_block}) as lab:
         lab.trace.listen(events.append)
-        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Lossy", filler=15_000))))
+        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Lossy", filler=15_000))), needs_proof=False)
         await run_board(lab, Meter(lab.trace))
         counters = lab.link.counters
         assert [view.state for view in lab.eim.orders(lab.eid)] == ["done", "done"]
@@ -38,7 +38,7 @@ async def test_a_path_for_small_packets_only_is_found_out_once(tmp_path: Path) -
     air = LinkSettings(mtu=640, speedup=100)
     async with Lab(tmp_path, radio=air, board_config=QUICK) as lab:
         lab.trace.listen(events.append)
-        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Narrow", filler=3_000))))
+        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Narrow", filler=3_000))), needs_proof=False)
         await run_board(lab, Meter(lab.trace))
         assert [view.state for view in lab.eim.orders(lab.eid)] == ["done", "done"]
     smaller = [event for event in events if "next with blocks of" in str(event.fields.get("text"))]

@@ -54,7 +54,7 @@ async def test_a_hole_in_the_coverage_in_the_middle_of_a_profile_means_another_a
                 asyncio.get_running_loop().call_later(0.3, lab.network.set_coverage, BOOTSTRAP_OPERATOR, True)
 
         trace.listen(stumble)
-        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Hole", filler=30_000))))
+        lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Hole", filler=30_000))), needs_proof=False)
         await lab.board.start()
         assert await asyncio.wait_for(lab.board.wait(), 90) == 0
         assert [order.state for order in lab.eim.orders() if order.kind == "download"] == ["done"]

@@ -39,7 +39,7 @@ async def test_the_product_of_the_readme_reports_between_the_polls(tmp_path: Pat
             assert text.count(START) == 1
             text = text.replace(START, OF_THE_PRODUCT + START)
             main.write_text(text.replace("async def main():", example() + "\n\nasync def main():"))
-            order = lab.eim.order_download(lab.eid, lab.offer())
+            order = lab.eim.order_download(lab.eid, lab.offer(), needs_proof=False)
             await lab.board.start()
             for _ in range(3):
                 assert await asyncio.wait_for(readings.get(), TIMEOUT_S) == b"42 kWh"

@@ -22,7 +22,7 @@ async def switch(folder: Path, *packages: bytes) -> list[Event]:
     trace.listen(said.append)
     iccid = ProfilePackage.parse(packages[0]).iccid
     async with Lab(folder, radio="none", trace=trace, board_config=QUICK) as lab:
-        lab.eim.order_download(lab.eid, lab.offer(*packages))
+        lab.eim.order_download(lab.eid, lab.offer(*packages), needs_proof=False)
         lab.eim.order_package(lab.eid, [("enable", {"iccid": iccid_to_bytes(iccid), "rollbackFlag": None})])
         await lab.board.start()
         assert await lab.board.wait() == 0

@@ -116,7 +116,7 @@ async def test_5_14_5_an_eim_hears_that_another_one_has_changed_the_profile(tmp_
     events: list[Event] = []
     async with two_eims(tmp_path, events) as lab:
         order_new_eim(lab)
-        lab.eim.order_download(lab.eid, lab.offer())
+        lab.eim.order_download(lab.eid, lab.offer(), needs_proof=False)
         await lab.board.start()
         assert await lab.board.wait() == 0
         assert states(lab.eim.orders()) == ["package done", "download done", "data done"]

@@ -30,7 +30,7 @@ async def download(folder: Path, package: bytes) -> int:
     trace.listen(hear)
     async with Lab(folder, radio="none", trace=trace, measure_heap=True, board_config=QUICK) as lab:
         code = lab.smdpp.activation_code(lab.smdpp.add_profile(package))
-        lab.eim.order_download(lab.eid, code)
+        lab.eim.order_download(lab.eid, code, needs_proof=False)
         await lab.board.start()
         assert await lab.board.wait() == 0, lines
         assert [view.state for view in lab.eim.orders() if view.kind == "download"] == ["done"], lab.eim.orders()

@@ -38,7 +38,7 @@ async def recorded(pki: Pki, folder: Path) -> list[bytes]:
             messages.append(message)
             return await desk.handle(message)
 
-        desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))))
+        desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))), needs_proof=False)
         desk.order_package(EID, [("listProfileInfo", {}), ("enable", {"iccid": spec(2).iccid})])
         ipa = Ipa(ask, card)
         await ipa.work()
@@ -61,7 +61,7 @@ def busy(pki, tmp_path_factory) -> Eim:
     card = Terminal(make_card(folder, pki)).start()
     card.es10(tlv(0xBF57, tlv(0xA0, desk.configuration())))
     desk.order_package(EID, [("listProfileInfo", {})])
-    desk.order_download(EID, f"LPA:1${ADDRESS}$X")
+    desk.order_download(EID, f"LPA:1${ADDRESS}$X", needs_proof=False)
 
     async def begin() -> None:
         ipa = Ipa(desk.handle, card)

@@ -30,7 +30,7 @@ async def test_6_a_device_works_its_whole_queue_off_by_any_way(transport, bindin
     trace.listen(events.append)
     desk = Eim(pki, tmp_path, es9_routes=routes, trace=trace)
     desk.add_device(EID)
-    download = desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))))
+    download = desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))), needs_proof=False)
     switch = desk.order_package(EID, [("enable", {"iccid": spec(2).iccid})])
     async with smdpp.serve() as port, asking(desk, pki, transport, binding) as ask:
         routes[ADDRESS] = ("127.0.0.1", port)
@@ -137,7 +137,7 @@ async def test_a_database_that_another_process_holds_is_service_unavailable():
 
 
 async def test_6_4_1_5_a_poll_in_json(web, desk):
-    desk.order_download(EID, f"LPA:1${ADDRESS}$MATCH")
+    desk.order_download(EID, f"LPA:1${ADDRESS}$MATCH", needs_proof=False)
     fields = {"eidValue": EID, "notifyStateChange": True, "stateChangeCause": 1, "rPlmn": b64(b"\x09\xf1\x07"), "x": 1}
     response = await web.post(JSON + "getEimPackage", content=to_bytes(fields))
     assert response.headers["Content-Type"] == JSON_TYPE

@@ -65,7 +65,7 @@ async def test_6_2_a_download_and_a_switch_travel_in_blocks_both_ways(pki, tmp_p
     async with smdpp.serve() as https:
         desk = Eim(pki, tmp_path, es9_routes={ADDRESS: ("127.0.0.1", https)})
         code = smdpp.activation_code(smdpp.add_profile(build(spec(2, filler=10_000))))
-        desk.order_download(EID, code)
+        desk.order_download(EID, code, needs_proof=False)
         desk.order_package(EID, [("enable", {"iccid": spec(2).iccid})])
         async with desk.serve() as port, connected(port, pki.ci.certificate) as coap:
             await Ipa(coap.post, enrolled).work()

@@ -159,7 +159,7 @@ async def test_a_changed_euicc_info2_falls_back_to_the_plain_form_and_is_learnt(
     assert ipa.refused == [5]
     assert order(desk, number).state == "done"
     assert es9.calls.count("authenticateClient") == 1  # the refused form never left the eIM
-    again = desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(3)))))
+    again = desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(3)))), needs_proof=False)
     await ipa.work()
     assert ipa.refused == [5]  # once
     assert order(desk, again).state == "done"
@@ -273,7 +273,7 @@ async def test_5_14_1_ctx_params1_is_made_of_what_the_device_told(desk, card, nu
 
 @pytest.mark.covers("error.AuthenticateClientResponseEsipa.pprNotAllowed")
 async def test_5_14_2_a_profile_with_policy_rules_is_refused_and_the_cancellation_ends_it(desk, card, smdpp, es9):
-    number = desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))))
+    number = desk.order_download(EID, smdpp.activation_code(smdpp.add_profile(build(spec(2)))), needs_proof=False)
 
     def with_rules(function: str, answer: dict[str, Any]) -> dict[str, Any]:
         if function == "authenticateClient":

@@ -15,7 +15,7 @@ from microipa.crypto import ec
 from microipa.crypto.pki import Credential, Pki
 from microipa.eim import Eim
 from microipa.eim.devices import BadDeviceKey
-from microipa.eim.results import MAX_REFUSALS
+from microipa.eim.orders import MAX_REFUSALS
 from microipa.lab import LabFolder
 from microipa.trace import Event
 

@@ -43,7 +43,7 @@ async def given_up(ipa: Ipa, trigger: Tlv) -> None:
     ids=str,
 )
 async def test_2_11_1_3_the_trigger_names_the_source_that_was_ordered(desk, ipa, source, data):  # noqa: F811
-    desk.order_download(EID, source)
+    desk.order_download(EID, source, needs_proof=False)
     await ipa.introduce()
     assert (await ipa.get())[0xA0].value == data
 
@@ -114,7 +114,7 @@ async def test_5_14_2_the_eim_gives_the_confirmation_code_in_the_devices_place(
     desk: Eim, ipa: Ipa, smdpp: Smdpp, capabilities: bytes | None  # noqa: F811
 ) -> None:
     ipa.capabilities = capabilities
-    number = desk.order_download(EID, offered(smdpp), confirmation_code=CODE)
+    number = desk.order_download(EID, offered(smdpp), confirmation_code=CODE, needs_proof=False)
     await ipa.introduce()
     trigger = await ipa.get()
     assert (0xA0 in trigger) == (capabilities is None)
@@ -128,7 +128,7 @@ async def test_5_14_2_the_eim_gives_the_confirmation_code_in_the_devices_place(
 
 async def test_5_14_2_a_code_that_nobody_wants_is_not_given(desk, ipa, smdpp):  # noqa: F811
     plain = smdpp.activation_code(smdpp.add_profile(build(spec(2))))
-    number = desk.order_download(EID, plain, confirmation_code=CODE)
+    number = desk.order_download(EID, plain, confirmation_code=CODE, needs_proof=False)
     await ipa.introduce()
     trigger = await ipa.get()
     authenticated = await ipa.authenticate(await ipa.initiate(trigger), trigger)
@@ -140,7 +140,7 @@ async def test_5_14_2_a_code_that_nobody_wants_is_not_given(desk, ipa, smdpp):  
 async def test_a_wrong_code_ends_the_order_in_words_and_too_many_end_the_offer(desk, ipa, smdpp):  # noqa: F811
     code, results = offered(smdpp), []
     for _ in range(3):
-        number = desk.order_download(EID, code, confirmation_code="0815")
+        number = desk.order_download(EID, code, confirmation_code="0815", needs_proof=False)
         with pytest.raises(Refusal):
             await ipa.work()
         results.append(order(desk, number).result)
@@ -151,7 +151,7 @@ async def test_a_wrong_code_ends_the_order_in_words_and_too_many_end_the_offer(d
 
 
 async def test_an_order_without_the_code_that_is_wanted_says_so(desk, ipa, smdpp):  # noqa: F811
-    number = desk.order_download(EID, offered(smdpp))
+    number = desk.order_download(EID, offered(smdpp), needs_proof=False)
     await ipa.introduce()
     trigger = await ipa.get()
     started = await ipa.initiate(trigger)
@@ -166,20 +166,20 @@ async def test_a_code_for_a_device_that_downloads_directly_is_refused_as_soon_as
     desk: Eim, ipa: Ipa, smdpp: Smdpp, capabilities: bytes  # noqa: F811
 ) -> None:
     ipa.capabilities = capabilities
-    early = desk.order_download(EID, offered(smdpp), confirmation_code=CODE)
+    early = desk.order_download(EID, offered(smdpp), confirmation_code=CODE, needs_proof=False)
     await ipa.work()
     assert order(desk, early).state == "failed"
     sentence = f"the confirmation code cannot be given: {EID} downloads directly"
     assert order(desk, early).result.startswith(sentence)
     with pytest.raises(CodeNotGiven, match=sentence):
-        desk.order_download(EID, f"LPA:1${ADDRESS}$A", confirmation_code=CODE)
+        desk.order_download(EID, f"LPA:1${ADDRESS}$A", confirmation_code=CODE, needs_proof=False)
     assert [view.id for view in desk.orders() if view.kind == "download"] == [early]
 
 
 @pytest.mark.parametrize(("source", "code"), [(Smds(), CODE), (DefaultSmdp(), "")], ids=["of an SM-DS", "empty"])
 def test_a_code_that_reaches_nobody_is_refused(desk: Eim, source: Any, code: str) -> None:  # noqa: F811
     with pytest.raises(CodeNotGiven):
-        desk.order_download(EID, source, confirmation_code=code)
+        desk.order_download(EID, source, confirmation_code=code, needs_proof=False)
     assert desk.orders() == []
 
 
@@ -188,7 +188,7 @@ async def test_the_code_is_nowhere_but_hashed_and_only_as_long_as_it_is_wanted(
 ) -> None:
     secret = "correct horse battery"
     code = smdpp.activation_code(smdpp.add_profile(build(spec(2)), confirmation_code=secret))
-    desk.order_download(EID, code, confirmation_code=secret)
+    desk.order_download(EID, code, confirmation_code=secret, needs_proof=False)
     kept = sha256(secret.encode()).digest()
     stored = b"".join(file.read_bytes() for file in tmp_path.glob("eim.sqlite*"))
     assert secret.encode() not in stored

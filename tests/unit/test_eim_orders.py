@@ -131,7 +131,7 @@ async def test_each_package_has_the_next_counter_and_a_transaction_of_its_own(de
 
 async def test_orders_of_two_devices_do_not_wait_for_each_other(desk, enrolled):
     desk.add_device(OTHER_EID)
-    desk.order_download(OTHER_EID, "LPA:1$smdpp.example$A")
+    desk.order_download(OTHER_EID, "LPA:1$smdpp.example$A", needs_proof=False)
     assert (await Ipa(desk.handle, enrolled, OTHER_EID).get()).tag == 0xBF52
     with pytest.raises(Refusal) as refusal:
         await Ipa(desk.handle, enrolled).get()
@@ -168,7 +168,7 @@ async def test_an_order_under_way_does_not_expire_for_the_card_may_have_executed
 
 def test_an_order_for_an_unknown_device_tells_how_to_add_it(desk):
     with pytest.raises(UnknownDevice, match="microipa enrol"):
-        desk.order_download(OTHER_EID, "LPA:1$smdpp.example$A")
+        desk.order_download(OTHER_EID, "LPA:1$smdpp.example$A", needs_proof=False)
     with pytest.raises(UnknownDevice, match=OTHER_EID):
         desk.order_package(OTHER_EID, LIST)
     assert desk.orders() == []
@@ -199,7 +199,7 @@ def test_a_package_is_either_psmos_or_ecos_that_exist(desk, operations):
 @pytest.mark.parametrize("code", ["", "LPA:1$x", "LPA:2$smdpp$A", "1$$A", "LPA:1$" + "s" * 300 + "$A"])
 def test_4_1_only_an_activation_code_becomes_a_download(desk, code):
     with pytest.raises(ActivationCodeInvalid):
-        desk.order_download(EID, code)
+        desk.order_download(EID, code, needs_proof=False)
 
 
 def test_another_process_on_the_same_folder_sees_and_gives_orders(desk, pki, tmp_path):
@@ -210,7 +210,7 @@ def test_another_process_on_the_same_folder_sees_and_gives_orders(desk, pki, tmp
 
 
 def test_an_order_is_told_as_json(desk):
-    desk.order_download(EID, "LPA:1$smdpp.example$ABC")
+    desk.order_download(EID, "LPA:1$smdpp.example$ABC", needs_proof=False)
     (view,) = desk.orders()
     told = view.to_dict()
     assert told["summary"] == "download ABC from smdpp.example"

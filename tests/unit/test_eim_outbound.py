@@ -78,7 +78,7 @@ async def test_a_network_that_is_allowed_is_called(pki, tmp_path, es9):
 
 async def test_an_order_for_an_address_beside_the_eim_tells_so(pki, tmp_path, ipa, es9):
     desk = Eim(pki, tmp_path, es9_routes={})
-    number = desk.order_download(EID, f"LPA:1$localhost:{es9.port}$A")
+    number = desk.order_download(EID, f"LPA:1$localhost:{es9.port}$A", needs_proof=False)
     peer = Ipa(desk.handle, ipa.card)
     await peer.introduce()
     assert await code_of(peer.initiate(await peer.get())) == UNDEFINED
@@ -160,12 +160,12 @@ async def test_5_7_4_a_server_that_never_answers_is_given_up_in_the_end(
 async def direct(pki, tmp_path_factory, ipa, smdpp, es9, desk) -> tuple[int, bytes]:
     """An order, and the result of its direct download."""
     code = smdpp.activation_code(smdpp.add_profile(build(spec(2))))
-    number = desk.order_download(EID, code)
+    number = desk.order_download(EID, code, needs_proof=False)
     await ipa.introduce()
     trigger = await ipa.get()
     past = Eim(pki, tmp_path_factory.mktemp("past"), es9_routes={ADDRESS: ("127.0.0.1", es9.port)})
     past.add_device(EID)
-    past.order_download(EID, code)
+    past.order_download(EID, code, needs_proof=False)
     other = Ipa(past.handle, ipa.card)
     await other.introduce()
     result = await installed(other, await other.get())

@@ -8,8 +8,8 @@ from euicc_peer import EID, Dp, Terminal, make_card, spec
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.crypto.pki import Credential, Pki
 from microipa.eim import Eim, OrderSettled, UnknownDevice, UnknownOrder
+from microipa.eim.orders import MAX_REFUSALS
 from microipa.eim.packages import ROLLED_BACK
-from microipa.eim.results import MAX_REFUSALS
 
 LIST = [("listProfileInfo", {})]
 FIRST = spec(1).iccid
@@ -279,7 +279,7 @@ async def test_2_11_2_2_a_device_in_an_emergency_answers_no_question(desk, ipa):
 
 @pytest.mark.covers("error.ProfileDownloadTriggerResult.ecallActive")
 async def test_3_2_3_a_device_in_an_emergency_downloads_nothing(desk, ipa):
-    number = desk.order_download(EID, "LPA:1$smdpp.example$A")
+    number = desk.order_download(EID, "LPA:1$smdpp.example$A", needs_proof=False)
     await ipa.introduce()
     trigger = await ipa.get()
     await ipa.provide(tlv(0xBF54, trigger[0x82].raw, tlv(0x30, integer(0x80, 104))))

@@ -128,7 +128,7 @@ async def test_a_server_that_is_away_is_told_in_words(pki, tmp_path, ipa, trigge
 
 
 async def test_an_address_with_an_impossible_port_is_a_named_error(desk, ipa):
-    number = desk.order_download(EID, "LPA:1$smdpp.example:99999$A")
+    number = desk.order_download(EID, "LPA:1$smdpp.example:99999$A", needs_proof=False)
     await ipa.introduce()
     assert await code_of(ipa.initiate(await ipa.get())) == UNDEFINED
     assert "is no server's address" in order(desk, number).result
@@ -212,7 +212,7 @@ async def test_attempts_have_a_limit_and_the_order_ends_with_the_true_reason(
 
 async def test_an_interrupted_order_expires(desk, ipa, smdpp, es9, monkeypatch):
     code = smdpp.activation_code(smdpp.add_profile(build(spec(2))))
-    number = desk.order_download(EID, code, expires=datetime.now(UTC) + timedelta(hours=1))
+    number = desk.order_download(EID, code, expires=datetime.now(UTC) + timedelta(hours=1), needs_proof=False)
     await ipa.introduce()
     es9.tamper = refusing("initiateAuthentication", 500)
     await foreign_download(ipa, await ipa.get())

@@ -12,7 +12,7 @@ from microipa.asn1 import describe
 from microipa.asn1.tlv import Tlv, integer, parse, tlv
 from microipa.eim import Eim, json_binding
 from microipa.eim.esipa import EsipaRefused
-from microipa.eim.results import MAX_REFUSALS
+from microipa.eim.orders import MAX_REFUSALS
 from microipa.eim.store import Alarm
 from microipa.storage.unit_of_work import table_of
 from sqlalchemy import select
@@ -89,12 +89,13 @@ async def test_a_transaction_of_another_device_ends_nothing(desk, ipa, stranger)
     assert desk.device(OTHER_EID).alarms
 
 
-async def test_a_download_ends_at_once_whose_device_tells_what_refused_it_and_an_alarm_says_so(desk, ipa):
-    number = desk.order_download(EID, "LPA:1$smdpp.example$A")
+async def test_a_download_whose_device_tells_what_refused_it_is_offered_until_the_retries_are_used_up(desk, ipa):
+    number = desk.order_download(EID, "LPA:1$smdpp.example$A", needs_proof=False)
     await ipa.introduce()
-    trigger = await ipa.get()
     error = tlv(0x30, integer(0x80, UNDEFINED), tlv(0x04, b"the profile has policy rules"))
-    await ipa.provide(tlv(0xBF54, trigger[0x82].raw, error))
+    for _ in range(MAX_REFUSALS):
+        assert order(desk, number).state != "failed"
+        await ipa.provide(tlv(0xBF54, (await ipa.get())[0x82].raw, error))
     assert order(desk, number).state == "failed"
     assert "nobody signed that: it ends here" in desk.device(EID).alarms[-1]
 

@@ -74,7 +74,7 @@ def download(
         device,
         source,
         confirmation_code=confirmation_code,
-        needs_proof=isinstance(source, ActivationCode) and not bound,
+        needs_proof=not bound,
         expires=end,
     )
     _queued(number, f"download {source.text}" if isinstance(source, ActivationCode) else str(source))

@@ -52,9 +52,13 @@ class DataAnswer:
     def notifications(self) -> Tlv | None:
         return self.fields.get(0xA0)
 
+    @property
+    def has_certificates(self) -> bool:
+        return 0xA5 in self.fields and 0xA6 in self.fields
+
     def require_certificates(self, device: Device) -> None:
         """Raises DeviceUnproven when this eIM would still not know whom the answer is from."""
-        if not device.is_proven and not (0xA5 in self.fields and 0xA6 in self.fields):
+        if not device.is_proven and not self.has_certificates:
             raise DeviceUnproven(f"{device.eid} sent no certificates")
 
     def teach(self, device: Device, ci: Issuer, question: bytes) -> tuple[str, dict[str, Any]]:
@@ -65,7 +69,7 @@ class DataAnswer:
         ``device`` is untouched then.
         """
         learnt = []
-        if 0xA5 in self.fields and 0xA6 in self.fields:
+        if self.has_certificates:
             eum, euicc = certificate(self.fields[0xA5]), certificate(self.fields[0xA6])
             eid, _ = verify_euicc_chain(euicc, eum, ci)
             if eid != device.eid:

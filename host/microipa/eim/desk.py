@@ -169,15 +169,16 @@ class Eim:
         source: str | Source,
         *,
         confirmation_code: str | None = None,
-        needs_proof: bool = False,
+        needs_proof: bool = True,
         expires: datetime | None = None,
     ) -> int:
         """Queue a profile download (SGP.32 3.2.3). Returns the order's number.
 
         ``source`` is an activation code, ``DefaultSmdp()`` or ``Smds(address)``; an SM-DS is asked by devices that
         download directly. The eIM gives the ``confirmation_code``, so such a download goes through it. Whoever
-        knows an EID can ask for its orders: with ``needs_proof`` the code goes out once the card has signed a
-        result for this eIM; leave it out where the SM-DP+ serves this EID alone. Not delivered after ``expires``.
+        knows an EID can ask for its orders: an activation code goes out once the card has signed a result for
+        this eIM. Without ``needs_proof`` it goes out at once: only where the SM-DP+ serves this EID alone, as the
+        lab's does. Not delivered after ``expires``.
         Raises UnknownDevice, ActivationCodeInvalid and CodeNotGiven.
         """
         source = ActivationCode.parse(source) if isinstance(source, str) else source
@@ -185,8 +186,8 @@ class Eim:
         if code_hash:
             with self._store.work() as db:
                 confirmation.require_way(self._device(db, eid), source)
-        content = source.text.encode()
-        return self._order(eid, store.DOWNLOAD, content, str(source), expires, code_hash, needs_proof)
+        content, secret = source.text.encode(), isinstance(source, ActivationCode)
+        return self._order(eid, store.DOWNLOAD, content, str(source), expires, code_hash, needs_proof and secret)
 
     def order_package(self, eid: str, operations: Sequence[Operation], *, expires: datetime | None = None) -> int:
         """Queue an eUICC package of PSMOs or of eCOs, in asn1tools notation. Returns the order's number.

@@ -93,8 +93,8 @@ def proved(request: bytes, answer: bytes) -> str | None:
         return None
     try:
         message, told = parse(request), parse(answer)
-        with_notifications = message.get(0x30)
-        brought = EUICC_PACKAGE in (with_notifications or message)
+        result = (message.get(0x30) or message).get(EUICC_PACKAGE)
+        brought = result is not None and 0xA2 not in result  # euiccPackageErrorUnsigned
         return eid_of(message.get(EID)) if brought and ACKNOWLEDGEMENTS in told else None
     except (TlvError, EidRefused):
         return None

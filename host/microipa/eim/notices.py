@@ -41,6 +41,8 @@ class Notices:
         notification = Notification.read(pending)
         installed = notification.installation
         session = db.get(DownloadSession, installed.transaction_id.hex()) if installed else None
+        if session and device and session.order.eid != device.eid:
+            raise ResultRefused(device.eid, f"{notification.text()} of another device came in the name of {device.eid}")
         if session:
             order, device = session.order, session.order.device
         elif device is None and notification.eid:

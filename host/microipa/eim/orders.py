@@ -36,6 +36,7 @@ PROOF = packages.encode_operations([("listProfileInfo", {"tagList": bytes.fromhe
 TRANSACTION_ID_BYTES = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 3600.0  # before an interrupted download is offered again, from the second time
 MOST_INTERRUPTIONS = 36  # with these pauses: an SM-DP+ may be away for more than a day
+MAX_REFUSALS = 3
 FIRST_SKIP, SKIP_GROWTH = 1_000, 16  # of the 8 388 607 values a card must take (SGP.32 2.11.1.1)
 
 
@@ -127,7 +128,8 @@ class Orders:
         """
         if order.state not in store.OPEN:
             return
-        count = order.interruptions = (order.interruptions or 0) + 1
+        # Once for each delivery: who asks for nonsense in a session does not use the attempts up.
+        count = order.interruptions = min((order.interruptions or 0) + 1, max(order.deliveries, 1))
         if count == MOST_INTERRUPTIONS:
             self.settle(db, order, store.FAILED, f"{reason}; given up after {count} attempts")
             return
@@ -135,6 +137,23 @@ class Orders:
         order.due = time.time() + min(max(pause, wait or 0.0), LONGEST_PAUSE_S)
         order.result = f"{reason}; attempt {count} of {MOST_INTERRUPTIONS}, the next one at a later poll"
         self.tell(order)
+
+    def doubt(
+        self, db: Work, order: Order, text: str, evidence: bytes, details: dict[str, Any] | None = None
+    ) -> bool:
+        """What nobody signed says that an order came to nothing: it is offered again, with an alarm, until that has
+        happened MAX_REFUSALS times, once for each delivery at most. Returns whether it has ended."""
+        if order.result and order.result != text:  # what the eIM saw itself, or what was said before
+            text = f"{text}; {order.result}"
+        order.refusals = min(order.refusals + 1, order.deliveries)
+        ends = order.refusals >= MAX_REFUSALS
+        what = "it ends here" if ends else "once more"
+        self.alarm(db, order.eid, f"order {order.id}: {text}; nobody signed that: {what}", evidence)
+        if ends:
+            self.settle(db, order, store.FAILED, text, details)
+        else:
+            order.result, order.details = text, details
+        return ends
 
     def expire(self, db: Work) -> bool:
         """End what was not fetched in time, as much as one transaction should. Returns whether there was any."""

@@ -64,7 +64,7 @@ _BOOKED = select(_order.id).where(_order.eid == _eid, _order.sequence == bindpar
 _OLD_SESSIONS = (
     select(_session.transaction_id)
     .where(_session.order_id == bindparam("order_id"))
-    .order_by(_session.created.desc())
+    .order_by(_session.smdp_signed_2.is_(None), _session.created.desc())
     .offset(MAX_SESSIONS)
 )
 _DUE = (
@@ -143,6 +143,8 @@ def is_booked(db: Work, eid: str, sequence: int) -> bool:
 
 def open_session(db: Work, session: DownloadSession) -> bool:
     """Keep a session, and of its order the newest ones: results of abandoned ones come late or never.
+
+    Those whose eUICC the SM-DP+ has authenticated stay longer: anybody can begin one in the name of a device.
 
     False for a transactionId that is another order's: no SM-DP+ shall take over what goes to another.
     """

@@ -18,12 +18,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from microipa.asn1.tlv import Tlv, TlvError, integer, number, parse, tlv
-from microipa.crypto import ec
-from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
-from microipa.crypto.ec import SignatureInvalid
+from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
+from microipa.crypto.certificates import CertificateInvalid, verify_smdpp_certificate
 from microipa.crypto.revocation import Issuer
-from microipa.eim import clients, compact, confirmation, esipa, features, questions, sources, store, words
+from microipa.eim import clients, compact, confirmation, esipa, features, questions, signed, sources, store, words
 from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Function, RelayFailed
@@ -34,7 +32,6 @@ from microipa.storage.unit_of_work import Work
 from microipa.trace import Trace
 
 INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
-EID_MISMATCH = 7
 PPR_NOT_ALLOWED, METADATA_MISMATCH = 50, 50  # of AuthenticateClient, of GetBoundProfilePackage
 MOST_ANSWERS = 64  # kept for devices whose connection broke before theirs was there
 NO_SESSION = ("8.10.1", "3.9")  # the device can begin again
@@ -104,13 +101,14 @@ class Relay:
             "smdpAddress": code.smdp_address,
         }
         with self._outcome_of(order.id):
-            answer = await self._call(INITIATE, order, code.smdp_address, fields)
+            proven = signed.info1(order.device, info1)
+            answer = await self._call(INITIATE, order, code.smdp_address, fields, proven, message)
             server_id = bytes.fromhex(answer.text("transactionId"))
-            signed = answer.tlv("serverSigned1", 0x30)
+            server_signed = answer.tlv("serverSigned1", 0x30)
             certificate = answer.tlv("serverCertificate", 0x30).raw
-            self._check_server(signed, certificate, challenge, server_id, code)
+            self._check_server(server_signed, certificate, challenge, server_id, code)
             parts = (
-                signed.raw,
+                server_signed.raw,
                 answer.tlv("serverSignature1", SIGNATURE).raw,
                 answer.tlv("euiccCiPKIdToBeUsed", 0x04).raw,
             )
@@ -119,7 +117,7 @@ class Relay:
             server_transaction_id=answer.text("transactionId"),
             smdp_address=code.smdp_address,
             order_id=order.id,
-            server_signed_1=signed.raw,
+            server_signed_1=server_signed.raw,
             server_certificate=certificate,
             ctx_params_1=self._ctx_params_1(order, code),
         )
@@ -182,24 +180,25 @@ class Relay:
         device = session.order.device
         if compact.is_compact(response):
             response = self._rebuilt(5, session, lambda: compact.authenticate_server(response, session, self._ci))
-        self._learn(session, response)
+        with self._store.work() as db:
+            proven = signed.learn(db, session, response, self._ci)
         fields = {"authenticateServerResponse": b64(response.raw)}
         with self._outcome_of(session.order_id):
-            answer = await self._in_session(AUTHENTICATE, session, fields)
+            answer = await self._in_session(AUTHENTICATE, session, fields, proven, message)
             metadata = answer.tlv_if_any("profileMetadata", 0xBF25)
-            signed = answer.tlv("smdpSigned2", 0x30)
+            smdp_signed = answer.tlv("smdpSigned2", 0x30)
             signature = answer.tlv("smdpSignature2", SIGNATURE).raw
             certificate = answer.tlv("smdpCertificate", 0x30).raw
         with self._store.work() as db:
             kept = db.get_one(DownloadSession, session.transaction_id)
             kept.profile_metadata = metadata or None
-            kept.smdp_signed_2, kept.smdp_signature_2 = signed.raw, signature
+            kept.smdp_signed_2, kept.smdp_signature_2 = smdp_signed.raw, signature
         if features.has(device, features.METADATA):
             with self._outcome_of(session.order_id):
                 _check_metadata(metadata)
             metadata = b""
-        own, hash_cc = _transaction_id(device, message[0x80].raw), confirmation.hash_cc(session, signed)
-        return tlv(0xA0, own, metadata, signed.raw, signature, certificate, hash_cc)
+        own, hash_cc = _transaction_id(device, message[0x80].raw), confirmation.hash_cc(session, smdp_signed)
+        return tlv(0xA0, own, metadata, smdp_signed.raw, signature, certificate, hash_cc)
 
     def _rebuilt(self, code: int, session: DownloadSession, rebuild: Callable[[], bytes]) -> Tlv:
         """A card's answer in its plain form. Otherwise the device is asked for it, by the code of a bad signature."""
@@ -213,33 +212,13 @@ class Relay:
                 db.get_one(Device, device.eid).compact_failed = True
             raise RelayFailed(code, str(error)) from error
 
-    def _learn(self, session: DownloadSession, response: Tlv) -> None:
-        """Certificates and EUICCInfo2 of AuthenticateServerResponse, and whether they are the ordered device's."""
-        done = response.get(0xA0)
-        parts = [child for child in done if child.tag == 0x30] if done else []
-        if done is None or len(parts) != 3:
-            return
-        signed, euicc, eum = parts
-        try:
-            eid, key = verify_euicc_chain(euicc.raw, eum.raw, self._ci)
-        except CertificateInvalid:
-            return  # the SM-DP+ refuses it too, and with the right code
-        if eid != session.order.eid:
-            raise RelayFailed(EID_MISMATCH, f"{eid} answers for {session.order.eid}")
-        with self._store.work() as db:
-            device = db.get_one(Device, eid)
-            with contextlib.suppress(SignatureInvalid, TlvError):  # which the SM-DP+ refuses too
-                ec.verify(key, done[SIGNATURE].value, signed.raw)
-                device.euicc_info2, device.info2_signed = signed[0xBF22].raw, True
-                device.euicc_certificate, device.eum_certificate = euicc.raw, eum.raw
-                device.compact_failed = False
-
     async def _get_package(self, message: Tlv) -> bytes:
         session, response = self._session(message, 95), message[0xBF21]
         if compact.is_compact(response):
             response = self._rebuilt(1, session, lambda: compact.prepare_download(response, session))
+        fields, proven = {"prepareDownloadResponse": b64(response.raw)}, signed.prepared(session, response)
         with self._outcome_of(session.order_id):
-            answer = await self._in_session(GET_PACKAGE, session, {"prepareDownloadResponse": b64(response.raw)})
+            answer = await self._in_session(GET_PACKAGE, session, fields, proven, message)
             package = answer.tlv("boundProfilePackage", 0xBF36)
             if features.has(session.order.device, features.METADATA):
                 try:
@@ -257,19 +236,19 @@ class Relay:
             response = self._rebuilt(2, session, lambda: compact.cancel_session(response, session))
         if session.order.due is not None or session.order.state not in store.OPEN:
             return tlv(0xA0)  # our own answer made the device cancel
-        reason = _cancel_reason(response.raw)
+        reason = signed.cancel_reason(response)
         text = f"the device cancelled: {_reason_words(reason)}"
         fields = {"transactionId": session.server_transaction_id, "cancelSessionResponse": b64(response.raw)}
         try:
             await self._ask(CANCEL, session.smdp_address, fields)
         except (RspUnavailable, RspRefused) as error:
-            self._cancelled(session, reason, f"{text}; the SM-DP+ did not take it: {error}")
+            self._cancelled(session, response, reason, f"{text}; the SM-DP+ did not take it: {error}")
             codes = (error.subject, error.reason) if isinstance(error, RspRefused) else ("", "")
             raise RelayFailed(CANCEL.codes.get(codes, esipa.UNDEFINED), str(error)) from error
-        self._cancelled(session, reason, text)
+        self._cancelled(session, response, reason, text)
         return tlv(0xA0)
 
-    def _cancelled(self, session: DownloadSession, reason: int | None, text: str) -> None:
+    def _cancelled(self, session: DownloadSession, response: Tlv, reason: int | None, text: str) -> None:
         with self._store.work() as db:
             order = db.get_one(Order, session.order_id)
             if order.state not in store.OPEN:
@@ -279,6 +258,9 @@ class Relay:
                 return
             if order.confirmation_hash is None and confirmation.wanted(parse(session.smdp_signed_2 or b"\x30\x00")):
                 text += "; the SM-DP+ wants a confirmation code, and the order has none"
+            if not signed.cancelled(session, response):
+                self._orders.doubt(db, order, text, response.raw)
+                return
             if order.result and reason == esipa.UNDEFINED:
                 text += f"; {order.result}"
             self._orders.settle(db, order, store.FAILED, text)
@@ -291,9 +273,11 @@ class Relay:
         clients.check(session.order.eid)
         return session
 
-    async def _in_session(self, function: Function, session: DownloadSession, fields: dict[str, str]) -> Answer:
+    async def _in_session(
+        self, function: Function, session: DownloadSession, fields: dict[str, str], proven: bool, message: Tlv
+    ) -> Answer:
         fields = {"transactionId": session.server_transaction_id, **fields}
-        return await self._call(function, session.order, session.smdp_address, fields)
+        return await self._call(function, session.order, session.smdp_address, fields, proven, message)
 
     @contextlib.contextmanager
     def _outcome_of(self, order_id: int) -> Iterator[None]:
@@ -312,8 +296,17 @@ class Relay:
                     order.result = str(failure)
             raise
 
-    async def _call(self, function: Function, order: Order, address: str, fields: dict[str, str]) -> Answer:
-        """Ask the SM-DP+. Its refusal ends the order where nothing the device does can mend it."""
+    def _doubt(self, order_id: int, text: str, message: Tlv) -> None:
+        with self._store.work() as db:
+            order = db.get_one(Order, order_id)
+            if order.state == store.DELIVERED and order.due is None:
+                self._orders.doubt(db, order, text, message.raw)
+
+    async def _call(
+        self, function: Function, order: Order, address: str, fields: dict[str, str], proven: bool, message: Tlv
+    ) -> Answer:
+        """Ask the SM-DP+. Its refusal of what the card signed (``proven``) ends the order where nothing the device
+        does can mend it; a refusal of anything else may be the work of a stranger."""
         try:
             answer = await self._ask(function, address, fields)
         except RspRefused as refusal:
@@ -324,8 +317,10 @@ class Relay:
                 kept = db.get_one(Order, order.id)
                 if codes == NO_SESSION or refusal.reason in TRANSPORT_ERRORS:
                     self._orders.interrupt(db, kept, str(refusal))
-                elif kept.state in store.OPEN:
+                elif kept.state in store.OPEN and proven:
                     self._orders.settle(db, kept, store.FAILED, text)
+            if not proven and codes != NO_SESSION and refusal.reason not in TRANSPORT_ERRORS:
+                self._doubt(order.id, text, message)
             raise RelayFailed(code, str(refusal)) from refusal
         if order.due is not None:  # the device repeated what had failed, and goes on
             with self._store.work() as db:
@@ -378,14 +373,6 @@ def _delivered_download(db: Work, transaction_id: bytes | None, address: str | N
 def _smdp(order: Order) -> ActivationCode | None:
     """Where the profile of this order waits; None where only the device can tell."""
     return sources.read(order.content.decode()).at(order.device.default_smdp)
-
-
-def _cancel_reason(response: bytes) -> int | None:
-    """The reason the card signed, as far as its answer can be read."""
-    try:
-        return number(parse(response)[0xA0][0x30].children()[-1])
-    except (TlvError, IndexError):
-        return None
 
 
 def _reason_words(reason: int | None) -> str:

@@ -2,8 +2,7 @@
 
 An order is settled by what the card signed. SGP.32 authenticates no IPA, so what nobody signed proves nothing: an
 end of that kind must name the eimTransactionId, raises an alarm, and lets the order be offered again until that has
-happened MAX_REFUSALS times; a download ends at once whose device tells what refused it. What does not verify is
-refused: the order stays as it was. Evidence is kept in alarms.
+happened MAX_REFUSALS times. What does not verify is refused: the order stays as it was. Evidence is kept in alarms.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ from microipa.eim import clients, devices, esipa, features, packages, questions,
 from microipa.eim.answers import INCORRECT_TAG_LIST, UNDEFINED, DataAnswer, DeviceUnproven
 from microipa.eim.esipa import ResultRefused
 from microipa.eim.notices import Notices
-from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, STORED_RESULTS, Orders, device_of
+from microipa.eim.orders import ABOUT_EUICC, ABOUT_EUICC_LEAST, MAX_REFUSALS, STORED_RESULTS, Orders, device_of
 from microipa.eim.store import Device, DownloadSession, Order
 from microipa.storage.unit_of_work import Work
 
-MAX_REFUSALS = 3
 DOWNLOAD_ERROR = (
     "ProfileDownloadTriggerResult.profileDownloadTriggerResultData.profileDownloadError.profileDownloadErrorReason"
 )
@@ -136,7 +134,8 @@ class Results:
             name = words.name("EuiccPackageErrorUnsigned.euiccPackageUnsignedErrorCode", result.error)
             text = f"the eUICC could not take the package: {name}"
         ended = self._end_unsigned(db, device, result.transaction_id, text, message.raw)
-        if order and order.state == store.DELIVERED and not ended and result.error is None:
+        told = result.transaction_id is not None
+        if told and order and order.state == store.DELIVERED and not ended and result.error is None:
             device.token = None
             self._orders.sign_again(order)
 
@@ -169,6 +168,8 @@ class Results:
         order = questions.find_order(db, device.eid, (store.DATA, store.QUERY), answer.transaction_id)
         if order is None:
             raise ResultRefused(device.eid, f"{device.eid} answers a question this eIM did not ask")
+        if answer.transaction_id is None and not answer.has_certificates:  # which v1.0 sends without a transaction
+            raise ResultRefused(device.eid, f"{device.eid} answers without eimTransactionId, nor certificates")
         acknowledged = self._take_kept(db, device, answer.results)
         acknowledged += self._notices.accept_list(db, answer.notifications, device)
         if order.state in store.OPEN:
@@ -232,8 +233,7 @@ class Results:
         why += [text for text in (reasons.said(answer.value) if answer else "",) if text]
         details = {"errorResponse": answer.value.hex()} if answer else None
         text = f"the device gave the download up: {'; '.join(why)}"
-        # Who says what refused it has tried: to do so again would use up the order of the SM-DP+.
-        self._end_unsigned(db, device, transaction_id, text, message.raw, details, at_once=answer is not None)
+        self._end_unsigned(db, device, transaction_id, text, message.raw, details)
         return []
 
     # What nobody signed -------------------------------------------------------------------------------------
@@ -246,7 +246,6 @@ class Results:
         text: str,
         evidence: bytes,
         details: dict[str, Any] | None = None,
-        at_once: bool = False,
     ) -> bool:
         """Somebody says that an order came to nothing. True when it has ended by that."""
         order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
@@ -255,18 +254,7 @@ class Results:
             return False
         if order.state != store.DELIVERED or order.due is not None:
             return False  # a repeat, or the end of an attempt that will be made again
-        text += _doubt(order)
-        if order.result and order.result != text:  # what the eIM saw itself, or what was said before
-            text = f"{text}; {order.result}"
-        order.refusals = min(order.refusals + 1, order.deliveries)
-        ends = at_once or order.refusals >= MAX_REFUSALS
-        what = "it ends here" if ends else "once more"
-        self._orders.alarm(db, device.eid, f"order {order.id}: {text}; nobody signed that: {what}", evidence)
-        if ends:
-            self._orders.settle(db, order, store.FAILED, text, details)
-        else:
-            order.result, order.details = text, details
-        return ends
+        return self._orders.doubt(db, order, text + _doubt(order), evidence, details)
 
     def unreadable(self, db: Work, message: bytes, reason: str) -> None:
         """An answer that nobody can read: an alarm keeps it, and it blocks the queue of its device no longer."""

@@ -41,7 +41,8 @@ class EimDesk:
         return self._do(lambda: self._eim.order_package(self.eid, list(operations)))
 
     def download(self, code: str) -> int:
-        return self._do(lambda: self._eim.order_download(self.eid, code))
+        """Queue the download of an offer, which is for this board's EID alone; the order's number."""
+        return self._do(lambda: self._eim.order_download(self.eid, code, needs_proof=False))
 
     def ask(self, *names: str) -> int:
         """Queue a question for IpaEuiccData."""
@@ -147,7 +148,7 @@ class SmdppCounter:
         self._station = station
 
     def offer(self, name: str = "HIL", *, filler: int = 0, attributes: Sequence[bytes] = (), **more: Any) -> Offer:
-        """A fresh profile. ``attributes``: TLVs for its metadata; ``more``: of Smdpp.add_profile."""
+        """A fresh profile for this board alone. ``attributes``: TLVs for its metadata; ``more``: of Smdpp.add_profile."""
         lab = self._station.lab
         spec = new_profile(name, OPERATOR, filler=filler)
         package = build(spec)
@@ -157,7 +158,9 @@ class SmdppCounter:
             if self._station.virtual:
                 self._station.whole.admit_subscribers()
             own = parse(metadata(ProfilePackage.parse(package), notification_address=lab.smdpp.address)).value
-            return lab.smdpp.add_profile(package, metadata=tlv(0xBF25, own, *attributes), **more)
+            return lab.smdpp.add_profile(
+                package, eid=self._station.eid, metadata=tlv(0xBF25, own, *attributes), **more
+            )
 
         code = lab.smdpp.activation_code(self._station.loop.call(put))
         return Offer(code, spec.iccid, spec.imsi)

@@ -242,7 +242,7 @@ class Till:
         return Row("one package: list profiles", cost, payload, work="package")
 
     async def download(self, what: str, package: bytes, target: Target = Target(), **settings: Any) -> Row:
-        self._lab.eim.order_download(self._lab.eid, self._lab.offer(package))
+        self._lab.eim.order_download(self._lab.eid, self._lab.offer(package), needs_proof=False)
         cost, payload = (await self.session(**settings)).until(HANDLE_NOTIFICATION)
         self._lab.eim.order_package(self._lab.eid, [("delete", {"iccid": ProfilePackage.parse(package).iccid})])
         await self.session()

@@ -109,7 +109,7 @@ def queue_orders(lab: Lab, *, rollback: bool = True) -> str:
     code = lab.offer(package)
     step = lab.step
     step(f"the SM-DP+ holds profile {spec.iccid} ({len(package)} bytes, IMSI {spec.imsi}) as {code}")
-    download = lab.eim.order_download(lab.eid, code)
+    download = lab.eim.order_download(lab.eid, code, needs_proof=False)
     step(f"order {download}: download it")
     allowed = {"rollbackFlag": None} if rollback else {}
     # The list comes first: once a switch is pending the card answers profileChangeOngoing (SGP.32 5.9.14).
