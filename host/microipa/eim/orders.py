@@ -143,8 +143,12 @@ class Orders:
     ) -> bool:
         """What nobody signed says that an order came to nothing: it is offered again, with an alarm, until that has
         happened MAX_REFUSALS times, once for each delivery at most. Returns whether it has ended."""
-        if order.result and order.result != text:  # what the eIM saw itself, or what was said before
+        if order.refusals and order.result and text not in order.result:  # why it failed at first comes first
+            text = f"{order.result}; then {text}"
+        elif order.result and text not in order.result:  # what the eIM saw itself
             text = f"{text}; {order.result}"
+        else:
+            text = order.result or text
         order.refusals = min(order.refusals + 1, order.deliveries)
         ends = order.refusals >= MAX_REFUSALS
         what = "it ends here" if ends else "once more"
