@@ -10,7 +10,7 @@ import pytest
 from eim_coap import connected
 from eim_ipa import NO_PACKAGE, OTHER_EID, Ipa, Refusal, order
 from euicc_peer import EID, Terminal, spec
-from microipa.asn1.tlv import integer, parse, tlv
+from microipa.asn1.tlv import integer, tlv
 from microipa.eim.orders import MAX_REFUSALS
 from microipa.euicc import Euicc
 from microipa.saip import build

@@ -148,7 +148,7 @@ class SmdppCounter:
         self._station = station
 
     def offer(self, name: str = "HIL", *, filler: int = 0, attributes: Sequence[bytes] = (), **more: Any) -> Offer:
-        """A fresh profile for this board alone. ``attributes``: TLVs for its metadata; ``more``: of Smdpp.add_profile."""
+        """A fresh profile for this board. ``attributes``: TLVs for its metadata; ``more``: of Smdpp.add_profile."""
         lab = self._station.lab
         spec = new_profile(name, OPERATOR, filler=filler)
         package = build(spec)
