@@ -41,7 +41,7 @@ class DtlsSettings:
     idle_seconds: float = 3600.0
     """Some devices keep an association from one poll to the next."""
     max_half_open: int = 4096
-    """Handshakes under way, 45 kB each."""
+    """Handshakes under way, some 67 kB each."""
     max_associations: int = 20_000
     """Beyond them the one goes that was silent longest."""
 

@@ -40,11 +40,10 @@ async def _listen(store: Store, wake: Wake) -> None:
     """As long as the database is there."""
     import psycopg
 
-    url = store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    _, arguments = store.engine.dialect.create_connect_args(store.engine.url)
+    arguments.update(autocommit=True, connect_timeout=CONNECT_TIMEOUT_S)
     try:
-        async with await psycopg.AsyncConnection.connect(
-            url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S
-        ) as connection:
+        async with await psycopg.AsyncConnection.connect(**arguments) as connection:
             await connection.execute(f"LISTEN {CHANNEL}".encode())
             wake(None)  # for what came before
             async for told in connection.notifies():

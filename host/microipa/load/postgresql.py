@@ -52,6 +52,11 @@ class Postgresql:
         """Of the database with this name."""
         return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{name}"
 
+    def url_with(self, other: Postgresql, name: str) -> str:
+        """Of the database at whichever of two servers is written to."""
+        hosts = f"host=127.0.0.1,127.0.0.1&port={self.port},{other.port}"
+        return f"postgresql://{OWNER}@/{name}?{hosts}&target_session_attrs=read-write"
+
     def create(self, name: str) -> str:
         """The URL of a new database."""
         import psycopg
@@ -67,6 +72,33 @@ class Postgresql:
         log = self.folder / "server.log"
         where = ("-D", str(self.folder), "-l", str(log), "-o", options)
         _run(self.folder.parent, "pg_ctl", *where, "-w", "-t", START_SECONDS, "start")
+
+    @contextmanager
+    def standby(self) -> Iterator[Postgresql]:
+        """Another server that follows this one. A transaction here ends when it is kept there too."""
+        folder = self.folder.parent / "standby"
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER, "-D", str(folder))
+        _run(folder.parent, "pg_basebackup", *where, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        standby = Postgresql(folder, _free_port())
+        standby.start("fsync=off")
+        try:
+            self.set("synchronous_standby_names", "*")
+            yield standby
+        finally:
+            standby.stop()
+
+    def promote(self) -> None:
+        """Let a standby be the server that is written to, alone."""
+        _run(self.folder.parent, "pg_ctl", "-D", str(self.folder), "-w", "promote")
+        self.set("synchronous_standby_names", "")
+
+    def set(self, name: str, value: str) -> None:
+        """A setting, from now on."""
+        import psycopg
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+            connection.execute("SELECT pg_reload_conf()")
 
     def stop(self, mode: str = "immediate") -> None:
         """``mode`` as pg_ctl has it: fast closes connections first, immediate is a crash."""
@@ -88,7 +120,8 @@ def running(*settings: str) -> Iterator[Postgresql]:
         try:
             yield server
         finally:
-            server.stop()
+            if (folder / "postmaster.pid").exists():
+                server.stop()
     finally:
         shutil.rmtree(above, ignore_errors=True)
 

@@ -18,7 +18,14 @@ from urllib.parse import quote
 
 from sqlalchemy import DateTime, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
@@ -26,6 +33,7 @@ from microipa.common.errors import Busy, MicroipaError
 
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 TURN_MS = 20  # in which SQLite asks often
+READ_ONLY = "25006"  # of PostgreSQL: read_only_sql_transaction
 CONNECT_TIMEOUT_S = 3  # of PostgreSQL; a poll that finds it away is answered with a temporary error
 
 
@@ -113,6 +121,11 @@ class Connections:
             yield
         except (OperationalError, InterfaceError) as error:
             raise StoreBusy(f"{self.place} cannot be used now: {_sentence(error)}") from error
+        except InternalError as error:
+            if getattr(error.orig, "sqlstate", None) != READ_ONLY:
+                raise
+            self.engine.dispose()  # a server that may only be read now is another's standby: look who is written to
+            raise StoreBusy(f"{self.place} cannot be written now: {_sentence(error)}") from error
         except DBAPIError as error:
             if type(error.orig) is not sqlite3.DatabaseError:  # a defect of ours, such as a broken constraint
                 raise
