@@ -28,7 +28,7 @@ from microipa.saip.tree import tree
 from microipa.smdpp import Smdpp
 from microipa.smdpp.es9_http import ASN1_PATH, ASN1_TYPE
 from microipa.smds import Smds
-from microipa.trace import session
+from microipa.trace import reading, session
 from smdpp_peer import ADDRESS, asgi_client
 from starlette.applications import Starlette
 
@@ -70,7 +70,7 @@ def targets(corpus: Corpus) -> Iterator[Target]:
     yield Target("metadata", about, mutations.tlvs, (), lambda: _install_about(corpus))
     yield Target("saip", (corpus.profile,), mutations.tlvs, (SaipError,), lambda: _package)
     rows = tuple("\n".join(corpus.rows[at : at + 8]).encode() for at in range(0, len(corpus.rows), 8))
-    yield Target("trace", rows, mutations.lines, (session.BadTrace,), lambda: _trace)
+    yield Target("trace", rows, mutations.lines, (reading.BadTrace,), lambda: _trace)
 
 
 def _new(folder: Path) -> Path:
@@ -317,7 +317,7 @@ def _trace(message: bytes) -> None:
     except UnicodeDecodeError:
         text = message.decode("latin-1")
     screen = Screen(file=io.StringIO(), width=200)
-    events = session.read(text, "trace.jsonl")
+    events = reading.read(text, "trace.jsonl")
     session.print_session(events, screen, as_json=False)
     with contextlib.redirect_stdout(io.StringIO()):
         session.print_session(events, screen, as_json=True)

@@ -9,7 +9,7 @@ import pytest
 from microipa.hil.record import PASSED, SKIPPED, BadRecord, Bill, Case, Recorder, Run, load, runs, runs_of
 from microipa.hil.title import title
 from microipa.trace import Event
-from microipa.trace.session import read
+from microipa.trace.reading import read
 
 RUN = Run("left", "virtual", "1.28.0", "ipa-1a2b3c4d", "mpy", "bg95", "", "virtual", "8904", "96wK", False, "2026")
 EVENTS = [Event(1.5, "board", "log", {"text": "I (1) boot"}), Event(2.0, "card", "es9", {})]

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from microipa.hil.record import Recorder, Run, load
-from microipa.trace.session import read
+from microipa.trace.reading import read
 
 
 def left_by_an_earlier_session(folder: Path) -> None:

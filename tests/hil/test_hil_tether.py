@@ -16,7 +16,7 @@ import pytest
 from microipa.hil.record import load
 from microipa.hil.report import PAGE
 from microipa.hil.tether import LARGEST, Tether
-from microipa.trace.session import read
+from microipa.trace.reading import read
 from test_hil_suite import hil
 
 EIM = ("eim.example", 5684)

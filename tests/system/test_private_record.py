@@ -52,6 +52,6 @@ async def test_a_disk_that_is_full_costs_the_record_and_nothing_else(tmp_path: P
     async with Lab(tmp_path, radio="none", trace=trace, board_config=QUICK, measure_heap=True) as lab:
         outcome = await first_light(lab)
     assert outcome.succeeded, outcome.orders
-    assert [record.getMessage() for record in caplog.records if record.name == "microipa.trace"] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "microipa.trace.recording"] == [
         f"{tmp_path / 'trace.jsonl'} ends here: No space left on device"
     ]

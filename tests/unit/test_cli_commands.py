@@ -189,7 +189,7 @@ def test_a_lab_that_begins_anew_leaves_what_else_is_in_its_folder(tmp_path: Path
     for name in (*ours, "notes.txt", "iot.der"):
         (tmp_path / name).touch()
     forget_all_but_keys(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["iot.der", "notes.txt", "pki"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["iot.der", "notes.txt", "pki", "trace.1.jsonl"]
 
 
 # orders, order
@@ -254,7 +254,9 @@ def recorded(tmp_path: Path) -> Path:
 def test_a_trace_is_one_line_a_message(microipa: Microipa, recorded: Path) -> None:
     status, out, err = microipa("trace", recorded)
     assert (status, err) == (0, "")
-    assert [line[10:] for line in out.splitlines()] == [
+    assert out.startswith("   0.00")
+    assert " lab    the session that began at 20" in out.splitlines()[0]
+    assert [line[10:] for line in out.splitlines()[1:]] == [
         "lab    order 1",
         "modem  → AT+CPIN?",
         "modem  →  [40 bytes: " + bytes(range(32)).hex() + "…]",
@@ -275,8 +277,10 @@ def test_a_trace_is_one_line_a_message(microipa: Microipa, recorded: Path) -> No
 def test_a_trace_in_json_has_the_decoded_messages_beside_the_bytes(microipa: Microipa, recorded: Path) -> None:
     status, out, _ = microipa("trace", "--json", recorded)
     events = [json.loads(line) for line in out.splitlines()]
-    assert (status, len(events)) == (0, 14)
-    assert events[5] | {"t": 0} == {
+    assert (status, len(events)) == (0, 15)
+    assert events[0].keys() == {"t", "part", "kind", "began", "utc"}
+    assert events[6].pop("utc") >= events[0]["began"]
+    assert events[6] | {"t": 0} == {
         "t": 0,
         "part": "card",
         "kind": "es10",
@@ -287,7 +291,7 @@ def test_a_trace_in_json_has_the_decoded_messages_beside_the_bytes(microipa: Mic
         "response_type": "GetEuiccDataResponse",
         "response_value": {"eidValue": "89049032123451234512345678901235"},
     }
-    assert events[11]["message_value"] == {"eimPackageError": {"code": 1, "name": "noEimPackageAvailable"}}
+    assert events[12]["message_value"] == {"eimPackageError": {"code": 1, "name": "noEimPackageAvailable"}}
 
 
 def test_a_message_that_cannot_be_understood_is_shown_with_the_reason(microipa: Microipa, tmp_path: Path) -> None:
@@ -321,8 +325,10 @@ def test_a_message_that_cannot_be_understood_is_shown_with_the_reason(microipa: 
 def test_a_file_that_is_no_trace_is_refused_with_the_line(microipa: Microipa, recorded: Path, line: str) -> None:
     recorded.write_text(recorded.read_text() + line + "\n")
     for form in ([], ["--json"]):
-        sentence = refused(microipa, "trace", recorded, *form)
-        assert sentence == f"{recorded} line 12 is not an event: {line[:60]!r}; give the trace.jsonl of a lab"
+        status, out, err = microipa("trace", recorded, *form)
+        assert (status, len(out.splitlines())) == (1, 15)  # what was well before it
+        sentence = err.removeprefix("microipa: ").rstrip("\n")
+        assert sentence == f"{recorded} line 13 is not an event: {line[:60]!r}; give the trace.jsonl of a lab"
 
 
 def test_binary_is_no_trace(microipa: Microipa, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from microipa.asn1.kinds import Kind, Member
@@ -43,12 +44,18 @@ class Node:
 
 def read(kind: Kind, der: bytes, name: str) -> Node:
     """What ``der``, all of it, says as a ``kind``; ``name`` is for error messages. Raises SchemaError."""
+    return _read(kind, _whole(der), "", name)
+
+
+@lru_cache(maxsize=2)
+def _whole(der: bytes) -> Tlv:
+    """The TLV that ``der`` is, down to its leaves; a message is read as one type after another. Raises SchemaError."""
     try:
         tlv = parse(der)
         _walk(tlv, 0)
     except TlvError as error:
         raise SchemaError(error.reason, error.offset) from None
-    return _read(kind, tlv, "", name)
+    return tlv
 
 
 def _walk(tlv: Tlv, depth: int) -> None:

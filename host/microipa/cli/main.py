@@ -21,7 +21,8 @@ from microipa.cli.modem import app as modem_app
 from microipa.cli.orders import order_app
 from microipa.cli.profile import profile_app, read_package
 from microipa.cli.smdpp import smdpp_app
-from microipa.common.console import LAB, BadInput, Folder, hex_bytes, out, print_json, read
+from microipa.cli.trace import trace
+from microipa.common.console import LAB, BadInput, Folder, hex_bytes, out, print_json
 from microipa.common.errors import MicroipaError
 from microipa.common.outside_text import VisibleFormatter, visible
 from microipa.common.stopping import as_by_ctrl_c
@@ -44,6 +45,7 @@ app.add_typer(modem_app, name="modem")
 app.add_typer(hil_app, name="hil")
 board_verbs.add_to(app)
 app.command()(battery)
+app.command()(trace)
 
 Direct = Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")]
 OverHttps = Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")]
@@ -189,17 +191,6 @@ def lab_quirks() -> None:
     from microipa.quirks.table import markdown
 
     print(markdown())
-
-
-@app.command()
-def trace(
-    file: Annotated[Path, typer.Argument(help="trace.jsonl of a lab.", dir_okay=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, decoded.")] = False,
-) -> None:
-    """Decode a recorded session: ESipa, ES10, APDUs, AT; one line a message."""
-    from microipa.trace import session
-
-    session.print_session(session.read(read(file).decode("utf-8", "replace"), str(file)), out, as_json)
 
 
 @app.command()

@@ -43,7 +43,7 @@ Expires = Annotated[
 ]
 LAB = Path(".lab")
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=3653)  # nobody orders for later than in ten years
 
 
@@ -58,7 +58,12 @@ def lines(*texts: str) -> Text:
 
 def print_json(value: Any, indent: int | None = None) -> None:
     """One JSON object for programs, in visible ASCII."""
-    print(json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f"))
+    print(json_line(value, indent), end="")
+
+
+def json_line(value: Any, indent: int | None = None) -> str:
+    """What print_json prints, with the line's end."""
+    return json.dumps(value, indent=indent, default=str).replace("\x7f", "\\u007f") + "\n"
 
 
 def verdict(good: bool) -> Text:
@@ -128,3 +133,15 @@ def moment(text: str | None) -> datetime | None:
     if not now < end < now + _LONGEST:
         raise BadInput(f"--expires {text} is {'past' if end <= now else 'more than ten years away'}")
     return end
+
+
+def past(name: str, text: str | None) -> datetime | None:
+    """A time before now (30s, 10m, 12h, 7d), or a date, local without a zone. Raises BadInput."""
+    if text is None:
+        return None
+    if span := re.fullmatch("([0-9]{1,7})([smhd])", text, re.ASCII):
+        return datetime.now(UTC) - min(timedelta(**{_UNITS[span[2]]: int(span[1])}), 2 * _LONGEST)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadInput(f"{name} {text[:64]!r} is no time: give 30s, 10m, 12h, 7d or 2026-11-29T14:00") from None

@@ -11,7 +11,7 @@ from microipa.hil.diagram import diagram
 from microipa.hil.markup import clean, element
 from microipa.hil.record import FAILED, PASSED, SKIPPED, Case, Run
 from microipa.hil.sequence import rows
-from microipa.trace import session
+from microipa.trace.reading import BadTrace, read
 
 EVENTS_LIMIT = 32 * 1024 * 1024  # bytes of a case's events that are read
 REASON_LIMIT = 4000  # characters
@@ -92,14 +92,14 @@ def _events(record: Record, case: Case, folded: bool) -> Element | None:
     path = record.folder / case.events
     try:
         if not path.resolve().is_relative_to(record.folder.resolve()):
-            raise session.BadTrace(f"{case.events} lies outside of the run's folder")
+            raise BadTrace(f"{case.events} lies outside of the run's folder")
         with path.open("rb") as file:
             content = file.read(EVENTS_LIMIT + 1)
         whole = len(content) <= EVENTS_LIMIT
         text = content[:EVENTS_LIMIT].decode("utf-8", "replace")
-        events = session.read(text if whole else text[: text.rindex("\n")], case.events)
+        events = read(text if whole else text[: text.rindex("\n")], case.events)
         shown = rows(events)
-    except (OSError, session.BadTrace, KeyError, ValueError, TypeError, OverflowError) as error:
+    except (OSError, BadTrace, KeyError, ValueError, TypeError, OverflowError) as error:
         return element("p", f"Its events cannot be shown: {error}", class_="soft")
     said = f"{len(events):,} events" + ("" if whole else f", of the first {EVENTS_LIMIT:,} bytes")
     summary = element("summary", f"{said}, in ", element("code", case.events))

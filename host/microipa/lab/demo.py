@@ -164,7 +164,7 @@ async def stay_up(
     """
     for chosen in QUIRKS.choose(quirks):  # a wrong name must not cost the last run's record
         console.print(f"quirk {chosen.form}: {chosen.quirk.says}")
-    require_idle(folder)  # before the trace of the lab that runs there is begun anew
+    require_idle(folder)  # before its trace has a second writer
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))

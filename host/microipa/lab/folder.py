@@ -32,6 +32,7 @@ from microipa.smdpp.identity import Identity
 from microipa.smds import Smds
 from microipa.smds.identity import SmdsIdentity
 from microipa.trace import Trace
+from microipa.trace.recording import NAME, set_aside
 
 EID = "89049032123451234512345678901235"
 BOOTSTRAP_OPERATOR = "00101"  # the test network of 3GPP
@@ -41,7 +42,7 @@ EMERGENCY_PROFILE = tlv(0x9F7B, b"\xff")  # ecallIndication
 SUBSCRIBERS = "subscribers.json"
 # What a lab makes in its folder beside pki/, and what SQLite and half-done writes leave there.
 PARTS = ("board", "board.tty", "card.nvm*", "eim.sqlite*", "eim2", "keys.json", "smdpp.sqlite*", "smds.sqlite*",
-         "subscribers.*", "trace.jsonl")
+         "subscribers.*")
 COAPS_PORT = 5684
 HTTPS_PORT = 443
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  (what a user may ask for)
@@ -210,7 +211,7 @@ def require_idle(folder: Path) -> None:
 
 
 def forget_all_but_keys(folder: Path) -> None:
-    """Remove what earlier runs left in a lab's folder; the PKI stays, and whatever is not a lab's.
+    """Remove what earlier runs left in a lab's folder; the PKI stays, the traces as older ones, and what is no lab's.
 
     Raises InUse for a lab that runs, and NoLab for a folder that holds other things and no lab: they may have names
     like those of a lab's parts.
@@ -218,6 +219,7 @@ def forget_all_but_keys(folder: Path) -> None:
     if not (folder / "pki").is_dir() and folder.exists() and any(folder.iterdir()):
         raise NoLab(f"{folder} holds other things than a lab: give the name of a new folder")
     require_idle(folder)
+    set_aside(folder / NAME)
     for entry in (found for part in PARTS for found in folder.glob(part)):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

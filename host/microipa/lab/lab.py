@@ -66,10 +66,11 @@ class Lab(LabFolder):
         drift_percent: float = 0.0,
         trace: Trace | None = None,
     ) -> None:
-        require_idle(folder)  # before the trace of the lab that runs there is begun anew
+        require_idle(folder)  # before its trace has a second writer
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
         super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, trace=self.trace)
+        self.trace.about(eid=self.eid)
         self._certified = certified
         self.eim2: Eim
         self._eims = [self.eim]

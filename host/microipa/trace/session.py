@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from microipa.asn1 import describe, sgp32
-from microipa.common.console import Terminal, print_json
+from microipa.common.console import Terminal, json_line
 from microipa.common.errors import MicroipaError
-from microipa.trace import Event
-from microipa.trace.timeline import EIMS, in_words, line, summary
+from microipa.trace.event import Event
+from microipa.trace.reading import Wanted, began, utc
+from microipa.trace.timeline import in_words, line, plain_line, summary, understood
 
-# What an event of a kind must have to be printed: fields of hex, fields of text.
-HEX_FIELDS = {"apdu": ("command", "response"), "es10": ("command", "response"), "esipa": ("message",)}
-TEXT_FIELDS = {"at": ("direction",), "esipa": ("direction",), "log": ("text",), "step": ("text",)}
 SHOWN = 32  # bytes of socket data in a line of text
 
 # A bound profile package goes into the card in pieces (SGP.22 2.5.5); a piece is known by its first tag.
@@ -33,10 +31,6 @@ BPP_PIECES = {
 STORE_DATA = 0xE2
 GET_RESPONSE = 0xC0
 LAST_BLOCK = 0x91
-
-
-class BadTrace(MicroipaError):
-    """A file that is not a trace."""
 
 
 @dataclass
@@ -63,41 +57,33 @@ class Es10:
         return self.command, self.response
 
 
-def read(text: str, name: str) -> list[Event]:
-    """The events of a trace file's content. Raises BadTrace with the line that is none."""
-    events = []
-    for number, row in enumerate(text.splitlines(), 1):
-        try:
-            events.append(_checked(Event.from_json(row)))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            raise BadTrace(
-                f"{name} line {number} is not an event: {row[:60]!r}; give the trace.jsonl of a lab"
-            ) from None
-    return events
+def print_session(
+    events: Iterable[Event], out: Terminal, as_json: bool, wanted: Wanted | None = None, at_once: bool = False
+) -> None:
+    """One line an event as they come, for people or, with ``as_json``, for machines (messages decoded).
 
-
-def _checked(event: Event) -> Event:
-    """The event, when everything is there that its kind needs. Raises KeyError, TypeError and their like."""
-    math.isfinite(event.seconds)  # a number that floats can hold
-    for name in HEX_FIELDS.get(event.kind, ()):
-        bytes.fromhex(event.fields[name])
-    if not all(isinstance(event.fields[name], str) for name in TEXT_FIELDS.get(event.kind, ())):
-        raise TypeError
-    if event.kind == "order":
-        event.fields["state" if event.part in EIMS else "text"]
-    return replace(event, part=str(event.part), kind=str(event.kind))
-
-
-def print_session(events: list[Event], out: Terminal, as_json: bool) -> None:
-    """One line an event, for people or, with ``as_json``, for machines (messages decoded)."""
-    for event in with_es10(events):
+    The first line is written out at once, with ``at_once`` each one.
+    """
+    wanted = wanted or Wanted()
+    stream = sys.stdout if as_json else out.file
+    coloured = out.is_terminal
+    start: datetime | None = None
+    written = False
+    for event in with_es10(event for event in events if wanted(event)):
+        if event.kind == "session":
+            start = began(event)
         if as_json:
-            print_json(_decoded(event))
-        else:
+            stream.write(json_line(_decoded(event, start)))
+        elif coloured:
             out.print(line(event, words(event)))
+        else:
+            stream.write(plain_line(event, words(event)))
+        if at_once or not written:
+            stream.flush()
+            written = True
 
 
-def with_es10(events: list[Event]) -> Iterator[Event]:
+def with_es10(events: Iterable[Event]) -> Iterator[Event]:
     """The events, and behind the last APDU of each ES10 exchange the exchange itself (kind ``es10``)."""
     exchange = Es10()
     for event in events:
@@ -135,10 +121,7 @@ def _answer(fields: dict[str, Any]) -> str:
 
 def _response_type(command: str) -> str | None:
     """What answers this command. Request and response of a function have one tag and can look alike."""
-    try:
-        name = describe.describe(bytes.fromhex(command)).type_name.replace("Request", "Response")
-    except MicroipaError:
-        return None
+    name = (understood(command)[0] or "").replace("Request", "Response")
     return name if name in sgp32.types and name.endswith("Response") else None
 
 
@@ -150,8 +133,10 @@ def _data(fields: dict[str, Any]) -> str:
     return f" [{size} bytes: {data[: 2 * SHOWN]}{cut}]" if data else ""
 
 
-def _decoded(event: Event) -> dict[str, Any]:
-    decoded = json.loads(event.to_json())
+def _decoded(event: Event, start: datetime | None) -> dict[str, Any]:
+    decoded = {"t": round(event.seconds, 6), "part": event.part, "kind": event.kind, **event.fields}
+    if start:
+        decoded["utc"] = utc(start, event).isoformat(timespec="milliseconds")
     fields = event.fields
     if event.kind == "esipa" and fields["message"]:
         decoded |= _message("message", fields["message"])

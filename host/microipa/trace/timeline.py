@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import lru_cache
 from typing import Any
 
 from rich.text import Text
@@ -13,7 +14,8 @@ from microipa.common.activation_codes import shortened_codes
 from microipa.common.console import Terminal
 from microipa.common.errors import MicroipaError
 from microipa.common.outside_text import visible
-from microipa.trace import Event
+from microipa.trace.event import Event
+from microipa.trace.reading import EIMS, began
 
 COLOURS = {
     "lab": "bold white",
@@ -27,7 +29,7 @@ COLOURS = {
     "smds": "red",
 }
 
-EIMS = ("eim", "eim2")
+CACHED = 2048  # messages: polls and what is asked of cards are the same again and again
 _LOG_PREFIX = re.compile(r"^[EID] \(\d+\) ")
 
 
@@ -41,6 +43,11 @@ class Timeline:
         words = in_words(event)
         if words:
             self._console.print(line(event, words))
+
+
+def plain_line(event: Event, words: str) -> str:
+    """The same line without colours, with its end."""
+    return f"{event.seconds:8.3f}  {visible(event.part):6} {shortened_codes(visible(words))}\n"
 
 
 def line(event: Event, words: str) -> Text:
@@ -83,6 +90,11 @@ def in_words(event: Event) -> str | None:
             return f"order {fields['order']} {fields['state']} ({fields['summary']}){result}"
         case "order":
             return str(fields["text"])
+        case "session":
+            start = began(event)
+            return f"the session that began at {start:%Y-%m-%d %H:%M:%S} UTC" if start else "a session"
+        case "idle":
+            return f"{fields['polls']} polls with nothing to do since {fields['since']}"
         case "alarm":
             return f"ALARM: {fields['text']}"
         case _:
@@ -93,7 +105,14 @@ def summary(message: Any, type_name: str | None = None) -> str:
     """One line for a message given as hex; what cannot be understood is shown as it is."""
     if not message:
         return "(empty)"
+    return understood(str(message), type_name)[1]
+
+
+@lru_cache(maxsize=CACHED)
+def understood(message: str, type_name: str | None = None) -> tuple[str | None, str]:
+    """The type of a message given as hex, and one line for it; None and the reason when it cannot be understood."""
     try:
-        return describe.describe(bytes.fromhex(str(message)), type_name).summary()
+        description = describe.describe(bytes.fromhex(message), type_name)
+        return description.type_name, description.summary()
     except (MicroipaError, ValueError) as error:
-        return f"{message} ({error})"
+        return None, f"{message} ({error})"
