@@ -38,15 +38,18 @@ def _forget(_line):
 
 
 async def _firmware():
-    with open("ipa.version") as file:
-        version = file.readline().strip()
-    if version not in sys.path:
+    try:
+        with open("ipa.version") as file:
+            version = file.readline().strip()
+    except OSError:
+        version = ""
+    if version and version not in sys.path:
         sys.path.insert(0, version)
     from ipa import compat, config
 
     compat.log_sink = _forget
-    _on["settings"] = config.load(version + "/ipa.json")
-    return version
+    _on["settings"] = config.load(version + "/ipa.json" if version else "ipa.json")
+    return version or "copied by hand"
 
 
 async def _uart():

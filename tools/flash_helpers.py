@@ -21,7 +21,9 @@ def _kind():
         dtls = False
     gc.collect()
     what = sys.implementation
-    return what[0], tuple(what[1][:3]), getattr(what, "_mpy", 0) & 255, hashes, dtls, sys.platform, gc.mem_free()
+    machine = getattr(what, "_machine", "")
+    mpy = getattr(what, "_mpy", 0) & 255
+    return what[0], tuple(what[1][:3]), mpy, hashes, dtls, sys.platform, gc.mem_free(), machine
 
 
 def _keep_fed(folder):

@@ -20,8 +20,8 @@ import pytest
 from microipa.asn1 import sgp32
 from microipa.board import VirtualBoard
 from microipa.board.repl import Repl
+from microipa.board.terminal import Terminal
 from microipa.hil.record import load
-from microipa.hil.terminal import Terminal
 from microipa.modem.serial import Serial
 from obliging_modem import modem
 from rack import Gateway, place, rack

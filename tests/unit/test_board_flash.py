@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -13,7 +14,18 @@ import pytest
 from board_bench import heard, silent_pty, use_littlefs, with_repl
 from cli_runner import Microipa
 from microipa.board import VirtualBoard
-from microipa.board.flash import BoardUnfit, Flashed, NoWayBack, check_fit, flash, go_back, kind
+from microipa.board.flash import (
+    BoardUnfit,
+    Flashed,
+    Kind,
+    NoWayBack,
+    WrongBoard,
+    check_board,
+    check_fit,
+    flash,
+    go_back,
+    kind,
+)
 from microipa.board.known import find_board
 from microipa.board.package import BadConfig, Package, build, manifest
 from microipa.board.repl import BoardFull, BoardLost, Repl
@@ -365,6 +377,35 @@ def test_a_mistake_on_the_command_line_is_one_sentence(
     assert outcome.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("verb", [("flash",), ("board", "check")])
+async def test_a_board_with_another_chip_than_the_one_that_was_named_is_refused_before_anything_is_written(
+        board: VirtualBoard, microipa: Microipa, verb: tuple[str, ...]) -> None:
+    port = board.plug_in()
+    await board.start()
+    outcome = await asyncio.to_thread(microipa, *verb, "--board", "walter", "--port", port)
+    assert outcome.status == 1
+    assert outcome.err.startswith("microipa: walter is a board with MicroPython's port esp32 on ESP32S3, and /dev/pts/")
+    assert list(board.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("machine", "fits"), [
+    ("Generic ESP32S3 module with ESP32S3", True), ("Generic ESP32S3 module with Octal-SPIRAM with ESP32S3", True),
+    ("Generic ESP32 module with ESP32", False), ("", True),
+])
+def test_the_chip_is_the_end_of_what_micropython_says_of_its_machine(machine: str, fits: bool) -> None:
+    found = Kind("micropython", (1, 26, 0), 6, True, True, "esp32", 2_000_000, machine)
+    with contextlib.nullcontext() if fits else pytest.raises(WrongBoard, match="is esp32: Generic ESP32 module"):
+        check_board(found, find_board("walter"), "/dev/ttyACM0")
+
+
+def test_a_board_whose_two_files_name_different_modems_is_refused(microipa: Microipa, tmp_path: Path) -> None:
+    for name, text in (("board.py", (boards() / "walter" / "board.py").read_text()),
+                       ("board.toml", (boards() / "walter" / "board.toml").read_text().replace("gm02s", "bg95"))):
+        (tmp_path / name).write_text(text)
+    outcome = microipa("flash", "--board", f"{tmp_path}/", "--port", "/dev/null")
+    assert "modem is 'bg95', and 'gm02s' in board.py beside it: make them the same" in outcome.err
+
+
 def test_the_link_that_a_killed_lab_left_is_not_typed_into(
         microipa: Microipa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -419,8 +460,8 @@ async def test_the_whole_assistant_is_flashed_and_starts_with_the_settings_it_wa
     await board.start()
     outcome = await asyncio.to_thread(
         microipa, "flash", "--board", "virtual", "--port", port, form, "--config", config)
-    assert outcome.status == 0, outcome.err
-    assert f"the board runs {'/rom' if form == '--romfs' else 'ipa-'}" in outcome.out
+    assert outcome.err.endswith("its last words: OSError: [Errno 2] ENOENT; it tries again after a pause\n")
+    assert outcome.out.splitlines()[1].startswith('/rom is on the board' if form == '--romfs' else 'ipa-')
     # It has no modem: board.uart() fails, which is the first thing the assistant does after its settings.
     await heard(said, "log", text="OSError: [Errno 2] ENOENT")
     assert not list(boards().glob("*/*.mpy"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from microipa.board.flash import check_fit, is_whole, kind, versions
+from microipa.board.flash import check_board, check_fit, is_whole, kind, versions
 from microipa.board.known import Board
 from microipa.board.repl import BoardFailed, Repl
 from microipa.common import paths
@@ -65,10 +65,11 @@ ADVICE = {
 def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     """Go from step to step: the title of each that went well and what was seen; ``begin`` gets it before.
 
-    Raises CheckFailed at the first that does not, BoardUnfit and BoardLost. The board is left at its REPL.
+    Raises CheckFailed at the first that does not, WrongBoard, BoardUnfit and BoardLost. The board is left at its REPL.
     """
     begin("MicroPython")
     found = kind(repl)
+    check_board(found, board, repl.port)
     yield "MicroPython", f"{found.release} on {found.platform}"
     begin("capabilities")
     check_fit(found, board.modem)
@@ -81,14 +82,21 @@ def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tu
         )
     yield "heap", f"{found.heap_free // 1024} kB free"
     begin(STEPS[0].title)
-    running = versions(repl)
-    if not running or not (running[0] == "/rom" or is_whole(repl, running[0])):
+    if not _has_firmware(repl):
         raise CheckFailed(
             f"firmware: the board has no whole version of the assistant: microipa flash --board {board.name}")
     repl.run((paths.tools() / "board_check.py").read_text(encoding="utf-8"))
     for step in STEPS:
         begin(step.title)
         yield step.title, _do(repl, step)
+
+
+def _has_firmware(repl: Repl) -> bool:
+    """A whole version that `microipa flash` has put there, or what somebody has copied by hand."""
+    running = versions(repl)
+    if not running:
+        return "ipa" in repl.value("_folders()") and repl.value("_read('main.py', 1)") is not None
+    return running[0] == "/rom" or is_whole(repl, running[0])
 
 
 def _do(repl: Repl, step: Step) -> str:

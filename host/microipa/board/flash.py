@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from microipa.board.known import Board
 from microipa.board.package import KEPT, SETTINGS, Package, check_config, modems, version_of
 from microipa.board.repl import BoardFull, Repl
 from microipa.common import paths
@@ -36,6 +37,8 @@ BEFORE = "ipa-before"
 ROM = "/rom"
 """Where MicroPython mounts a romfs partition: see romfs.py."""
 
+PLATFORMS = {"unix": ("linux", "darwin"), "stm32": ("pyboard",), "nrf": ("nrf51", "nrf52", "nrf91")}
+"""What sys.platform says where it is not the name of MicroPython's port."""
 _OURS = {"restart.py": "restart.py", "starts.py": "starts.py", "main.py": "switch.py"}  # main.py last: it needs them
 _LARGEST_KEPT = 16 * 1024
 _BLOCKS_OF_FOLDER = 2  # in LittleFS
@@ -48,6 +51,10 @@ Report = Callable[[str, int, int], None]
 
 class BoardUnfit(MicroipaError):
     """The board's MicroPython cannot run the assistant."""
+
+
+class WrongBoard(MicroipaError):
+    """The board on the port is another one than the one that was named."""
 
 
 class FlashDamaged(MicroipaError):
@@ -69,6 +76,8 @@ class Kind:
     dtls: bool
     platform: str
     heap_free: int
+    machine: str = ""
+    """Board and chip in words, as "Generic ESP32S3 module with ESP32S3"."""
 
     @property
     def release(self) -> str:
@@ -118,6 +127,19 @@ def check_fit(found: Kind, modem: str, mpy: int | None = None) -> None:
             f"the board loads bytecode version {found.mpy} and ours is {mpy}: flash with --py, or install "
             "another MicroPython"
         )
+
+
+def check_board(found: Kind, board: Board, port: str) -> None:
+    """See that the MicroPython at ``port`` runs on the port and the chip of this board.toml. Raises WrongBoard."""
+    platforms = PLATFORMS.get(board.port, (board.port,))
+    chip = found.machine.rpartition(" with ")[2]
+    if found.platform in platforms and (not board.chip or not chip or chip == board.chip):
+        return
+    raise WrongBoard(
+        f"{board.name} is a board with MicroPython's port {board.port}{f' on {board.chip}' if board.chip else ''}, and "
+        f"{port} is {found.platform}: {found.machine or 'no more is known'}. Name that board with --board, or its own "
+        "port with --port"
+    )
 
 
 def versions(repl: Repl) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ class BadBoard(MicroipaError):
 
 @dataclass(frozen=True)
 class Board:
-    """One board. ``mcu``, ``port``, ``build``, ``variant`` and ``manifest`` are MicroPython's words for it;
+    """One board. ``port``, ``build``, ``variant`` and ``manifest`` are MicroPython's words for it;
     ``heap_kb`` is about what its GC heap has, ``flash_kb`` what its file system has, as MicroPython's build
     leaves them."""
 
@@ -28,6 +29,8 @@ class Board:
     title: str
     modem: str
     port: str
+    chip: str
+    """The end of sys.implementation._machine, as ESP32S3; "" leaves it open."""
     build: str
     variant: str
     manifest: str
@@ -75,4 +78,21 @@ def read_board(folder: Path) -> Board:
             raise BadBoard(f"{file}: {key} is {given.get(key)!r}, not {kind.__name__}")
     if unknown := sorted(given.keys() - wanted.keys()):
         raise BadBoard(f"{file}: there is no key {unknown[0]}")
-    return Board(folder=folder, **given)
+    board = Board(folder=folder, **given)
+    said = _modem_of(folder / "board.py")
+    if said not in (None, board.modem):
+        raise BadBoard(f"{file}: modem is {board.modem!r}, and {said!r} in board.py beside it: make them the same")
+    return board
+
+
+def _modem_of(file: Path) -> str | None:
+    """The name that the class Board of a board.py gives as its modem; None where that is no plain text."""
+    try:
+        module = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError) as error:
+        raise BadBoard(f"{file} is not Python: {error}") from None
+    for board in (node for node in module.body if isinstance(node, ast.ClassDef) and node.name == "Board"):
+        for line in board.body:
+            if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name) and line.targets[0].id == "modem":
+                return str(line.value.value) if isinstance(line.value, ast.Constant) else None
+    return None

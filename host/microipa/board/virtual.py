@@ -124,6 +124,12 @@ class VirtualBoard:
         return programs
 
     @property
+    def flashed(self) -> str:
+        """The version that `microipa flash` has put there, "" without one."""
+        names = self.folder / "ipa.version"
+        return names.read_text().partition("\n")[0] if names.exists() else ""
+
+    @property
     def running(self) -> bool:
         """Whether it has power."""
         return self._process is not None or self.asleep
@@ -222,7 +228,8 @@ class VirtualBoard:
             }
             keep += self._sleep_line.descriptors
         command = [*find_micropython(), "-X", f"heapsize={heapsize}", *program]
-        return Process(command, self.folder, environment([self.folder / "lib"], surroundings), on_output, on_end, keep)
+        return Process(command, self.folder, environment(
+            [self.folder / "lib", paths.tools() / "virtual"], surroundings), on_output, on_end, keep)
 
     @property
     def _boots(self) -> str:
@@ -320,9 +327,14 @@ class VirtualBoard:
         else:
             self._power_off()
 
-    def _repl_ended(self, _: int) -> None:
+    def _repl_ended(self, exit_code: int) -> None:
         if not self._console or self._dies:
             self._power_off()
+            return
+        if exit_code == RESET_STATUS:  # machine.reset(), as of `mpremote reset`
+            self._record("reset", exit_code=exit_code)
+            self._flush_uart()
+            self._run_program()
             return
         self._console.soft_reboot()
         if self._console.raw:

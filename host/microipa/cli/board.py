@@ -60,7 +60,7 @@ def flash_command(
                                       ("--freeze-manifest", freeze_manifest)) if chosen]
     if len(ways) > 1:
         raise BadInput(f"{' and '.join(ways)} exclude each other: choose one")
-    from microipa.board.flash import check_fit, flash, go_back, kind
+    from microipa.board.flash import check_board, check_fit, flash, go_back, kind
     from microipa.board.known import find_board
     from microipa.board.package import build, make_line, manifest, own_files
     from microipa.board.repl import BoardLost, Repl
@@ -69,7 +69,7 @@ def flash_command(
     if back:
         with Repl(chosen_port(find_board(board) if board else None, port)) as repl:
             _tell(go_back(repl))
-            repl.restart()
+            _start(repl)
         return
     if board is None:
         raise BadInput("which board? Name it with --board; `microipa board list` shows them")
@@ -85,11 +85,12 @@ def flash_command(
     try:
         with Repl(chosen_port(known, port)) as repl:
             found = kind(repl)
+            check_board(found, known, repl.port)
             check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
             heap = f"{found.heap_free // 1024} kB of heap free"
             out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
             _tell(_with_progress(flash_romfs if romfs else flash, repl, package))
-            repl.restart()
+            _start(repl)
     except BoardLost as error:
         raise BoardLost(f"{error} Flash again: until that has ended the board boots what it booted before") from None
 
@@ -119,11 +120,24 @@ def check_board(board: BoardName = None, port: Port = "auto") -> None:
     known = find_board(board)
     with Repl(chosen_port(known, port)) as repl:
         out.print(DONE, f"{'serial':26} {repl.port}")
-        with out.status("") if out.is_terminal else nullcontext() as status:
-            begin = (lambda title: status.update(Text(title))) if status else (lambda _: None)
-            for title, seen in check(repl, known, begin):
-                out.print(DONE, f"{title:26} {seen}")
-    out.print("all well; the board waits at its REPL: reset it, or flash, to let it work")
+        try:
+            with out.status("") if out.is_terminal else nullcontext() as status:
+                begin = (lambda title: status.update(Text(title))) if status else (lambda _: None)
+                for title, seen in check(repl, known, begin):
+                    out.print(DONE, f"{title:26} {seen}")
+            out.print("All steps went well.")
+        finally:
+            out.print(f"The board's program is stopped. Start it: microipa board restart {_same(board, port)}")
+
+
+@app.command("restart")
+def restart_board(board: BoardName = None, port: Port = "auto") -> None:
+    """Start the board's program, and wait for its first words."""
+    from microipa.board.known import find_board
+    from microipa.board.repl import Repl
+
+    with Repl(chosen_port(find_board(board) if board else None, port)) as repl:
+        _start(repl)
 
 
 @app.command("virtual")
@@ -166,6 +180,21 @@ def _with_progress(write: Callable[[Repl, Package, Report], Flashed], repl: Repl
             task, description=visible(what), completed=done, total=total))
 
 
+def _same(board: str, port: str) -> str:
+    """The options that name a board and its port once more."""
+    return f"--board {board}" + (f" --port {port}" if port != "auto" else "")
+
+
+def _start(repl: Repl) -> None:
+    """Let the board's program run, and say what it says first."""
+    from microipa.board.start import FIRST_WORDS_S, start
+
+    words = start(repl)
+    out.print(f"the board's program runs: {visible(words)}" if words else
+              f"the board's program is started and has said nothing for {FIRST_WORDS_S:.0f} s: its log may be off "
+              f"(log_level 0), else look with `mpremote connect {repl.port}`")
+
+
 def _tell(flashed: Flashed) -> None:
     from microipa.board.flash import STARTS
 
@@ -173,7 +202,7 @@ def _tell(flashed: Flashed) -> None:
     back = f"; `microipa flash --back` returns to {flashed.previous}" if flashed.previous else ""
     if flashed.last_words:
         out.print(f"the board had restarted by itself: {flashed.last_words}")
-    out.print(f"the board runs {flashed.version}{cost}{back}")
+    out.print(f"{flashed.version} is on the board{cost}{back}")
     if flashed.on_trial:
         out.print(f"it is on trial until it has reached an eIM: after {STARTS} starts without that the board runs "
                   f"{flashed.previous} again")

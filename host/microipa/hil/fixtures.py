@@ -12,13 +12,13 @@ import pytest
 
 from microipa.board.package import check_config
 from microipa.board.repl import BoardSilent, PortError, Repl
+from microipa.board.terminal import Terminal
 from microipa.hil import supply
 from microipa.hil.at_lines import heard
 from microipa.hil.banner import is_banner
 from microipa.hil.moments import BoardStuck, logged
 from microipa.hil.servers import EimDesk, SmdppCounter
 from microipa.hil.station import Matcher, Offer, Station
-from microipa.hil.terminal import Terminal
 from microipa.hil.tether import Tether
 from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, OPERATOR
 from microipa.radio import LinkSettings

@@ -130,6 +130,16 @@ class Lab(LabFolder):
             self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
             power_key=self.modem.press_power_key, uart_sleeps=self.modem.board_sleeps, trace=self.trace, **self._sleep
         )
+        self._program_board()
+        spoil(self.board.folder, self._quirks)
+        self._running.callback(self.board.kill)
+
+    def _program_board(self) -> None:
+        """Put this checkout's firmware onto the board. One that somebody has flashed stays as it is, as on a desk."""
+        if flashed := self.board.flashed:
+            self.step(f"the board keeps {flashed}, as flashed, and its settings; remove {self.board.folder} to have "
+                      "this checkout's firmware and the settings of this lab")
+            return
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},
             {
@@ -141,8 +151,6 @@ class Lab(LabFolder):
             },
             form=self._form,
         )
-        spoil(self.board.folder, self._quirks)
-        self._running.callback(self.board.kill)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
