@@ -15,7 +15,7 @@ from microipa.euicc.status import (
 )
 
 MF, CURRENT_ADF = 0x3F00, 0x7FFF
-DIRECTORY, TRANSPARENT, LINEAR, CYCLIC = 0x38, 0x01, 0x02, 0x06  # file descriptor byte, clause 11.1.1.4.3
+DIRECTORY, TRANSPARENT, LINEAR, CYCLIC, BER_TLV = 0x38, 0x01, 0x02, 0x06, 0x39  # descriptor byte, clause 11.1.1.4.3
 SHAREABLE = 0x40
 DATA_CODING = 0x21
 OPERATIONAL = 0x05  # life cycle status

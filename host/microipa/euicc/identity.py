@@ -10,7 +10,7 @@ from microipa.saip.services import capability
 SVN = bytes([2, 5, 0])  # SGP.22
 SGP32_VERSION = bytes([1, 2, 0])
 FIRMWARE_VERSION = bytes([0, 1, 0])
-PP_VERSION = bytes([1, 0, 0])
+PP_VERSION = bytes(3)  # of no evaluation
 RSP_CAPABILITY = bytes([6, 0xC0])  # additionalProfile, crlSupport
 SAS_NUMBER = "microipa-lab"
 FREE_RAM = 65_536

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microipa.crypto.aka import Functions, functions
-from microipa.euicc.filesystem import CYCLIC, DIRECTORY, LINEAR, TRANSPARENT, FileSystem, Node
+from microipa.euicc.filesystem import BER_TLV, CYCLIC, DIRECTORY, LINEAR, TRANSPARENT, FileSystem, Node
 from microipa.euicc.nvm import Profile
 from microipa.euicc.usim import ARRAY
 from microipa.saip import CardFile, ProfilePackage, SaipError
 
 ALGORITHMS = ("milenage", "usim-test-algorithm")
-_KINDS = {"df": DIRECTORY, "transparent": TRANSPARENT, "linear": LINEAR, "cyclic": CYCLIC}
+_KINDS = {"df": DIRECTORY, "transparent": TRANSPARENT, "linear": LINEAR, "cyclic": CYCLIC, "ber-tlv": BER_TLV}
 _MF = "3F00"
 
 

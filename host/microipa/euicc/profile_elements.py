@@ -25,8 +25,7 @@ from microipa.saip.templates import TEMPLATES
 
 HEADER, END = 0xA0, 0xAA
 OLDEST_VERSION = 2  # major version of the profile packages that cards still read
-# CSIM, BER-TLV files, GET IDENTITY and the SUCI profiles are here because the test profile of GSMA TS.48 makes them
-# mandatory: their elements are taken, no command of this card uses them.
+# The files of a CSIM can be selected and read; CAVE, its algorithm, is a service of its own, which is not here.
 SERVICES = (
     "usim", "isim", "csim", "milenage", "usim-test-algorithm", "ber-tlv", "get-identity", "profile-a-x25519",
     "profile-b-p256",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from microipa.common.errors import MicroipaError
 
 OK = 0x9000
+MORE_DATA = 0x62F1  # than fits into one answer
 MEMORY_PROBLEM = 0x6581
 WRONG_LENGTH = 0x6700
 NO_LOGICAL_CHANNEL = 0x6881

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from microipa.asn1.tlv import TlvError, parse, tlv
-from microipa.euicc import filesystem, isdr, usim
+from microipa.euicc import ber_tlv, filesystem, isdr, suci, usim
 from microipa.euicc.apdu import MAX_ANSWER, Command, exact
 from microipa.euicc.apdu import parse as parse_apdu
 from microipa.euicc.chip import Chip
@@ -18,6 +18,7 @@ from microipa.euicc.status import (
     CONDITIONS,
     FILE_NOT_FOUND,
     MEMORY_PROBLEM,
+    MORE_DATA,
     NO_CHANNEL_LEFT,
     NO_CLASS,
     NO_INSTRUCTION,
@@ -33,15 +34,21 @@ from microipa.euicc.status import (
 from microipa.euicc.toolkit import Toolkit
 
 ECASD_AID = bytes.fromhex("A0000005591010FFFFFFFF8900000200")
-NAA_AIDS = (bytes.fromhex("A0000000871002"), bytes.fromhex("A0000000871004"))  # USIM, ISIM
+USIM_AID = bytes.fromhex("A0000000871002")
+NAA_AIDS = (USIM_AID, bytes.fromhex("A0000000871004"))  # and ISIM
 CHANNELS = range(1, 20)
 
 SELECT, READ_BINARY, READ_RECORD, UPDATE_BINARY, UPDATE_RECORD = 0xA4, 0xB0, 0xB2, 0xD6, 0xDC
 STATUS, MANAGE_CHANNEL, GET_RESPONSE, AUTHENTICATE = 0xF2, 0x70, 0xC0, 0x88
 TERMINAL_CAPABILITY, TERMINAL_PROFILE, FETCH, TERMINAL_RESPONSE = 0xAA, 0x10, 0x12, 0x14
 STORE_DATA, GET_DATA = 0xE2, 0xCA
+RETRIEVE_DATA, SET_DATA, GET_IDENTITY = 0xCB, 0xDB, 0x78
+FIRST_BLOCK = 0x80  # in P2 of RETRIEVE DATA and SET DATA
 # ETSI leaves 8X to these, 0X to the others; GET RESPONSE, MANAGE CHANNEL and GET DATA come in both.
-PROPRIETARY = {STORE_DATA, STATUS, TERMINAL_CAPABILITY, TERMINAL_PROFILE, FETCH, TERMINAL_RESPONSE}
+PROPRIETARY = {
+    STORE_DATA, STATUS, TERMINAL_CAPABILITY, TERMINAL_PROFILE, FETCH, TERMINAL_RESPONSE, RETRIEVE_DATA, SET_DATA,
+    GET_IDENTITY,
+}  # fmt: skip
 EITHER = {GET_RESPONSE, MANAGE_CHANNEL, GET_DATA}
 WITH_ANSWER_LATER = {SELECT, STORE_DATA, AUTHENTICATE}  # case 4: 61xx, then GET RESPONSE
 
@@ -60,6 +67,8 @@ class Channel:
     adf: Node | None = None
     application: bytes = b""  # AID of a security domain; empty while the file system is selected
     pending: bytes = b""
+    left: bytes = b""  # of the data object that RETRIEVE DATA began to read
+    setting: bytes = b""  # of the one that SET DATA has begun to write
 
 
 class Uicc:
@@ -76,6 +85,9 @@ class Uicc:
             STATUS: self._status,
             MANAGE_CHANNEL: self._manage_channel,
             AUTHENTICATE: self._authenticate,
+            RETRIEVE_DATA: self._retrieve_data,
+            SET_DATA: self._set_data,
+            GET_IDENTITY: self._get_identity,
             TERMINAL_CAPABILITY: self._terminal_capability,
             TERMINAL_PROFILE: self._terminal_profile,
             FETCH: self._fetch,
@@ -129,7 +141,7 @@ class Uicc:
         if data and command.ins in WITH_ANSWER_LATER:
             channel.pending = data
             return b"", 0x6100 | min(len(data), MAX_ANSWER) & 0xFF
-        return data, OK
+        return data, MORE_DATA if channel.left and command.ins == RETRIEVE_DATA else OK
 
     def _get_response(self, channel: Channel, command: Command) -> tuple[bytes, int]:
         if not channel.pending:
@@ -218,6 +230,40 @@ class Uicc:
         self._chip.nvm.commit()
         node.body = body
         return b""
+
+    def _retrieve_data(self, channel: Channel, command: Command) -> bytes:
+        """TS 102 221 clause 11.3.1: the data object with the tag in the data, in blocks."""
+        if command.p2 & FIRST_BLOCK:
+            channel.left = ber_tlv.retrieve(self._target(channel, command.p2 & 0x1F), command.data)
+        elif not channel.left:
+            raise StatusWord(CONDITIONS)
+        size = command.le or MAX_ANSWER
+        data, channel.left = channel.left[:size], channel.left[size:]
+        return data
+
+    def _set_data(self, channel: Channel, command: Command) -> bytes:
+        """TS 102 221 clause 11.3.2: a data object, or the tag of one that goes, in blocks."""
+        if command.p2 & FIRST_BLOCK:
+            self._target(channel, command.p2 & 0x1F)
+            channel.setting = b""
+        elif not channel.setting:
+            raise StatusWord(CONDITIONS)
+        content, channel.setting = channel.setting + command.data, b""
+        if not content:
+            raise StatusWord(WRONG_LENGTH)
+        body = ber_tlv.with_object(channel.current, content)
+        if body is None:
+            channel.setting = content
+            return b""
+        return self._write(channel.current, body)
+
+    def _get_identity(self, channel: Channel, command: Command) -> bytes:
+        """TS 31.102 clause 7.5, in the SUCI context."""
+        if channel.application or channel.adf is None or not (channel.adf.aid or b"").startswith(USIM_AID):
+            raise StatusWord(CONDITIONS)
+        if command.p1_p2 != 0x0001:
+            raise StatusWord(WRONG_P1_P2)
+        return exact(suci.get_identity(channel.adf), command.le)
 
     def _status(self, channel: Channel, command: Command) -> bytes:
         """Clause 11.1.2: the current directory's parameters, the current application's name, or nothing."""

@@ -3,7 +3,8 @@
 One line a file: field name in the profile element, file identifier, kind, size, short file identifier (hex),
 default content (hex; a last byte followed by * is repeated to the end). Kinds: D1 directory under the MF,
 D2 directory below the current D1, T transparent, L linear fixed, C cyclic (records x length), B BER-TLV.
-A ? stands for what only the profile can say. File identifiers are those of TS 102 221 and TS 31.102/31.103.
+A ? stands for what only the profile can say. File identifiers are those of TS 102 221, TS 31.102/31.103 and
+3GPP2 C.S0065.
 """
 
 from __future__ import annotations
@@ -191,6 +192,44 @@ ef-ad       6FAD T 3 03 000000
 ef-arr      6F06 L ? 06
 """
 
+_CSIM = """
+adf-csim    ? D1
+ef-arr      6F06 L ?
+ef-call-count 6F21 C 15x2 - 00*
+ef-imsi-m   6F22 T 10
+ef-imsi-t   6F23 T 10
+ef-tmsi     6F24 T 16
+ef-ah       6F25 T 2
+ef-aop      6F26 T 1
+ef-aloc     6F27 T 7
+ef-cdmahome 6F28 L ?
+ef-znregi   6F29 L ?
+ef-snregi   6F2A T 7
+ef-distregi 6F2B T 8
+ef-accolc   6F2C T 1
+ef-term     6F2D T 1
+ef-acp      6F2F T 7
+ef-prl      6F30 T ?
+ef-ruimid   6F31 T 8
+ef-csim-st  6F32 T ?
+ef-spc      6F33 T 3 - 00*
+ef-otapaspc 6F34 T 1
+ef-namlock  6F35 T 1
+ef-ota      6F36 T ?
+ef-sp       6F37 T 1
+ef-esn-meid-me 6F38 T 8 - 00*
+ef-li       6F3A T ?
+ef-usgind   6F42 T 1
+ef-ad       6F43 T 3 - 00*
+ef-max-prl  6F45 T 4
+ef-spcs     6F46 T 1
+ef-mecrp    6F55 T 3
+ef-home-tag 6F70 T ?
+ef-group-tag 6F71 T ?
+ef-specific-tag 6F72 T ?
+ef-call-prompt 6F73 T ?
+"""
+
 _OPT_ISIM = """
 ef-pcscf    6F09 L ?
 ef-sms      6F3C L 10x176 - 00FF*
@@ -313,7 +352,7 @@ TEMPLATES = {
     "gsm-access": Template(_OID + "7", 1, "usim", table=_GSM_ACCESS),
     "isim": Template(_OID + "8", 1, "isim", True, _ISIM),
     "opt-isim": Template(_OID + "9", 2, "isim", table=_OPT_ISIM),
-    "csim": Template(_OID + "10", 2, "csim", table="adf-csim ? D1"),
+    "csim": Template(_OID + "10", 2, "csim", table=_CSIM),
     "opt-csim": Template(_OID + "11", 2),
     "eap": Template(_OID + "12", 1),
     "df-5gs": Template(_OID + "13", 4, "usim", table=_5GS),
