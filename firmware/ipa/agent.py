@@ -282,7 +282,7 @@ class Agent:
                 await below.climb(self._patience_ms())
             below.at = layers.CARD
             try:
-                eim = await unserved(below.es10, served, self._settings["eim_file"])
+                eim = await below.again(self._choose, served)
                 if eim is None:
                     break
                 idle = await self._serve(eim) and idle
@@ -299,6 +299,12 @@ class Agent:
         if failed:
             raise EimFailed("{} of {} eIMs are still to be served".format(failed, len(served)))
         return idle
+
+    async def _choose(self, served):
+        """The eIM to serve now, None when all are."""
+        if not self.layers.channel.is_open:
+            await self.layers.climb(self._patience_ms(), layers.CARD)
+        return await unserved(self.layers.es10, served, self._settings["eim_file"])
 
     async def _serve(self, eim):
         """Everything one eIM has, over as many profiles as it takes. True when nothing is left to do."""
@@ -326,10 +332,12 @@ class Agent:
             began = ticks_ms()
             try:
                 return await conversation.hold(eim, below.eid, below.device_info, below.plmn)
-            except (SocketError, NetError, asyncio.TimeoutError) as error:
-                if conversation.reached or ticks_diff(ticks_ms(), began) > _QUICK_MS:
+            except (ModemError, NetError, asyncio.TimeoutError) as error:
+                if conversation.link.answered or ticks_diff(ticks_ms(), began) > _QUICK_MS:
                     raise
                 log(INFO, "poll: {}, once more".format(error))
+                if not isinstance(error, (SocketError, NetError)):
+                    below.channel.is_open = False  # the answer to a command has not come: of which is not sure
             await below.pause(number)
             if number == _TRIES - 1 and not below.modem.heard:
                 below.at = layers.CONTEXT

@@ -67,7 +67,7 @@ def _of_settings(setting, iccid, imsi):
 async def _of_profile(es10):
     """The network access name in its httpParams (SGP.32 5.9.24), None without one that is any good."""
     try:
-        answer = await es10.call(_GET_CONNECTIVITY_PARAMETERS)
+        answer = await es10.ask(_GET_CONNECTIVITY_PARAMETERS)
         name = _access_name(tlv.find(answer, _GET_CONNECTIVITY_PARAMETERS, 0xA0, 0x81) or b"")
         return None if name is None else fit(name)
     except (CardError, tlv.TlvError, SocketError, UnicodeError) as error:

@@ -80,6 +80,8 @@ class Layers:
                 raise
             except (ModemError, CardError, tlv.TlvError, asyncio.TimeoutError) as error:
                 log(INFO, "{}: {}, once more".format(NAMES[self.at], error))
+                if self.at == CARD:
+                    self.channel.is_open = False
             await self.pause(number)
         return await make(*args)
 

@@ -4,7 +4,8 @@ A command goes out of one reusable buffer and its answer comes back into another
 view of the second, valid until the next command: whoever needs it longer copies it.
 """
 
-from ipa.compat import DEBUG, const, log
+from ipa.compat import DEBUG, INFO, const, log
+from ipa.modem import ModemError
 from ipa.modem.at import AtError
 
 ISD_R = b"\xa0\x00\x00\x05\x59\x10\x10\xff\xff\xff\xff\x89\x00\x00\x01\x00"  # SGP.22 annex H
@@ -141,6 +142,14 @@ class Channel:
             if not self._length:
                 raise CardError("no answer to {}".format(name))
         return memoryview(self._response)[: self._length]
+
+    async def read(self, *parts, cut=False):
+        """As store, of a function that changes nothing: what got lost between card and board is asked for once more."""
+        try:
+            return await self.store(*parts, cut=cut, answered=True)
+        except ModemError as error:
+            log(INFO, "card: {}, once more".format(error))
+        return await self.store(*parts, cut=cut, answered=True)
 
     async def _block(self, number, size, last):
         apdu = self._apdu

@@ -54,17 +54,21 @@ class Es10:
         answer = await self.channel.store(tlv.head(tag, size), *parts, stream=stream, length=length, answered=True)
         return _checked(tag, answer)
 
+    async def ask(self, tag, *parts):
+        """As call, of a function that changes nothing on the card."""
+        return _checked(tag, await self.channel.read(tlv.head(tag, sum([len(part) for part in parts])), *parts))
+
     async def get_eid(self):  # SGP.32 5.9.19 -> 16 bytes
-        eid = tlv.find(await self.call(_GET_EUICC_DATA, b"\x5c\x01\x5a"), _GET_EUICC_DATA, 0x5A)
+        eid = tlv.find(await self.ask(_GET_EUICC_DATA, b"\x5c\x01\x5a"), _GET_EUICC_DATA, 0x5A)
         if eid is None or len(eid) != 16:
             raise UnexpectedAnswer("GetEID without an EID")
         return bytes(eid)
 
     async def get_euicc_info_1(self):
-        return await self.call(_EUICC_INFO_1)
+        return await self.ask(_EUICC_INFO_1)
 
     async def get_euicc_info_2(self):
-        return await self.call(_EUICC_INFO_2)
+        return await self.ask(_EUICC_INFO_2)
 
     async def ipa_mode(self):
         """Who is in charge by EUICCInfo2: 0 an IPA in the device, 1 one in the card; None on no card of SGP.32."""
@@ -78,23 +82,23 @@ class Es10:
         return tlv.integer(mode)
 
     async def get_euicc_challenge(self):  # -> 16 bytes
-        challenge = tlv.find(await self.call(_GET_EUICC_CHALLENGE), _GET_EUICC_CHALLENGE, 0x80)
+        challenge = tlv.find(await self.ask(_GET_EUICC_CHALLENGE), _GET_EUICC_CHALLENGE, 0x80)
         if challenge is None or len(challenge) != 16:
             raise UnexpectedAnswer("GetEuiccChallenge without 16 bytes")
         return bytes(challenge)
 
     async def get_profiles_info(self, tags):
         """`tags` lists what is wanted of each profile; one the card does not know spoils the whole list."""
-        return await self.call(_GET_PROFILES_INFO, tlv.encode(0x5C, tags))
+        return await self.ask(_GET_PROFILES_INFO, tlv.encode(0x5C, tags))
 
     async def get_euicc_configured_data(self):  # SGP.32 5.8.1
-        return await self.call(_GET_CONFIGURED_DATA)
+        return await self.ask(_GET_CONFIGURED_DATA)
 
     # eIM configuration
 
     async def find_eim(self, eim_id=None, but=()):
         """5.9.18: the value of the EimConfigurationData of this eIM, or of the first not in `but`; else None."""
-        answer = await self.call(_GET_EIM_CONFIGURATION_DATA)
+        answer = await self.ask(_GET_EIM_CONFIGURATION_DATA)
         for tag, value, _ in tlv.items(tlv.find(answer, _GET_EIM_CONFIGURATION_DATA, 0xA0)):
             found = bytes(tlv.find(value, 0x80) or b"") if tag == 0x30 else None
             if found is not None and (found == eim_id if eim_id else found not in but):
@@ -109,7 +113,7 @@ class Es10:
 
     async def get_certs(self, ci_pk_id=None):
         """5.9.10 -> BF56{A0{A5 EUM, A6 eUICC}} or CardRefused(1) when no certificate is under that CI."""
-        answer = await self.call(_GET_CERTS, *(() if ci_pk_id is None else (tlv.encode(0x80, ci_pk_id),)))
+        answer = await self.ask(_GET_CERTS, *(() if ci_pk_id is None else (tlv.encode(0x80, ci_pk_id),)))
         if tlv.find(answer, _GET_CERTS, 0xA0) is None:
             raise CardRefused("GetCerts", _code(answer, _GET_CERTS))
         return answer
@@ -124,7 +128,7 @@ class Es10:
 
     async def list_notifications(self):
         """The seqNumbers of all pending notifications, ascending. Package results are not among them."""
-        answer = await self.call(_LIST_NOTIFICATION)
+        answer = await self.ask(_LIST_NOTIFICATION)
         listed = tlv.find(answer, _LIST_NOTIFICATION, 0xA0)
         if listed is None:
             raise CardRefused("ListNotification", _code(answer, _LIST_NOTIFICATION))
@@ -143,7 +147,7 @@ class Es10:
 
     async def retrieve_notifications(self, search=b""):
         """`search`: nothing, or the A0{...} of RetrieveNotificationsList. -> view of the list's value."""
-        return self._list(await self.call(_RETRIEVE_NOTIFICATIONS, search), 0xA0)
+        return self._list(await self.ask(_RETRIEVE_NOTIFICATIONS, search), 0xA0)
 
     async def retrieve_results(self):
         """-> view of the stored eUICC package results, one BF51 after the other, oldest first.
@@ -151,7 +155,7 @@ class Es10:
         As many as there is room for: a card may keep more than it can be let to say at once, and none of them
         leaves it without having been delivered.
         """
-        answer = await self.channel.store(b"\xbf\x2b\x04\xa0\x02\x82\x00", cut=True, answered=True)
+        answer = await self.channel.read(b"\xbf\x2b\x04\xa0\x02\x82\x00", cut=True)
         tag, start, end = tlv.header(answer, 0, _ANY_LENGTH)
         if tag != _RETRIEVE_NOTIFICATIONS or end <= len(answer):
             return self._list(_checked(_RETRIEVE_NOTIFICATIONS, answer), 0xA2)
@@ -165,7 +169,7 @@ class Es10:
         return answer[start:end]
 
     async def _first(self, search, kind):
-        for _, _, raw in tlv.items(self._list(await self.call(_RETRIEVE_NOTIFICATIONS, search), kind)):
+        for _, _, raw in tlv.items(self._list(await self.ask(_RETRIEVE_NOTIFICATIONS, search), kind)):
             return raw
         return None
 
@@ -179,7 +183,7 @@ class Es10:
 
     async def remove_notification(self, seq_number):
         """Notifications and results alike. Already gone is as good as removed."""
-        answer = await self.call(_REMOVE_NOTIFICATION, tlv.encode_integer(0x80, seq_number))
+        answer = await self.ask(_REMOVE_NOTIFICATION, tlv.encode_integer(0x80, seq_number))
         code = _code(answer, _REMOVE_NOTIFICATION, 0x80)
         if code not in (0, _NOTHING_TO_DELETE):
             raise CardRefused("RemoveNotificationFromList", code)

@@ -69,7 +69,7 @@ class Psmos:
         if tag == _LIST_PROFILE_INFO:
             return await self._list(value)
         if tag == _GET_RAT:
-            answer = await self._es10.call(_SGP22_GET_RAT)
+            answer = await self._es10.ask(_SGP22_GET_RAT)
             return tlv.encode(_GET_RAT, tlv.find(answer, _SGP22_GET_RAT, 0xA0) or b"")
         if tag == _SET_DEFAULT_DP_ADDRESS:
             code = await self._function(_SGP22_SET_DEFAULT_DP_ADDRESS, value)
@@ -154,7 +154,7 @@ class Psmos:
         if wanted is not None:
             parts = (tlv.find_raw(value, 0xA0) or b"", tlv.encode(0x5C, _known(wanted)))
         try:
-            return bytes(await self._es10.call(_LIST_PROFILE_INFO, *parts))
+            return bytes(await self._es10.ask(_LIST_PROFILE_INFO, *parts))
         except StatusError:
             return _LIST_FAILED
 

@@ -117,12 +117,12 @@ def _unused(bits):
 
 async def get_rat(es10):
     """5.9.13 -> view of BF43{A0{30 ...}}, the rules authorisation table."""
-    return await es10.call(_GET_RAT)
+    return await es10.ask(_GET_RAT)
 
 
 async def get_connectivity_parameters(es10):
     """5.9.24 -> view of the httpParams of the enabled profile, None when there are none in it."""
-    answer = await es10.call(_GET_CONNECTIVITY_PARAMETERS)
+    answer = await es10.ask(_GET_CONNECTIVITY_PARAMETERS)
     error = tlv.find(answer, _GET_CONNECTIVITY_PARAMETERS, 0x81)
     if error is not None:
         raise CardRefused("GetConnectivityParameters", tlv.integer(error))

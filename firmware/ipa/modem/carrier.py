@@ -50,7 +50,7 @@ class Carrier:
             log(INFO, "modem:", error)
             from ipa.modem.csim import Csim  # few modems need it
 
-            other = (Cgla if isinstance(self._way, Csim) else Csim)(self._modem.at)
+            other = (Csim if isinstance(self._way, Cgla) else Cgla)(self._modem.at)
             try:
                 self._session = await _open(other, aid)
             except AtError as refusal:

@@ -39,6 +39,7 @@ MOST_TRIES = const(8)  # so often what is temporary is tried again where nobody 
 _MOST_EIMS = const(4)  # whose last download is remembered
 _KEY_ID = const(20)
 _TRIGGER = ("ipa.steps.trigger",)
+_LOADER = ("ipa.card.bpp",)
 _LOG_EVERY = const(2048)
 
 
@@ -92,6 +93,7 @@ def _read(body):
 
 async def _to_its_end(download, kind, value, source):
     session = download.session
+    failure = None
     try:
         if session.journal.get("emergency"):
             raise DownloadFailed("the emergency profile is enabled", code=_ECALL_ACTIVE)
@@ -113,9 +115,12 @@ async def _to_its_end(download, kind, value, source):
     except (DownloadFailed, UnicodeError, CardError, ServerError, tlv.TlvError) as error:
         if download.is_temporary(error):
             raise
+        failure = _failure(error)
+    if failure is not None:
+        unload(_LOADER)  # the error that hung on it has gone
         from ipa.steps import failed  # most do not fail
 
-        await failed.give_up(download, _failure(error))
+        await failed.give_up(download, failure)
         session.journal.set(download=None, attempts=None, tries=None, eim=None)
         return False
     enabled = await immediate_enable(session, result) == 0
