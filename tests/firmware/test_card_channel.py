@@ -250,3 +250,30 @@ async def test_a_function_without_an_answer_is_named_and_one_that_has_none_is_no
     print(bytes(await channel.store(bytes.fromhex("860100"))), [apdu.hex() for apdu in carrier.apdus])
 """))
     assert out.splitlines() == ["CardError no answer to BF2E 3", "b'' ['80e2910003860100']"]
+
+
+async def test_a_function_that_changes_nothing_is_asked_once_more_when_its_answer_was_lost_and_no_other_is(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    from ipa.card.es10 import Es10
+    from ipa.modem.at import AtTimeout
+    carrier = Carrier(lambda command: b"\\xbf\\x2e\\x12\\x80\\x10" + bytes(16))
+    through = carrier.transmit
+    lost = 1
+    async def transmit(apdu):
+        nonlocal lost
+        answer = await through(apdu)
+        if lost:
+            lost -= 1
+            raise AtTimeout("no answer to AT+CGLA")
+        return answer
+    carrier.transmit = transmit
+    es10 = Es10(Channel(carrier))
+    print(len(await es10.get_euicc_challenge()), len(carrier.apdus))
+    lost = 1
+    print(await failing(es10.load_euicc_package(b"")), len(carrier.apdus))
+    lost = 2
+    print(await failing(es10.get_euicc_challenge()), len(carrier.apdus))
+"""))
+    assert [line for line in out.splitlines() if not line.startswith("I (")] == [
+        "16 3", "AtTimeout no answer to AT+CGLA 4", "AtTimeout no answer to AT+CGLA 6"]

@@ -1,6 +1,6 @@
 """A download that has failed, is ordered once more, or was cut off by a loss of power. Loaded for that."""
 
-from ipa import changes, tlv
+from ipa import tlv
 from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
 from ipa.net import NetError, ServerError
@@ -78,6 +78,8 @@ async def finish_cut(session):
             log(INFO, "download:", error)
             continue
         if code == _NO_SESSION_CONTEXT:
+            from ipa import changes  # those who give up need the room
+
             await changes.note(es10, journal, changes.UNDEFINED)
         downloads.note_end(journal, bytes.fromhex(journal.get("download")) or None, result)
         return code == 0
