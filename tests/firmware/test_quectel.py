@@ -88,7 +88,7 @@ async def test_a_socket_whose_modem_answers_with_noise_fails_and_is_closed(
     from ipa.modem.sockets import Datagram
 
     class Noisy:
-        largest, read_again_ms = 100, 50
+        largest, read_again_ms, spare = 100, 50, None
         _sockets = {{}}
         async def _receive(self, number, buf):
             raise {error}("+QIRD: 1x")

@@ -21,7 +21,8 @@ _LAST_BLOCK = const(0x91)
 _MOST_BLOCKS = const(256)
 _LARGEST_SEGMENT = const(255)
 _SMALLEST_SEGMENT = const(32)
-_RESPONSE = const(2048)  # AuthenticateServer answers two certificates: about 1.7 kB
+_RESPONSE = const(512)  # AuthenticateServer alone answers more, two certificates: about 1.7 kB
+_MORE = const(1280)
 _LARGEST_RESPONSE = const(8192)
 _MOST_ANSWERS = const(64)  # 61xx and 6Cxx in a row: 32 answers of 256 bytes fill the largest response
 
@@ -103,6 +104,8 @@ class Channel:
         ResponseTooLong.
         """
         self._cut = cut
+        if len(self._response) > _RESPONSE:
+            self._response = bytearray(_RESPONSE)
         total = sum(len(part) for part in parts) + length
         name = _name(parts[0])
         if total > _MOST_BLOCKS * self._segment:
@@ -226,7 +229,7 @@ class Channel:
                     return False
                 raise ResponseTooLong("more than {} bytes".format(_LARGEST_RESPONSE))
             try:
-                larger = bytearray(min(_LARGEST_RESPONSE, end + _RESPONSE // 2))
+                larger = bytearray(min(_LARGEST_RESPONSE, end + _MORE))
             except MemoryError:
                 if self._cut:
                     return False

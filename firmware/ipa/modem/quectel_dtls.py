@@ -28,6 +28,8 @@ async def connect(modem, host, port, certificate):
 class Secure:
     """What a Datagram asks of a modem, from the modem's SSL stack."""
 
+    spare = None
+
     def __init__(self, modem):
         self.at = modem.at
         self.largest = modem.largest

@@ -32,6 +32,7 @@ class SocketModem(ContextModem):
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
         self._sockets = {}
+        self.spare = None  # the buffer of the last UDP socket, for the next one
         self._turn = asyncio.Lock()  # sockets open one after the other
         self._opened = asyncio.Event()
         self._outcome = None
@@ -107,11 +108,11 @@ class Socket(io.IOBase):
     which is what MicroPython's `tls` wants of a stream. A task carries the bytes.
     """
 
-    def __init__(self, modem, number, receive, send):
+    def __init__(self, modem, number, receive):
         self._modem = modem
         self._number = number
-        self._rx = bytearray(receive)
-        self._tx = bytearray(send)
+        self._rx = receive
+        self._tx = None  # what is on its way to the modem
         self._received = 0
         self._to_send = 0
         self._more = True  # the modem may hold something
@@ -218,7 +219,8 @@ class Datagram(Socket):
     """UDP: one call, one datagram."""
 
     def __init__(self, modem, number):
-        super().__init__(modem, number, _DATAGRAM, modem.largest)
+        super().__init__(modem, number, modem.spare or bytearray(_DATAGRAM))
+        modem.spare = None
         self.largest = modem.largest
         self.dropped = 0  # datagrams the modem refused to send
 
@@ -236,18 +238,18 @@ class Datagram(Socket):
         n = len(buf)
         if self._error:
             return -self._error
-        if n > len(self._tx):
+        if n > self.largest:
             return -_EMSGSIZE
         if self._to_send:
             return None
-        self._tx[:n] = buf
+        self._tx = bytes(buf)
         self._to_send = n
         self._work.set()
         return n
 
     async def _send(self):
         try:
-            if not await self._modem._send(self._number, memoryview(self._tx)[: self._to_send]):
+            if not await self._modem._send(self._number, self._tx):
                 self.dropped += 1
         except AtError:
             self.dropped += 1
@@ -255,4 +257,9 @@ class Datagram(Socket):
             raise
         finally:
             self._to_send = 0
+            self._tx = None
             self._news.set()
+
+    async def _close(self):
+        await super()._close()
+        self._modem.spare = self._rx

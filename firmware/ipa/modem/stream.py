@@ -14,7 +14,8 @@ class Stream(Socket):
     """TCP: bytes in order or an error; readinto gives 0 once the peer has closed and all was read."""
 
     def __init__(self, modem, number):
-        super().__init__(modem, number, _PIECE, _PIECE)
+        super().__init__(modem, number, bytearray(_PIECE))
+        self._tx = bytearray(_PIECE)
         self._taken = 0  # of what was received
         self._ended = False
 

@@ -27,6 +27,18 @@ class DtlsClosed(DtlsError):
     """The peer closed the association, or we did."""
 
 
+class ClockUnset(NetError):
+    """A certificate cannot be checked against a clock that was never set."""
+
+
+class PeerNotTrusted(NetError):
+    """The server's certificate or key is not what we were told to trust; `shown`: it has shown one."""
+
+    def __init__(self, reason, shown=False):
+        super().__init__(reason)
+        self.shown = shown
+
+
 class ChannelRefused(NetError):
     """CoAP or HTTP themselves answered with an error; a `temporary` one may be another at the next try."""
 

@@ -9,7 +9,6 @@ import io
 
 from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
 from ipa.net import DtlsClosed, DtlsError, DtlsTimeout, NetError
-from ipa.net.trust import Trust
 
 try:
     import tls
@@ -53,7 +52,8 @@ class Dtls:
         mtu = min(mtu, getattr(datagram, "largest", mtu))
         self._stream = _Stream(datagram, mtu)
         self.host = host
-        self._trust = Trust(*trust)
+        self._anchors = trust
+        self._trust = None  # during the handshake
         self._client = client
         self.room = mtu - _OVERHEAD
         self._tls = None
@@ -65,7 +65,10 @@ class Dtls:
 
     async def connect(self, timeout_ms=HANDSHAKE_MS):
         """Do the handshake. Raises ClockUnset before a byte is sent, PeerNotTrusted, DtlsTimeout."""
+        from ipa.net.trust import Trust
+
         try:
+            self._trust = Trust(*self._anchors)
             context = self._context()
             gc.collect()  # mbedTLS wants 17 kB in one piece
             self._tls = context.wrap_socket(
@@ -84,6 +87,7 @@ class Dtls:
             self._io(self._tls.recv, 1)  # nothing comes before we ask: this only drives the handshake
             if self._stream.finished and self._trust.accepted:
                 log(DEBUG, "dtls: up, round trip", self.rtt_ms, "ms")
+                self._trust = context.verify_callback = None
                 return
             await self._wait(deadline, "handshake")
 
@@ -100,23 +104,29 @@ class Dtls:
         deadline = ticks_add(ticks_ms(), timeout_ms)
         size = len(buf)
         while True:
-            # Not recv_into: that fills its buffer from as many records as there are.
-            message = self._io(self._open().recv, size)
-            if message is None:
+            n = self._read(buf)
+            if n is None:
                 left = ticks_diff(deadline, ticks_ms())
                 if left <= 0:
                     return 0
                 await self._datagram.wait(left)
-            elif not message:
+            elif not n:
                 self.close()
                 raise DtlsClosed("closed by the peer")
-            elif len(message) < size:
-                buf[: len(message)] = message
-                return len(message)
+            elif n < size:
+                return n
             else:
                 log(INFO, "dtls: message too long, dropped")
-                while message is not None and len(message) == size:
-                    message = self._io(self._tls.recv, size)
+                while n == size:
+                    n = self._io(self._tls.readinto, buf)
+
+    def _read(self, buf):
+        """What one datagram has, into buf: readinto() would go on to the next one."""
+        self._stream.may_read = True
+        try:
+            return self._io(self._open().readinto, buf)
+        finally:
+            self._stream.may_read = not self._stream.finished
 
     def close(self):
         """Forget the association; mbedTLS says no good-bye. The second time nothing happens."""
@@ -140,7 +150,12 @@ class Dtls:
             self.close()
             if error.args[0] == _FATAL_ALERT and not self._stream.finished:
                 Dtls.every_suite = True
-            raise self._trust.refusal(error) or DtlsError("DTLS: %s" % error) from None
+            if self._trust is not None:
+                raise self._trust.refusal(error) or DtlsError("DTLS: %s" % error) from None
+            from ipa.net import memory
+
+            memory.check(error)
+            raise DtlsError("DTLS: %s" % error) from None
 
     async def _wait(self, deadline, what):
         left = ticks_diff(deadline, ticks_ms())
@@ -183,16 +198,24 @@ class _Stream(io.IOBase):
         self.rtt_ms = None
         self.largest = 0  # that came during the handshake
         self.finished = False  # the server's Finished came: the first handshake record of epoch 1
+        self.may_read = True  # one datagram more; during the handshake all that come
 
     def readinto(self, buf):
+        if not self.may_read:
+            return None
         n = self._datagram.readinto(buf)
-        if n is not None and n > 0 and not self.finished:
-            self.largest = max(self.largest, n)
-            if self._flight is not None:
-                self._flight = None
-                self.rtt_ms = ticks_diff(ticks_ms(), self._first_ms)
-                self._rto_ms = max(_RTO_LEAST_MS, 2 * self.rtt_ms)
-            self._look_for_finished(buf, n)
+        if n is None or n <= 0:
+            return n
+        if self.finished:
+            self.may_read = False
+            # Of several records the first is taken, as if the others had been lost: nobody could tell them apart.
+            return min(n, _RECORD_HEADER + (buf[11] << 8 | buf[12]))
+        self.largest = max(self.largest, n)
+        if self._flight is not None:
+            self._flight = None
+            self.rtt_ms = ticks_diff(ticks_ms(), self._first_ms)
+            self._rto_ms = max(_RTO_LEAST_MS, 2 * self.rtt_ms)
+        self._look_for_finished(buf, n)
         return n
 
     def write(self, buf):

@@ -9,7 +9,6 @@ import gc
 from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
 from ipa.modem import SocketError
 from ipa.net import ChannelRefused, NetError
-from ipa.net.trust import Trust
 
 try:
     import tls
@@ -22,6 +21,15 @@ _ANSWER_MS = const(60000)  # until the next bytes of an answer
 _WHOLE_MS = const(1800000)  # until its end, however little comes at a time
 _TICK_MS = const(1000)
 
+_OF_TLS_1_3 = const(2)
+_SUITES = (
+    "TLS1-3-AES-128-GCM-SHA256",
+    "TLS1-3-AES-256-GCM-SHA384",
+    "TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256",
+    "TLS-ECDHE-ECDSA-WITH-AES-256-GCM-SHA384",
+    "TLS-ECDHE-RSA-WITH-AES-128-GCM-SHA256",
+    "TLS-ECDHE-RSA-WITH-AES-256-GCM-SHA384",
+)
 _OUT = const(960)  # a TLS record, which with its 29 bytes of overhead fits into one AT command
 _IN = const(256)
 _LINE = const(128)  # what is kept of a line; long headers are none that we read
@@ -119,10 +127,13 @@ class Https:
         return self._body
 
     async def _open(self):
+        from ipa.net.trust import Trust
+
         context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-        # With TLS 1.3 where mbedTLS has it: it offers that version then whatever suites are left.
-        suites = [name for name in context.get_ciphers() if "-ECDHE-" in name or name.startswith("TLS1-3-")]
-        context.set_ciphers([name for name in suites if "-GCM-" in name])
+        try:
+            context.set_ciphers(_SUITES)
+        except (ValueError, OSError):  # mbedTLS without TLS 1.3; its list of 190 names would cost 15 kB here
+            context.set_ciphers(_SUITES[_OF_TLS_1_3:])
         trust = Trust(*self._trust)
         trust.prepare(context)
         if self._client is not None:
@@ -285,7 +296,7 @@ class _Channel:
     def __init__(self, wrapped, stream, trust):
         self._tls = wrapped
         self._stream = stream
-        self._trust = trust
+        self._trust = trust  # until something came under it
         self._limit_ms = _HANDSHAKE_MS
         self._end = 0  # ticks, of the answer
         self._out = bytearray(_OUT)
@@ -361,7 +372,9 @@ class _Channel:
             # A close_notify right behind data is swallowed here; then the end of the TCP connection tells.
             n = self._io(self._tls.readinto, view)
             if n is not None:
-                self.answered = self.answered or n > 0
+                if n:
+                    self.answered = True
+                    self._trust = None
                 return n
             await self._wait(deadline, "answer")
 
@@ -369,7 +382,12 @@ class _Channel:
         try:
             return call(argument)
         except (ValueError, OSError) as error:
-            raise self._trust.refusal(error) or HttpsClosed("TLS: %s" % error) from None
+            if self._trust is not None:
+                raise self._trust.refusal(error) or HttpsClosed("TLS: %s" % error) from None
+            from ipa.net import memory
+
+            memory.check(error)
+            raise HttpsClosed("TLS: %s" % error) from None
 
     async def _wait(self, deadline, what):
         left = ticks_diff(deadline, ticks_ms())

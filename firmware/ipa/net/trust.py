@@ -1,8 +1,11 @@
-"""Which TLS server is the right one: under a CA, with this very certificate, or with this very key."""
+"""Which TLS server is the right one: under a CA, with this very certificate, or with this very key.
+
+Loaded for a handshake and forgotten after it.
+"""
 
 from ipa import tlv
 from ipa.compat import DEBUG, const, log, unix_time, utc
-from ipa.net import NetError
+from ipa.net import ClockUnset, PeerNotTrusted
 
 try:
     import tls
@@ -14,18 +17,6 @@ _VALIDITY = const(3)  # as _sequence() counts
 _SPKI = const(5)
 _X509_FIRST = const(0x2080)  # MBEDTLS_ERR_X509_..., to which the low-level error is added
 _X509_LAST = const(0x307F)
-
-
-class ClockUnset(NetError):
-    """A certificate cannot be checked against a clock that was never set."""
-
-
-class PeerNotTrusted(NetError):
-    """The server's certificate or key is not what we were told to trust; `shown`: it has shown one."""
-
-    def __init__(self, reason, shown=False):
-        super().__init__(reason)
-        self.shown = shown
 
 
 class Trust:

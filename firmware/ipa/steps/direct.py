@@ -9,10 +9,9 @@ later conversations bring it to its end.
 from ipa import tlv
 from ipa.compat import ERROR, INFO, log
 from ipa.modem import SocketError, fit
-from ipa.net import NetError, ServerError, memory
+from ipa.net import NetError, PeerNotTrusted, ServerError, memory
 from ipa.net.es9 import HEADERS, Es9, Es9Refused
 from ipa.net.https import Https, HttpsRefused
-from ipa.net.trust import PeerNotTrusted
 from ipa.steps.download import MOST_TRIES, Download, DownloadFailed, installed
 from ipa.steps.notify import remove, report
 
