@@ -6,7 +6,7 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill field cuts test micropython32 coverage hil hil-rack load conformance fuzz docs bench lint clean
+.PHONY: demo bill field cuts test micropython32 coverage hil hil-rack load conformance fuzz mutants docs bench lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -51,6 +51,10 @@ conformance: $(STAMP)
 # Damaged messages for every parser of both sides: make fuzz ARGS='--seconds 600 --seed 7 --target esipa'
 fuzz: $(STAMP)
 	PYTHONPATH=tests:tests/unit:firmware $(BIN)/python -m fuzz $(ARGS)
+
+# A fault in each place that refuses something; a test has to notice: make mutants ARGS='--seconds 300 --only smdpp'
+mutants: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 # How long the command takes to start, and to show 100 MB of a trace.
 bench: $(STAMP)
