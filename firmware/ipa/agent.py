@@ -54,7 +54,7 @@ class Agent:
         self._settings = settings
         self._board = board
         self.layers = layers.Layers(modem, board, settings, journal, self._network_goes, self._profile_changed)
-        self._conversation = Conversation(modem, settings, journal, self.layers.es10)
+        self._conversation = Conversation(modem, settings, journal, self.layers.es10, self._open_card)
         self._handlers = []
         self._failures = journal.get("failures", 0)  # polls in a row, over a restart
         self._unserved = False  # no eIM could be served by the last poll
@@ -234,6 +234,7 @@ class Agent:
         self._failures += 1
         some = isinstance(error, EimFailed)
         self._unserved = not some
+        self.layers.eims = None
         reached = some or self._conversation.reached
         self._conversation.end()
         unload()
@@ -273,18 +274,21 @@ class Agent:
         below = self.layers
         if below.silent:
             return True
+        self._conversation.worked = False
         idle = True
         served = []
+        eims = []
         failed = 0
         failure = at = None
         while len(served) < _MOST_EIMS:
-            if served:
+            if served and not below.eims:
                 await below.climb(self._patience_ms())
             below.at = layers.CARD
             try:
                 eim = await below.again(self._choose, served)
                 if eim is None:
                     break
+                eims.append(eim)
                 idle = await self._serve(eim) and idle
             except _EIM_FAILURES as error:
                 if not served:
@@ -298,18 +302,33 @@ class Agent:
             raise failure
         if failed:
             raise EimFailed("{} of {} eIMs are still to be served".format(failed, len(served)))
+        below.eims = eims if idle and not self._conversation.worked and self.under_way is None else None
         return idle
 
     async def _choose(self, served):
         """The eIM to serve now, None when all are."""
+        below = self.layers
+        if not below.eims:
+            if not below.channel.is_open:
+                await below.climb(self._patience_ms(), layers.CARD)
+            return await unserved(below.es10, served, self._settings["eim_file"])
+        for eim in below.eims:
+            if eim.eim_id not in served:
+                served.append(eim.eim_id)
+                return eim
+        return None
+
+    async def _open_card(self):
+        """There is something to do for the card, after which nothing holds that was known of it."""
+        self.layers.eims = None
+        self._conversation.worked = True
         if not self.layers.channel.is_open:
             await self.layers.climb(self._patience_ms(), layers.CARD)
-        return await unserved(self.layers.es10, served, self._settings["eim_file"])
 
     async def _serve(self, eim):
         """Everything one eIM has, over as many profiles as it takes. True when nothing is left to do."""
         for _ in range(self._settings["packages_per_poll"]):
-            if not self.layers.channel.is_open:
+            if not (self.layers.channel.is_open or self.layers.eims):
                 await self.layers.climb(self._patience_ms(), layers.CARD)
             unload()
             gc.collect()  # DTLS wants one block of 17 kB
@@ -331,7 +350,7 @@ class Agent:
             below.at = layers.EIM
             began = ticks_ms()
             try:
-                return await conversation.hold(eim, below.eid, below.device_info, below.plmn)
+                return await conversation.hold(eim, below.eid, below.device_info, below.plmn, bool(below.eims))
             except (ModemError, NetError, asyncio.TimeoutError) as error:
                 if conversation.link.answered or ticks_diff(ticks_ms(), began) > _QUICK_MS:
                     raise
@@ -344,7 +363,7 @@ class Agent:
                 await below.modem.close_context()
             await below.climb(self._patience_ms())
         below.at = layers.EIM
-        return await conversation.hold(eim, below.eid, below.device_info, below.plmn)
+        return await conversation.hold(eim, below.eid, below.device_info, below.plmn, bool(below.eims))
 
     def _network_goes(self, reason):
         self._conversation.end()
@@ -371,6 +390,8 @@ class Lease:
     async def __aenter__(self):
         agent = self._agent
         await agent._turn.acquire()
+        if self._layer == layers.CARD:
+            agent.layers.eims = None
         try:
             await agent.layers.climb(agent._patience_ms(), self._layer)
         except BaseException:

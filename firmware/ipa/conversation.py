@@ -22,11 +22,14 @@ class Conversation:
 
     trigger = None  # a Package that somebody on the device handed over and that needs the eIM
 
-    def __init__(self, modem, settings, journal, es10):
+    def __init__(self, modem, settings, journal, es10, card):
+        """`await card()` opens the card where it was left alone."""
         self._modem = modem
         self._settings = settings
         self._journal = journal
         self.es10 = es10
+        self._card = card
+        self.worked = False  # the card had something, or something was done to it; whoever asks sets it back
         self.link, self._esipa, self._compact = chosen(modem, settings)
         self.reached = False  # an eIM has answered; whoever asks sets it back
         self._sent = None, None  # eIM of the last session, and what it was sent
@@ -59,8 +62,11 @@ class Conversation:
             session.protocols |= _IPA_INJECT_COAPS
         return session
 
-    async def hold(self, eim, eid, device_info, plmn):
-        """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above."""
+    async def hold(self, eim, eid, device_info, plmn, calm):
+        """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above.
+
+        `calm`: nothing waits on the card, which may be closed.
+        """
         session = self.session(eim.eim_id, eid, device_info)
         session.sent.clear()
         if eim.trust is None:
@@ -72,7 +78,7 @@ class Conversation:
             return SWITCH
         self.link.answered = False
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
-        waiting = await notify.waiting(self.es10)
+        waiting = not calm and await notify.waiting(self.es10)
         await self.link.open(eim)
         try:
             return await self._over(session, waiting, plmn)
@@ -97,6 +103,7 @@ class Conversation:
         whom = session.eid + session.eim_id
         clean = True
         if waiting:
+            self.worked = True
             clean = await notify.deliver(session)
             if self.link.answered:
                 self._proven(eim_id)
@@ -118,6 +125,7 @@ class Conversation:
                 if number:
                     clean = await notify.deliver(session)
                 if self.wait_ms or self.trigger:
+                    await self._card()
                     from ipa import listening  # few eIMs inject
 
                     if await listening.listen(self, session, self._settings["packages_per_poll"]):
@@ -126,6 +134,7 @@ class Conversation:
                     raise session.due
                 return IDLE if clean else UNFINISHED
             log(INFO, "poll: package", number + 1, "is", packages.NAMES.get(package.tag, "unknown"))
+            await self._card()
             if await packages.execute(session, package):
                 return SWITCH
         log(INFO, "poll:", number + 1, "packages are enough for one poll")

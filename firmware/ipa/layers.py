@@ -45,6 +45,7 @@ class Layers:
         self.at = MODEM  # the layer that the last climb made last, or failed at
         self.radio_ms = None  # ticks when the radio was last switched off and on for a failure
         self.failures = [0] * (EIM + 1)  # polls that failed at each layer since the last that did not
+        self.eims = None  # those of the card, where nothing has changed or waits on it since they were read
         self.silent = False  # an IPA inside the card is in charge
         self.eid = self.device_info = self.plmn = self._apn = None
         # Half an ES10 session, or a switch that still waits for its REFRESH: only a reset ends it for sure.
@@ -56,7 +57,7 @@ class Layers:
         if not await self._modem_holds():
             await self.again(self._start_modem)
         self.at = CARD
-        if self.reset_due or self.eid is None or not self.channel.is_open:
+        if self.reset_due or self.eid is None or not (self.channel.is_open or self.eims):
             await self.again(self._open_card)
         if self.silent or to == CARD:
             return
@@ -67,7 +68,9 @@ class Layers:
         self.at = CONTEXT
         await self.again(self._connect, patience_ms)
         if joins or unix_time() is None:
-            await self._set_clock()
+            from ipa.modem import clock
+
+            await clock.set_board(self._board, self.modem)
         if joins:
             await self._save_power()
 
@@ -95,7 +98,11 @@ class Layers:
         if not self._begun:
             return False
         try:
-            return await self.modem.ask_registration()
+            if not self.modem.sleeps:
+                return await self.modem.ask_registration()
+            if not await self.modem.rouse():
+                self.channel.is_open = False
+            return True
         except ModemError as error:
             log(INFO, "modem:", error)
             return False
@@ -111,6 +118,7 @@ class Layers:
 
     async def _open_card(self):
         modem = self.modem
+        self.eims = None
         if self.reset_due and not self.silent:
             self.goes("the card is reset")
             await modem.power_cycle_card()
@@ -242,14 +250,6 @@ class Layers:
 
         iccid = digits(bytes.fromhex(self._journal.get("profile", "")))
         self._apn = await apn.choose(self.es10, self._settings, iccid, await self.modem.imsi())
-
-    async def _set_clock(self):
-        seconds = await self.modem.clock()
-        if seconds is None:
-            log(INFO, "network: gives no time")
-        else:
-            self._board.set_clock(seconds)
-            log(INFO, "network: clock set")
 
     async def _save_power(self):
         settings = self._settings

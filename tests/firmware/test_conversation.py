@@ -43,11 +43,11 @@ class Known:
     host, port, eim_id, trust = "eim.microipa.example", 5684, b"eim", ("ca", TRUST)
 
 async def main(between, **settings):
-    talk = Conversation(modem, dict(config.DEFAULTS, **settings), Journal("ipa.journal"), es10)
+    talk = Conversation(modem, dict(config.DEFAULTS, **settings), Journal("ipa.journal"), es10, None)
     for number in range(len(PLMNS) or 2):
         if number:
             between(talk)
-        assert await talk.hold(Known, EID, b"", PLMNS.pop(0) if PLMNS else None) == IDLE
+        assert await talk.hold(Known, EID, b"", PLMNS.pop(0) if PLMNS else None, False) == IDLE
     print("asked the card with sockets", *said)
     print("sent", *[socket.sent for socket in modem.sockets], "open", *[not socket.closed for socket in modem.sockets])
     talk.end()
@@ -133,7 +133,7 @@ async def test_2_11_1_1_1_an_eim_without_a_key_on_the_card_is_trusted_under_the_
 async def test_3_1_1_2_an_acknowledgement_may_come_in_a_session_of_its_own_and_counts_for_its_eim_alone(
         micropython: Run) -> None:
     out = await micropython("import sys\nsys.argv.append('0')\n" + SCRIPT.replace("TRUST", "b''") + """
-talk = Conversation(modem, dict(config.DEFAULTS), Journal("ipa.journal"), es10)
+talk = Conversation(modem, dict(config.DEFAULTS), Journal("ipa.journal"), es10, None)
 talk.session(b"one", b"", b"").sent.add(7)
 print(*[sorted(talk.session(name, b"", b"").sent) for name in (b"one", b"two", b"one")])
 """, heapsize="192wK")
@@ -176,11 +176,11 @@ def cut(self, *_):
     raise MemoryError
 
 async def failing():
-    talk = Conversation(modem, dict(config.DEFAULTS, keep_association_s=60), Journal("ipa.journal"), es10)
+    talk = Conversation(modem, dict(config.DEFAULTS, keep_association_s=60), Journal("ipa.journal"), es10, None)
     Dtls._io = cut
     for _ in range(2):
         try:
-            await talk.hold(Known, b"", b"", None)
+            await talk.hold(Known, b"", b"", None, False)
         except MemoryError:
             print("MemoryError", *[socket.closed for socket in modem.sockets])
 asyncio.run(failing())

@@ -13,6 +13,16 @@ _WRITTEN = const(1793491200)  # 2026-11-01, when this was: an earlier date comes
 _LAST_YEAR = const(2069)
 
 
+async def set_board(board, modem):
+    """Set the board's clock where the network tells its time."""
+    seconds = await modem.clock()
+    if seconds is None:
+        log(INFO, "network: gives no time")
+    else:
+        board.set_clock(seconds)
+        log(INFO, "network: clock set")
+
+
 async def read(modem):
     """Seconds since 1970, None while the modem has no time that can be. Raises AtTimeout."""
     told = _network_time(modem)

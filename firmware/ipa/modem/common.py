@@ -10,6 +10,7 @@ from ipa.modem.carrier import Carrier
 ATTACH_MS = const(180000)
 RADIO_MS = const(60000)  # CFUN: leaving a network takes some modems half a minute
 _BOOT_TRIES = const(34)  # of 300 ms, before a modem counts as silent: it may be starting
+_ASLEEP_TRIES = const(3)  # of 300 ms, before one that may be in PSM counts as asleep
 _AWAKE_TRIES = const(100)  # of 300 ms: after CFUN=1 some modems answer nothing for many seconds
 _REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem drops the network
 _REFRESH_ASK_MS = const(3000)
@@ -58,6 +59,7 @@ class Modem:
         self._reports = False  # the reporting that start() asked for is in force
         self.on_registered = None  # called without arguments when a network has come
         self.heard = False  # something came over the data context; whoever asks sets it back
+        self.sleeps = False  # it has PSM, in which many a modem answers nothing until its board wakes it
         self._lost = False  # the network was gone since it was last joined
         self._imsi = ""  # as of when we asked last
         self._changed = asyncio.Event()
@@ -70,8 +72,20 @@ class Modem:
     async def start(self):
         """Talk to the modem, after its power key when it does not answer. Raises AtTimeout."""
         self.at.start()
+        await self._find(_ASLEEP_TRIES if self.sleeps else _BOOT_TRIES)
+        await self._set_up()
+
+    async def rouse(self):
+        """Wake a modem in PSM. False where it had forgotten what start() told it; it was told. Raises AtTimeout."""
+        await self._find(_ASLEEP_TRIES)
+        if not self._reports:
+            await self._set_up()
+            return False
+        return await self.ask_registration()
+
+    async def _find(self, tries):
         try:
-            await self.at.sync(_BOOT_TRIES)
+            await self.at.sync(tries)
         except AtTimeout:
             if self._board is None:
                 raise
@@ -81,9 +95,13 @@ class Modem:
                 if pulse is not None:
                     await pulse
                 await self.at.sync(_AWAKE_TRIES)
+
+    async def _set_up(self):
         await self.at.command(b"ATE0")
         await self.at.command(b"AT+CMEE=1")
         await self.at.command(b"AT+CEREG=1")
+        if self.sleeps and await self.ask_registration() and self.registered():
+            return  # it comes out of PSM, and the rest was set before
         await self.try_command(b"AT+CGREG=1")
         for text in self.setup:
             await self.try_command(text)

@@ -30,6 +30,7 @@ async def save(modem, settings):
     try:
         if settings["psm_periodic_s"]:
             periodic, active = await psm(modem, settings["psm_periodic_s"], settings["psm_active_s"])
+            modem.sleeps = periodic is not None
             if periodic is None:
                 log(INFO, "power: the network grants no PSM")
             else:

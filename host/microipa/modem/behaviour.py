@@ -52,6 +52,8 @@ class Behaviour:
     """T3412 extended and T3324 as the network grants them, whatever was asked for."""
     power_saving: bool = True
     """Whether the network grants PSM and eDRX at all."""
+    card_off_in_psm: bool = False
+    """The card has no power in PSM, and begins anew after it."""
     obeys_refresh: bool = True
     """Whether the modem fetches proactive commands; without, it keeps the old identity until AT+CFUN."""
     card_busy_s: float = 0.0

@@ -40,7 +40,8 @@ class Interpreter:
         self._trace = trace
         self._input = bytearray()
         self._arrived = asyncio.Event()
-        self._busy = False
+        self.busy = False
+        """A command runs."""
         self._urcs: deque[tuple[str, bytes | None]] = deque(maxlen=_URC_LIMIT)
         self._lines = 0
         self._final = "OK"
@@ -70,7 +71,7 @@ class Interpreter:
 
     def urc(self, text: str, data: bytes | None = None) -> None:
         """An unsolicited line, now or after the running command."""
-        if self._busy and not self.interrupting:
+        if self.busy and not self.interrupting:
             self._urcs.append((text, data))
         else:
             self._send(text, data)
@@ -105,14 +106,14 @@ class Interpreter:
             at = -1 if line is None else line.upper().find("AT")
             if line is not None and at < 0:
                 continue  # noise on the line is not answered (V.250 5.2.1)
-            self._busy = True
+            self.busy = True
             self._lines += 1
             if self._lines == self._behaviour.endless_line_at:
                 await self._babble()
             if self._before:
                 await self._before()
             await self._obey(None if line is None else line[at + 2 :])
-            self._busy = False
+            self.busy = False
             while self._urcs:
                 self._send(*self._urcs.popleft())
 

@@ -16,6 +16,7 @@ from microipa.modem.registration import Registration
 from microipa.modem.tcp import ConnectFailed, Stream
 from microipa.radio.link import Link
 from microipa.radio.network import Address, Network, PdnRefused
+from microipa.radio.rrc import Assistance
 
 DATAGRAMS_WAITING = 16
 """Datagrams a connection keeps for a slow reader; more are lost."""
@@ -229,7 +230,7 @@ class PacketData:
         self._streams.add(stream)
         return stream
 
-    def send(self, connection_id: int, payload: bytes) -> None:
+    def send(self, connection_id: int, payload: bytes, assistance: Assistance = Assistance.NONE) -> None:
         """Send one datagram, or bytes of a stream, over the air. Raises NotConnected."""
         connection = self.connection(connection_id)
         if connection.transport is None:
@@ -241,9 +242,9 @@ class PacketData:
         if connection.dtls:
             connection.dtls.send(payload)
         else:
-            self._leave(connection, payload)
+            self._leave(connection, payload, assistance)
 
-    def _leave(self, connection: Connection, payload: bytes) -> None:
+    def _leave(self, connection: Connection, payload: bytes, assistance: Assistance = Assistance.NONE) -> None:
         transport = connection.transport
         if isinstance(transport, Stream):
             transport.send(payload)
@@ -254,7 +255,7 @@ class PacketData:
             if transport and connection.routed and not transport.is_closing():
                 transport.sendto(data)
 
-        self._link.send("up", payload, leave)
+        self._link.send("up", payload, leave, assistance)
 
     def connection(self, connection_id: int) -> Connection:
         """Raises NotConnected."""
@@ -269,6 +270,12 @@ class PacketData:
             connection.dtls.stop()
         if connection and connection.transport:
             connection.transport.close()
+
+    def sleep(self) -> None:
+        """The modem's processor loses its power, and the contexts stay with the network: connections are gone."""
+        for connection in self.connections.values():
+            _cut(connection)
+        self.connections.clear()
 
     def clear(self, *, keep_apns: bool = False) -> None:
         """Power is off: nothing stays, but what contexts were defined as, in some modems."""

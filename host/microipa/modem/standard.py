@@ -36,8 +36,6 @@ for _name in ("&F", "&W", "&D", "&C", "Z", "V", "Q"):
     # Profiles and circuit lines mean nothing here; V and Q keep their defaults V1 and Q0.
     STANDARD.constant(_name, Form.RUN)
 STANDARD.stored("+IFC", "0,0")
-STANDARD.stored("+CPSMS", "0")
-STANDARD.stored("+CEDRXS", "0")
 STANDARD.stored("+IPR", "115200")
 
 
@@ -220,6 +218,17 @@ async def signal(modem: VirtualModem, _: Request) -> None:
 @STANDARD.on("+CEDRXRDP", Form.RUN)
 async def edrx_in_force(modem: VirtualModem, _: Request) -> None:
     modem.respond(f"+CEDRXRDP: {granted_cycle(modem) or 0}")
+
+
+@STANDARD.on("+CPSMS", Form.SET, Form.READ)
+@STANDARD.on("+CEDRXS", Form.SET, Form.READ)
+async def power_saving(modem: VirtualModem, request: Request) -> None:
+    """TS 27.007 7.38 and 7.40: what the modem asks the network for, with a registration update."""
+    if request.form is Form.READ:
+        modem.respond(f"{request.name}: {modem.settings.get(request.name, '0')}")
+    elif modem.settings.get(request.name) != request.raw:
+        modem.settings[request.name] = request.raw
+        modem.link.rrc.timers_changed()
 
 
 @STANDARD.on("+CESQ", Form.RUN)

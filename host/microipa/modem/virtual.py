@@ -11,7 +11,7 @@ from microipa.modem import nordic_secure, quectel_ssl  # noqa: F401 (they add co
 from microipa.modem.behaviour import Behaviour
 from microipa.modem.cinterion import TX62
 from microipa.modem.commands import Request
-from microipa.modem.dialect import Dialect
+from microipa.modem.dialect import Dialect, InPsm
 from microipa.modem.faults import Faults
 from microipa.modem.interpreter import Interpreter
 from microipa.modem.nordic import NRF91
@@ -21,6 +21,7 @@ from microipa.modem.sequans import GM02S
 from microipa.modem.serial import Serial
 from microipa.modem.sim import Card, Sim
 from microipa.modem.simcom import SIM7000, SIM7080G
+from microipa.modem.sleeping import Sleeping, kept
 from microipa.modem.sockets import Connection, NoNetwork, PacketData
 from microipa.modem.standard import registration_line
 from microipa.modem.ublox import SARA_R5, SARA_R422
@@ -60,6 +61,7 @@ class VirtualModem:
         self._live = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.faults = Faults(self)
+        self.sleeping = Sleeping(self)
         self.sim = Sim(card, self.behaviour, link.settings.wait_s, self._refresh)
         self.registration = Registration(network, link, self.sim,
                                          self._registration_changed, self._network_lost, self._attached)
@@ -92,13 +94,8 @@ class VirtualModem:
 
         Raises the error of a background task that died: a fault of the modem must not pass unseen.
         """
-        self._live = False
-        # AT+CFUN=1,1 switches the power from a task of its own, which must not cancel itself.
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.difference_update(tasks)
+        self.sleeping.reset()
+        outcomes = await self._halt()
         self.registration.stop()
         self.packet_data.clear(keep_apns=self.behaviour.keeps_contexts)
         self.sim.power_off()
@@ -116,6 +113,17 @@ class VirtualModem:
         if self._serial:
             self._serial.board_sleeps(room)
 
+    async def _halt(self) -> list[BaseException | None]:
+        """End everything that goes on beside the network. Returns what came of it."""
+        self._live = False
+        # AT+CFUN=1,1 switches the power from a task of its own, which must not cancel itself.
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.difference_update(tasks)
+        return outcomes
+
     def respond(self, text: str, data: bytes | None = None, joint: str = "\r\n", tail: str = "\r\n") -> None:
         """An information response of the running command: see Interpreter.respond."""
         if data and self.faults.closes_in_read():
@@ -131,8 +139,8 @@ class VirtualModem:
         self.packet_data.close(connection.id)
 
     def urc(self, text: str, data: bytes | None = None) -> None:
-        """An unsolicited line; a modem without power has none."""
-        if self._live:
+        """An unsolicited line; a modem without power has none, nor has one asleep."""
+        if self._live and not self.sleeping.asleep:
             self.interpreter.urc(text, data)
 
     def background(self, work: Coroutine[object, object, None]) -> None:
@@ -146,8 +154,17 @@ class VirtualModem:
         self.background(self.power(True))
 
     def press_power_key(self) -> None:
-        """A modem that is off or does not answer any more boots; a board presses the key of no other."""
-        self.background(self.power(True))
+        """A modem that is off or does not answer any more boots, one in PSM wakes; a board presses the key of no
+        other."""
+        if self.sleeping.asleep and self.dialect.in_psm is InPsm.OFF:
+            self.sleeping.wake()
+        else:
+            self.background(self.power(True))
+
+    def move_wake_pin(self) -> None:
+        """Wakes a modem in PSM that has such a pin."""
+        if self.dialect.in_psm is InPsm.PIN:
+            self.sleeping.wake()
 
     def switch_off(self, farewell: str = "") -> None:
         """Lose power once the running command has been answered (AT+QPOWD and its kin)."""
@@ -210,6 +227,24 @@ class VirtualModem:
         self.registration.knows_cell = False
         self.registration.only = self.nonvolatile.get("operator") or None
 
+    async def lose_memory(self) -> None:
+        """In PSM: the registration stays, and the contexts with it."""
+        settings, knows_time, functionality = kept(self.settings), self.knows_time, self.functionality
+        await self._halt()
+        self.packet_data.sleep()
+        if self._serial:
+            self._serial.drop_output()
+        self._forget()
+        self.settings, self.knows_time, self.functionality = settings, knows_time, functionality
+        self.registration.knows_cell = True
+
+    def go_on(self) -> None:
+        """Awake again after lose_memory()."""
+        self._live = True
+        self.background(self.interpreter.run())
+        if ready := self.nonvolatile.get("greeting", self.dialect.ready):
+            self.urc(ready)
+
     async def _boot(self) -> None:
         self.faults.boots()
         await asyncio.sleep(self.link.settings.wait_s(self.dialect.boot_s) + self.behaviour.boot_delay_s)
@@ -237,6 +272,7 @@ class VirtualModem:
 
     def _attached(self) -> None:
         """The network has let the modem on."""
+        self.link.rrc.register()
         attachment, behaviour = self.registration.attachment, self.behaviour
         if behaviour.locks_operator and attachment and "operator" not in self.nonvolatile:
             self.registration.only = self.nonvolatile["operator"] = attachment.operator
@@ -286,7 +322,8 @@ class VirtualModem:
         asyncio.get_running_loop().call_soon(self._network_lost)
 
     def _receive(self, data: bytes) -> None:
-        if self._live:
+        if self._live and not self.sleeping.asleep:
+            self.sleeping.heard()
             self.interpreter.feed(data)
 
     def _write(self, data: bytes) -> None:

@@ -44,3 +44,10 @@ class Behaviour:
     """Per cent that come late."""
     delay_s: float = 0.0
     """So much longer a datagram takes each way."""
+    inactivity_s: float = 10.0
+    """The network ends a connection in which nothing went for so long. Seconds of the true radio, which runs no more
+    than 20 times faster, as for T3324, T3412 and the cycle of eDRX."""
+    release_assistance: bool = True
+    """Whether it ends a connection at once when the device says that nothing follows."""
+    buffers: bool = False
+    """Whether it keeps datagrams for a device in PSM until that is back; without, they are lost."""

@@ -20,6 +20,7 @@ from typing import Literal
 from microipa.common.errors import MicroipaError
 from microipa.quirks import QUIRKS
 from microipa.radio.behaviour import Behaviour
+from microipa.radio.rrc import Assistance, Rrc
 from microipa.trace import Trace
 
 Direction = Literal["up", "down"]
@@ -166,6 +167,7 @@ class Link:
         self._lost_first = behaviour.datagrams_lost
         self._sent = {"up": 0, "down": 0}  # datagrams since the radio was off
         self.counters = Counters()
+        self.rrc = Rrc(settings.speedup, behaviour, trace)
         self._trace = trace
         # A string as seed gives the same dice in every process, and one set for each direction.
         self._dice = {way: random.Random(f"{settings.seed}/{way}") for way in ("up", "down")}
@@ -173,8 +175,17 @@ class Link:
         self._last_arrival = {"up": 0.0, "down": 0.0}
         self._flying: set[asyncio.TimerHandle] = set()
 
-    def send(self, way: Direction, payload: bytes, deliver: Deliver) -> None:
-        """Carry one UDP payload; ``deliver`` gets it when it arrives, perhaps twice, perhaps never."""
+    def send(self, way: Direction, payload: bytes, deliver: Deliver,
+             assistance: Assistance = Assistance.NONE) -> None:
+        """Carry one UDP payload; ``deliver`` gets it when it arrives, perhaps twice, perhaps never. ``assistance`` is
+        what the device says of what follows one that goes up."""
+        if way == "up":
+            self.rrc.sent(assistance)
+            self._carry(way, payload, deliver)
+        else:
+            self.rrc.reach(lambda: self._carry(way, payload, deliver))
+
+    def _carry(self, way: Direction, payload: bytes, deliver: Deliver) -> None:
         settings, dice = self.settings, self._dice[way]
         airtime = self.counters.count(way, len(payload), settings)
         fits = len(payload) + IP_UDP_HEADERS <= settings.mtu
@@ -198,12 +209,13 @@ class Link:
             arrival = max(arrival, math.nextafter(self._last_arrival[way], math.inf))
             self._last_arrival[way] = arrival
         for _ in range(2 if doubled else 1):
-            self._fly(arrival, payload, deliver)
+            self._fly(way, arrival, payload, deliver)
             arrival = math.nextafter(arrival, math.inf)
 
     async def exchange(self, up: int, down: int) -> None:
         """Wait for and count a question and its answer of so many bytes of UDP payload: the modem's own
         traffic (DNS), which it repeats by itself, so that nothing of it is lost here."""
+        self.rrc.sent(Assistance.NONE)
         seconds = 2 * self.settings.delay_s
         sizes: tuple[tuple[Direction, int], ...] = (("up", up), ("down", down))
         for way, size in sizes:
@@ -214,15 +226,18 @@ class Link:
 
     def clear(self) -> None:
         """Forget what is in the air: the radio is off."""
+        self.rrc.leave()
         for handle in self._flying:
             handle.cancel()
         self._flying.clear()
         self._sent = {"up": 0, "down": 0}
         self._free_at = {"up": 0.0, "down": 0.0}
 
-    def _fly(self, arrival: float, payload: bytes, deliver: Deliver) -> None:
+    def _fly(self, way: Direction, arrival: float, payload: bytes, deliver: Deliver) -> None:
         def land() -> None:
             self._flying.discard(handle)
+            if way == "down":
+                self.rrc.received()
             deliver(payload)
 
         handle = asyncio.get_running_loop().call_at(arrival, land)

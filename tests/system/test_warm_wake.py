@@ -1,0 +1,82 @@
+"""A modem in PSM is woken for a poll and finds its network, its data context and its card as they were left."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from microipa.lab import Lab
+from microipa.radio.rrc import State
+from microipa.trace import Event
+
+# The radio's timers run twenty times faster than true: T3324 ends a tenth of a second after the connection.
+PSM = {"poll_interval_s": 2, "poll_jitter_percent": 0, "psm_periodic_s": 86400, "psm_active_s": 2}
+AT_MOST, APDUS_AT_MOST = 20, 8
+
+
+class Polls:
+    """The events of a lab, poll by poll: each ends when the eIM has nothing, and begins after the modem slept."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.events: list[Event] = []
+        self._changed = asyncio.Event()
+        lab.trace.listen(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        self.events.append(event)
+        self._changed.set()
+
+    async def until(self, kind: str, **fields: Any) -> None:
+        """Wait for the next event of that kind whose fields begin so."""
+        place = len(self.events)
+        async with asyncio.timeout(60):
+            while True:
+                for event in self.events[place:]:
+                    if event.kind == kind and all(str(event.fields.get(name, "")).find(value) >= 0
+                                                  for name, value in fields.items()):
+                        return
+                place = len(self.events)
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def nothing_to_do(self) -> None:
+        await self.until("log", text="the eIM has no")
+
+    async def asleep(self) -> None:
+        await self.until("rrc", state=State.PSM)
+
+    async def idle_poll(self) -> list[Event]:
+        """All of one poll out of PSM with nothing to do, until the modem sleeps again."""
+        await self.asleep()
+        begun = len(self.events)
+        await self.nothing_to_do()
+        await self.asleep()
+        return self.events[begun:]
+
+
+def said(events: list[Event]) -> list[str]:
+    """The AT commands among them."""
+    return [str(event.fields["text"]) for event in events
+            if event.kind == "at" and event.fields["direction"] == "in" and "text" in event.fields]
+
+
+def apdus(events: list[Event]) -> int:
+    return sum(event.kind == "apdu" for event in events)
+
+
+@pytest.mark.parametrize("family", ["bg95"])
+async def test_an_idle_poll_out_of_psm_attaches_not_and_is_short(tmp_path: Path, family: str) -> None:
+    async with Lab(tmp_path, radio="none", family=family, board_config=PSM) as lab:
+        polls = Polls(lab)
+        await lab.board.start()
+        await polls.nothing_to_do()
+        before = lab.link.rrc.spent.connections
+        poll = await polls.idle_poll()
+        connections = lab.link.rrc.spent.connections - before
+    commands = said(poll)
+    assert not [event for event in poll if event.kind == "network" or "attach" in str(event.fields.get("event"))]
+    assert not [text for text in commands if "CFUN" in text]
+    assert (len(commands) <= AT_MOST, apdus(poll) <= APDUS_AT_MOST, connections) == (True, True, 1), commands
