@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from ipaddress import ip_network
 
@@ -144,13 +145,25 @@ async def test_5_7_4_a_refused_notification_is_kept_and_an_alarm_names_the_devic
 async def test_5_7_4_a_server_that_never_answers_is_given_up_in_the_end(
     desk, ipa, trigger, es9, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(forwarder, "KEPT_S", 0.05)
+    monkeypatch.setattr(forwarder, "MOST_ATTEMPTS", 3)
     es9.tamper = lambda name, real: 500 if name == "handleNotification" else real
     async with desk.serve():
         await ipa.notify(await installed(ipa, trigger))
         ((_, error),) = await until_forwarded(tmp_path)
     assert error.endswith("answers handleNotification with HTTP 500")
     assert len(desk.device(EID).alarms) == 1
+
+
+async def test_a_notification_is_passed_on_though_the_clock_was_ahead_when_it_came(
+    desk, ipa, trigger, es9, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(forwarder, "LOOK_S", 0.05)
+    await ipa.notify(await installed(ipa, trigger))
+    with contextlib.closing(sqlite3.connect(tmp_path / "eim.sqlite")) as database:
+        database.execute("UPDATE forwards SET due = due + 86400 * 365")
+        database.commit()
+    async with desk.serve():
+        assert await until_forwarded(tmp_path) == [(1, None)]
 
 
 # Direct downloads ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from microipa.eim.upkeep import TURN
 from microipa.load import postgresql
 from microipa.storage.database import StoreBusy, StoreUnusable
 from microipa.storage.unit_of_work import Work
+from sqlalchemy import create_engine
 from test_eim_inject import (
     listener,
     test_3_1_1_2_a_serving_eim_hands_over_new_orders_by_itself,
@@ -123,6 +125,30 @@ async def test_while_the_database_is_away_devices_are_told_to_come_again_and_the
         own.start()
         assert b"\xbf\x52" in await desk.handle(POLL)
         assert order(desk, number).state == "queued"
+
+
+def test_a_database_that_does_not_answer_is_asked_rarely(server):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = Store(server.url())
+        store.engine = create_engine(f"postgresql+psycopg://127.0.0.1:{silent.getsockname()[1]}/eim?connect_timeout=2")
+        began = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(StoreBusy), store.work():
+                pass
+        assert 2 <= time.monotonic() - began < 3.9
+
+
+async def test_a_database_that_may_only_be_read_now_is_busy_and_goes_on_by_itself(server, database, desk):
+    number = desk.order_data(EID, ["deviceInfo"])
+    server.set("default_transaction_read_only", "on")
+    try:
+        for _ in range(2):
+            with pytest.raises(Busy, match="try again later"):
+                await desk.handle(POLL)
+    finally:
+        server.reset("default_transaction_read_only")
+    assert b"\xbf\x52" in await desk.handle(POLL)
+    assert order(desk, number).state == "queued"
 
 
 def test_a_database_that_is_not_there_is_one_sentence_before_long(server):

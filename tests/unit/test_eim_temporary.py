@@ -8,6 +8,7 @@ import asyncio
 import base64
 import codecs
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -221,6 +222,15 @@ async def test_an_interrupted_order_expires(desk, ipa, smdpp, es9, monkeypatch):
     view = order(desk, number)
     assert view.state == "expired"
     assert "HTTP 500" in view.result
+
+
+async def test_an_interrupted_download_comes_again_though_the_clock_was_ahead(desk, ipa, trigger, es9, monkeypatch):
+    right = time.time
+    es9.tamper = refusing("initiateAuthentication", 500)
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: right() + 365 * 86_400)
+        await foreign_download(ipa, trigger)
+    assert (await ipa.get()).raw == trigger.raw
 
 
 # What a device says itself ------------------------------------------------------------------------------------

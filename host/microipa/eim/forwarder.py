@@ -18,7 +18,7 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 3600.0
 LOOK_S = 30.0
 LEASE_S = 120.0  # in which no other process tries what one has taken; longer than any call of an SM-DP+
-KEPT_S = 14 * 86_400.0  # after which a server that never answers does not get it any more
+MOST_ATTEMPTS = 350  # two weeks with these pauses, whatever the clock says: then a server does not get it any more
 
 
 class Forwarder:
@@ -75,9 +75,9 @@ class Forwarder:
             pause = max(FIRST_PAUSE_S * 2 ** min(forward.attempts - 1, 20), error.retry_after or 0.0)
             forward.due = time.time() + min(pause, LONGEST_PAUSE_S)
             log.info("%s stays here: %s", forward.summary, error)
-            if forward.created is None or forward.due < forward.created + KEPT_S:
+            if forward.attempts < MOST_ATTEMPTS:
                 return
-            forward.last_error = f"given up after {KEPT_S / 86_400:.0f} days: {error}"
+            forward.last_error = f"given up after {forward.attempts} attempts: {error}"
         except RspRefused as refusal:  # final: the same bytes will not be liked better later
             forward.last_error = str(refusal)
         forward.delivered = time.time()

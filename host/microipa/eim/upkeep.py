@@ -1,4 +1,5 @@
-"""What an eIM's database is rid of while it serves: orders that came too late, and what nobody looks at any more.
+"""What an eIM's database is rid of while it serves: orders that came too late, what nobody looks at any more, and times
+that a wrong clock has set.
 
 | what | kept |
 | --- | --- |
@@ -15,10 +16,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Delete, delete, func, select
+from sqlalchemy import Delete, delete, func, select, update
 
+from microipa.eim.forwarder import LEASE_S, LONGEST_PAUSE_S
 from microipa.eim.orders import Orders
-from microipa.eim.store import DownloadSession, Forward, Store
+from microipa.eim.store import IS_DUE, DownloadSession, Forward, Store
 from microipa.storage.database import StoreBusy
 from microipa.storage.unit_of_work import Work
 
@@ -50,7 +52,8 @@ class Upkeep:
         """For ever, a little at a time."""
         while True:
             try:
-                left = [self._step(step) for step in (self._orders.expire, _prune_forwards, _prune_sessions)]
+                steps = (self._orders.expire, _bring_forward, _prune_forwards, _prune_sessions)
+                left = [self._step(step) for step in steps]
             except StoreBusy as busy:
                 log.warning("%s", busy)
                 left = []
@@ -63,6 +66,14 @@ class Upkeep:
     def _has_turn(self, db: Work) -> bool:
         """SQLite lets one process write; of PostgreSQL's, whoever comes first until its transaction ends."""
         return self._store.is_sqlite or bool(db.scalar(TURN))
+
+
+def _bring_forward(db: Work) -> bool:
+    """A notification that waits longer than any does got its time from a clock that was wrong."""
+    now = time.time()
+    never = Forward.due > now + LONGEST_PAUSE_S + LEASE_S
+    db.execute(update(Forward).where(IS_DUE, never).values(due=now))
+    return False
 
 
 def _prune_forwards(db: Work) -> bool:

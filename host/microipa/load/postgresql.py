@@ -90,14 +90,22 @@ class Postgresql:
     def promote(self) -> None:
         """Let a standby be the server that is written to, alone."""
         _run(self.folder.parent, "pg_ctl", "-D", str(self.folder), "-w", "promote")
-        self.set("synchronous_standby_names", "")
+        self.reset("synchronous_standby_names")
 
     def set(self, name: str, value: str) -> None:
         """A setting, from now on."""
+        self._alter(f"SET {name} = '{value}'")
+
+    def reset(self, name: str) -> None:
+        """A setting as it was at first."""
+        self._alter(f"RESET {name}")
+
+    def _alter(self, what: str) -> None:
         import psycopg
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'".encode())
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER SYSTEM {what}".encode())
             connection.execute("SELECT pg_reload_conf()")
 
     def stop(self, mode: str = "immediate") -> None:

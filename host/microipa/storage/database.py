@@ -33,6 +33,8 @@ from microipa.common.errors import Busy, MicroipaError
 
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 TURN_MS = 20  # in which SQLite asks often
+AWAY = 3  # times as long as it took to notice that PostgreSQL is away, nobody asks it: a server has other things to do
+SILENT_MS = 6000  # after which a connection to it ends on which nothing is acknowledged
 READ_ONLY = "25006"  # of PostgreSQL: read_only_sql_transaction
 CONNECT_TIMEOUT_S = 3  # of PostgreSQL; a poll that finds it away is answered with a temporary error
 
@@ -77,6 +79,7 @@ class Connections:
         self.reads_only = _is_sealed(place)
         self.place, self.engine = _open_to_read(Path(place)) if self.reads_only else _open(place)
         self._reading = self.engine.execution_options(reads_only=True)
+        self._away_until = 0.0
         self._asking = self._reading if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         weakref.finalize(self, self.engine.dispose)
 
@@ -117,9 +120,14 @@ class Connections:
     @contextmanager
     def failures_are_named(self) -> Iterator[None]:
         """Raises StoreBusy, StoreUnusable for what drivers say."""
+        began = time.monotonic()
+        if began < self._away_until:
+            raise StoreBusy(f"{self.place} did not answer a moment ago")
         try:
             yield
         except (OperationalError, InterfaceError) as error:
+            if not self.is_sqlite and getattr(error.orig, "sqlstate", None) is None:  # not the server says so
+                self._away_until = time.monotonic() + AWAY * (time.monotonic() - began)
             raise StoreBusy(f"{self.place} cannot be used now: {_sentence(error)}") from error
         except InternalError as error:
             if getattr(error.orig, "sqlstate", None) != READ_ONLY:
@@ -197,7 +205,7 @@ def _open(place: Path | str) -> tuple[str, Engine]:
         if url.drivername != "postgresql+psycopg":
             raise StoreUnusable(f"{url.drivername} is no database this program keeps its state in: postgresql://…")
         options = f"-c lock_timeout={BUSY_TIMEOUT_MS} -c statement_timeout={6 * BUSY_TIMEOUT_MS}"
-        arguments = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options}
+        arguments = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENT_MS, "options": options}
         return url.render_as_string(hide_password=True), create_engine(url, connect_args=arguments)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise StoreUnusable(f"the database is no URL such as postgresql://user@host/name: {error}") from error
