@@ -6,7 +6,7 @@ ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill field cuts test micropython32 coverage hil hil-rack load conformance fuzz mutants docs bench lint clean
+.PHONY: demo bill field cuts kills test micropython32 coverage hil hil-rack load conformance fuzz mutants docs bench lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -44,6 +44,10 @@ load: $(STAMP)
 # Cuts the power at up to twelve events of each kind in each flow; ARGS="--each 0" cuts at all of them, for hours.
 cuts: $(STAMP)
 	PYTHONPATH=tests:tests/system $(BIN)/python -m cuts $(ARGS)
+
+# Kills processes of the eIM and of PostgreSQL 200 times each while devices work
+kills: $(STAMP)
+	MICROIPA_KILLS=200 $(BIN)/pytest -n 2 tests/unit/test_eim_faults.py -k killed $(ARGS)
 
 conformance: $(STAMP)
 	PYTHONPATH=tests $(BIN)/pytest -p conformance --conformance=tests/conformance.md -m covers

@@ -106,8 +106,9 @@ class Cards:
         await until(lambda: self.acknowledged >= acknowledged or any(task.done() for task in self._working), seconds)
 
     def check(self, database: Path | str) -> None:
-        """All orders are done, each by the one result that its device had acknowledged."""
-        orders = Eim(self._pki, database, es9_routes={}).orders()
+        """All orders of these devices are done, each by the one result that its device had acknowledged."""
+        names = {card.name for card in self._cards}
+        orders = [view for view in Eim(self._pki, database, es9_routes={}).orders() if view.eid in names]
         assert {view.state for view in orders} == {"done"}
         for card in self._cards:
             results = [view.details["seqNumber"] for view in orders if view.details and view.eid == card.name]

@@ -35,7 +35,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """The processes that it has started."""
-        return _tree(self.pid)[1:]
+        return children(self.pid)
 
     @staticmethod
     def cpu_of(pid: int) -> float:
@@ -98,6 +98,19 @@ def _ports(log: Path) -> dict[str, int]:
             if fields.get("event") == "listening":
                 ports[fields["scheme"]] = fields["port"]
     return ports
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    return _tree(pid)[1:]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _tree(root: int) -> list[int]:
