@@ -20,7 +20,7 @@ from microipa.common.errors import MicroipaError
 Form = Literal["mpy", "py"]
 
 SETTINGS, EIM, ROOTS = "ipa.json", "eim.der", "roots.der"
-KEPT = (SETTINGS, EIM, ROOTS)
+KEPT = (SETTINGS, EIM, ROOTS, "eim_roots.der", "client.der", "client_key.der")
 """What belongs to the device and goes from version to version, unless new ones are given."""
 
 _HASH_DIGITS = 8

@@ -26,6 +26,8 @@ DONE = Text("✓", "green")
 
 app = typer.Typer(no_args_is_help=True, help="Look at boards, and bring one up.")
 
+new_app = typer.Typer(no_args_is_help=True, help="Begin something of your own.")
+
 BoardName = Annotated[
     str | None, typer.Option("--board", help="A name of `microipa board list`, or the path of your own board's folder.")
 ]
@@ -37,6 +39,7 @@ Port = Annotated[
 def add_to(microipa: typer.Typer) -> None:
     """Give the ``microipa`` command these verbs."""
     microipa.command("flash")(flash_command)
+    microipa.add_typer(new_app, name="new")
     microipa.add_typer(app, name="board")
 
 
@@ -53,6 +56,10 @@ def flash_command(
     config: Annotated[Path | None, typer.Option(help="Settings (ipa.json); the board's own stay by default.")] = None,
     eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) for a card without an eIM.")] = None,
     roots: Annotated[Path | None, typer.Option(help="Certificates trusted for SM-DP+ servers (DER).")] = None,
+    app: Annotated[
+        Path | None,
+        typer.Option(help="Folder of your product (microipa new product): all of it goes along.", file_okay=False),
+    ] = None,
     back: Annotated[bool, typer.Option("--back", help="Run the version before this one again.")] = False,
 ) -> None:
     """Put the assistant onto a board, or go back to the version before."""
@@ -61,8 +68,9 @@ def flash_command(
     if len(ways) > 1:
         raise BadInput(f"{' and '.join(ways)} exclude each other: choose one")
     from microipa.board.flash import check_board, check_fit, flash, go_back, kind
-    from microipa.board.known import find_board
-    from microipa.board.package import build, make_line, manifest, own_files
+    from microipa.board.known import find_board, read_board
+    from microipa.board.package import SETTINGS, build, check_config, make_line, manifest, own_files
+    from microipa.board.product import DESCRIPTION, code_beside_board, product_files
     from microipa.board.repl import BoardLost, Repl
     from microipa.board.romfs import flash_romfs
 
@@ -71,9 +79,12 @@ def flash_command(
             _tell(go_back(repl))
             _start(repl)
         return
-    if board is None:
+    if board is None and app and (app / DESCRIPTION).is_file():
+        known = read_board(app.resolve())
+    elif board is None:
         raise BadInput("which board? Name it with --board; `microipa board list` shows them")
-    known = find_board(board)
+    else:
+        known = find_board(board)
     if freeze_manifest:
         freeze_manifest.write_text(manifest(known), encoding="utf-8")
         out.print(f"{freeze_manifest} written. In a checkout of MicroPython:")
@@ -81,6 +92,12 @@ def flash_command(
         return
     form: Form = "py" if py else "mpy"
     package = build(known, form)
+    own = product_files(app, form) if app else code_beside_board(known, form)
+    package = package.with_files(own.files)
+    if SETTINGS in own.files:
+        check_config(own.files[SETTINGS], str(app / SETTINGS) if app else SETTINGS, package.modems)
+    if own.left_out:
+        out.print(f"not sent: {', '.join(own.left_out)}")
     package = package.with_files(own_files(config, eim, roots, package.modems))
     try:
         with Repl(chosen_port(known, port)) as repl:
@@ -93,6 +110,19 @@ def flash_command(
             _start(repl)
     except BoardLost as error:
         raise BoardLost(f"{error} Flash again: until that has ended the board boots what it booted before") from None
+
+
+@new_app.command("product")
+def new_product_command(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    board: Annotated[str, typer.Option(help="The board it begins with: a name of `microipa board list`.")] = "virtual",
+) -> None:
+    """Make a folder of your own product: board, start, an application beside the assistant, settings."""
+    from microipa.board.known import find_board
+    from microipa.board.product import new_product
+
+    out.print(f"{folder}: {', '.join(new_product(folder, find_board(board)))}")
+    out.print(f"Change application.py, then: microipa flash --app {folder}")
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""Where the firmware lies: beside host/ in a checkout, inside the package in an installed wheel."""
+"""Where firmware, boards, tools and examples are: beside host/ in a checkout, in the package when it is installed."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def firmware() -> Path:
 def boards() -> Path:
     """The folder that holds one folder for each board. Raises DataMissing."""
     return _data("boards")
+
+
+def examples() -> Path:
+    """The folder of what a user may begin with. Raises DataMissing."""
+    return _data("examples")
 
 
 def tools() -> Path:

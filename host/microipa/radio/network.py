@@ -25,6 +25,8 @@ from microipa.trace import Trace
 
 Address = tuple[str, int]
 
+EVERY_PORT = 0
+
 # 3GPP TS 24.301 9.9.3.9, reasons a network gives for refusing to let a device attach
 CAUSE_ILLEGAL_UE = 3
 CAUSE_CONGESTION = 22
@@ -151,7 +153,10 @@ class Network:
         await self._coverage_changed.wait()
 
     def route(self, host: str, port: int, target: Address) -> None:
-        """Let ``host``:``port``, as a device names it, lead to a real address (DNS and NAT in one)."""
+        """Let ``host``:``port``, as a device names it, lead to a real address (DNS and NAT in one).
+
+        ``port`` EVERY_PORT: whichever port has no route of its own.
+        """
         self._routes[host.lower(), port] = target
 
     def routes(self) -> list[tuple[Address, Address]]:
@@ -160,7 +165,7 @@ class Network:
 
     def resolve(self, host: str, port: int) -> Address | None:
         """Where a datagram to ``host``:``port`` goes; None when there is no such name or address."""
-        return self._routes.get((host.lower(), port))
+        return self._routes.get((host.lower(), port)) or self._routes.get((host.lower(), EVERY_PORT))
 
     def knows(self, attachment: Attachment, host: str) -> bool:
         """What a DNS server answers a device that asks for a name: whether any route has it."""
