@@ -28,6 +28,8 @@ from microipa.net.https_server import LOOPBACK
 from microipa.quirks import QUIRKS
 from microipa.radio import Link, LinkSettings, Network
 from microipa.trace import SecondTrace, Trace
+from microipa.trace.key_log import NAME as KEY_LOG
+from microipa.trace.key_log import prepare
 
 
 class Lab(LabFolder):
@@ -40,9 +42,10 @@ class Lab(LabFolder):
     eim2 the card knows that from the start. ``host`` is the address at which all servers listen.
     ``certified``: the eIM asks the board for a client certificate. ``form``: as the board's firmware lies there, see
     VirtualBoard.install. ``skips_sleep``: the lab's clock skips what the board sleeps; ``drift_percent``: how much
-    longer that is than the board's own clock counts. Opened again on
-    the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
-    MicroipaError subclasses of the parts when one cannot start.
+    longer that is than the board's own clock counts. ``tls_keys``: the servers write the TLS secrets of their
+    connections with devices into tls-keys.log, by default where they listen on loopback alone, so that no real board
+    is among those devices. Opened again on the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when
+    one runs there already, and MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Lab(LabFolder):
         certified: bool = False,
         skips_sleep: bool = False,
         drift_percent: float = 0.0,
+        tls_keys: bool | None = None,
         trace: Trace | None = None,
     ) -> None:
         require_idle(folder)  # before its trace has a second writer
@@ -71,6 +75,8 @@ class Lab(LabFolder):
         self.trace = trace or Trace(folder / "trace.jsonl")
         super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, trace=self.trace)
         self.trace.about(eid=self.eid)
+        if tls_keys or (tls_keys is None and host == LOOPBACK):
+            self.eim.key_log = self.smdpp.key_log = self.smds.key_log = prepare(folder / KEY_LOG)
         self._certified = certified
         self.eim2: Eim
         self._eims = [self.eim]
@@ -172,6 +178,7 @@ class Lab(LabFolder):
                         part="eim2", quirks=self._quirks,
                         trace=SecondTrace(self.trace))
         self.eim2.add_device(self.eid)
+        self.eim2.key_log = self.eim.key_log
         self._eims.append(self.eim2)
 
     def _heap_meter(self) -> dict[str, bytes]:
