@@ -78,7 +78,7 @@ class Conversation:
             return SWITCH
         self.link.answered = False
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
-        waiting = not calm and await notify.waiting(self.es10)
+        waiting = not calm and await notify.waiting(session)
         await self.link.open(eim)
         try:
             return await self._over(session, waiting, plmn)

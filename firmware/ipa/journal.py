@@ -7,6 +7,7 @@ so that after a cut the old state or the new one is there. What its CRC does not
     attempts, tries      how often a reboot cut it off, how often its SM-DP+ was away (of a `direct` result as well)
     ended                of each eIM its download that ended last: eimId, eimTransactionId, seqNumber of the result
     refused              what an eIM did not take, see steps/refused.py
+    unlisted             result of a package on a card that lists none, see steps/unlisted.py
     direct               results of direct downloads that are ours to deliver, see steps/direct.py
     switch               a change of profile that is not proven yet: `eim` (hex) whose package it was or `cause`
                          of our own, `undo` what takes it back, `left` seconds until then, `reset` the card's due

@@ -166,7 +166,11 @@ class Recovery:
         layers = self._layers
         await layers.channel.open()  # whatever has become of the one before
         try:
-            await function(layers.es10, refresh=False)
+            result = await function(layers.es10, refresh=False)
+            if function is local.profile_rollback and self._journal.get("unlisted"):
+                from ipa.steps import unlisted
+
+                unlisted.replace(self._journal, self._journal.get("switch")["eim"], result)
         except CardRefused as error:
             log(ERROR, "recovery:", error)
             return error.code

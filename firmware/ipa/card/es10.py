@@ -45,6 +45,8 @@ class UnexpectedAnswer(CardError):
 
 
 class Es10:
+    lists = None  # whether it tells the eUICC package results that it keeps, None until it was asked
+
     def __init__(self, channel):
         self.channel = channel
 
