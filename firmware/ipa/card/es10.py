@@ -45,7 +45,7 @@ class UnexpectedAnswer(CardError):
 
 
 class Es10:
-    lists = None  # whether it tells the eUICC package results that it keeps, None until it was asked
+    lists = True  # the eUICC package results that it keeps
 
     def __init__(self, channel):
         self.channel = channel
