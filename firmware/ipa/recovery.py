@@ -187,7 +187,7 @@ class Recovery:
         try:
             signal = await self._modem.signal()
             plmn = await self._modem.plmn() if registered else None
-        except (ModemError, ValueError, IndexError) as error:
+        except ModemError as error:
             log(INFO, "recovery:", error)
         moved = policy.has_moved(self._place(), journal.get("place"), settings)
         loss = policy.noted(
