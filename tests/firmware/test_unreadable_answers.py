@@ -53,7 +53,7 @@ async def main():
 
 asyncio.run(main())
 """
-FIELDS = [b"", b"0", b"1", b"2", b"-1", b"5", b"x", b'"', b'""', b'"recv"', b"99999999999999999999", b"\xff\xfe", b"1.5",
+FIELDS = [b"", b"0", b"1", b"2", b"-1", b"5", b"x", b'"', b'""', b'"recv"', b"99999999999999999999", b"\xff\xfe",
           b'"11111111"', b'"0200"', b"ACTIVE", b"0x10", b"(1,2)", b"9"]
 
 
