@@ -45,8 +45,6 @@ class UnexpectedAnswer(CardError):
 
 
 class Es10:
-    lists = True  # the eUICC package results that it keeps
-
     def __init__(self, channel):
         self.channel = channel
 

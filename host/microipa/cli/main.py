@@ -165,11 +165,19 @@ def lab_up(
     quirk: Annotated[
         list[str] | None, typer.Option(help="One of `microipa lab quirks`, as sim-busy-after-cfun:7; may be repeated.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",
-    tls_keys: Annotated[
-        bool | None,
-        typer.Option("--tls-keys/--no-tls-keys", help="Keep the servers' TLS secrets; by default on loopback only."),
+    trust_ci: Annotated[
+        list[Path] | None,
+        typer.Option(help="Certificate of another maker's CI: card, board and eIM trust servers under it. Repeatable."),
     ] = None,
+    route: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST=IP:PORT", help="Where a name leads, for board, eIM and SM-DP+. Repeatable."),
+    ] = None,
+    eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) of another eIM for the board.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="smdpp|eim", help="Lead nobody to the lab's own. Repeatable.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",
     direct: Direct = False,
     https: OverHttps = False,
     as_json: InJson = False,
@@ -182,11 +190,13 @@ def lab_up(
     """
     from microipa.lab.demo import stay_up
     from microipa.lab.keys import LabKeys
+    from microipa.lab.peers import Peers
     from microipa.lab.ways import Way
 
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
     way = Way(direct, https, as_json, compact, certified)
-    asyncio.run(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys))
+    peers = Peers.given(trust_ci or (), route or (), eim, without or ())
+    asyncio.run(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, peers))
 
 
 @lab_app.command("quirks")

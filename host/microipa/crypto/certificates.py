@@ -161,6 +161,16 @@ def subject_key_identifier(certificate: x509.Certificate) -> bytes:
     return x509.SubjectKeyIdentifier.from_public_key(_public_key("ci", certificate)).digest
 
 
+def issuer_among(issuers: Sequence[Issuer], subject: str, der: bytes) -> Issuer:
+    """The one whose key a certificate names as that of its issuer; the first where it names none of them.
+
+    Raises CertificateInvalid for a certificate that is unreadable.
+    """
+    extension = _extension(_load(subject, der), x509.AuthorityKeyIdentifier)
+    named = extension.key_identifier if extension else None
+    return next((one for one in issuers if named == subject_key_identifier(one.certificate)), issuers[0])
+
+
 def _load(subject: str, der: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)

@@ -67,7 +67,8 @@ class Eim:
     Several processes may open the same database: some serve, others queue orders. ``es9_routes`` gives SM-DP+
     names a loopback address; it is looked at when a name is called, so it may be filled later. SM-DP+ prove
     their names under the CI of the cards or by a certificate of ``es9_trust``; those that have no public address
-    are called in ``es9_networks`` alone, or at a route. With ``clients``, issuers of client certificates, only
+    are called in ``es9_networks`` alone, or at a route. ``smdpp_cis``: under which SM-DP+ have their certificates
+    besides the CI of the cards. With ``clients``, issuers of client certificates, only
     devices with a certificate under one of them are served. ``dtls`` has the limits of CoAPS. ``part`` of
     ``quirks`` is who it is.
     """
@@ -80,6 +81,7 @@ class Eim:
         es9_routes: Mapping[str, tuple[str, int]],
         es9_trust: Sequence[x509.Certificate | Issuer] = (),
         es9_networks: Sequence[Network] = (),
+        smdpp_cis: Sequence[x509.Certificate | Issuer] = (),
         clients: Sequence[x509.Certificate] = (),
         part: str = "eim",
         quirks: Iterable[str] = (),
@@ -99,14 +101,12 @@ class Eim:
         self._behaviour = QUIRKS.behaviour(part, Behaviour(), quirks)
         notices = Notices(self._orders, identity.issuer)
         results = Results(self._orders, notices, identity.issuer, identity.fqdn)
-        relay = Relay(self._store, es9, self._orders, identity.issuer, trace)
+        relay = Relay(self._store, es9, self._orders, [identity.issuer, *map(Issuer.of, smdpp_cis)], trace)
         dispatch = Dispatch(self._store, self._orders, results, notices, relay, self._polls, self._forwarder.wake,
                             self._behaviour, trace)
         self.handle: Handle = dispatch.handle
         """Answers one ESipa message (see ``Dispatch.handle``)."""
         self._injector = Injector(self._store, self._orders, dispatch.provide_result, dispatch.note)
-        self.key_log: Path | None = None
-        """A file that is there: servers that start later write the secrets of their connections into it."""
         self._serving = 0
         self._renewals: Renewals = []
 
@@ -301,7 +301,7 @@ class Eim:
         port``. Raises PortTaken."""
         serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=self._dtls,
                         listeners=self._injector.listeners, bound=bound, renewals=self._renewals,
-                        issuers=self._clients, key_log=self.key_log)
+                        issuers=self._clients)
         async with serving as listens_at, self._forwarding():
             injecting = asyncio.create_task(self._injector.run())
             try:
@@ -317,7 +317,7 @@ class Eim:
     ) -> AsyncIterator[int]:
         """Serve the same over HTTPS, beside CoAP or alone."""
         serving = serve_https(application(self.handle), self._identity.tls, port, host=host, bound=bound,
-                              clients=self._clients, renewals=self._renewals, key_log=self.key_log)
+                              clients=self._clients, renewals=self._renewals)
         async with serving as listens_at, self._forwarding():
             yield listens_at
 

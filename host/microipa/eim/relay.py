@@ -16,10 +16,10 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from microipa.asn1.tlv import Tlv, TlvError, integer, parse, tlv
-from microipa.crypto.certificates import CertificateInvalid, verify_smdpp_certificate
+from microipa.crypto.certificates import CertificateInvalid, issuer_among, verify_smdpp_certificate
 from microipa.crypto.revocation import Issuer
 from microipa.eim import clients, compact, confirmation, esipa, features, questions, signed, sources, store, words
 from microipa.eim.orders import Orders
@@ -49,13 +49,13 @@ class Relay:
         store_: Store,
         es9: RspClient,
         orders: Orders,
-        ci: Issuer,
+        cis: Sequence[Issuer],
         trace: Trace | None,
     ) -> None:
         self._store = store_
         self._es9 = es9
         self._orders = orders
-        self._ci = ci
+        self._ci, self._cis = cis[0], cis  # the first is that of the cards
         self._trace = trace
         self._answers: OrderedDict[bytes, asyncio.Task[bytes]] = OrderedDict()
 
@@ -169,7 +169,7 @@ class Relay:
         if signed[0x81].value != challenge:
             raise RelayFailed(esipa.UNDEFINED, "serverSigned1 answers another challenge")
         try:
-            _, oid = verify_smdpp_certificate(certificate, "auth", self._ci)
+            _, oid = verify_smdpp_certificate(certificate, "auth", issuer_among(self._cis, "smdpp", certificate))
         except CertificateInvalid as invalid:
             raise RelayFailed(SMDP_OID_MISMATCH, str(invalid)) from invalid
         if code.smdp_oid and code.smdp_oid != oid:

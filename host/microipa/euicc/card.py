@@ -134,6 +134,14 @@ class Euicc:
         """Take up a card made before. Raises NvmError."""
         return cls(nvm, trace)
 
+    def trust(self, cis: Sequence[x509.Certificate]) -> None:
+        """Let servers under these CIs in besides those under the card's own, and under no others. Without power."""
+        nvm = Nvm.open(self._path)
+        der = [ci.public_bytes(Encoding.DER) for ci in cis]
+        if nvm.state.other_cis != der:
+            nvm.state.other_cis = der
+            nvm.commit()
+
     def in_reader(self) -> AbstractContextManager[None]:
         """Hold the card while it is in a reader, see ``nvm.in_reader``. Raises InUse."""
         return in_reader(self._path)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 
 from microipa.asn1.tlv import Tlv, tlv
 from microipa.crypto import ec
-from microipa.crypto.pki import subject_key_identifier
+from microipa.crypto.certificates import issuer_among, subject_key_identifier
 from microipa.crypto.revocation import Issuer
 from microipa.euicc.nvm import Nvm, State
 
@@ -81,6 +81,19 @@ class Chip:
     def issuer(self) -> Issuer:
         """The CI, with the CRL that was loaded."""
         return Issuer(self._ci, x509.load_der_x509_crl(self.state.crl) if self.state.crl else None)
+
+    @property
+    def verification_key_ids(self) -> list[bytes]:
+        """euiccCiPKIdListForVerification: the keys of the CIs whose servers are trusted, the card's own first."""
+        return [subject_key_identifier(ci) for ci in (self._ci, *self._others)]
+
+    def issuer_of(self, certificate: bytes) -> Issuer:
+        """The trusted CI that a server's certificate names, or the card's own. Raises CertificateInvalid."""
+        return issuer_among([self.issuer, *map(Issuer, self._others)], "smdpp", certificate)
+
+    @property
+    def _others(self) -> list[x509.Certificate]:
+        return [x509.load_der_x509_certificate(der) for der in self.state.other_cis]
 
     @property
     def eid(self) -> bytes:

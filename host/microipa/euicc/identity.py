@@ -37,13 +37,11 @@ def get_eid(chip: Chip, command: Tlv) -> bytes:
 
 def info_1(chip: Chip, command: Tlv) -> bytes:
     """EUICCInfo1."""
-    keys = tlv(0x04, chip.ci_key_id)
-    return tlv(0xBF20, tlv(0x82, SVN), tlv(0xA9, keys), tlv(0xAA, keys))
+    return tlv(0xBF20, tlv(0x82, SVN), *_ci_key_ids(chip))
 
 
 def info_2(chip: Chip, command: Tlv | None = None) -> bytes:
     """EUICCInfo2, on an IoT card with the fields of SGP.32."""
-    keys = tlv(0x04, chip.ci_key_id)
     resource = (
         integer(0x81, len(chip.state.profiles))
         + tlv(0x82, chip.state.free().to_bytes(4, "big"))
@@ -57,13 +55,18 @@ def info_2(chip: Chip, command: Tlv | None = None) -> bytes:
         tlv(0x84, resource),
         tlv(0x85, capability(services(chip.state))),
         tlv(0x88, RSP_CAPABILITY),
-        tlv(0xA9, keys),
-        tlv(0xAA, keys),
+        *_ci_key_ids(chip),
         tlv(0x04, PP_VERSION),
         tlv(0x0C, SAS_NUMBER.encode()),
         _iot_info(chip) if chip.state.kind == "iot" else b"",
         chip.state.info_extensions,
     )
+
+
+def _ci_key_ids(chip: Chip) -> tuple[bytes, bytes]:
+    """euiccCiPKIdListForVerification and euiccCiPKIdListForSigning."""
+    trusted = b"".join(tlv(0x04, key_id) for key_id in chip.verification_key_ids)
+    return tlv(0xA9, trusted), tlv(0xAA, tlv(0x04, chip.ci_key_id))
 
 
 def _iot_info(chip: Chip) -> bytes:

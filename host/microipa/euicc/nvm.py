@@ -135,6 +135,8 @@ class State:
     eum_certificate: bytes
     ci_certificate: bytes
     root_ds: str
+    other_cis: list[bytes] = field(default_factory=list)
+    """CIs under which servers are trusted besides: DER. The card's own certificate stands under none of them."""
     default_dp: str | None = None
     profiles: list[Profile] = field(default_factory=list)
     eims: list[Eim] = field(default_factory=list)

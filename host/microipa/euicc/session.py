@@ -141,7 +141,7 @@ def _fields(command: Tlv, tags: tuple[int, ...]) -> list[Tlv]:
 
 def _certificate(chip: Chip, certificate: Tlv, role: str) -> tuple[EllipticCurvePublicKey, str]:
     try:
-        key, oid = verify_smdpp_certificate(certificate.raw, role, chip.issuer)
+        key, oid = verify_smdpp_certificate(certificate.raw, role, chip.issuer_of(certificate.raw))
     except CertificateInvalid as error:
         nameless = role == "server" and error.check == "oid"
         raise Refused(INVALID_OID if nameless else INVALID_CERTIFICATE) from None

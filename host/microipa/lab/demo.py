@@ -16,7 +16,9 @@ from microipa.common.errors import MicroipaError
 from microipa.eim import OrderView
 from microipa.euicc import ProfileState
 from microipa.lab import Lab, forget_all_but_keys, new_profile, require_idle
+from microipa.lab.folder import NO_PEERS
 from microipa.lab.keys import LabKeys
+from microipa.lab.peers import Peers
 from microipa.lab.ways import Way
 from microipa.net.https_server import LOOPBACK
 from microipa.quirks import QUIRKS
@@ -155,12 +157,13 @@ async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> 
 
 async def stay_up(
     folder: Path, radio: str, console: Terminal, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
-    quirks: Sequence[str] = (), host: str = LOOPBACK, tls_keys: bool | None = None,
+    quirks: Sequence[str] = (), host: str = LOOPBACK, peers: Peers = NO_PEERS,
 ) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
     ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing;
-    ``family`` is that of the modem, ``quirks`` are those of ``microipa.quirks``. Raises UnknownQuirk.
+    ``family`` is that of the modem, ``quirks`` are those of ``microipa.quirks``;
+    ``peers`` of other makers join it. Raises UnknownQuirk.
     """
     for chosen in QUIRKS.choose(quirks):  # a wrong name must not cost the last run's record
         console.print(f"quirk {chosen.form}: {chosen.quirk.says}")
@@ -171,11 +174,13 @@ async def stay_up(
     settings = {"poll_interval_s": POLL_S, **way.settings}
     async with Lab(
         folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys,
-        host=host, certified=way.certified, tls_keys=tls_keys,
+        host=host, certified=way.certified, peers=peers,
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
         lab.step(f"operators order by ES2+ at https://{host}:{lab.es2_port}, with {folder / 'pki'}/operator_tls.pem")
+        for (name, _), (address, port) in peers.routes:
+            lab.step(f"{name} is at {address}:{port}")
         if host != LOOPBACK:
             for (name, number), (_, port) in lab.network.routes():
                 lab.step(f"{name}:{number} is at {host}:{port}")

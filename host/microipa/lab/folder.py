@@ -26,6 +26,7 @@ from microipa.euicc import Euicc
 from microipa.euicc.keys import CardKeys
 from microipa.euicc.nvm import in_reader
 from microipa.lab.keys import LabKeys
+from microipa.lab.peers import Peers
 from microipa.saip import ProfilePackage, ProfileSpec, build, luhn_digit, metadata
 from microipa.smdpp import Smdpp
 from microipa.smdpp.identity import Identity
@@ -63,6 +64,9 @@ ON_THE_DESK = tuple(map(ip_network, ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "17
 """Where an SM-DP+ of a lab or a bench may be besides public addresses."""
 
 
+NO_PEERS = Peers()
+
+
 class Preloaded:
     """A profile that the card has from the factory, disabled: its ICCID, package, metadata (BF25) and operator."""
 
@@ -85,14 +89,14 @@ class LabFolder:
     The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, smds.sqlite, subscribers.json (mode 0600: it holds K and
     OPc), keys.json, board/ (the board's flash) and trace.jsonl. ``keys`` of other makers are noted there; without,
     those noted before are used. ``eim_fqdn`` is the eIM's name where it is not the PKI's, ``card_ci`` the CI of cards
-    that are none of ours. ``certified``: the eIM asks for client certificates.
+    that are none of ours. ``certified``: the eIM asks for client certificates. ``peers`` of other makers join it.
     Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
     """
 
     def __init__(
         self, folder: Path, *, create: bool = False, keys: LabKeys | None = None, eim_fqdn: str = "",
         card_ci: x509.Certificate | None = None, quirks: Sequence[str] = (), certified: bool = False,
-        trace: Trace | None = None
+        peers: Peers = NO_PEERS, trace: Trace | None = None
     ) -> None:
         if not create and not (folder / "pki").is_dir():
             raise NoLab(f"no lab in {folder}: start one with `microipa lab up --lab {folder}`")
@@ -115,18 +119,20 @@ class LabFolder:
             keys.note(folder)
         self.smds_routes: dict[str, tuple[str, int]] = {}  # of ES12, which devices do not see
         root_ds = [identity.tls.certificate for identity in smds]
-        peers = [self.pki.operators.certificate, *root_ds]
-        self.smdpp = Smdpp(smdpp, folder, peers=peers, routes=self.smds_routes, quirks=quirks, trace=trace)
+        callers = [self.pki.operators.certificate, *root_ds]
+        self.smdpp = Smdpp(smdpp, folder, peers=callers, card_cis=peers.cis, routes=self.smds_routes, quirks=quirks,
+                           trace=trace)
         self.smdpp.add_operator(self.pki.operator_oid)
         self.es9_routes: dict[str, tuple[str, int]] = {}
         servers = [identity.tls.certificate for identity in smdpp]
         self.smds = Smds(smds, folder, servers=servers, trace=trace)
         self.eim = Eim(eim, folder, es9_routes=self.es9_routes, es9_networks=ON_THE_DESK,
-                       es9_trust=[own, *servers], quirks=quirks,
+                       es9_trust=[own, *servers, *peers.cis], smdpp_cis=peers.cis, quirks=quirks,
                        clients=[self.pki.devices().certificate] if certified else (),
                        trace=trace)
         self.eim.add_device(self.eid)
-        issuers = [eim.tls_issuer, *(identity.ci for identity in (*smdpp, *smds))]
+        issuers = [eim.tls_issuer, *(identity.ci for identity in (*smdpp, *smds)), *peers.cis]
+        self.peers = peers
         self._roots = {issuer.public_bytes(Encoding.DER) for issuer in issuers} - {self.pki.ci.der}
 
     def offer(

@@ -21,15 +21,23 @@ from microipa.common.clock import Clock
 from microipa.eim import Eim
 from microipa.eim.identity import EimIdentity
 from microipa.euicc.odd_card import odd_card
-from microipa.lab.folder import COAPS_PORT, EVERY_ADDRESS, HTTPS_PORT, ON_THE_DESK, LabFolder, require_idle
+from microipa.lab.folder import (
+    COAPS_PORT,
+    EVERY_ADDRESS,
+    HTTPS_PORT,
+    NO_PEERS,
+    ON_THE_DESK,
+    LabFolder,
+    require_idle,
+)
 from microipa.lab.keys import LabKeys
+from microipa.lab.peers import Peers
 from microipa.modem import VirtualModem
 from microipa.net.https_server import LOOPBACK
 from microipa.quirks import QUIRKS
 from microipa.radio import Link, LinkSettings, Network
+from microipa.radio.network import EVERY_PORT
 from microipa.trace import SecondTrace, Trace
-from microipa.trace.key_log import NAME as KEY_LOG
-from microipa.trace.key_log import prepare
 
 
 class Lab(LabFolder):
@@ -40,12 +48,12 @@ class Lab(LabFolder):
     is how the card is told to trust the eIM's server, see ``Eim.configuration``; an eIM with keys of another maker
     is pinned by default. ``quirks``: names of ``microipa.quirks``, with numbers where they take one; with one of
     eim2 the card knows that from the start. ``host`` is the address at which all servers listen.
-    ``certified``: the eIM asks the board for a client certificate. ``form``: as the board's firmware lies there, see
+    ``certified``: the eIM asks the board for a client certificate.
+    ``peers`` of other makers join it. ``form``: as the board's firmware lies there, see
     VirtualBoard.install. ``skips_sleep``: the lab's clock skips what the board sleeps; ``drift_percent``: how much
-    longer that is than the board's own clock counts. ``tls_keys``: the servers write the TLS secrets of their
-    connections with devices into tls-keys.log, by default where they listen on loopback alone, so that no real board
-    is among those devices. Opened again on the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when
-    one runs there already, and MicroipaError subclasses of the parts when one cannot start.
+    longer that is than the board's own clock counts. Opened again on
+    the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
+    MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -65,18 +73,17 @@ class Lab(LabFolder):
         card: dict[str, Any] | None = None,
         host: str = LOOPBACK,
         certified: bool = False,
+        peers: Peers = NO_PEERS,
         skips_sleep: bool = False,
         drift_percent: float = 0.0,
-        tls_keys: bool | None = None,
         trace: Trace | None = None,
     ) -> None:
         require_idle(folder)  # before its trace has a second writer
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
-        super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, trace=self.trace)
+        super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, peers=peers,
+                         trace=self.trace)
         self.trace.about(eid=self.eid)
-        if tls_keys or (tls_keys is None and host == LOOPBACK):
-            self.eim.key_log = self.smdpp.key_log = self.smds.key_log = prepare(folder / KEY_LOG)
         self._certified = certified
         self.eim2: Eim
         self._eims = [self.eim]
@@ -112,6 +119,7 @@ class Lab(LabFolder):
 
     async def _start(self) -> None:
         self._running.enter_context(self.euicc.in_reader())
+        self.euicc.trust(self.peers.cis)
         self.admit_subscribers()
         smdpp, smds, es12, self.es2_port, *eims = await self._running.enter_async_context(
             _together(
@@ -130,6 +138,7 @@ class Lab(LabFolder):
         for eim, coaps, https in zip(self._eims, eims[::2], eims[1::2], strict=True):
             self.network.route(eim.fqdn, COAPS_PORT, (host, coaps))
             self.network.route(eim.fqdn, HTTPS_PORT, (host, https))
+        self._join_peers()
         await self.modem.start()
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
@@ -140,6 +149,17 @@ class Lab(LabFolder):
         spoil(self.board.folder, self._quirks)
         self._running.callback(self.board.kill)
 
+    def _join_peers(self) -> None:
+        """Lead devices and our servers to those of other makers, and nobody to ours that stay away."""
+        for part, server in (("smdpp", self.smdpp.address), ("eim", self.eim.fqdn)):
+            if part in self.peers.without:
+                self.network.forget(server)
+                self.es9_routes.pop(server, None)
+        for (name, port), target in self.peers.routes:
+            self.network.route(name, port, target)
+            if port in (EVERY_PORT, HTTPS_PORT):
+                self.es9_routes[name] = self.smds_routes[name] = target
+
     def _program_board(self) -> None:
         """Put this checkout's firmware onto the board. One that somebody has flashed stays as it is, as on a desk."""
         if flashed := self.board.flashed:
@@ -149,7 +169,8 @@ class Lab(LabFolder):
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},
             {
-                "eim.der": b"".join(eim.configuration(self._trust) for eim in self._eims[: 1 + self._knows_both]),
+                "eim.der": self.peers.eim or b"".join(
+                    eim.configuration(self._trust) for eim in self._eims[: 1 + self._knows_both]),
                 "roots.der": b"".join(sorted(self._roots)),  # of other makers; our own CI comes with eim.der
                 "eim_roots.der": self.eim.tls_root,  # for a configuration that trusts no key
                 **(self._client_files() if self._certified else {}),
@@ -178,7 +199,6 @@ class Lab(LabFolder):
                         part="eim2", quirks=self._quirks,
                         trace=SecondTrace(self.trace))
         self.eim2.add_device(self.eid)
-        self.eim2.key_log = self.eim.key_log
         self._eims.append(self.eim2)
 
     def _heap_meter(self) -> dict[str, bytes]:

@@ -159,6 +159,11 @@ class Network:
         """
         self._routes[host.lower(), port] = target
 
+    def forget(self, host: str) -> None:
+        """Let a name lead nowhere."""
+        for key in [key for key in self._routes if key[0] == host.lower()]:
+            del self._routes[key]
+
     def routes(self) -> list[tuple[Address, Address]]:
         """Every name with its port and where that leads."""
         return sorted(self._routes.items())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec as curves
 
 from microipa.asn1.tlv import tlv
 from microipa.crypto import ec
-from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain
+from microipa.crypto.certificates import CertificateInvalid, subject_key_identifier, verify_euicc_chain
+from microipa.crypto.revocation import Issuer
 from microipa.smdpp.answers import AuthenticateServerOk, EuiccInfo1, signature_tlv
 from microipa.smdpp.identity import ServerIdentity, authority_key_identifier
 from microipa.smdpp.refusal import MalformedRequest, Refused
@@ -31,11 +32,17 @@ class InitiateAuthenticationOk:
 
 
 class Authentication:
-    """``identities`` by the key identifier of their CI, the preferred one first; ``subject``: SM_DP or SM_DS."""
+    """``identities`` by the key identifier of their CI, the preferred one first; ``subject``: SM_DP or SM_DS.
+
+    ``card_cis``: other CIs under which eUICCs are taken that trust one of ours.
+    """
 
     def __init__(
-        self, subject: str, identities: Mapping[bytes, ServerIdentity], sessions: Sessions, address: str
+        self, subject: str, identities: Mapping[bytes, ServerIdentity], sessions: Sessions, address: str,
+        card_cis: Sequence[Issuer] = (),
     ) -> None:
+        self._card_issuers = {subject_key_identifier(one.certificate): one for one in card_cis}
+        self._card_issuers |= {key: identity.issuer for key, identity in identities.items()}
         self._subject = subject
         self._identities = identities
         self._sessions = sessions
@@ -49,7 +56,7 @@ class Authentication:
         if address.lower() != self._address.lower():
             raise self._refused(1, "3.8", f"this is {self._address}, not {address[:128]!a}")
         ours = " and ".join(ci_pk_id.hex() for ci_pk_id in self._identities)
-        usable = [key for key in info.ci_for_signing if key in self._identities]
+        usable = [key for key in info.ci_for_signing if key in self._card_issuers]
         if not usable:
             raise self._refused(2, "3.1", f"the eUICC has no certificate under our CI {ours}")
         verifiable = [one for key, one in self._identities.items() if key in info.ci_for_verification]
@@ -90,11 +97,11 @@ class Authentication:
         """eUICC ← EUM ← the CI the EUM names. Raises Refused."""
         issuer = authority_key_identifier(eum)
         # Without a name for its issuer's key, the certificate is tried under our preferred CI.
-        identity = self._identities.get(issuer) if issuer else next(iter(self._identities.values()))
-        if identity is None:
+        ci = self._card_issuers.get(issuer) if issuer else next(iter(self._identities.values())).issuer
+        if ci is None:
             raise Refused("8.11.1", "3.9", f"the EUM certificate is under another CI, key {(issuer or b'').hex()}")
         try:
-            return verify_euicc_chain(euicc, eum, identity.issuer)
+            return verify_euicc_chain(euicc, eum, ci)
         except CertificateInvalid as error:
             subject = {"eum": "8.1.2", "euicc": "8.1.3"}.get(error.subject, "8.11.1")
             raise Refused(subject, "6.3" if error.check == "expired" else "6.1", str(error)) from error

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from microipa.asn1.tlv import tlv
 from microipa.crypto import ec
+from microipa.crypto.revocation import Issuer
 from microipa.smdpp import bpp, results
 from microipa.smdpp.answers import AuthenticateServerOk, CancelSessionOk, PrepareDownloadOk, signature_tlv
 from microipa.smdpp.authentication import (
@@ -69,14 +70,16 @@ class Es9:
         sessions: Sessions,
         *,
         address: str,
+        card_cis: Sequence[Issuer] = (),
         ppk: bool,
         trace: Trace | None,
     ) -> None:
-        """``identities``: one for each CI under which this SM-DP+ works, the preferred one first."""
+        """``identities``: one for each CI under which this SM-DP+ works, the preferred one first. ``card_cis``: see
+        Authentication."""
         self._identities = {identity.ci_pk_id: identity for identity in identities}
         self._store = store
         self._sessions = sessions
-        self._authentication = Authentication(SM_DP, self._identities, sessions, address)
+        self._authentication = Authentication(SM_DP, self._identities, sessions, address, card_cis)
         self._ppk = ppk
         self._trace = trace
 

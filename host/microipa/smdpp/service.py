@@ -88,7 +88,8 @@ class Smdpp:
 
     Several processes may open the same folder: one serves, others add orders. ``keys``: our own PKI, or an
     Identity for each CI, the preferred one first. ``peers``: the issuers, besides the CIs, under which operators and
-    an SM-DS have their TLS certificates, by default the one of our own PKI. ``ppk``: protect profiles with keys of
+    an SM-DS have their TLS certificates, by default the one of our own PKI. ``card_cis``: other CIs under which
+    eUICCs are taken that trust one of ours. ``ppk``: protect profiles with keys of
     their own instead of the session keys. ``routes`` gives names of SM-DS and operators a loopback address, when
     they are called.
     """
@@ -100,6 +101,7 @@ class Smdpp:
         *,
         ppk: bool = False,
         peers: Sequence[x509.Certificate | Issuer] = (),
+        card_cis: Sequence[x509.Certificate] = (),
         routes: Mapping[str, tuple[str, int]] | None = None,
         quirks: Iterable[str] = (),
         trace: Trace | None = None,
@@ -113,14 +115,13 @@ class Smdpp:
             peers = [keys.operators.certificate]
         issuers = [*(identity.issuer for identity in identities), *peers]
         self._operators = Callers(issuers, ("tls",), roleless=True, named=self._operator_with)
-        self.key_log: Path | None = None
-        """A file that is there: an ES9+ server that starts later writes the secrets of its connections into it."""
         self.routes = {} if routes is None else routes
         client = RspClient("smdpp", issuers, self.routes, trace, self._tls)
         oid = identities[0].oid
         self._outbox = Outbox(self._store, client, oid)
         sessions = Sessions()
-        self.es9 = Es9(identities, self._store, sessions, address=address, ppk=ppk, trace=trace)
+        self.es9 = Es9(identities, self._store, sessions, address=address, card_cis=[Issuer(ci) for ci in card_cis],
+                       ppk=ppk, trace=trace)
         self.app: ASGIApp = Starlette(routes=es9_routes(self.es9, trace))
         behaviour = QUIRKS.behaviour("smdpp", Behaviour(), quirks)
         if behaviour != Behaviour():
@@ -249,7 +250,7 @@ class Smdpp:
     async def serve(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
         """Serve ES9+ by HTTPS at ``host``, ``async with smdpp.serve() as port``, and tell operators and SM-DS what
         they are to know. Raises PortTaken."""
-        async with serve_https(self.app, self._tls, port, host=host, key_log=self.key_log) as bound:
+        async with serve_https(self.app, self._tls, port, host=host) as bound:
             telling = asyncio.create_task(self._outbox.run())
             try:
                 yield bound
