@@ -28,7 +28,7 @@ async def main():
     from board import Board
 
     board = Board()
-    restart.loading(board)
+    woken = restart.loading(board)
 
     from ipa import boot, compat, watch
     from ipa.agent import Agent
@@ -37,13 +37,14 @@ async def main():
 
     here = globals().get("__file__", "")  # which a frozen main.py does not have
     here = here[: here.rfind("/") + 1]
-    settings = boot.settings(here)
+    settings = boot.settings(here, board, woken)
     compat.rehearse()
     compat.log_level = settings["log_level"]
     name = board.modem if settings["modem"] == "auto" else settings["modem"]
     modem = driver(name)(board.uart(), board)
     agent = Agent(modem, settings, Journal(settings["journal_file"]), board)
-    boot.loaded()
+    if not woken:
+        boot.loaded()
     del boot
     gc.threshold(4096)  # all modules are loaded; more garbage leaves holes too small for a datagram
     watch.over(agent, board, settings, here)

@@ -37,12 +37,18 @@ def guard(run):
 
 def loading(board):
     """Modules are loaded next, until starts.loaded() says otherwise. One that is torn may keep its import from ending:
-    the watchdog, where the board has feed(), starts here."""
+    the watchdog, where the board has feed(), starts here.
+
+    Returns whether a deep sleep has ended, which is no start and writes nothing down."""
     global _feed
     _feed = getattr(board, "feed", None)
     if _feed:
         _feed()
+    woken = getattr(board, "woken", None)
+    if woken and woken() in ("timer", "pin"):
+        return True
     _remember("begin")
+    return False
 
 
 def _remember(function, *arguments):

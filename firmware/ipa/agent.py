@@ -10,7 +10,7 @@ import gc
 import sys
 
 from ipa import layers
-from ipa.compat import ERROR, INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, unload, wait_for_ms, words
+from ipa.compat import ERROR, INFO, const, log, sleep_ms, ticks_diff, ticks_ms, unload, wait_for_ms, words
 from ipa.conversation import IDLE, SWITCH, Conversation
 from ipa.eim import EimFailed, EimUnknown, unserved
 from ipa.modem import ModemError, SocketError
@@ -21,6 +21,7 @@ from ipa.tlv import TlvError
 PROFILE_CHANGED = const(1)  # detail: ICCID (hex), "" for none
 NETWORK_GOES = const(2)  # the network is left on purpose; detail: why
 POLL_ENDED = const(3)  # detail: True when an eIM was reached, else the exception
+WOKEN = const(4)  # detail: what board.woken() says of a deep sleep, "" after a light one
 
 # Agent.state
 STARTING = "starting"
@@ -54,22 +55,42 @@ class Agent:
         self._settings = settings
         self._board = board
         self.layers = layers.Layers(modem, board, settings, journal, self._network_goes, self._profile_changed)
-        self._conversation = Conversation(modem, settings, journal, self.layers.es10, self._open_card)
+        self.conversation = Conversation(modem, settings, journal, self.layers.es10, self._open_card)
         self._handlers = []
-        self._failures = journal.get("failures", 0)  # polls in a row, over a restart
-        self._unserved = False  # no eIM could be served by the last poll
-        self._next = ticks_ms()
-        self._pause = 0  # seconds slept before this poll
-        self._turn = asyncio.Lock()  # who has modem and card
+        self.failures = journal.get("failures", 0)  # polls in a row, over a restart
+        self.unserved = False  # no eIM could be served by the last poll
+        self._due_at = ticks_ms()  # when _due_ms were left until the next poll
+        self._due_ms = 0
+        self.pause = 0  # seconds since the last poll
+        self.turn = asyncio.Lock()  # who has modem and card
         self._may_poll = asyncio.Event()
         self._wake = asyncio.Event()
         self._task = None
+        self._woken_after = None  # ms until the next poll, of a program that a deep sleep began again
+        self._sleeper = None
+        if settings["sleep"] != "none":
+            from ipa import sleep
+
+            self._sleeper = sleep.Sleeper(self, board, settings)
+            self._woken_after = self._sleeper.resume()
+            self._wait(self._woken_after or 0)
 
     # For the product
 
     def on(self, handler):
         """Call handler(event, detail) for each event: PROFILE_CHANGED, NETWORK_GOES, POLL_ENDED. It must not wait."""
         self._handlers.append(handler)
+
+    def on_sleep(self, vote):
+        """Ask vote() before each sleep of the board: for how many ms nobody of yours needs the processor, 0 for not
+        now, None for as long as you like. It must not wait. A light sleep stops your tasks, a deep sleep ends them."""
+        if self._sleeper:
+            self._sleeper.votes.append(vote)
+
+    @property
+    def leased(self):
+        """Somebody has modem or card now."""
+        return self.turn.locked()
 
     @property
     def under_way(self):
@@ -81,12 +102,12 @@ class Agent:
 
     def next_poll_ms(self):
         """Milliseconds until the next poll is due, 0 when it is."""
-        return max(0, ticks_diff(self._next, ticks_ms()))
+        return max(0, self._due_ms - ticks_diff(ticks_ms(), self._due_at))
 
     def poll_now(self, trigger=None):
         """Do not wait for the next poll. `trigger`: a Package handed over on the device, for ipa.application."""
         if trigger is not None:
-            self._conversation.trigger = trigger
+            self.conversation.trigger = trigger
         self._wake.set()
 
     def modem(self):
@@ -114,7 +135,7 @@ class Agent:
 
     def session(self, eim_id):
         """Within a lease of the card: what ipa.steps need for packages of this eIM that came by other ways."""
-        return self._conversation.session(eim_id, self.layers.eid, self.layers.device_info)
+        return self.conversation.session(eim_id, self.layers.eid, self.layers.device_info)
 
     # Polls
 
@@ -123,33 +144,36 @@ class Agent:
         self._task = asyncio.current_task()
         if not self.journal.get("emergency"):
             self._may_poll.set()
-        await self._begin()
+        if self._woken_after is None:
+            await self._begin()
         while True:
             try:
                 self.state = SLEEPING if self._may_poll.is_set() else SUSPENDED
+                if self._woken_after:
+                    wait, self._woken_after = self._woken_after, None
+                    await self.sleep(wait)
                 await self._may_poll.wait()
                 wait = await self.poll_once()
                 if wait is None:
                     log(INFO, "agent: nothing left to do")
                     return
-                self._next = ticks_add(ticks_ms(), min(wait, _LONGEST_SLEEP_MS))
                 self.state = SLEEPING
-                self._pause = wait // 1000
-                self._pause -= await self._sleep(wait) // 1000
+                await self.sleep(wait)
             except asyncio.CancelledError:
                 if self._may_poll.is_set():
                     raise
-                self._conversation.end()
+                self.conversation.end()
                 self.layers.channel.is_open = False
 
     async def poll_once(self):
         """One poll and what follows from it. Returns the ms until the next, None when nothing is left to do."""
-        async with self._turn:
+        async with self.turn:
             self.state = POLLING
             try:
                 wait = await self._attempt()
             finally:
                 self.busy_since = None
+                self.pause = 0
             unload()
             gc.collect()
             return wait
@@ -157,15 +181,29 @@ class Agent:
     async def _begin(self):
         """Go on after a reboot: one in the middle of a trial has taken of its time; one for want of memory waits."""
         if self.journal.get("short") or "undo" in (self.journal.get("switch") or ()):
-            wait = self._recovery().resume(self._failures)
+            wait = self._recovery().resume(self.failures)
             unload()
             await sleep_ms(wait)
 
-    async def _sleep(self, ms):
-        """Until the next poll, or until somebody has something for it. Returns the ms left.
+    async def sleep(self, ms):
+        """Until the next poll, or until somebody has something for it. The board sleeps as the setting says.
 
-        While the device has no network it is also until one comes.
+        `pause` counts the seconds since the last poll.
         """
+        self._wait(ms)
+        if self._sleeper:
+            left = await self._sleeper.sleep(ms, self._wake)
+        else:
+            left = await self._stay_awake(ms)
+        self.pause += (ms - left) // 1000
+        self._wait(left)
+
+    def _wait(self, ms):
+        self._due_at = ticks_ms()
+        self._due_ms = ms
+
+    async def _stay_awake(self, ms):
+        """Returns the ms left. While the device has no network it is also until one comes."""
         lost = self.layers.failures[layers.NETWORK] and self.layers.at == layers.NETWORK
         modem = self.layers.modem
         modem.on_registered = self._wake.set if lost else None
@@ -182,7 +220,7 @@ class Agent:
         return ms
 
     async def _ask_for_network(self):
-        async with self._turn:
+        async with self.turn:
             try:
                 await self.layers.modem.ask_registration()
             except ModemError as error:
@@ -195,35 +233,35 @@ class Agent:
 
     async def _attempt(self):
         self.busy_since = ticks_ms()
-        heard = self._conversation.reached or self.layers.modem.heard
-        self._conversation.reached = self.layers.modem.heard = False
+        heard = self.conversation.reached or self.layers.modem.heard
+        self.conversation.reached = self.layers.modem.heard = False
         try:
-            if self._unserved:
+            if self.unserved:
                 from ipa import rungs
 
-                await rungs.step(self.layers, self._failures, heard, self._board)
+                await rungs.step(self.layers, self.failures, heard, self._board)
             await self._rise()
             idle = self._may_poll.is_set() and await self._poll()
             watched = self._is_watched()
         except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device its way back
             return await self._failed(error)
-        self._failures = 0
-        self._unserved = False
+        self.failures = 0
+        self.unserved = False
         self.layers.failures = [0] * len(layers.NAMES)
-        self._tell(POLL_ENDED, True)
+        self.tell(POLL_ENDED, True)
         wait = None
         if not (idle and self._settings["stop_when_idle"]):
             from ipa import schedule  # goes with what else is not needed while the radio sleeps
 
             wait = schedule.until_next(self._settings)
         if wait and watched:
-            wait = await self._recovery().reached(self._spent_s() + self._pause, wait)
+            wait = await self._recovery().reached(self._spent_s() + self.pause, wait)
         return wait
 
     async def _rise(self):
         """From whatever holds to a data context."""
         await self.layers.climb(self._patience_ms())
-        self._conversation.es10 = self.layers.es10
+        self.conversation.es10 = self.layers.es10
         if self.journal.get("emergency"):
             self._may_poll.clear()
             self.state = SUSPENDED
@@ -231,19 +269,21 @@ class Agent:
     async def _failed(self, error):
         """A poll has failed. Returns the ms until the next."""
         log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
-        self._failures += 1
+        self.failures += 1
         some = isinstance(error, EimFailed)
-        self._unserved = not some
+        self.unserved = not some
         self.layers.eims = None
-        reached = some or self._conversation.reached
-        self._conversation.end()
+        reached = some or self.conversation.reached
+        self.conversation.end()
         unload()
         gc.collect()
         try:
-            wait = await self._recovery().failed(error, self._failures, self._spent_s(), reached)
+            wait = await self._recovery().failed(error, self.failures, self._spent_s(), reached)
+            if self._sleeper:
+                wait = self._sleeper.pause(wait)
         except MemoryError:
             wait = self._settings["backoff_max_s"] * 1000
-        self._tell(POLL_ENDED, reached or error)
+        self.tell(POLL_ENDED, reached or error)
         return wait
 
     def _spent_s(self):
@@ -274,7 +314,7 @@ class Agent:
         below = self.layers
         if below.silent:
             return True
-        self._conversation.worked = False
+        self.conversation.worked = False
         idle = True
         served = []
         eims = []
@@ -302,7 +342,7 @@ class Agent:
             raise failure
         if failed:
             raise EimFailed("{} of {} eIMs are still to be served".format(failed, len(served)))
-        below.eims = eims if idle and not self._conversation.worked and self.under_way is None else None
+        below.eims = eims if idle and not self.conversation.worked and self.under_way is None else None
         return idle
 
     async def _choose(self, served):
@@ -321,7 +361,7 @@ class Agent:
     async def _open_card(self):
         """There is something to do for the card, after which nothing holds that was known of it."""
         self.layers.eims = None
-        self._conversation.worked = True
+        self.conversation.worked = True
         if not self.layers.channel.is_open:
             await self.layers.climb(self._patience_ms(), layers.CARD)
 
@@ -345,7 +385,7 @@ class Agent:
         """Hold a conversation. What fails soon and before the eIM has answered is tried again here, the last time over
         a new data context: the first lookup of a name and the first socket after an attach fail on some networks."""
         below = self.layers
-        conversation = self._conversation
+        conversation = self.conversation
         for number in range(1, _TRIES):
             below.at = layers.EIM
             began = ticks_ms()
@@ -366,13 +406,13 @@ class Agent:
         return await conversation.hold(eim, below.eid, below.device_info, below.plmn, bool(below.eims))
 
     def _network_goes(self, reason):
-        self._conversation.end()
-        self._tell(NETWORK_GOES, reason)
+        self.conversation.end()
+        self.tell(NETWORK_GOES, reason)
 
     def _profile_changed(self, iccid):
-        self._tell(PROFILE_CHANGED, iccid)
+        self.tell(PROFILE_CHANGED, iccid)
 
-    def _tell(self, event, detail):
+    def tell(self, event, detail):
         for handler in self._handlers:
             try:
                 handler(event, detail)
@@ -389,17 +429,17 @@ class Lease:
 
     async def __aenter__(self):
         agent = self._agent
-        await agent._turn.acquire()
+        await agent.turn.acquire()
         if self._layer == layers.CARD:
             agent.layers.eims = None
         try:
             await agent.layers.climb(agent._patience_ms(), self._layer)
         except BaseException:
-            agent._turn.release()
+            agent.turn.release()
             raise
         if self._layer == layers.CONTEXT:
             return agent.layers.modem
         return None if agent.layers.silent else agent.layers.es10
 
     async def __aexit__(self, *_):
-        self._agent._turn.release()
+        self._agent.turn.release()

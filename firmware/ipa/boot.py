@@ -17,10 +17,11 @@ _DOUBTFUL = const(2)  # starts in a row that failed: settings that were good nev
 _CHUNK = const(128)
 
 
-def settings(folder):
+def settings(folder, board, woken=False):
     """The settings in folder ("" or with a slash), else the last good ones, else the defaults.
 
-    Why they are not those of ipa.json is logged, and told to the eIM.
+    Why they are not those of ipa.json, and what of them does not go together, is logged, and told to the eIM; not so
+    after a deep sleep, `woken`, since it was before.
     """
     from ipa import config
 
@@ -48,11 +49,24 @@ def settings(folder):
                 log(ERROR, "boot:", error)
         found = found or config.settings({}, folder)
         reason = "{}: {}".format(reason, which)
-        log(ERROR, "boot:", reason)
-        _try(starts.note, reason)
-    compat.trouble = starts.untold() or reason
+        if not woken:
+            log(ERROR, "boot:", reason)
+            _try(starts.note, reason)
+    if not woken:
+        compat.trouble = starts.untold() or reason
     starts.forget()
+    _check(found, board, woken)
     return found
+
+
+def _check(found, board, woken):
+    if found["sleep"] != "none" or found["psm_periodic_s"]:
+        from ipa import mismatch
+
+        reason = mismatch.check(board, found)
+        if reason and not woken:
+            log(ERROR, "boot:", reason)
+            compat.trouble = "; ".join([part for part in (compat.trouble, reason) if part])
 
 
 def reached(folder):

@@ -24,6 +24,7 @@ _SOMETIMES = (
 _SELDOM = (
     "ipa.config", "ipa.boot", "ipa.apn", "ipa.initial_eim", "ipa.card.kind", "ipa.card.local", "ipa.steps.inject",
     "ipa.net.coap_server", "ipa.steps.direct", "ipa.steps.failed", "ipa.steps.refused",
+    "ipa.steps.unlisted",
     "ipa.schedule", "ipa.modem.scan", "ipa.modem.power", "ipa.modem.clock", "ipa.modem.csim", "ipa.net.qblock",
     "ipa.net.memory", "ipa.net.trust", "ipa.net.anchor", "ipa.net.role",
 )  # fmt: skip

@@ -12,6 +12,7 @@ DEFAULTS = {
     "poll_interval_s": 86400,
     "poll_jitter_percent": 10,  # so much earlier or later, that not all devices of a fleet come at once
     "poll_window": "any",  # of the day, in which polls begin: "02:00-04:30", UTC; any: all day
+    "sleep": "none",  # of the board between two polls: "light" keeps memory, "deep" begins the program again
     "psm_periodic_s": 0,  # PSM: a sign of life so often (T3412 extended); 0: as the modem has it
     "psm_active_s": 16,  # and reachable so long after each transmission (T3324)
     "edrx_cycle_s": 0,  # eDRX: reachable so often only; 0: as the modem has it
@@ -83,6 +84,7 @@ _SMALLEST = {  # every other number: 1
 }  # fmt: skip
 _CHOICES = {
     "block_size": (64, 128, 256, 512, 1024),
+    "sleep": ("none", "light", "deep"),
     "ipae": ("take-over", "stay-silent"),
     "transport": ("coap", "https"),
     "dtls": ("auto", "board", "modem"),

@@ -33,7 +33,7 @@ class Conversation:
         self.link, self._esipa, self._compact = chosen(modem, settings)
         self.reached = False  # an eIM has answered; whoever asks sets it back
         self._sent = None, None  # eIM of the last session, and what it was sent
-        self._told = {}  # by card and eIM its rPLMN since boot, which is said again when it has changed
+        self.told = {}  # by card and eIM its rPLMN since boot, which is said again when it has changed
         self.wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
     def end(self):
@@ -78,7 +78,7 @@ class Conversation:
             return SWITCH
         self.link.answered = False
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
-        waiting = not calm and await notify.waiting(self.es10)
+        waiting = not calm and await notify.waiting(session)
         await self.link.open(eim)
         try:
             return await self._over(session, waiting, plmn)
@@ -109,10 +109,10 @@ class Conversation:
                 self._proven(eim_id)
         cause = (self._journal.get("cause") or {}).get(eim_id)
         for number in range(self._settings["packages_per_poll"]):
-            news = None if self._told.get(whom) == plmn else plmn
+            news = None if self.told.get(whom) == plmn else plmn
             package = await session.esipa.get_eim_package(session.eid, news, cause)
             if news is not None:
-                self._told[whom] = news
+                self.told[whom] = news
             if not number:
                 self._proven(eim_id)
             if cause is not None:

@@ -7,6 +7,7 @@ so that after a cut the old state or the new one is there. What its CRC does not
     attempts, tries      how often a reboot cut it off, how often its SM-DP+ was away (of a `direct` result as well)
     ended                of each eIM its download that ended last: eimId, eimTransactionId, seqNumber of the result
     refused              what an eIM did not take, see steps/refused.py
+    unlisted             result of a package on a card that lists none, see steps/unlisted.py
     direct               results of direct downloads that are ours to deliver, see steps/direct.py
     switch               a change of profile that is not proven yet: `eim` (hex) whose package it was or `cause`
                          of our own, `undo` what takes it back, `left` seconds until then, `reset` the card's due
@@ -15,6 +16,7 @@ so that after a cut the old state or the new one is there. What its CRC does not
     cause                what the eIMs have to be told, see changes.py
     loss, fallback       see policy.py
     emergency            the application has the emergency profile enabled
+    asleep               what a deep sleep must not lose, of a board whose RTC has no memory, see retained.py
 """
 
 import json
@@ -36,6 +38,7 @@ class Journal:
         self._path = path
         self._fresh = path + ".new"
         self._values = {}
+        self._pending = {}  # what later() was told and is not written down
         # A file system that cannot rename over a file (FAT) may have been cut between the two names.
         for name in (self._path, self._fresh):
             values = _read(name)
@@ -44,18 +47,30 @@ class Journal:
                 break
 
     def get(self, key, default=None):
-        return self._values.get(key, default)
+        return self._pending[key] if key in self._pending else self._values.get(key, default)
+
+    def later(self, **changes):
+        """Take the changes, and write them down with the next ones that must be: a power cut may lose them."""
+        self._pending.update(changes)
+
+    def pending(self):
+        return self._pending
 
     def set(self, **changes):
         """Take the changes, None removes, and write them down before returning. Raises OSError, JournalFull."""
+        if changes != {key: self._values.get(key) for key in changes}:
+            changes = dict(self._pending, **changes)
+            self._write(changes)
+        for key in changes:
+            self._pending.pop(key, None)
+
+    def _write(self, changes):
         values = dict(self._values)
         for key, value in changes.items():
             if value is None:
                 values.pop(key, None)
             else:
                 values[key] = value
-        if values == self._values:
-            return
         text = json.dumps(values)
         if len(text.encode()) + _HEAD > _LARGEST:
             sizes = [(len(json.dumps(value)), key) for key, value in values.items()]

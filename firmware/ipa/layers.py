@@ -46,8 +46,9 @@ class Layers:
         self.radio_ms = None  # ticks when the radio was last switched off and on for a failure
         self.failures = [0] * (EIM + 1)  # polls that failed at each layer since the last that did not
         self.eims = None  # those of the card, where nothing has changed or waits on it since they were read
+        self.clock_due = False  # the board's clock is to be set
         self.silent = False  # an IPA inside the card is in charge
-        self.eid = self.device_info = self.plmn = self._apn = None
+        self.eid = self.device_info = self.plmn = self.apn = None
         # Half an ES10 session, or a switch that still waits for its REFRESH: only a reset ends it for sure.
         self.reset_due = journal.get("switch") is not None or journal.get("download") is not None
 
@@ -62,15 +63,16 @@ class Layers:
         if self.silent or to == CARD:
             return
         self.at = NETWORK
-        joins = self._apn is None or not self.modem.registered()
+        joins = self.apn is None or not self.modem.registered()
         if joins:
             await self.again(self._join, patience_ms)
         self.at = CONTEXT
         await self.again(self._connect, patience_ms)
-        if joins or unix_time() is None:
+        if joins or self.clock_due or unix_time() is None:
             from ipa.modem import clock
 
             await clock.set_board(self._board, self.modem)
+            self.clock_due = False
         if joins:
             await self._save_power()
 
@@ -112,7 +114,13 @@ class Layers:
         self.channel.is_open = False
         await self.modem.start()
         await self.modem.ask_registration()
+        if not self.modem.registered():
+            self.eid = None  # there may be another card in it
         self._begun = True
+
+    def stopped(self):
+        """The modem is off."""
+        self._begun = self.channel.is_open = False
 
     # Card
 
@@ -233,23 +241,23 @@ class Layers:
             return
         from ipa import changes
 
-        self._apn = None
+        self.apn = None
         await changes.explain(self.es10, journal, enabled)
         self._changed(enabled)
 
     # Network
 
     async def _join(self, patience_ms):
-        if self._apn is None:
+        if self.apn is None:
             await self._choose_apn()
-        await self.modem.join(self._apn, patience_ms)
+        await self.modem.join(self.apn, patience_ms)
         self.plmn = await self.modem.plmn()
 
     async def _choose_apn(self):
         from ipa import apn  # once for each profile
 
         iccid = digits(bytes.fromhex(self._journal.get("profile", "")))
-        self._apn = await apn.choose(self.es10, self._settings, iccid, await self.modem.imsi())
+        self.apn = await apn.choose(self.es10, self._settings, iccid, await self.modem.imsi())
 
     async def _save_power(self):
         settings = self._settings
@@ -263,14 +271,14 @@ class Layers:
     async def _connect(self, patience_ms):
         modem = self.modem
         try:
-            await modem.open_context(self._apn)
+            await modem.open_context(self.apn)
         except SocketError:
             # A modem that has begun anew has forgotten the APN, and has attached by itself without it.
-            if not (await modem.apn_differs(self._apn) and self.radio_due()):
+            if not (await modem.apn_differs(self.apn) and self.radio_due()):
                 raise
             self.goes("the attach has another APN")
             await self._join(patience_ms)
-            await modem.open_context(self._apn)
+            await modem.open_context(self.apn)
 
     # What follows from a switch
 

@@ -166,7 +166,11 @@ class Recovery:
         layers = self._layers
         await layers.channel.open()  # whatever has become of the one before
         try:
-            await function(layers.es10, refresh=False)
+            result = await function(layers.es10, refresh=False)
+            if function is local.profile_rollback and self._journal.get("unlisted"):
+                from ipa.steps import unlisted
+
+                unlisted.replace(self._journal, self._journal.get("switch")["eim"], result)
         except CardRefused as error:
             log(ERROR, "recovery:", error)
             return error.code
@@ -183,7 +187,7 @@ class Recovery:
         try:
             signal = await self._modem.signal()
             plmn = await self._modem.plmn() if registered else None
-        except (ModemError, ValueError, IndexError) as error:
+        except ModemError as error:
             log(INFO, "recovery:", error)
         moved = policy.has_moved(self._place(), journal.get("place"), settings)
         loss = policy.noted(

@@ -359,7 +359,7 @@ async def test_3_7_what_the_eim_refuses_stays_and_the_next_one_is_delivered(micr
 
 @pytest.mark.parametrize("refusal", NOT_LISTED)
 async def test_3_7_a_card_that_does_not_list_has_nothing_waiting(micropython: Run, refusal: bytes | int) -> None:
-    scene = await play(micropython, "notify.waiting(session.es10)", [(STORED, refusal), (tlv(0xBF28), 0x6A80)], [])
+    scene = await play(micropython, "notify.waiting(session)", [(STORED, refusal), (tlv(0xBF28), 0x6A80)], [])
     assert scene.outcome == "no error but False"
     scene = await play(micropython, "notify.deliver(session)", [(STORED, refusal), (tlv(0xBF28), 0x6A80)], [])
     assert scene.outcome == "no error but True"

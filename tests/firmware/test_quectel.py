@@ -79,12 +79,13 @@ async def test_an_imei_has_fifteen_digits(micropython: Run) -> None:
     assert out[-1] == "ModemError no IMEI in [b'0']"
 
 
-@pytest.mark.parametrize(("error", "number"), [("ValueError", 5), ("IndexError", 5), ("MemoryError", 12)])
+@pytest.mark.parametrize(("error", "number"), [("Unreadable", 5), ("MemoryError", 12)])
 async def test_a_socket_whose_modem_answers_with_noise_fails_and_is_closed(
         micropython: Run, error: str, number: int) -> None:
     """Want of memory keeps its name, ENOMEM: it is no broken connection."""
     async with bg95({}) as modem:
         out = await run(micropython, modem, f"""
+    from ipa.modem import Unreadable
     from ipa.modem.sockets import Datagram
 
     class Noisy:

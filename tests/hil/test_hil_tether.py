@@ -70,7 +70,7 @@ def test_a_datagram_goes_to_the_eim_and_its_answer_comes_back(
     assert (datagram, cable.next()) == (b"ping", PONG)
     kinds = [cable.noted.get(timeout=30) for _ in range(3)]
     assert [one.get("direction") for one in kinds] == [None, "up", "down"]
-    assert kinds[2] == {"kind": "datagram", "direction": "down", "bytes": 4, "lost": False, "begins": b"pong"}
+    assert kinds[2] == {"kind": "datagram", "direction": "down", "bytes": 4, "lost": False, "payload": b"pong"}
 
 
 @pytest.mark.parametrize("line", [

@@ -46,14 +46,25 @@ PARTS = [
     Part(
         "eim",
         (f"{_HOST}/eim/*.py",),
-        ("tests/unit/test_eim_*.py", "tests/unit/test_certificate_roles.py", "tests/unit/test_server_quirks.py"),
+        (
+            "tests/unit/test_eim_*.py",
+            "tests/unit/test_certificate_roles.py",
+            "tests/unit/test_server_quirks.py",
+            "tests/unit/test_foreign_keys.py",
+            "tests/unit/test_cli_orders.py",
+        ),
         # the same tests over another database, and settings of whoever runs the eIM, which are no peer's
         ("tests/unit/test_eim_postgresql.py", f"{_HOST}/eim/config.py", f"{_HOST}/eim/odd_answers.py"),
     ),
     Part(
         "smdpp",
         (f"{_HOST}/smdpp/*.py", f"{_HOST}/smds/*.py"),
-        ("tests/unit/test_smdpp*.py", "tests/unit/test_smds.py", "tests/unit/test_certificate_roles.py"),
+        (
+            "tests/unit/test_smdpp*.py",
+            "tests/unit/test_smds.py",
+            "tests/unit/test_certificate_roles.py",
+            "tests/unit/test_foreign_keys.py",
+        ),
         (f"{_HOST}/smdpp/odd_server.py",),
     ),
     Part(

@@ -91,6 +91,18 @@ async def test_3_3_2_without_connection_the_card_goes_back_and_the_eim_is_told(
     assert es10(device.folder, "BF2B04A0028200").value == bytes.fromhex("A200")  # nothing waits on the card
 
 
+async def test_3_3_2_the_result_of_a_rollback_reaches_the_eim_though_the_card_lists_no_results(
+    device: Device, template: Template
+) -> None:
+    device.quirks = ("no-result-list",)
+    async with device.lab() as lab:
+        no_coverage(lab, template)
+        switch(lab, template)
+        await play(lab)
+        gone_back(lab, device)
+        assert "unlisted" not in device.journal()
+
+
 async def test_3_3_2_registered_is_not_enough_the_eim_must_be_reached(device: Device, template: Template) -> None:
     async with device.lab() as lab:
         put_back: list[Callable[[], None]] = []

@@ -45,6 +45,8 @@ class UnexpectedAnswer(CardError):
 
 
 class Es10:
+    lists = True  # the eUICC package results that it keeps
+
     def __init__(self, channel):
         self.channel = channel
 

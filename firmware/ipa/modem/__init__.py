@@ -1,8 +1,22 @@
 """Modems: AT commands out, lines in; sockets and APDUs on top (3GPP TS 27.007 and the families' own)."""
 
+from ipa.compat import words
+
 
 class ModemError(Exception):
     """Something the modem, the radio network or the card in the modem did not do."""
+
+
+class Unreadable(ModemError):
+    """An answer in which a driver does not find what belongs there."""
+
+
+def integer(line, place=0, base=10):
+    """The integer in a field of a line, which may be quoted. Raises Unreadable."""
+    try:
+        return int(line.split(b",")[place].strip(b' "'), base)
+    except (ValueError, IndexError):
+        raise Unreadable("unreadable answer: " + words(line)) from None
 
 
 class SocketError(ModemError):

@@ -375,7 +375,7 @@ class At:
             if line.startswith(prefix):
                 try:
                     handler(_fields(line, prefix))
-                except (ValueError, IndexError):
+                except (ValueError, IndexError, ModemError):
                     log(ERROR, "modem: unreadable", line)
                 return
         if self._pending and self._prefix == b"" and not line.startswith(b"AT"):  # AT: our own echo

@@ -4,7 +4,7 @@ Written from what is public of its sister EXS62-W and of ENS22, EHS6 and ELS61; 
 """
 
 from ipa.compat import const
-from ipa.modem import SocketError
+from ipa.modem import SocketError, integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
 
@@ -59,7 +59,7 @@ class Tx62(SocketModem):
     async def _send(self, number, data):
         text = b"AT^SISW=%d,%d" % (number, len(data))
         lines = await self.at.command(text, prefix=b"^SISW:", payload=data, field=1, timeout_ms=_SEND_MS)
-        return int(lines[0].split(b",")[1]) if lines else 0
+        return integer(lines[0], 1) if lines else 0
 
     async def _receive(self, number, buf):
         text = b"AT^SISR=%d,%d" % (number, min(len(buf), _MOST))
@@ -67,7 +67,7 @@ class Tx62(SocketModem):
         # A URC looks like the answer, whose place it cannot take: the "data" behind it are an empty line.
         for line in lines[:-1]:
             self._on_readable(line)
-        return max(0, int(lines[-1].split(b",")[1])) if lines else 0  # -2: no more will come
+        return max(0, integer(lines[-1], 1)) if lines else 0  # -2: no more will come
 
     async def _shut(self, number):
         await self.at.command(b"AT^SISC=%d" % number, timeout_ms=_SEND_MS)

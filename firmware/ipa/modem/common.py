@@ -3,7 +3,7 @@
 import asyncio
 
 from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms, words
-from ipa.modem import ModemError
+from ipa.modem import ModemError, integer
 from ipa.modem.at import At, AtError, AtTimeout
 from ipa.modem.carrier import Carrier
 
@@ -284,7 +284,7 @@ class Modem:
 
     async def signal(self):
         """Received power in dBm (8.5), None when not known or not detectable."""
-        level = int((await self._line(b"AT+CSQ", b"+CSQ:")).split(b",")[0])
+        level = integer(await self._line(b"AT+CSQ", b"+CSQ:"))
         return 2 * level - 113 if level < _NO_SIGNAL else None
 
     async def plmn(self):
@@ -325,7 +325,7 @@ class Modem:
                 self._reports = False
             state = int(fields[1])
         else:
-            state = int(fields[0])
+            state = integer(rest)
         was = self.registered()
         before = self._state
         self._states[service] = state

@@ -3,7 +3,7 @@
 from errno import ENOTCONN
 
 from ipa.compat import const
-from ipa.modem import ModemError, SocketError
+from ipa.modem import ModemError, SocketError, integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
 
@@ -40,7 +40,7 @@ class Nrf91(SocketModem):
 
     async def signal(self):
         """Reference signal power in dBm, None when not known."""
-        level = int((await self._line(b"AT+CESQ", b"+CESQ:")).split(b",")[5])
+        level = integer(await self._line(b"AT+CESQ", b"+CESQ:"), 5)
         return level + _RSRP_0 if level < _NO_SIGNAL else None
 
     async def dtls(self, host, port, certificate):
@@ -53,7 +53,7 @@ class Nrf91(SocketModem):
         return await self._dial(b"AT#XSOCKET=1,%d,0" % kind, b"#XSOCKET:", host, port)
 
     async def _dial(self, text, prefix, host, port, option=None):
-        handle = int((await self._line(text, prefix)).split(b",")[0])
+        handle = integer(await self._line(text, prefix))
         if handle < 0:
             raise SocketError("no more sockets", handle)
         text = 'AT#XCONNECT=%d,"%s",%d' % (handle, host, port)
@@ -70,7 +70,7 @@ class Nrf91(SocketModem):
         # In data mode its answers have no order: hexadecimal is slower and sure.
         text = b'AT#XSEND=%d,%d,0,"' % (number, _HEX)
         lines = await self.at.command(text, prefix=b"#XSEND:", apdu=data, timeout_ms=_SEND_MS)
-        return int(lines[0].split(b",")[2]) if lines else 0
+        return integer(lines[0], 2) if lines else 0
 
     async def _receive(self, number, buf):
         text = b"AT#XRECV=%d,%d,%d,0,%d" % (number, _BINARY, _DONT_WAIT, len(buf))
@@ -78,7 +78,7 @@ class Nrf91(SocketModem):
             lines = await self.at.command(text, prefix=b"#XRECV:", into=buf, field=2)
         except AtError:
             return 0  # nothing there; that a socket died is told by #XAPOLL
-        return int(lines[0].split(b",")[2]) if lines else 0
+        return integer(lines[0], 2) if lines else 0
 
     async def _shut(self, number):
         await self.at.command(b"AT#XCLOSE=%d" % number, timeout_ms=_SEND_MS)

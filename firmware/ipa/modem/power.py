@@ -3,7 +3,7 @@
 import asyncio
 
 from ipa.compat import INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms
-from ipa.modem import ModemError
+from ipa.modem import ModemError, Unreadable, integer
 from ipa.modem.at import AtError
 from ipa.modem.common import RADIO_MS
 
@@ -38,7 +38,7 @@ async def save(modem, settings):
         if settings["edrx_cycle_s"]:
             cycle = await edrx(modem, settings["edrx_cycle_s"])
             log(INFO, "power: the network grants", "no eDRX" if cycle is None else "eDRX every {:.1f} s".format(cycle))
-    except (AtError, ValueError) as error:
+    except (AtError, Unreadable) as error:
         log(INFO, "power:", error)
 
 
@@ -71,7 +71,7 @@ async def edrx(modem, cycle_s):
     for line in await modem.at.command(b"AT+CEDRXRDP", prefix=b"+CEDRXRDP:"):
         fields = line.split(b",")
         if len(fields) > 2 and fields[0] != b"0":  # <AcT>,<asked>,<granted>,<window>
-            return _CYCLES[int(fields[2].strip(b'"'), 2)] / 10
+            return _CYCLES[integer(line, 2, 2) & 15] / 10
     return None
 
 
@@ -113,7 +113,7 @@ def _octet(seconds, steps):
 
 
 def _seconds(digits, steps):
-    octet = int(digits.strip(b'"'), 2)
+    octet = integer(digits, 0, 2)
     unit = octet >> 5
     return None if unit == _DEACTIVATED or unit >= len(steps) else (octet & 31) * steps[unit]
 

@@ -1,7 +1,7 @@
 """Quectel BG95, BG77 and BG96: data connection and sockets (TCP/IP application note)."""
 
 from ipa.compat import INFO, const, log
-from ipa.modem import SocketError
+from ipa.modem import SocketError, integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
 
@@ -74,7 +74,7 @@ class Bg95(SocketModem):
     async def _receive(self, number, buf):
         text = b"AT+QIRD=%d,%d" % (number, len(buf))
         lines = await self.at.command(text, prefix=b"+QIRD:", into=buf)
-        return int(lines[0].split(b",")[0]) if lines and lines[0][:1].isdigit() else 0
+        return integer(lines[0]) if lines and lines[0][:1].isdigit() else 0
 
     async def _shut(self, number):
         await self.at.command(b"AT+QICLOSE=%d" % number, timeout_ms=_SEND_MS)

@@ -1,6 +1,7 @@
 """Sequans Monarch 2 GM02S: sockets in command mode (AT commands reference manual, AT+SQNS…)."""
 
 from ipa.compat import const
+from ipa.modem import integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
 
@@ -53,7 +54,7 @@ class Gm02s(SocketModem):
             return 0
         text = b"AT+SQNSRECV=%d,%d" % (number, min(len(buf), _MOST))
         lines = await self.at.command(text, prefix=b"+SQNSRECV:", into=buf, field=1)
-        return int(lines[0].split(b",")[1]) if lines else 0
+        return integer(lines[0], 1) if lines else 0
 
     async def _shut(self, number):
         await self.at.command(b"AT+SQNSH=%d" % number, timeout_ms=_SEND_MS)

@@ -1,6 +1,7 @@
 """SIMCom SIM7000: data connection and sockets of AT+CIP…, one context for all (AT command manual)."""
 
 from ipa.compat import INFO, const, log
+from ipa.modem import integer
 from ipa.modem.at import AtError
 from ipa.modem.simcom import Simcom
 
@@ -55,7 +56,7 @@ class Sim7000(Simcom):
     async def _receive(self, number, buf):
         text = b"AT+CIPRXGET=2,%d,%d" % (number, min(len(buf), self.largest))
         lines = await self.at.command(text, prefix=b"+CIPRXGET: 2,", into=buf, field=1)
-        return int(lines[0].split(b",")[1]) if lines else 0
+        return integer(lines[0], 1) if lines else 0
 
     async def _shut(self, number):
         await self.at.command(b"AT+CIPCLOSE=%d" % number, timeout_ms=_SEND_MS)

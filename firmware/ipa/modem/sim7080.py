@@ -1,7 +1,7 @@
 """SIMCom SIM7080G: data connection and sockets of AT+CN… and AT+CA… (AT command manual)."""
 
 from ipa.compat import INFO, const, log
-from ipa.modem import SocketError
+from ipa.modem import SocketError, integer
 from ipa.modem.simcom import Simcom
 
 _SEND_MS = const(15000)
@@ -55,7 +55,7 @@ class Sim7080(Simcom):
         # The data follow on the same line, and the connection's number of the manual is not there.
         text = b"AT+CARECV=%d,%d" % (number, min(len(buf), self.largest))
         lines = await self.at.command(text, prefix=b"+CARECV:", into=buf, inline=1)
-        return int(lines[0]) if lines else 0
+        return integer(lines[0]) if lines else 0
 
     async def _shut(self, number):
         await self.at.command(b"AT+CACLOSE=%d" % number, timeout_ms=_SEND_MS)

@@ -5,7 +5,7 @@ import io
 from errno import EIO, ENOMEM, ENOTCONN
 
 from ipa.compat import ERROR, INFO, const, log, wait_for_ms
-from ipa.modem import ModemError, SocketError, fit
+from ipa.modem import ModemError, SocketError, Unreadable, fit
 from ipa.modem.at import AtError
 from ipa.modem.context import ContextModem
 
@@ -58,7 +58,7 @@ class SocketModem(ContextModem):
                 number = await self._open(service, host, port)
             except AtError as error:
                 raise SocketError("no socket to %s port %d: %s" % (host, port, error), error.code) from None
-            except (ValueError, IndexError):
+            except Unreadable:
                 raise SocketError("no socket to %s port %d: unreadable answer" % (host, port)) from None
             socket = self._sockets[number] = kind(self, number)
         return socket
@@ -174,10 +174,11 @@ class Socket(io.IOBase):
                 self._more = self._unasked = True
             except ModemError as error:
                 log(ERROR, "modem:", error)
-            except (MemoryError, ValueError, IndexError) as error:
-                # No room, or an answer nobody can read: what this socket carried has a hole now.
+                if isinstance(error, Unreadable):  # what this socket carried has a hole now
+                    self.fail(EIO)
+            except MemoryError as error:
                 log(ERROR, "modem:", repr(error))
-                self.fail(ENOMEM if isinstance(error, MemoryError) else EIO)
+                self.fail(ENOMEM)
         await self._close()
 
     async def _receive(self):
@@ -190,6 +191,8 @@ class Socket(io.IOBase):
                 self.fail(ENOTCONN)
                 raise
             n, closed = 0, True  # some modems forget one that the other side has closed
+        if not 0 <= n <= len(self._rx):
+            raise Unreadable("%d bytes received" % n)
         if closed and not n:
             self._end()
         if n and self._unasked:

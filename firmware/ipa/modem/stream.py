@@ -3,7 +3,7 @@
 from errno import EIO
 
 from ipa.compat import const, sleep_ms
-from ipa.modem import ModemError
+from ipa.modem import ModemError, Unreadable
 from ipa.modem.sockets import Socket
 
 _PIECE = const(1024)
@@ -46,6 +46,8 @@ class Stream(Socket):
     async def _send(self):
         try:
             n = await self._modem._send(self._number, memoryview(self._tx)[: self._to_send])
+            if not 0 <= n <= self._to_send:
+                raise Unreadable("%d bytes sent" % n)
         except ModemError:
             self.fail(EIO)  # what went out is not known
             raise

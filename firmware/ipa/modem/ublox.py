@@ -1,7 +1,7 @@
 """u-blox SARA-R5 and SARA-R422: data connection and sockets (AT commands manual, +USO…)."""
 
 from ipa.compat import INFO, const, log
-from ipa.modem import ModemError, SocketError
+from ipa.modem import ModemError, SocketError, integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
 
@@ -38,7 +38,7 @@ class SaraR4(SocketModem):
                 if number not in self._sockets:  # left open by a run before ours
                     await self.try_command(b"AT+USOCL=%d" % number)
             line = await self._line(create, b"+USOCR:")
-        number = int(line.split(b",")[0])
+        number = integer(line)
         text = 'AT+USOCO=%d,"%s",%d' % (number, host, port)
         try:
             await self.at.command(text.encode(), timeout_ms=_CONNECT_MS)
@@ -50,7 +50,7 @@ class SaraR4(SocketModem):
     async def _send(self, number, data):
         text = b"AT+USOWR=%d,%d" % (number, len(data))
         lines = await self.at.command(text, prefix=b"+USOWR:", payload=data, timeout_ms=_SEND_MS)
-        return int(lines[0].split(b",")[1]) if lines else 0
+        return integer(lines[0], 1) if lines else 0
 
     async def _receive(self, number, buf):
         n = await self._read(number, memoryview(buf)[:_MOST])

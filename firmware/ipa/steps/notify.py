@@ -9,7 +9,7 @@ from ipa.card.channel import CardError
 from ipa.compat import ERROR, INFO, const, log
 from ipa.net import PROFILE_DOWNLOAD_TRIGGER, EsipaRefused
 
-_EUICC_PACKAGE_RESULT = const(0xBF51)
+EUICC_PACKAGE_RESULT = const(0xBF51)
 _PROFILE_INSTALLATION_RESULT = const(0xBF37)
 _ANY_LENGTH = const(0x3FFFFFFF)
 
@@ -18,7 +18,7 @@ async def provide(session, *result):
     """ProvideEimPackageResult. Removes from the card what the eIM acknowledges, returns those seqNumbers."""
     first = memoryview(result[0])
     tag, start, end = tlv.header(first, 0, _ANY_LENGTH)
-    if tag == _EUICC_PACKAGE_RESULT:
+    if tag == EUICC_PACKAGE_RESULT:
         sent(session, first[start:end])
     removed = []
     for seq_number in await session.esipa.provide_eim_package_result(session.eid, *result):
@@ -57,13 +57,13 @@ async def remove(es10, seq_number):
     return True
 
 
-async def asked(listing):
-    """What the card answers where it is asked for a list: nothing where it refuses, or nobody can read it."""
+async def asked(listing, nothing=b""):
+    """What the card answers where it is asked for a list: `nothing` where it refuses, or nobody can read it."""
     try:
         return await listing
     except (CardError, tlv.TlvError) as error:
         log(ERROR, "notify:", error)
-        return b""
+        return nothing
 
 
 def seq_number(pending):
@@ -73,9 +73,18 @@ def seq_number(pending):
     return None if number is None else tlv.integer(number)
 
 
-async def waiting(es10):
+async def results(es10):
+    """What the card keeps of eUICC package results. `es10.lists` tells whether it has let itself be asked."""
+    listed = await asked(es10.retrieve_results(), None)
+    es10.lists = listed is not None
+    return listed or b""
+
+
+async def waiting(session):
     """Is there anything on the card that has to go?"""
-    return len(await asked(es10.retrieve_results())) > 0 or len(await asked(es10.list_notifications())) > 0
+    es10 = session.es10
+    listed = len(await results(es10)) > 0 or len(await asked(es10.list_notifications())) > 0
+    return listed or session.journal.get("unlisted") is not None
 
 
 async def deliver(session):
@@ -86,12 +95,17 @@ async def deliver(session):
             from ipa.steps import refused
 
             session.held = refused.pause(session)
+    clean = True
+    if session.journal.get("unlisted"):
+        from ipa.steps import unlisted
+
+        clean = await unlisted.deliver(session)
     stays = await _results(session) + await _notifications(session)
     if session.due is None and (stays or (not session.held and session.journal.get("refused"))):
         from ipa.steps import refused
 
         session.held = refused.note(session, stays)
-    return not stays
+    return clean and not stays
 
 
 async def _results(session):
@@ -99,7 +113,7 @@ async def _results(session):
     tried = set()
     while True:
         # After each removal the card is asked again: the view of its answer does not outlive a command.
-        result, seq_number = _untried(await asked(session.es10.retrieve_results()), session, tried)
+        result, seq_number = _untried(await results(session.es10), session, tried)
         if result is None:
             return list(tried)
         tried.add(seq_number)

@@ -108,6 +108,11 @@ async def _euicc_package(session, package):
         _take_back(journal, switch, before)
         await _refuse(session, _UNDEFINED_ERROR, _transaction(body))
         return False
+    unlisted = None
+    if not session.es10.lists:
+        from ipa.steps import unlisted  # few cards are like that
+
+        unlisted.keep(session, result)
     if changes:
         log(INFO, "package: executed, the profile changes and the card waits for REFRESH")
         return True
@@ -116,8 +121,13 @@ async def _euicc_package(session, package):
         # Executed before and the answer lost: what the eIM wants is the result the card has kept.
         log(INFO, "package: the card has executed it before, its result is looked for")
         error = bytes(result)
-        result = _kept(await notify.asked(session.es10.retrieve_results()), _identity(error)) or error
+        results = await notify.results(session.es10)
+        if unlisted:
+            results = unlisted.of(session)
+        result = _kept(results, _identity(error)) or error
     acknowledged = await notify.provide(session, result)  # steps 10 to 17
+    if unlisted:
+        unlisted.replace(journal, session.eim_id.hex(), None)
     log(INFO, "package: result delivered,", len(acknowledged), "acknowledged and removed from the card")
     return False
 

@@ -178,6 +178,10 @@ def lab_up(
         list[str] | None, typer.Option(metavar="smdpp|eim", help="Lead nobody to the lab's own. Repeatable.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",
+    tls_keys: Annotated[
+        bool | None,
+        typer.Option("--tls-keys/--no-tls-keys", help="Keep the servers' TLS secrets; by default on loopback only."),
+    ] = None,
     direct: Direct = False,
     https: OverHttps = False,
     as_json: InJson = False,
@@ -196,7 +200,7 @@ def lab_up(
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
     way = Way(direct, https, as_json, compact, certified)
     peers = Peers.given(trust_ci or (), route or (), eim, without or ())
-    asyncio.run(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, peers))
+    asyncio.run(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers))
 
 
 @lab_app.command("quirks")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microipa.common.console import out, past
+from microipa.common.console import BadInput, out, past, writing
+
+if TYPE_CHECKING:
+    from microipa.trace.reading import Wanted
 
 
 def trace(
@@ -26,9 +29,37 @@ def trace(
         int | None, typer.Option(min=1, help="Only from the delivery of this order of the eIM to its end.")
     ] = None,
     eid: Annotated[str | None, typer.Option(help="Only what concerns the device with this card.")] = None,
+    pcapng: Annotated[
+        Path | None,
+        typer.Option(help="Write a capture for Wireshark instead, decrypted by --tls-keys.", dir_okay=False),
+    ] = None,
+    tls_keys: Annotated[
+        Path | None,
+        typer.Option(help="NSS key log for --pcapng; by default tls-keys.log beside the trace.", dir_okay=False),
+    ] = None,
 ) -> None:
     """Decode recorded sessions: ESipa, ES10, APDUs, AT; one line a message, as it is read."""
     from microipa.trace import reading, session
 
     wanted = reading.Wanted(frozenset(part or ()), past("--since", since), order, eid)
+    if pcapng:
+        if follow or as_json:
+            raise BadInput("--pcapng writes what was recorded into a file: leave out --follow and --json")
+        _capture(file, pcapng, tls_keys, wanted)
+        return
     session.print_session(reading.events(file, follow=follow), out, as_json, wanted, at_once=follow)
+
+
+def _capture(files: list[Path], output: Path, tls_keys: Path | None, wanted: Wanted) -> None:
+    from microipa.trace import key_log, pcapng, reading
+
+    beside = files[-1] if files[-1].is_dir() else files[-1].parent
+    if tls_keys and not tls_keys.exists():
+        raise BadInput(f"there is no {tls_keys}: give an NSS key log, or leave out --tls-keys")
+    secrets = key_log.secrets(tls_keys or beside / key_log.NAME)
+    events = reading.events(files)
+    with writing(output, private=True) as file:  # with the secrets it holds what was encrypted
+        for block in pcapng.capture((event for event in events if wanted(event)), secrets):
+            file.write(block)
+    encrypted = "" if secrets else "; no TLS keys were found, what was encrypted stays so"
+    out.print(f"{output} written: wireshark {output}{encrypted}")

@@ -6,9 +6,11 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 from rich.console import Console
@@ -100,12 +102,19 @@ def read(file: Path) -> bytes:
 
 def write(file: Path, content: bytes, *, private: bool = False) -> None:
     """``private``: nobody but its owner may read the file. Raises BadInput."""
+    with writing(file, private=private) as opened:
+        opened.write(content)
+
+
+@contextmanager
+def writing(file: Path, *, private: bool = False) -> Iterator[BinaryIO]:
+    """A file to write into, as ``write`` makes it. Raises BadInput."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666)
         with os.fdopen(descriptor, "wb") as opened:
             if private and stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.fchmod(descriptor, 0o600)  # it may have been there before
-            opened.write(content)
+            yield opened
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror}") from None
 

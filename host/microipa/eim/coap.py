@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 from aiocoap import Context, Message, error, interfaces, resource
 from aiocoap.numbers import codes
@@ -89,13 +90,13 @@ class CoapsInterface(GenericMessageInterface):
 
     def __init__(
         self, manager: Messages, credential: Credential, settings: DtlsSettings, listeners: Listeners | None,
-        issuers: Sequence[x509.Certificate],
+        issuers: Sequence[x509.Certificate], key_log: Path | None,
     ) -> None:
         super().__init__(manager, log, asyncio.get_running_loop())
         self._remotes: dict[Association, Remote] = {}
         self._keeping: dict[Remote, float] = {}  # and since when, the longest first
         self._listeners = listeners
-        self.endpoint = DtlsServer(credential, self._on_message, self._on_lost, settings, issuers)
+        self.endpoint = DtlsServer(credential, self._on_message, self._on_lost, settings, issuers, key_log)
 
     async def shutdown(self) -> None:
         self._mman = None
@@ -224,13 +225,14 @@ class EsipaResource(resource.Resource):
 async def serve(
     handle: Handle, credential: Credential, *, host: str = LOOPBACK, port: int = 0, settings: DtlsSettings,
     listeners: Listeners | None = None, bound: socket.socket | None = None, renewals: Renewals | None = None,
-    issuers: Sequence[x509.Certificate] = (),
+    issuers: Sequence[x509.Certificate] = (), key_log: Path | None = None,
 ) -> AsyncIterator[int]:
     """Answer ESipa at an address of this machine, or at a socket that is ``bound``. Gives the UDP port, chosen by the
     system when ``port`` is 0.
 
     ``listeners`` learns which devices can be asked the other way; ``renewals`` is told how to renew the credential.
-    With ``issuers`` only devices with a certificate under one of them are served. Raises PortTaken.
+    With ``issuers`` only devices with a certificate under one of them are served. ``key_log``, a file that is there,
+    gets the secrets of their associations. Raises PortTaken.
     """
     bound = bound or sockets.udp(host, port)
     site = resource.Site()
@@ -241,7 +243,7 @@ async def serve(
     context.log.setLevel(logging.WARNING)  # aiocoap tells each 2.31 as an error, at INFO
     tokens = TokenManager(context)
     messages = Messages(tokens)
-    interface = CoapsInterface(messages, credential, settings, listeners, issuers)
+    interface = CoapsInterface(messages, credential, settings, listeners, issuers, key_log)
     tokens.token_interface, messages.message_interface = messages, interface
     context.request_interfaces.append(tokens)
     if listeners:

@@ -107,6 +107,8 @@ class Eim:
         self.handle: Handle = dispatch.handle
         """Answers one ESipa message (see ``Dispatch.handle``)."""
         self._injector = Injector(self._store, self._orders, dispatch.provide_result, dispatch.note)
+        self.key_log: Path | None = None
+        """A file that is there: servers that start later write the secrets of their connections into it."""
         self._serving = 0
         self._renewals: Renewals = []
 
@@ -301,7 +303,7 @@ class Eim:
         port``. Raises PortTaken."""
         serving = serve(self.handle, self._identity.tls, host=host, port=port, settings=self._dtls,
                         listeners=self._injector.listeners, bound=bound, renewals=self._renewals,
-                        issuers=self._clients)
+                        issuers=self._clients, key_log=self.key_log)
         async with serving as listens_at, self._forwarding():
             injecting = asyncio.create_task(self._injector.run())
             try:
@@ -317,7 +319,7 @@ class Eim:
     ) -> AsyncIterator[int]:
         """Serve the same over HTTPS, beside CoAP or alone."""
         serving = serve_https(application(self.handle), self._identity.tls, port, host=host, bound=bound,
-                              clients=self._clients, renewals=self._renewals)
+                              clients=self._clients, renewals=self._renewals, key_log=self.key_log)
         async with serving as listens_at, self._forwarding():
             yield listens_at
 

@@ -13,6 +13,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -141,10 +142,11 @@ class DtlsServer:
         on_lost: Callable[[Association], None],
         settings: DtlsSettings,
         issuers: Sequence[x509.Certificate] = (),
+        key_log: Path | None = None,
     ) -> None:
-        """With ``issuers`` only peers with a certificate under one of them are served."""
-        self.settings, self._issuers = settings, issuers
-        self.context = server_context(credential, issuers)
+        """With ``issuers`` only peers with a certificate under one of them are served. See server_context."""
+        self.settings, self._issuers, self._key_log = settings, issuers, key_log
+        self.context = server_context(credential, issuers, key_log)
         self._on_message = on_message
         self._on_lost = on_lost
         self._secret = secrets.token_bytes(32)
@@ -168,7 +170,7 @@ class DtlsServer:
 
     def renew(self, credential: Credential) -> None:
         """Prove the server with another certificate in handshakes that begin from now on."""
-        self.context = server_context(credential, self._issuers)
+        self.context = server_context(credential, self._issuers, self._key_log)
 
     def stop(self) -> None:
         """Close all associations and the socket."""

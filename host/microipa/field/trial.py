@@ -71,8 +71,6 @@ TRIALS: dict[str, Trial] = {
     "late-isdr": Trial(families=("bg95", "sara-r5")),
     "card-dies": Trial(attaches=None, limit_s=240),
     "refused-block": Trial(ends=("failed", "failed")),  # what a card has refused is no profile
-    "no-result-list": Trial(3),  # with a card that never lists, the result of the switch would be lost
-    "no-result-list-6a80": Trial(3),
     "package-6a84": _REFUSED,
     "package-6985": _REFUSED,
     "enable-by-aid-only": _CONSUMER,

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from microipa.board.repl import BoardLost
-from microipa.radio.link import BEGINNING
 
 LARGEST = 1472
 """Bytes of a datagram that a board takes."""
@@ -95,7 +94,7 @@ class Tether:
 
     def _note(self, direction: str, datagram: bytes, lost: bool = False) -> None:
         self._record("tether", "datagram", direction=direction, bytes=len(datagram), lost=lost,
-                     begins=datagram[:BEGINNING])
+                     payload=datagram)
 
 
 class _Link:

@@ -36,7 +36,6 @@ WIDTH = 120  # columns of the table, in a file as well
 GET_EIM_PACKAGE, PROVIDE_RESULT, HANDLE_NOTIFICATION = "bf4f", "bf50", "bf3d"
 DTLS_RECORD = 37  # header 13, explicit nonce 8, tag 16 of AES-GCM (RFC 6347 4.1, RFC 5288 3)
 _APPLICATION_DATA = "17"  # record content type 23
-_TCP = "00" * (IP_TCP_HEADERS - IP_UDP_HEADERS)  # where the trace shows a segment, what TCP has more than UDP
 
 
 class NothingToBill(MicroipaError):
@@ -158,11 +157,12 @@ def _comes(event: Event, direction: str) -> bool:
 
 def _is_lookup(event: Event) -> bool:
     """The modem does DNS, and opens TCP, without showing what it says."""
-    return event.kind == "datagram" and not event.fields["begins"] and event.fields["bytes"] > len(_TCP) // 2
+    larger_than_a_segment = event.fields.get("bytes", 0) > IP_TCP_HEADERS - IP_UDP_HEADERS
+    return event.kind == "datagram" and not event.fields["payload"] and larger_than_a_segment
 
 
 def _is_data(event: Event) -> bool:
-    return event.kind == "datagram" and event.fields["begins"].removeprefix(_TCP).startswith(_APPLICATION_DATA)
+    return event.kind == "datagram" and event.fields["payload"].startswith(_APPLICATION_DATA)
 
 
 def _count(events: Iterable[Event]) -> Counters:

@@ -157,7 +157,7 @@ async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> 
 
 async def stay_up(
     folder: Path, radio: str, console: Terminal, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
-    quirks: Sequence[str] = (), host: str = LOOPBACK, peers: Peers = NO_PEERS,
+    quirks: Sequence[str] = (), host: str = LOOPBACK, tls_keys: bool | None = None, peers: Peers = NO_PEERS,
 ) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
@@ -174,7 +174,7 @@ async def stay_up(
     settings = {"poll_interval_s": POLL_S, **way.settings}
     async with Lab(
         folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys,
-        host=host, certified=way.certified, peers=peers,
+        host=host, certified=way.certified, tls_keys=tls_keys, peers=peers,
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")

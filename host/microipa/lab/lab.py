@@ -38,6 +38,8 @@ from microipa.quirks import QUIRKS
 from microipa.radio import Link, LinkSettings, Network
 from microipa.radio.network import EVERY_PORT
 from microipa.trace import SecondTrace, Trace
+from microipa.trace.key_log import NAME as KEY_LOG
+from microipa.trace.key_log import prepare
 
 
 class Lab(LabFolder):
@@ -51,9 +53,10 @@ class Lab(LabFolder):
     ``certified``: the eIM asks the board for a client certificate.
     ``peers`` of other makers join it. ``form``: as the board's firmware lies there, see
     VirtualBoard.install. ``skips_sleep``: the lab's clock skips what the board sleeps; ``drift_percent``: how much
-    longer that is than the board's own clock counts. Opened again on
-    the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when one runs there already, and
-    MicroipaError subclasses of the parts when one cannot start.
+    longer that is than the board's own clock counts. ``tls_keys``: the servers write the TLS secrets of their
+    connections with devices into tls-keys.log, by default where they listen on loopback alone, so that no real board
+    is among those devices. Opened again on the same folder it goes on where it stopped. Raises UnknownQuirk, InUse when
+    one runs there already, and MicroipaError subclasses of the parts when one cannot start.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Lab(LabFolder):
         peers: Peers = NO_PEERS,
         skips_sleep: bool = False,
         drift_percent: float = 0.0,
+        tls_keys: bool | None = None,
         trace: Trace | None = None,
     ) -> None:
         require_idle(folder)  # before its trace has a second writer
@@ -84,6 +88,8 @@ class Lab(LabFolder):
         super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, peers=peers,
                          trace=self.trace)
         self.trace.about(eid=self.eid)
+        if tls_keys or (tls_keys is None and host == LOOPBACK):
+            self.eim.key_log = self.smdpp.key_log = self.smds.key_log = prepare(folder / KEY_LOG)
         self._certified = certified
         self.eim2: Eim
         self._eims = [self.eim]
@@ -199,6 +205,7 @@ class Lab(LabFolder):
                         part="eim2", quirks=self._quirks,
                         trace=SecondTrace(self.trace))
         self.eim2.add_device(self.eid)
+        self.eim2.key_log = self.eim.key_log
         self._eims.append(self.eim2)
 
     def _heap_meter(self) -> dict[str, bytes]:

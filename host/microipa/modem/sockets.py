@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -62,8 +63,11 @@ class Context:
 
 @dataclass
 class Connection:
-    """An open socket of the modem. ``announced`` says that the reader knows of what waits, ``ended`` that the
-    peer of a stream has closed it. ``dtls`` secures datagrams in the modem itself."""
+    """An open socket of the modem. ``flow`` names it in the trace: protocol, address and port of both ends.
+
+    ``announced`` says that the reader knows of what waits, ``ended`` that the peer of a stream has closed it. ``dtls``
+    secures datagrams in the modem itself.
+    """
 
     id: int
     context: int
@@ -71,6 +75,7 @@ class Connection:
     push: bool
     routed: bool
     service: Service = "UDP"
+    flow: str = ""
     transport: asyncio.DatagramTransport | Stream | None = None
     dtls: DtlsClient | None = None
     waiting: deque[bytes] = field(default_factory=deque)
@@ -125,6 +130,7 @@ class PacketData:
         self._on_taken = on_taken
         self._hangs_at = hangs_at
         self._opens = 0
+        self._ports = itertools.cycle(range(49152, 65536))  # of the device (RFC 6335 8.1.2)
         self._network = network
         self._link = link
         self._registration = registration
@@ -193,7 +199,8 @@ class PacketData:
         if self._opens == self._hangs_at:
             await asyncio.Event().wait()
         target = self._network.resolve(host, port)
-        connection = Connection(connection_id, cid, (host, port), push, target is not None, service)
+        flow = f"{service.lower()} {self.context(cid).address}:{next(self._ports)} {host}:{port}"
+        connection = Connection(connection_id, cid, (host, port), push, target is not None, service, flow)
         connection.transport = await self._transport(connection, target)
         if not self.context(cid).active or connection_id in self.connections:
             _cut(connection)
@@ -225,7 +232,7 @@ class PacketData:
         if target is None:
             raise ConnectFailed(f"nobody listens at {connection.remote}")
         stream = Stream(self._link, lambda data: self._keep(connection, data),
-                        lambda: self._closed(connection))
+                        lambda: self._closed(connection), connection.flow)
         await stream.connect(*target)
         self._streams.add(stream)
         return stream
@@ -255,7 +262,7 @@ class PacketData:
             if transport and connection.routed and not transport.is_closing():
                 transport.sendto(data)
 
-        self._link.send("up", payload, leave, assistance)
+        self._link.send("up", payload, leave, assistance, {"flow": connection.flow})
 
     def connection(self, connection_id: int) -> Connection:
         """Raises NotConnected."""
@@ -287,7 +294,8 @@ class PacketData:
         self.contexts = {cid: Context(known.apn) for cid, known in self.contexts.items()} if keep_apns else {}
 
     def _arrive(self, connection: Connection, data: bytes) -> None:
-        self._link.send("down", data, lambda arrived: self._open_up(connection, arrived))
+        self._link.send("down", data, lambda arrived: self._open_up(connection, arrived),
+                        about={"flow": connection.flow})
 
     def _open_up(self, connection: Connection, data: bytes) -> None:
         for message in [data] if connection.dtls is None else connection.dtls.receive(data):

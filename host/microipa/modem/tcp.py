@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from microipa.common.errors import MicroipaError
 from microipa.radio.link import IP_UDP_HEADERS, Direction, Link
@@ -35,8 +35,14 @@ class Pipe:
     """One direction of a connection: bytes in order, b"" as their end, however the link treats segments."""
 
     def __init__(self, link: Link, way: Direction, deliver: Callable[[bytes], None],
-                 fail: Callable[[], None]) -> None:
-        """``deliver`` gets what arrives, ``fail`` is called when a segment was repeated too often."""
+                 fail: Callable[[], None], flow: str = "") -> None:
+        """``deliver`` gets what arrives, ``fail`` is called when a segment was repeated too often. ``flow`` is whose
+        segments these are in the trace."""
+        self._flow = flow
+        self.other: Pipe | None = None
+        """The other direction."""
+        self.written = self.taken = 1  # sequence numbers (RFC 9293) of what is sent, and has arrived, next
+        self._begins: dict[int, int] = {}  # those of the segments
         self._link = link
         self._way: Direction = way
         self._back: Direction = "down" if way == "up" else "up"
@@ -69,7 +75,9 @@ class Pipe:
 
     def _pump(self) -> None:
         while self._waiting and len(self._flying) < _WINDOW:
-            self._flying[self._sent] = self._waiting.popleft()
+            self._flying[self._sent] = segment = self._waiting.popleft()
+            self._begins[self._sent] = self.written
+            self.written += len(segment) or 1  # FIN counts
             self._send(self._sent, 0)
             self._sent += 1
 
@@ -78,9 +86,15 @@ class Pipe:
             self._fail()
             return
         segment = self._flying[number]
-        self._link.send(self._way, _BEYOND_UDP + segment, lambda data: self._arrive(number, segment))
+        about = self._about(self._begins[number], self.other.taken if self.other else 1, segment)
+        self._link.send(self._way, _BEYOND_UDP + segment, lambda data: self._arrive(number, segment), about=about)
         self._timers[number] = asyncio.get_running_loop().call_later(
             self._patience() * 2**repeats, self._send, number, repeats + 1)
+
+    def _about(self, seq: int, ack: int, segment: bytes | None) -> dict[str, Any]:
+        """What the trace says of a segment; None is a bare acknowledgement."""
+        flags = "A" if segment is None else "PA" if segment else "FA"
+        return {"payload": segment or b"", "flow": self._flow, "seq": seq, "ack": ack, "flags": flags}
 
     def _patience(self) -> float:
         """Seconds on the real clock until an answer can be missed: all in the air must get through first."""
@@ -96,6 +110,7 @@ class Pipe:
             self._early[number] = segment
         while (ready := self._early.pop(self._arrived, None)) is not None:
             self._arrived += 1
+            self.taken += len(ready) or 1
             self._unacknowledged += 1
             self._deliver(ready)
         if not in_order or self._unacknowledged > 1:
@@ -110,11 +125,12 @@ class Pipe:
             self._ack_timer = None
         self._unacknowledged = 0
         arrived = self._arrived
-        self._link.send(self._back, _BEYOND_UDP, lambda data: self._acknowledged(arrived))
+        about = self._about(self.other.written if self.other else 1, self.taken, None)
+        self._link.send(self._back, _BEYOND_UDP, lambda data: self._acknowledged(arrived), about=about)
 
     def _acknowledged(self, arrived: int) -> None:
         for number in [number for number in self._flying if number < arrived]:
-            del self._flying[number]
+            del self._flying[number], self._begins[number]
             self._timers.pop(number).cancel()
         self._pump()
 
@@ -122,25 +138,31 @@ class Pipe:
 class Stream(asyncio.Protocol):
     """A connection of the modem: a pipe each way, and the real connection behind them."""
 
-    def __init__(self, link: Link, on_data: Callable[[bytes], None], on_closed: Callable[[], None]) -> None:
-        """``on_data`` gets bytes as they come over the air; ``on_closed`` is called once, after the last."""
+    def __init__(self, link: Link, on_data: Callable[[bytes], None], on_closed: Callable[[], None],
+                 flow: str = "") -> None:
+        """``on_data`` gets bytes as they come over the air; ``on_closed`` is called once, after the last. ``flow`` is
+        whose bytes they are in the trace."""
         self._link = link
+        self._flow = flow
         self._on_data = on_data
         self._on_closed = on_closed
-        self._up = Pipe(link, "up", self._leave, self.abort)
-        self._down = Pipe(link, "down", self._come, self.abort)
+        self._up = Pipe(link, "up", self._leave, self.abort, flow)
+        self._down = Pipe(link, "down", self._come, self.abort, flow)
+        self._up.other, self._down.other = self._down, self._up
         self._transport: asyncio.Transport | None = None
         self._unread = 0
         self._ended = False
 
     async def connect(self, host: str, port: int) -> None:
         """SYN, SYN-ACK, ACK. Raises ConnectFailed."""
-        await self._link.exchange(len(_BEYOND_UDP), len(_BEYOND_UDP))
+        syn = {"flow": self._flow, "seq": 0, "ack": 0, "flags": "S"}
+        await self._link.exchange(len(_BEYOND_UDP), len(_BEYOND_UDP), syn, {**syn, "ack": 1, "flags": "SA"})
         try:
             await asyncio.get_running_loop().create_connection(lambda: self, host, port)
         except OSError as error:
             raise ConnectFailed(f"no connection to {host}:{port}: {error.strerror}") from error
-        self._link.send("up", _BEYOND_UDP, lambda data: None)
+        about = {"payload": b"", "flow": self._flow, "seq": 1, "ack": 1, "flags": "A"}
+        self._link.send("up", _BEYOND_UDP, lambda data: None, about=about)
 
     def send(self, payload: bytes) -> None:
         """Send bytes over the air."""

@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -84,16 +85,19 @@ def http_status(error: MicroipaError) -> int:
 async def serve_https(
     app: ASGIApp, credential: Credential, port: int = 0, *, host: str = LOOPBACK,
     clients: Sequence[x509.Certificate | Issuer] = (),
-    bound: socket.socket | None = None, renewals: Renewals | None = None
+    bound: socket.socket | None = None, renewals: Renewals | None = None, key_log: Path | None = None
 ) -> AsyncIterator[int]:
     """Serve ``app`` at an address of this machine, or at a socket that is ``bound`` and listens, while the block runs;
-    yields the port. ``renewals`` is told how to renew the credential. Raises PortTaken.
+    yields the port. ``renewals`` is told how to renew the credential. ``key_log``, a file that is there, gets the
+    secrets of its connections. Raises PortTaken.
 
     With ``clients`` only holders of a certificate under one of these are served; ``request.state.chain`` has the
     chain by which it was verified.
     """
     listener = bound or sockets.tcp(host, port)
     context = server_context(credential, clients)
+    if key_log:
+        context.keylog_filename = str(key_log)
     if renewals is not None:
         renewals.append(partial(load, context))
     config = uvicorn.Config(

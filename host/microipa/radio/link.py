@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from microipa.common.errors import MicroipaError
 from microipa.quirks import QUIRKS
@@ -29,8 +30,7 @@ Deliver = Callable[[bytes], None]
 IP_UDP_HEADERS = 28
 """Bytes of an IPv4 header without options (RFC 791) and a UDP header (RFC 768)."""
 
-BEGINNING = 13
-"""Bytes of each datagram that the trace shows: the header of a DTLS record, which is never encrypted."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # Power drawn by a module of power class 3, in watts: 220 mA while it transmits 23 dBm and 46 mA while it
 # listens, at 3.6 V. Round figures of the device class for comparing flows with one another; they leave out
@@ -176,16 +176,19 @@ class Link:
         self._flying: set[asyncio.TimerHandle] = set()
 
     def send(self, way: Direction, payload: bytes, deliver: Deliver,
-             assistance: Assistance = Assistance.NONE) -> None:
-        """Carry one UDP payload; ``deliver`` gets it when it arrives, perhaps twice, perhaps never. ``assistance`` is
-        what the device says of what follows one that goes up."""
+             assistance: Assistance = Assistance.NONE, about: Mapping[str, Any] = NOTHING) -> None:
+        """Carry one UDP payload; ``deliver`` gets it when it arrives, perhaps twice, perhaps never.
+
+        ``assistance`` is what the device says of what follows one that goes up. ``about`` is what the trace says of it
+        besides: ``flow``, whose it is, and of a TCP segment ``payload``, ``seq``, ``ack`` and ``flags``.
+        """
         if way == "up":
             self.rrc.sent(assistance)
-            self._carry(way, payload, deliver)
+            self._carry(way, payload, deliver, about)
         else:
-            self.rrc.reach(lambda: self._carry(way, payload, deliver))
+            self.rrc.reach(lambda: self._carry(way, payload, deliver, about))
 
-    def _carry(self, way: Direction, payload: bytes, deliver: Deliver) -> None:
+    def _carry(self, way: Direction, payload: bytes, deliver: Deliver, about: Mapping[str, Any]) -> None:
         settings, dice = self.settings, self._dice[way]
         airtime = self.counters.count(way, len(payload), settings)
         fits = len(payload) + IP_UDP_HEADERS <= settings.mtu
@@ -196,8 +199,8 @@ class Link:
         now = asyncio.get_running_loop().time()
         self._free_at[way] = max(now, self._free_at[way]) + settings.wait_s(airtime)
         if self._trace:
-            self._trace.record("radio", "datagram", direction=way, bytes=len(payload), lost=lost,
-                               begins=payload[:BEGINNING], **({} if fits else {"larger_than_mtu": settings.mtu}))
+            fields = {"payload": payload, **about, **({} if fits else {"larger_than_mtu": settings.mtu})}
+            self._trace.record("radio", "datagram", direction=way, bytes=len(payload), lost=lost, **fields)
         if lost:
             self.counters.way(way).lost += 1
             return
@@ -212,16 +215,19 @@ class Link:
             self._fly(way, arrival, payload, deliver)
             arrival = math.nextafter(arrival, math.inf)
 
-    async def exchange(self, up: int, down: int) -> None:
+    async def exchange(self, up: int, down: int, *about: Mapping[str, Any]) -> None:
         """Wait for and count a question and its answer of so many bytes of UDP payload: the modem's own
-        traffic (DNS), which it repeats by itself, so that nothing of it is lost here."""
+        traffic (DNS), which it repeats by itself, so that nothing of it is lost here. ``about``: of each, as in send.
+        """
         self.rrc.sent(Assistance.NONE)
         seconds = 2 * self.settings.delay_s
-        sizes: tuple[tuple[Direction, int], ...] = (("up", up), ("down", down))
-        for way, size in sizes:
+        both = about or (NOTHING, NOTHING)
+        sizes: tuple[tuple[Direction, int, Mapping[str, Any]], ...] = (("up", up, both[0]), ("down", down, both[1]))
+        for way, size, said in sizes:
             seconds += self.counters.count(way, size, self.settings)
             if self._trace:
-                self._trace.record("radio", "datagram", direction=way, bytes=size, lost=False, begins=b"")
+                fields = {"payload": b"", **said}
+                self._trace.record("radio", "datagram", direction=way, bytes=size, lost=False, **fields)
         await asyncio.sleep(self.settings.wait_s(seconds))
 
     def clear(self) -> None:

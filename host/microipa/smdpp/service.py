@@ -115,6 +115,8 @@ class Smdpp:
             peers = [keys.operators.certificate]
         issuers = [*(identity.issuer for identity in identities), *peers]
         self._operators = Callers(issuers, ("tls",), roleless=True, named=self._operator_with)
+        self.key_log: Path | None = None
+        """A file that is there: an ES9+ server that starts later writes the secrets of its connections into it."""
         self.routes = {} if routes is None else routes
         client = RspClient("smdpp", issuers, self.routes, trace, self._tls)
         oid = identities[0].oid
@@ -250,7 +252,7 @@ class Smdpp:
     async def serve(self, port: int = 0, host: str = LOOPBACK) -> AsyncIterator[int]:
         """Serve ES9+ by HTTPS at ``host``, ``async with smdpp.serve() as port``, and tell operators and SM-DS what
         they are to know. Raises PortTaken."""
-        async with serve_https(self.app, self._tls, port, host=host) as bound:
+        async with serve_https(self.app, self._tls, port, host=host, key_log=self.key_log) as bound:
             telling = asyncio.create_task(self._outbox.run())
             try:
                 yield bound

@@ -71,6 +71,8 @@ class Smds:
         self._tls = identities[0].tls
         self.address = identities[0].address
         self._servers = Callers([*(identity.issuer for identity in identities), *servers], ("tls",))
+        self.key_log: Path | None = None
+        """A file that is there: an ES11 server that starts later writes the secrets of its connections into it."""
         self._store = Database(folder / "smds.sqlite", Base, SCHEMA)
         self._sessions = Sessions()
         by_ci = {identity.ci_pk_id: identity for identity in identities}
@@ -164,7 +166,7 @@ class Smds:
 
     def serve(self, port: int = 0, host: str = LOOPBACK) -> AbstractAsyncContextManager[int]:
         """Serve ES11 by HTTPS: ``async with smds.serve() as port``. Raises PortTaken."""
-        return serve_https(self.app, self._tls, port, host=host)
+        return serve_https(self.app, self._tls, port, host=host, key_log=self.key_log)
 
     def serve_servers(self, port: int = 0, host: str = LOOPBACK) -> AbstractAsyncContextManager[int]:
         """Serve ES12 by HTTPS with mutual authentication. Raises PortTaken."""

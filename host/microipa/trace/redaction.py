@@ -27,6 +27,8 @@ _APDU = re.compile(r'(AT\+C(?:GLA=[^,]*,|SIM=)\d+,")([0-9A-F]{2}(?:[0-9A-F]{2})+
 _ANSWER = re.compile(r'(\+C(?:GLA|SIM): *\d+,"?)((?:[0-9A-F]{2}){2,})', re.IGNORECASE)
 _PASSWORD = re.compile(r"(\+(?:CPIN|CPWD|CLCK|CGAUTH)=)(?!\?).+", re.IGNORECASE)
 _LONG_HEX = re.compile(r"((?:[0-9A-F]{2}){32})((?:[0-9A-F]{2})+)", re.IGNORECASE)
+_DTLS_RECORD, _TLS_HANDSHAKE = re.compile("1[4-9]fe(fd|ff)"), re.compile("1603")
+FLOWS = 64  # TCP connections that are remembered
 DATA_SHOWN, TEXT_SHOWN = 32, 200  # bytes of socket data, characters of an AT line that carries no APDU
 
 
@@ -35,6 +37,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._contacts, self._at = _Card(), _Card()
+        self._flows: dict[Any, bool] = {}  # whether a TCP connection has TLS
 
     def __call__(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of an event of this kind as they may be kept."""
@@ -48,7 +51,18 @@ class Redactor:
             masks = {"command": self._contacts.command, "response": self._contacts.response}
         elif kind == "at":
             kept |= self._at_line(kept)
+        elif kind == "datagram":
+            kept |= self._datagram(kept)
         return kept | {name: _in_hex(kept[name], mask) for name, mask in masks.items() if name in kept}
+
+    def _datagram(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Whole where it is encrypted: a DTLS record, or a segment of a flow that began with TLS."""
+        payload, flow = fields.get("payload"), fields.get("flow")
+        if not isinstance(payload, str) or len(payload) <= 2 * DATA_SHOWN or _DTLS_RECORD.match(payload):
+            return {}
+        if "flags" in fields and flow not in self._flows:
+            self._flows = {flow: bool(_TLS_HANDSHAKE.match(payload)), **dict(list(self._flows.items())[:FLOWS])}
+        return {} if self._flows.get(flow) else {"payload": payload[: 2 * DATA_SHOWN]}
 
     def _at_line(self, fields: dict[str, Any]) -> dict[str, Any]:
         changed: dict[str, Any] = {}
