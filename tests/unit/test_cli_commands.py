@@ -392,4 +392,5 @@ def test_an_act_that_there_is_none_of_is_refused_by_name(microipa: Microipa, tmp
 
 
 def test_the_ways_to_the_servers_are_those_of_first_light(microipa: Microipa, tmp_path: Path) -> None:
-    assert refused(microipa, "demo", "--act", "rollback", "--json", "--lab", tmp_path).endswith("leave out --act")
+    words = ("demo", "--act", "rollback", "--binding", "json", "--lab", tmp_path)
+    assert refused(microipa, *words).endswith("leave out --act")

@@ -29,6 +29,26 @@ def test_hex_in_one_word_or_several_is_decoded_to_text(microipa: Microipa, words
     assert microipa("decode", *words) == (0, TEXT, "")
 
 
+@pytest.mark.parametrize("form", [
+    "0xbf4f03020101", "BF:4F:03:02:01:01", "0xBF, 0x4F, 0x03, 0x02, 0x01, 0x01", r"\xbf\x4f\x03\x02\x01\x01",
+    "{0xbf,0x4f,0x03,0x02,0x01,0x01};", '"bf4f 0302-0101"', "v08DAgEB", "v08DAgEB\n",
+])  # fmt: skip
+def test_an_object_is_taken_in_the_forms_in_which_tools_print_it(
+    microipa: Microipa, tmp_path: Path, form: str
+) -> None:
+    file = tmp_path / "object.txt"
+    file.write_text(form)
+    for words, stdin in (([form], b""), (["-"], form.encode()), ([file], b"")):
+        assert microipa("decode", *words, stdin=stdin) == (0, TEXT, "")
+
+
+def test_der_is_read_from_a_file_and_from_stdin(microipa: Microipa, tmp_path: Path) -> None:
+    file = tmp_path / "object.der"
+    file.write_bytes(bytes.fromhex(MESSAGE))
+    assert microipa("decode", file) == (0, TEXT, "")
+    assert microipa("decode", "-", stdin=bytes.fromhex(MESSAGE)) == (0, TEXT, "")
+
+
 def test_hex_is_read_from_stdin(microipa: Microipa) -> None:
     assert microipa("decode", "-", stdin=b"BF4F 0302\r\n0101\n") == (0, TEXT, "")
 
@@ -80,7 +100,6 @@ def test_es10_esipa_and_saip_objects_are_found_by_their_tag(microipa: Microipa, 
         (["bf70023000"], "no type begins with BF70 at offset 0"),
         (["bf4f020200"], "GetEimPackageResponse.eimPackageError: INTEGER without contents at offset 5"),
         (["zz"], "HEX has 'z' after 0 digits: give 0 to 9 and A to F only"),
-        (["0xbf4f03020101"], "HEX has 'x' after 1 digits: give 0 to 9 and A to F only"),
         (["bf4"], "HEX has an odd number of digits, 3: give two for each byte"),
         (
             ["--type", "GetEimPackageReq", MESSAGE],

@@ -9,9 +9,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import asn1tools
-
 from microipa.asn1.kinds import Kind, Kinds
+from microipa.asn1.parsed import parsed
 from microipa.asn1.reader import Node, SchemaError, read
 from microipa.asn1.values import ready
 
@@ -20,7 +19,7 @@ _FOLDER = Path(__file__).parent
 
 @cache
 def _parsed(name: str) -> dict[str, Any]:
-    return dict(asn1tools.parse_files(str(_FOLDER / name)))
+    return parsed(_FOLDER / name)
 
 
 class Schema:
@@ -41,6 +40,8 @@ class Schema:
 
     @cached_property
     def _compiled(self) -> tuple[Kinds, Any]:
+        import asn1tools
+
         modules = {name: module for file in self._files for name, module in _parsed(file).items()}
         specification = asn1tools.compile_dict(modules, "der")  # also notes in ``modules`` how tags apply
         return Kinds(modules), specification

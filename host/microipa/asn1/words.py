@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cryptography import x509
-
 from microipa.asn1.reader import Node
 from microipa.asn1.schema import rsp
 from microipa.asn1.tlv import TlvError, parse_all
@@ -106,6 +104,8 @@ def certificate_words(node: Node) -> str | None:
     if not is_certificate(node):
         return None
     try:
+        from cryptography import x509  # takes long to load
+
         certificate = x509.load_der_x509_certificate(_octets(node))
         subject, issuer = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
         dates = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from microipa.common.console import LAB, BadInput, out
+from microipa.common.console import LAB, BadInput, Json, out, print_json, run_async
 from microipa.common.outside_text import visible
 
 if TYPE_CHECKING:
@@ -126,11 +124,17 @@ def new_product_command(
 
 
 @app.command("list")
-def list_boards() -> None:
+def list_boards(as_json: Json = False) -> None:
     """Show the boards microipa knows."""
+    from dataclasses import asdict
+
     from microipa.board.known import known_boards
 
     boards = known_boards()
+    if as_json:
+        for board in boards:
+            print_json(asdict(board))
+        return
     width = max(len(board.name) for board in boards)
     for board in boards:  # a table of it is wider than a terminal
         out.print(f"{board.name:{width}}  {board.title}")
@@ -181,7 +185,7 @@ def virtual(
     if run_micropython("pass", heapsize=heap).returncode:
         raise BadInput(f"--heap {heap[:64]} is none that MicroPython takes: give 96wK, 128k or 200000")
     folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(_stay_up(folder.resolve(), heap))
+    run_async(_stay_up(folder.resolve(), heap))
 
 
 def chosen_port(board: Board | None, port: str) -> str:
@@ -203,6 +207,8 @@ def chosen_port(board: Board | None, port: str) -> str:
 
 
 def _with_progress(write: Callable[[Repl, Package, Report], Flashed], repl: Repl, package: Package) -> Flashed:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description:32}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as progress:
         task = progress.add_task("", total=package.size)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from microipa.common.console import LAB, Folder, host_and_port, out
+from microipa.common.console import LAB, Folder, host_and_port, out, run_async
 
 card_app = typer.Typer(no_args_is_help=True, help="Let a terminal of another maker use the lab's card.")
 
@@ -30,5 +29,5 @@ def serve(
     host, port = host_and_port("--vpcd", vpcd)
     card = LabFolder(lab, create=True, keys=LabKeys(card=card_keys).over(LabKeys.of(lab))).card()
     out.print(f"card {card.eid} goes into the reader at {vpcd}; Ctrl-C pulls it out")
-    asyncio.run(reader.serve(card, host, port))
+    run_async(reader.serve(card, host, port))
     out.print("the reader is gone")

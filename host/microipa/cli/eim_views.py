@@ -10,14 +10,12 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from microipa.common.console import LAB, Folder, lines, out, print_json, read
+from microipa.common.console import LAB, Folder, Json, lines, out, print_json, read
 
 if TYPE_CHECKING:
     from microipa.eim import DeviceView
 
 eim_app = typer.Typer()
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 @eim_app.command()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 
 from microipa.cli import board as board_verbs
 from microipa.cli.battery import battery
 from microipa.cli.card import card_app
+from microipa.cli.decode import decode
 from microipa.cli.eim_server import eim_server_app
 from microipa.cli.eim_views import eim_app
 from microipa.cli.hil import app as hil_app
@@ -22,16 +21,20 @@ from microipa.cli.orders import order_app
 from microipa.cli.profile import profile_app, read_package
 from microipa.cli.smdpp import smdpp_app
 from microipa.cli.trace import trace
-from microipa.common.console import LAB, BadInput, Folder, hex_bytes, out, print_json
+from microipa.common.console import LAB, BadInput, Folder, Json, out, print_json, run_async
 from microipa.common.errors import MicroipaError
 from microipa.common.outside_text import VisibleFormatter, visible
 from microipa.common.stopping import as_by_ctrl_c
 
+EXIT_STATUS = """Exit status: 0 done · 1 refused, failed, a check that found something, or output that nobody reads ·
+2 wrong use of the command line, or a server that cannot start · 130 stopped by Ctrl-C, SIGTERM or SIGHUP."""
+
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="An SGP.32 lab: eIM, SM-DP+, software eUICC, AT modem, radio and a MicroPython board.",
+    epilog=EXIT_STATUS,
 )
 lab_app = typer.Typer(no_args_is_help=True, help="Run a lab.")
 app.add_typer(profile_app, name="profile")
@@ -46,10 +49,11 @@ app.add_typer(hil_app, name="hil")
 board_verbs.add_to(app)
 app.command()(battery)
 app.command()(trace)
+app.command()(decode)
 
 Direct = Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")]
 OverHttps = Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")]
-InJson = Annotated[bool, typer.Option("--json", help="Ask it in JSON instead of ASN.1.")]
+Binding = Annotated[Literal["asn1", "json"], typer.Option(help="How messages to the eIM are encoded.")]
 Certified = Annotated[
     bool, typer.Option("--client-certificate", help="Let the eIM ask the board for a client certificate.")
 ]
@@ -72,9 +76,23 @@ def main() -> None:
             raise
         print(f"microipa: {visible(error.filename)}: {error.strerror}", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"microipa {version('microipa')}")
+        raise typer.Exit
+
+
+@app.callback()
+def microipa(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An SGP.32 lab: eIM, SM-DP+, software eUICC, AT modem, radio and a MicroPython board."""
 
 
 @app.command()
@@ -84,7 +102,7 @@ def demo(
     act: Annotated[str | None, typer.Option(help="rollback, fallback …; without: first light.")] = None,
     direct: Direct = False,
     https: OverHttps = False,
-    as_json: InJson = False,
+    binding: Binding = "asn1",
     compact: Compact = False,
     certified: Certified = False,
 ) -> None:
@@ -93,12 +111,12 @@ def demo(
     from microipa.lab.demo import run
     from microipa.lab.ways import Way
 
-    way = Way(direct, https, as_json, compact, certified)
+    way = Way(direct, https, binding == "json", compact, certified)
     if act is not None and way != Way():
-        ways = "--direct, --https, --json, --compact and --client-certificate"
+        ways = "--direct, --https, --binding, --compact and --client-certificate"
         raise BadInput(f"{ways} are for first light: leave out --act")
     played = run(lab, radio, out, way) if act is None else acts.perform(act, lab, radio, out)
-    raise typer.Exit(asyncio.run(played))
+    raise typer.Exit(run_async(played))
 
 
 @app.command()
@@ -126,12 +144,14 @@ def bill(
     """Measure what polls, packages and downloads cost on the air; exit status 1 when a target is missed."""
     from microipa.lab.bill import run
 
-    raise typer.Exit(asyncio.run(run(lab, read_package(ts48) if ts48 else None, out)))
+    raise typer.Exit(run_async(run(lab, read_package(ts48) if ts48 else None, out)))
 
 
 @app.command()
-def pki(lab: Folder = LAB) -> None:
+def pki(lab: Folder = LAB, as_json: Json = False) -> None:
     """Create the lab's test certificates, or show those it has."""
+    from rich.table import Table
+
     from microipa.crypto.pki import Pki
 
     certificates = Pki.open(lab / "pki")
@@ -142,13 +162,17 @@ def pki(lab: Folder = LAB) -> None:
     ):  # fmt: skip
         credential = getattr(certificates, name)
         certificate = credential.certificate
+        if as_json:
+            print_json({"certificate": name, "subject": certificate.subject.rfc4514_string(),
+                        "valid_until": certificate.not_valid_after_utc, "bytes": len(credential.der)})
         table.add_row(
             name.replace("_", " "),
             certificate.subject.rfc4514_string(),
             f"{certificate.not_valid_after_utc:%Y-%m-%d}",
             str(len(credential.der)),
         )
-    out.print(table)
+    if not as_json:
+        out.print(table)
 
 
 @lab_app.command("up")
@@ -184,7 +208,7 @@ def lab_up(
     ] = None,
     direct: Direct = False,
     https: OverHttps = False,
-    as_json: InJson = False,
+    binding: Binding = "asn1",
     compact: Compact = False,
     certified: Certified = False,
 ) -> None:
@@ -198,44 +222,21 @@ def lab_up(
     from microipa.lab.ways import Way
 
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
-    way = Way(direct, https, as_json, compact, certified)
+    way = Way(direct, https, binding == "json", compact, certified)
     peers = Peers.given(trust_ci or (), route or (), eim, without or ())
-    asyncio.run(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers))
+    run_async(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers))
 
 
 @lab_app.command("quirks")
-def lab_quirks() -> None:
+def lab_quirks(as_json: Json = False) -> None:
     """List the quirks of the field that a lab can be given by --quirk."""
+    from dataclasses import asdict
+
+    from microipa.quirks import QUIRKS
     from microipa.quirks.table import markdown
 
-    print(markdown())
-
-
-@app.command()
-def decode(
-    hex_digits: Annotated[
-        list[str], typer.Argument(metavar="HEX", help="The object in hex, or - for stdin.")
-    ],
-    type_name: Annotated[
-        str | None, typer.Option("--type", help="ASN.1 type; found by the tag by default.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    reencode: Annotated[
-        bool, typer.Option("--reencode", help="Print the DER of what was understood.")
-    ] = False,
-) -> None:
-    """Decode any ESipa, ES10, ES9+ or SAIP object."""
-    from microipa.asn1.describe import describe
-
-    text = _stdin() if hex_digits == ["-"] else "".join(hex_digits)
-    description = describe(hex_bytes("HEX", text), type_name)
-    if reencode:
-        print(description.reencode().hex())
-    elif as_json:
-        print_json(description.json(), indent=2)
-    else:
-        out.print(*description.text().split("\n"), sep="\n")
-
-
-def _stdin() -> str:
-    return sys.stdin.buffer.read().decode("ascii", "replace")
+    if not as_json:
+        print(markdown())
+        return
+    for quirk in QUIRKS.values():
+        print_json({name: value for name, value in asdict(quirk).items() if name != "changes"})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microipa.common.console import host_and_port, out, require_writable, write
+from microipa.common.console import host_and_port, out, require_writable, run_async, write
 
 if TYPE_CHECKING:
     from microipa.modem.record import Tour
@@ -43,10 +42,10 @@ def record_command(
         raise UnknownFamily(f"no modem family {family!r}: choose one of {', '.join(FAMILIES)}")
     require_writable(output)  # a tour takes minutes
     if port == "virtual":
-        tour, source = asyncio.run(_virtual(family)), "the lab's modem"
+        tour, source = run_async(_virtual(family)), "the lab's modem"
     else:
         there = None if echo is None else host_and_port("--echo", echo)
-        tour, source = asyncio.run(record(port, baud, family, apn, there)), f"a modem at {baud} baud"
+        tour, source = run_async(record(port, baud, family, apn, there)), f"a modem at {baud} baud"
     out.print(*tour.lines, sep="\n")
     tour.transcript.title = [
         f"{family}: tools/modem_tour.py on {source}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microipa.common.console import BadInput, hex_bytes, out, read, write
+from microipa.common.console import BadInput, Json, hex_bytes, out, print_json, read, write
 
 if TYPE_CHECKING:
     from microipa.saip import ProfilePackage
@@ -62,6 +62,7 @@ def build(
 def show(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Profile packages (DER).", dir_okay=False)],
     sizes: Annotated[bool, typer.Option("--sizes", help="Only what each weighs, beside the first.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show profile packages as trees, or their sizes; keys, PINs and PUKs stay hidden.
 
@@ -75,7 +76,10 @@ def show(
     first = None
     for file, package in packages:
         bound = bound_size(package.der, metadata(package, notification_address=Pki.smdpp_address))
-        if sizes:
+        if as_json:
+            shown = {"file": file, "bytes": len(package.der), "elements": len(package.elements), "bound": bound}
+            print_json(shown if sizes else {**shown, "tree": package.tree().split("\n")})
+        elif sizes:
             first = bound if first is None else first
             beside = f", {bound - first:+d} ({bound / first:.0%})" if file is not files[0] else ""
             out.print(f"{file}: {len(package.der)} bytes, {len(package.elements)} elements, {bound} bound{beside}")
@@ -85,12 +89,15 @@ def show(
 
 
 @profile_app.command()
-def check(file: Package) -> None:
+def check(file: Package, as_json: Json = False) -> None:
     """Say what a card or an operator would object to; exit status 1 when that is an error."""
     findings = _parsed(file).checks()
     for finding in findings:
-        out.print(f"{finding.severity:8}{finding.name}: {finding.text}")
-    if not findings:
+        if as_json:
+            print_json({"severity": finding.severity, "name": finding.name, "text": finding.text})
+        else:
+            out.print(f"{finding.severity:8}{finding.name}: {finding.text}")
+    if not findings and not as_json:
         out.print("no findings")
     raise typer.Exit(any(finding.severity == "error" for finding in findings))
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from microipa.cli.profile import read_package
 from microipa.common.activation_codes import short
-from microipa.common.console import LAB, Expires, Folder, moment, out, print_json
+from microipa.common.console import LAB, Expires, Folder, Json, moment, out, print_json
 
 if TYPE_CHECKING:
     from microipa.smdpp import OrderView
@@ -29,7 +29,7 @@ Profile = Annotated[
 
 @smdpp_app.command()
 def orders(
-    lab: Folder = LAB, as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False
+    lab: Folder = LAB, as_json: Json = False
 ) -> None:
     """Show profiles in stock and ordered, and what became of them."""
     from microipa.lab import LabFolder

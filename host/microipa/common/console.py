@@ -6,11 +6,11 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 import typer
 from rich.console import Console
@@ -38,12 +38,15 @@ class Terminal(Console):
 
 out = Terminal()
 
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
 Folder = Annotated[Path, typer.Option("--lab", help="The lab's folder.", file_okay=False)]
 Eid = Annotated[str | None, typer.Option(help="The device's EID; the lab's own card by default.")]
 Expires = Annotated[
     str | None, typer.Option(help="Do not deliver it later than in 30m, 12h, 7d, or at 2027-01-31T12:00.")
 ]
 LAB = Path(".lab")
+T = TypeVar("T")
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST = timedelta(days=3653)  # nobody orders for later than in ten years
@@ -51,6 +54,13 @@ _LONGEST = timedelta(days=3653)  # nobody orders for later than in ten years
 
 class BadInput(MicroipaError):
     """Something on the command line that cannot be used as it is."""
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Carry out what is asynchronous. asyncio is loaded by those commands alone that need it: it takes a while."""
+    import asyncio
+
+    return asyncio.run(work)
 
 
 def lines(*texts: str) -> Text:

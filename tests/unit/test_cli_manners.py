@@ -1,0 +1,138 @@
+"""What every command of `microipa` does alike: help, version, what it loads, how it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from cli_runner import Microipa, microipa  # noqa: F401
+from microipa.asn1 import parsed as kept
+
+MICROIPA = Path(sys.executable).with_name("microipa")
+HEAVY = ("asyncio", "cryptography", "sqlalchemy", "starlette", "uvicorn", "aiocoap", "OpenSSL", "pyparsing",
+         "asn1tools", "serial", "mpremote")  # fmt: skip
+
+
+def loaded(*words: str) -> set[str]:
+    """Which of the heavy packages a command loads."""
+    program = "import sys\ntry:\n from microipa.cli.entry import main; main()\nexcept SystemExit: pass\n" \
+              f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr.splitlines()[-1].replace("'", '"')))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["order", "--help"], ["lab", "up", "--help"]])
+def test_help_loads_nothing_that_takes_long(words: list[str]) -> None:
+    assert loaded(*words) == set()
+
+
+def test_decode_loads_the_codec_alone() -> None:
+    loaded("decode", "bf4f03020101")  # makes what is kept between runs
+    assert loaded("decode", "bf4f03020101") <= {"asn1tools", "pyparsing"}
+
+
+def test_version_is_that_of_the_package(microipa: Microipa) -> None:  # noqa: F811
+    assert microipa("--version") == (0, f"microipa {version('microipa')}\n", "")
+
+
+@pytest.mark.parametrize("words", [[], ["orders"], ["order", "eim", "add"], ["board", "check"]])
+def test_h_is_help_everywhere(microipa: Microipa, words: list[str]) -> None:  # noqa: F811
+    assert microipa(*words, "-h").out == microipa(*words, "--help").out != ""
+
+
+def test_help_tells_the_exit_statuses(microipa: Microipa) -> None:  # noqa: F811
+    told = " ".join(microipa("--help").out.split())
+    assert "Exit status" in told
+    assert "130" in told
+
+
+def test_a_shell_can_complete_commands() -> None:
+    environment = {**os.environ, "_MICROIPA_COMPLETE": "complete_bash", "COMP_WORDS": "microipa ord", "COMP_CWORD": "1"}
+    done = subprocess.run([MICROIPA], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["order", "orders"]
+
+
+def test_ctrl_c_ends_a_command_with_one_word(tmp_path: Path) -> None:
+    (tmp_path / "trace.jsonl").write_text('{"t": 1, "part": "lab", "kind": "step", "text": "x"}\n')
+    command = [MICROIPA, "trace", "--follow", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        assert (running.wait(30), running.stderr.read().strip()) in ((130, "stopped"), (130, ""))
+
+
+def test_ctrl_c_while_the_command_still_loads_shows_no_traceback() -> None:
+    program = "import signal, sys, types\nfrom microipa.cli.entry import main\n" \
+              "class Slow:\n def find_spec(self, name, *_):\n" \
+              "  if name == 'microipa.cli.main': signal.raise_signal(2)\n" \
+              "sys.meta_path.insert(0, Slow())\nmain()"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    row = '{"t": 1, "part": "lab", "kind": "step", "text": "x"}\n'
+    (tmp_path / "trace.jsonl").write_text(row * 50_000)
+    with subprocess.Popen([MICROIPA, "trace", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout
+        assert running.stderr
+        running.stdout.readline()
+        running.stdout.close()
+        assert (running.wait(30), running.stderr.read()) == (1, b"")
+
+
+# What is kept of the ASN.1 modules between runs
+
+MODULE = "Small DEFINITIONS IMPLICIT TAGS ::= BEGIN A ::= SEQUENCE { b [0] INTEGER } END\n"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "small.asn"
+    file.write_text(MODULE)
+    return file
+
+
+def files(module: Path) -> list[Path]:
+    return list((module.parent / "cache" / "microipa").iterdir())
+
+
+def test_a_parsed_module_is_kept_for_its_owner_and_taken_from_there(module: Path) -> None:
+    first = kept.parsed(module)
+    [file] = files(module)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert kept._read(file) == first == kept.parsed(module)
+
+
+def test_a_module_that_has_changed_is_parsed_anew(module: Path) -> None:
+    kept.parsed(module)
+    module.write_text(MODULE.replace("b [0]", "c [0]"))
+    assert kept.parsed(module)["Small"]["types"]["A"]["members"][0]["name"] == "c"
+
+
+@pytest.mark.parametrize("harm", ["others can write it", "half of it", "empty", "not ours"])
+def test_what_may_not_be_ours_or_is_damaged_is_not_taken(module: Path, harm: str) -> None:
+    first = kept.parsed(module)
+    [file] = files(module)
+    content = file.read_bytes()
+    if harm == "others can write it":
+        file.chmod(0o622)
+    else:
+        file.write_bytes({"half of it": content[:-20], "empty": b"", "not ours": bytes(32) + content[32:]}[harm])
+    assert kept._read(file) is None
+    assert kept.parsed(module) == first
+
+
+def test_a_home_that_cannot_be_written_costs_nothing_but_time(module: Path) -> None:
+    (module.parent / "cache").write_text("a file")
+    assert kept.parsed(module)["Small"]
