@@ -1,14 +1,14 @@
 """LilyGO T-SIM7000G: ESP32-WROVER and SIM7000G."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, MachineBoard, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, Esp32Board, pulse
 
 _RX, _TX, _PWRKEY = 26, 27, 4
 _KEY_MS = 1000
 _BOOT_MS = 5000
 
 
-class Board(MachineBoard):
+class Board(Esp32Board):
     modem = "sim7000"
 
     def uart(self):

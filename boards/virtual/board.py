@@ -14,6 +14,7 @@ _RESET_STATUS = 75  # whoever started the process starts it again
 
 class Board:
     modem = os.getenv("MICROIPA_MODEM") or "bg95"
+    longest_sleep_ms = 1036800000  # 12 days, as of small chips
     _watchdog = None
 
     def __init__(self):

@@ -1,7 +1,7 @@
 """QuickSpot Walter: ESP32-S3 and Sequans GM02SP, flow control wired."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, MachineBoard, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, Esp32Board, pulse
 
 _RX, _TX, _RTS, _CTS, _RESET = 14, 48, 21, 47, 45
 _RESET_MS = 100
@@ -10,7 +10,7 @@ _WAKE_MS, _AWAKE_MS = 100, 500
 _FLOW = machine.UART.RTS | machine.UART.CTS
 
 
-class Board(MachineBoard):
+class Board(Esp32Board):
     modem = "gm02s"
 
     def uart(self):

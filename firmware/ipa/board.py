@@ -13,6 +13,7 @@ BAUD = const(115200)
 RX_BUFFER = const(2048)  # the longest answer of a modem, while the card keeps us from reading
 TX_BUFFER = const(2048)  # more than one command has: the ESP32's write() waits for room without end, see at.py
 _WATCHDOG_MS = const(8000)  # the longest that an RP2 can
+_LONGEST_SLEEP_MS = const(1036800000)  # 12 days: ticks and small integers have 30 bits
 _EPOCH_2000 = const(946684800)
 
 
@@ -39,6 +40,34 @@ class MachineBoard:
             unix_seconds -= _EPOCH_2000
         year, month, day, hour, minute, second, weekday = time.gmtime(unix_seconds)[:7]
         machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
+
+
+class Esp32Board(MachineBoard):
+    """Sleeps, and keeps 2 kB in the memory of its RTC meanwhile."""
+
+    longest_sleep_ms = _LONGEST_SLEEP_MS
+
+    def light_sleep(self, ms):
+        machine.lightsleep(ms)
+
+    def deep_sleep(self, ms):
+        machine.deepsleep(ms)
+
+    def woken(self):
+        """Why the program runs."""
+        cause = machine.reset_cause()
+        if cause == machine.DEEPSLEEP_RESET:
+            return "timer" if machine.wake_reason() == machine.TIMER_WAKE else "pin"
+        if cause == machine.WDT_RESET:
+            return "watchdog"
+        return "power" if cause == machine.PWRON_RESET else "reset"
+
+    def rtc_memory(self, data=None):
+        """What it keeps over deep sleep, b"" after a power cut; `data` is kept from now on."""
+        memory = machine.RTC().memory
+        if data is not None:
+            memory(data)
+        return memory()
 
 
 async def pulse(pin, level, ms):

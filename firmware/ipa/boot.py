@@ -61,12 +61,31 @@ def settings(folder, board, woken=False):
 
 def _check(found, board, woken):
     if found["sleep"] != "none" or found["psm_periodic_s"]:
-        from ipa import mismatch
-
-        reason = mismatch.check(board, found)
+        reason = _mismatch(board, found)
         if reason and not woken:
             log(ERROR, "boot:", reason)
             compat.trouble = "; ".join([part for part in (compat.trouble, reason) if part])
+
+
+def _mismatch(board, settings):
+    """What of the settings does not go with the board or with each other, in words; "" when all does. The device goes
+    on without: the sleep is set to "none" where the board has none."""
+    found = []
+    mode = settings["sleep"]
+    if mode != "none" and not hasattr(board, mode + "_sleep"):
+        settings["sleep"] = "none"
+        found.append("the board has no {} sleep, so it stays awake".format(mode))
+    interval = settings["poll_interval_s"]
+    longest = getattr(board, "longest_sleep_ms", 0) // 1000
+    if settings["sleep"] != "none" and interval > longest:
+        found.append("poll_interval_s {} is longer than one sleep, {} s: it wakes in between".format(interval, longest))
+    periodic = settings["psm_periodic_s"]
+    if 0 < periodic < interval:
+        found.append("psm_periodic_s {} is shorter than poll_interval_s {}: the modem wakes in between".format(
+            periodic, interval))
+    if settings["sleep"] == "deep" and settings["keep_association_s"]:
+        found.append("keep_association_s is in vain: deep sleep ends an association")
+    return "; ".join(found)
 
 
 def reached(folder):

@@ -16,7 +16,7 @@ so that after a cut the old state or the new one is there. What its CRC does not
     cause                what the eIMs have to be told, see changes.py
     loss, fallback       see policy.py
     emergency            the application has the emergency profile enabled
-    asleep               what a deep sleep must not lose, of a board whose RTC has no memory, see retained.py
+    asleep               what a deep sleep must not lose, of a board whose RTC has no memory, see sleep.py
 """
 
 import json

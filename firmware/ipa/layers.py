@@ -41,7 +41,7 @@ class Layers:
         self._changed = changed
         self.channel = Channel(modem.carrier, settings["segment"])
         self.es10 = Es10(self.channel)
-        self._begun = False
+        self.begun = False  # the modem has been started, and not switched off since
         self.at = MODEM  # the layer that the last climb made last, or failed at
         self.radio_ms = None  # ticks when the radio was last switched off and on for a failure
         self.failures = [0] * (EIM + 1)  # polls that failed at each layer since the last that did not
@@ -97,7 +97,7 @@ class Layers:
     # Modem
 
     async def _modem_holds(self):
-        if not self._begun:
+        if not self.begun:
             return False
         try:
             if not self.modem.sleeps:
@@ -116,11 +116,7 @@ class Layers:
         await self.modem.ask_registration()
         if not self.modem.registered():
             self.eid = None  # there may be another card in it
-        self._begun = True
-
-    def stopped(self):
-        """The modem is off."""
-        self._begun = self.channel.is_open = False
+        self.begun = True
 
     # Card
 

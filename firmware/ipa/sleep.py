@@ -1,17 +1,21 @@
-"""Between two polls the board sleeps: who is asked before, what is switched off, what is told after.
+"""Between two polls the board sleeps: who is asked before, what is kept, what is switched off, what is told after.
 
-Loaded where the setting `sleep` asks for it. A light sleep stops the program and all its tasks; a deep sleep ends it,
-and what retained.py kept begins it again.
+Loaded where the setting `sleep` asks for it. A light sleep stops the program and all its tasks; a deep sleep ends it.
+What a deep sleep must not lose, so that the wake after it is no boot, is in the memory of the board's RTC, which costs
+no flash, or in the journal where a board has none. It is believed after a wake only, and not after a reset.
 """
 
 import asyncio
+import json
 import sys
 import time
+from binascii import crc32, unhexlify
 
-from ipa import compat, layers, retained
+from ipa import compat, layers, tlv
 from ipa.agent import WOKEN
-from ipa.compat import ERROR, INFO, const, log, wait_for_ms
-from ipa.mismatch import longest_ms
+from ipa.card.es10 import Es10
+from ipa.compat import ERROR, INFO, const, log, ticks_add, ticks_diff, ticks_ms, wait_for_ms
+from ipa.eim import Eim
 from ipa.modem import ModemError
 
 _SHORTEST_MS = const(2000)  # a sleep that is shorter costs more than it saves
@@ -19,6 +23,9 @@ _ASK_MS = const(1000)  # whoever did not want to sleep is asked again
 _EARLY_MS = const(2000)  # so much before its end a sleep was ended by something else
 _SEARCH_S = const(900)  # between the first two searches for a network
 _LONGEST_SEARCH_S = const(86400)
+_MOST_OF_EIMS = const(1024)  # characters of the eIMs' configurations; others are read from the card again
+_TRUST = {"pin": 0xA0, "ca": 0xA1}
+_WAKES = ("timer", "pin")  # what board.woken() says of them
 
 
 class Sleeper:
@@ -26,14 +33,14 @@ class Sleeper:
         self.deep = settings["sleep"] == "deep"
         self._agent = agent
         self._board = board
-        self._longest = longest_ms(board)
+        self._longest = board.longest_sleep_ms
         self.votes = []
 
     def resume(self):
         """At the start of the program: ms until the next poll where a deep sleep has ended, else None."""
-        if not (self.deep and retained.is_wake(self._board)):
+        if not (self.deep and _is_wake(self._board)):
             return None
-        values = retained.restore(self._agent, self._board)
+        values = _restore(self._agent, self._board)
         if values is None:
             return None
         left = values["left"]
@@ -101,7 +108,7 @@ class Sleeper:
         agent = self._agent
         agent.conversation.end()
         try:
-            retained.save(agent, self._board, ms=may, left=ms - may, since=_seconds())
+            _save(agent, self._board, ms=may, left=ms - may, since=_seconds())
         except (OSError, ValueError) as error:
             log(ERROR, "sleep: what is known is lost in this one:", error)
         self._board.deep_sleep(may)
@@ -128,13 +135,106 @@ class Sleeper:
                 await power.power_down(agent.layers.modem)
             except ModemError as error:
                 log(INFO, "sleep:", error)
-            agent.layers.stopped()
+            agent.layers.begun = agent.layers.channel.is_open = False
         agent.unserved = False  # all is made anew anyway
 
 
 def search_pause(failures):
     """Milliseconds between two searches for a network, the nth in a row that failed: four times as long each time."""
     return min(_SEARCH_S << 2 * min(failures - 1, 4), _LONGEST_SEARCH_S) * 1000
+
+
+def _is_wake(board):
+    """Whether the program runs because a deep sleep has ended."""
+    return hasattr(board, "woken") and board.woken() in _WAKES
+
+
+def _save(agent, board, **more):
+    """Keep the agent's state and these values. Raises OSError, ValueError where they cannot be kept."""
+    below = agent.layers
+    values = {
+        "failures": agent.failures,
+        "unserved": agent.unserved,
+        "pause": agent.pause,
+        "heard": agent.conversation.reached or below.modem.heard,
+        "told": [[key.hex(), plmn and plmn.hex()] for key, plmn in agent.conversation.told.items()],
+        "at": below.at,
+        "layers": below.failures,
+        "radio": None if below.radio_ms is None else ticks_diff(ticks_ms(), below.radio_ms),
+        "reset": below.reset_due,
+        "apn": below.apn,
+        "plmn": below.plmn and below.plmn.hex(),
+        "sleeps": below.modem.sleeps,
+        "clock_off": below.modem.clock_off,
+        "pending": agent.journal.pending(),
+        "trouble": compat.trouble,
+    }
+    if below.eid is not None and type(below.es10) is Es10:
+        values["eid"] = below.eid.hex()
+        values["device_info"] = bytes(below.device_info).hex()
+        eims = [_configuration(eim) for eim in below.eims or ()]
+        if eims and None not in eims and sum([len(eim) for eim in eims]) <= _MOST_OF_EIMS:
+            values["eims"] = eims
+    values.update(more)
+    if not hasattr(board, "rtc_memory"):
+        agent.journal.set(asleep=values)
+        return
+    text = json.dumps(values).encode()
+    board.rtc_memory(b"%08x%s" % (crc32(text), text))
+
+
+def _restore(agent, board):
+    """Give the agent its state back. Returns the values of save(), None where there are none."""
+    values = _kept(agent.journal, board)
+    if values is None:
+        return None
+    below = agent.layers
+    agent.failures = values["failures"]
+    agent.unserved = values["unserved"]
+    agent.pause = values["pause"]
+    agent.conversation.reached = values["heard"]
+    for key, plmn in values["told"]:
+        agent.conversation.told[unhexlify(key)] = plmn and unhexlify(plmn)
+    below.at = values["at"]
+    below.failures = values["layers"]
+    if values["radio"] is not None:
+        below.radio_ms = ticks_add(ticks_ms(), -values["radio"])
+    below.reset_due = values["reset"]
+    below.apn = values["apn"]
+    below.eims = [Eim(unhexlify(eim)) for eim in values.get("eims", ())] or None
+    below.plmn = values["plmn"] and unhexlify(values["plmn"])
+    below.clock_due = True  # the board's has drifted
+    below.modem.sleeps = values["sleeps"]
+    below.modem.clock_off = values["clock_off"]
+    if "eid" in values:
+        below.eid = unhexlify(values["eid"])
+        below.device_info = unhexlify(values["device_info"])
+    agent.journal.later(**values["pending"])
+    compat.trouble = values["trouble"]
+    return values
+
+
+def _configuration(eim):
+    """What of an EimConfigurationData Eim reads, in hexadecimal; None where the trust is not the card's."""
+    if eim.trust is None or len(eim.trust) > 2:
+        return None
+    kind, anchor = eim.trust
+    name = "{}:{}".format(eim.host, eim.port) if eim.port else eim.host
+    trust = tlv.encode(0xA6, tlv.encode(_TRUST[kind], anchor))
+    return (tlv.encode(0x80, eim.eim_id) + tlv.encode(0x81, name.encode()) + trust).hex()
+
+
+def _kept(journal, board):
+    if not hasattr(board, "rtc_memory"):
+        return journal.get("asleep")
+    data = board.rtc_memory()
+    try:
+        if int(data[:8], 16) == crc32(data[8:]):
+            return json.loads(data[8:])
+    except ValueError:
+        pass
+    log(ERROR, "sleep: the memory of the RTC is damaged and not believed")
+    return None
 
 
 def _seconds():

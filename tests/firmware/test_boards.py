@@ -44,7 +44,22 @@ class I2C:
     def writeto_mem(self, address, register, data): done.append(("i2c", register, data[0]))
 
 class RTC:
+    kept = b""
     def datetime(self, when): done.append(("clock", when))
+    def memory(self, data=None):
+        if data is None:
+            return RTC.kept
+        RTC.kept = data
+
+mem32 = {}
+cause, reason = 1, 0
+PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
+TIMER_WAKE, PIN_WAKE = 4, 2
+def reset_cause(): return cause
+def wake_reason(): return reason
+def lightsleep(ms): done.append(("lightsleep", ms))
+def deepsleep(ms): done.append(("deepsleep", ms))
+def reset(): done.append(("reset",))
 
 def unique_id(): return b"\\x01\\x02\\x03\\x04"
 """
@@ -112,6 +127,59 @@ async def test_every_board_keeps_the_contract_with_its_pins_at_rest_until_it_is_
         assert what["dog"] == [["watchdog", 8000], ["feed"], ["feed"]], board.name
         assert what["slept"] == 7
         assert what["clock"] == [["clock", [2026, 11, 22, 6, 21, 15, 0, 0]]], board.name
+
+
+SLEEP = """
+import json, sys
+import machine
+for name in sys.argv[1:]:
+    sys.path.insert(0, name)
+    from board import Board
+    told = {"sleeps": hasattr(Board, "deep_sleep"), "why": []}
+    if told["sleeps"]:
+        board = Board()
+        board.light_sleep(6000)
+        board.deep_sleep(5000)
+        told["done"] = machine.done[:]
+        mark = dict(machine.mem32)
+        told["memory"] = hasattr(board, "rtc_memory")
+        if told["memory"]:
+            assert board.rtc_memory() == b""
+            board.rtc_memory(b"kept")
+            assert Board().rtc_memory() == b"kept"
+            board.rtc_memory(b"")
+        for machine.cause, machine.reason, marked in CAUSES:
+            machine.mem32.clear()
+            machine.mem32.update(mark if marked else {at: 0 for at in mark})
+            board = Board()
+            told["why"].append(board.woken())
+            assert board.woken() == told["why"][-1], "asked again it says the same"
+    print(json.dumps(told))
+    machine.done.clear()
+    machine.mem32.clear()
+    sys.path.pop(0)
+    del sys.modules["board"]
+"""
+
+
+async def test_a_board_that_sleeps_says_why_its_program_runs_and_what_it_keeps(
+        micropython: Run, tmp_path: Path) -> None:
+    (tmp_path / "machine.py").write_text(MACHINE)
+    causes = "[(1, 0, False), (4, 4, True), (4, 2, True), (3, 0, False), (3, 0, True), (5, 0, False)]"
+    out = await micropython(SLEEP.replace("CAUSES", causes), *(board.folder for board in WITH_PINS))
+    for board, line in zip(WITH_PINS, out.splitlines(), strict=True):
+        told = json.loads(line)
+        assert told["sleeps"] == (board.port != "stm32"), board.name  # its watchdog goes on in standby
+        if board.port == "esp32":
+            assert told["done"] == [["lightsleep", 6000], ["deepsleep", 5000]], board.name
+            assert told["why"] == ["power", "timer", "pin", "watchdog", "watchdog", "reset"], board.name
+            assert told["memory"], board.name
+        elif board.port == "rp2":
+            slices = [["lightsleep", ms] for ms in (4000, 2000, 4000, 1000)]
+            assert told["done"] == [*slices, ["reset"]], board.name
+            assert told["why"][0] == "power", board.name
+            assert told["why"][3:5] == ["watchdog", "timer"], board.name
+            assert not told["memory"], board.name
 
 
 async def test_a_modem_of_walter_is_woken_by_rts_which_is_the_uarts_again_afterwards(
