@@ -63,3 +63,16 @@ async def test_a_wake_from_deep_sleep_is_no_boot_and_a_poll_with_nothing_to_do_w
         assert not [event for event in device.events[known:] if event.kind == "network"]
         assert lab.clock.ahead_s > 3 * DAY_S
     assert "card: EID" not in "\n".join(device.log().splitlines()[-20:])
+
+
+async def test_an_idle_poll_after_deep_sleep_takes_at_most_20_commands_and_8_apdus(tmp_path: Path) -> None:
+    async with asleep(tmp_path) as (device, _):
+        await polls(device, 1)
+        await device.until(slept)
+        known = len(device.events)
+        await device.until(slept)
+        events = device.events[known:]
+    commands = [event for event in events if event.kind == "at" and event.fields["direction"] == "in"
+                and str(event.fields.get("text")).startswith("AT")]
+    assert len(commands) <= 20, [event.fields["text"] for event in commands]
+    assert len([event for event in events if event.kind == "apdu"]) <= 8
