@@ -113,7 +113,8 @@ class Layers:
         # It may have been restarted, and with it the card: what we had open there has gone.
         self.channel.is_open = False
         await self.modem.start()
-        await self.modem.ask_registration()
+        if not (self.modem.sleeps and self.modem.registered()):
+            await self.modem.ask_registration()
         if not self.modem.registered():
             self.eid = None  # there may be another card in it
         self.begun = True

@@ -14,13 +14,15 @@ from binascii import crc32, unhexlify
 from ipa import compat, layers, tlv
 from ipa.agent import WOKEN
 from ipa.card.es10 import Es10
-from ipa.compat import ERROR, INFO, const, log, ticks_add, ticks_diff, ticks_ms, wait_for_ms
+from ipa.compat import ERROR, INFO, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms
 from ipa.eim import Eim
 from ipa.modem import ModemError
 
 _SHORTEST_MS = const(2000)  # a sleep that is shorter costs more than it saves
 _ASK_MS = const(1000)  # whoever did not want to sleep is asked again
 _EARLY_MS = const(2000)  # so much before its end a sleep was ended by something else
+_CLOSING_MS = const(20)
+_CLOSING_TRIES = const(250)  # for sockets, which nobody knows after a deep sleep
 _SEARCH_S = const(900)  # between the first two searches for a network
 _LONGEST_SEARCH_S = const(86400)
 _MOST_OF_EIMS = const(1024)  # characters of the eIMs' configurations; others are read from the card again
@@ -68,7 +70,7 @@ class Sleeper:
                 except asyncio.TimeoutError:
                     ms -= step
                 continue
-            slept = self._deep(may, ms) if self.deep else self._light(may)
+            slept = await self._deep(may, ms) if self.deep else self._light(may)
             ms -= slept
             agent.tell(WOKEN, "")
             if slept < may - _EARLY_MS:
@@ -104,9 +106,13 @@ class Sleeper:
                 sys.print_exception(error)
         return may
 
-    def _deep(self, may, ms):
+    async def _deep(self, may, ms):
         agent = self._agent
         agent.conversation.end()
+        for _ in range(_CLOSING_TRIES):
+            if not agent.layers.modem.has_sockets():
+                break
+            await sleep_ms(_CLOSING_MS)
         try:
             _save(agent, self._board, ms=may, left=ms - may, since=_seconds())
         except (OSError, ValueError) as error:

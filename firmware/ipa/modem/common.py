@@ -97,11 +97,14 @@ class Modem:
                 await self.at.sync(_AWAKE_TRIES)
 
     async def _set_up(self):
+        if self.sleeps and await self.ask_registration() and self.registered():
+            return  # it comes out of PSM, and what it was told holds
         await self.at.command(b"ATE0")
         await self.at.command(b"AT+CMEE=1")
         await self.at.command(b"AT+CEREG=1")
-        if self.sleeps and await self.ask_registration() and self.registered():
-            return  # it comes out of PSM, and the rest was set before
+        self._reports = True
+        if self.sleeps and self.registered():
+            return  # the rest a modem keeps in PSM
         await self.try_command(b"AT+CGREG=1")
         for text in self.setup:
             await self.try_command(text)

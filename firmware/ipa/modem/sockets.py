@@ -63,6 +63,10 @@ class SocketModem(ContextModem):
             socket = self._sockets[number] = kind(self, number)
         return socket
 
+    def has_sockets(self):
+        """Whether some are open, or being closed still."""
+        return bool(self._sockets)
+
     def _free(self, numbers):
         """A number no socket of ours has, for families that let us choose it."""
         for number in numbers:
