@@ -205,6 +205,8 @@ class TestEuiccChain:
             {NameOID.ORGANIZATION_NAME: "microipa"},
             {NameOID.ORGANIZATION_NAME: "microipa", NameOID.SERIAL_NUMBER: EID[:20]},
             {NameOID.COMMON_NAME: "microipa test eUICC"},
+            {NameOID.ORGANIZATION_NAME: "MicroIPA"},
+            {NameOID.ORGANIZATION_NAME: " microipa "},
             {},
         ],
     )

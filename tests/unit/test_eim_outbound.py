@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sqlite3
 from ipaddress import ip_network
 
@@ -65,9 +66,37 @@ async def test_a_name_that_leads_to_what_stands_beside_the_eim_is_not_called(pki
     assert es9.calls == []
 
 
-async def test_a_public_address_without_a_name_is_not_called(pki):
+@pytest.mark.parametrize("address", ["8.8.8.8", "134744072", "8.8.2056", "0x8080808", "0x8.8.8.8", "8.8.8.0x8"])
+async def test_a_public_address_without_a_name_is_not_called(pki, address):
     with pytest.raises(RspUnavailable, match="no public address that a name leads to"):
-        await RspClient("eim", [pki.ci.certificate], {}, None).call("8.8.8.8", "handleNotification", {})
+        await RspClient("eim", [pki.ci.certificate], {}, None).call(address, "handleNotification", {})
+
+
+NO_NAMES = ["dp.example.", "[::1]", "a@dp.example", "dp.example/x", "dp.example?x", "dp.example#x", "dp.example:0",
+            "dp.example:99999", "dp.example:80:80", "dp..example", "dp example", "dp.example\r\nHost: x", ""]
+
+
+@pytest.mark.parametrize("address", NO_NAMES)
+async def test_what_is_no_host_name_with_a_port_is_not_called(pki, address):
+    with pytest.raises(RspUnavailable, match="no server's address"):
+        await RspClient("eim", [pki.ci.certificate], {}, None).call(address, "handleNotification", {})
+
+
+INSIDE = [
+    "127.0.0.1", "10.1.2.3", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255",
+    "::1", "::", "fe80::1", "fec0::1", "fd00::1", "ff0e::1", "::ffff:127.0.0.1", "::127.0.0.1", "::ffff:0:127.0.0.1",
+    "2002:7f00:1::", "2002:a00:1::1", "64:ff9b::10.0.0.1", "64:ff9b:1::10.0.0.1", "2001:0:7f00:1::", "5f00::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", INSIDE)
+async def test_a_name_that_resolves_to_what_is_inside_is_not_called(pki, place, monkeypatch):
+    async def found(loop, host, port, **more):
+        return [(socket.AF_INET6 if ":" in place else socket.AF_INET, socket.SOCK_STREAM, 6, "", (place, port))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", found)
+    with pytest.raises(RspUnavailable, match="no public address that a name leads to"):
+        await RspClient("eim", [pki.ci.certificate], {}, None).call("dp.example", "handleNotification", {})
 
 
 async def test_a_network_that_is_allowed_is_called(pki, tmp_path, es9):

@@ -331,6 +331,11 @@ def test_a_log_record_cannot_forge_another_one() -> None:
     assert VisibleFormatter("%(message)s").format(record) == r"from a\x1b[2J, 1$dp$K2X7…"
 
 
+def test_a_line_end_in_what_a_peer_said_begins_no_line_of_the_log() -> None:
+    record = logging.makeLogRecord({"msg": "from %s", "args": ("a\nworker 1 fails\r\n",)})
+    assert VisibleFormatter("%(message)s").format(record) == r"from a\nworker 1 fails\r\n"
+
+
 def test_a_refusal_of_a_board_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def broken() -> None:
         raise CheckFailed("modem: \x1b[2J\nmicroipa: all well")

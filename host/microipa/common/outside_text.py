@@ -30,7 +30,9 @@ class VisibleFormatter(logging.Formatter):
     """Log records quote what peers sent."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return shortened_codes(visible_lines(super().format(record)))
+        message = visible(record.getMessage())  # a traceback behind it has lines of its own
+        line = logging.makeLogRecord(record.__dict__ | {"msg": message, "args": None})
+        return shortened_codes(visible_lines(super().format(line)))
 
 
 def _cut(text: object, limit: int | None) -> str:

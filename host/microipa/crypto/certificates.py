@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -315,11 +315,19 @@ def _check_eid(euicc: x509.Certificate, eum: x509.Certificate) -> str:
 
 
 def _is_under(subtree: x509.Name, subject: x509.Name, eid: str) -> bool:
-    """Every attribute of ``subtree`` is one of ``subject``, in any order; its serialNumber is how the EID begins."""
+    """Every attribute of ``subtree`` is one of ``subject``, in any order; its serialNumber is how the EID begins.
+
+    Upper and lower case are the same (RFC 5280 7.1), so that no EUM gets out of a subtree by them.
+    """
+    there = {(one.oid, _folded(one)) for one in subject}
     return all(
-        eid.startswith(str(one.value)) if one.oid == NameOID.SERIAL_NUMBER else one in list(subject)
+        eid.startswith(str(one.value)) if one.oid == NameOID.SERIAL_NUMBER else (one.oid, _folded(one)) in there
         for one in subtree
     )
+
+
+def _folded(attribute: x509.NameAttribute[Any]) -> str:
+    return " ".join(str(attribute.value).casefold().split())
 
 
 def _only(name: x509.Name, oid: x509.ObjectIdentifier) -> str | None:

@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from cryptography import x509
@@ -47,7 +47,12 @@ LONGEST_LABEL = 63  # of a host name (RFC 1035 2.3.4)
 ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?")
 
 
+NUMBER = re.compile("[0-9]+|0[xX][0-9A-Fa-f]*")  # at the end of an address in digits, however it is written
+NAT64 = IPv6Network("64:ff9b::/96")
+GLOBAL_UNICAST = IPv6Network("2000::/3")  # Python counts what is reserved, and site-local addresses, as global
+
 Network = IPv4Network | IPv6Network
+Place = IPv4Address | IPv6Address
 
 
 class RspUnavailable(MicroipaError):
@@ -140,9 +145,8 @@ class RspClient:
         found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
         hosts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for host in hosts:
-            place = ip_address(host)
-            place = getattr(place, "ipv4_mapped", None) or place
-            public = place.is_global and not place.is_multicast and name != host
+            place = _behind(ip_address(host))
+            public = _is_public(place) and not NUMBER.fullmatch(name.rpartition(".")[2])
             if not public and not any(place in network for network in self._networks):
                 raise RspUnavailable(
                     f"{name} is at {host}, which is no public address that a name leads to: give it a route, "
@@ -166,6 +170,18 @@ class RspClient:
         if not 200 <= reply.status < 300:
             raise _http_error(address, function, reply)
         return reply.body
+
+
+def _behind(place: Place) -> Place:
+    """The IPv4 address that one of IPv6 stands for: mapped, of 6to4, or of NAT64 (RFC 4291, 3056, 6052)."""
+    if isinstance(place, IPv4Address):
+        return place
+    inside = IPv4Address(int(place) & 0xFFFFFFFF) if place in NAT64 else None
+    return place.ipv4_mapped or place.sixtofour or inside or place
+
+
+def _is_public(place: Place) -> bool:
+    return place.is_global and not place.is_multicast and (isinstance(place, IPv4Address) or place in GLOBAL_UNICAST)
 
 
 def _cause(error: BaseException) -> str:
