@@ -100,6 +100,7 @@ def known(lab: Path, name: str) -> None:
         texts = dict.fromkeys(("name", "serviceProvider", "nickname"), name)
         device.profiles = [{"iccid": "8999", "state": "enabled", **texts}]
         device.eims, device.default_smdp, device.rplmn, device.state_change = [name, name], name, name, name
+        device.label, device.maker, device.trouble, device.trouble_told = name, name, name, 1.0
         device.state_changed = device.profiles_known = 1.0
         (alarm,) = db.all(Alarm, select(table_of(Alarm)))
         (order,) = db.all(Order, select(table_of(Order)).where(Order.kind == "package"))
@@ -143,6 +144,7 @@ VERBS: dict[str, Callable[[Path, str], tuple[object, ...]]] = {
     "battery": lambda lab, name: ("--board=walter", "--cell=19Ah", "--poll=24h", f"--modem={name}"),
     "bill": lambda lab, name: (f"--ts48={name}",),
     "board check": lambda lab, name: (f"--board={name}", "--port=/dev/null"),
+    "board restart": lambda lab, name: (f"--board={name}", "--port=/dev/null"),
     "board virtual": lambda lab, name: (lab / "flash", f"--heap={name}"),
     "card serve": lambda lab, name: ("--lab", lab, f"--vpcd={name}"),
     "decode": lambda lab, name: (f"--type={name}", "BF4F03020101"),
@@ -156,6 +158,7 @@ VERBS: dict[str, Callable[[Path, str], tuple[object, ...]]] = {
     "hil report": lambda lab, name: ("--", name),
     "lab up": lambda lab, name: ("--lab", lab, f"--radio={name}"),
     "modem record": lambda lab, name: (f"--modem={name}", lab / "x.at"),
+    "new product": lambda lab, name: (lab / "product", f"--board={name}"),
     "order cancel": lambda lab, name: ("1", f"--lab={name}"),
     "order data": lambda lab, name: ("--lab", lab, "--", name),
     "order default-dp": lambda lab, name: ("--lab", lab, "--", name),
