@@ -9,6 +9,7 @@
     compact.<form>              compact forms of what a card signed (minimizeEsipaBytes)
     error.<message>.<code>        errors of ESipa messages and of results in them
     cause.<code>                  reasons why the profile state changed without the eIM
+    <Type>.<component>            fields, alternatives and bits of the types that conformance.toml names in [parts]
 
 A result is a code of the standard or, where there is none, the name of the alternative.
 """
@@ -52,7 +53,7 @@ class Row:
 
 def rows() -> list[Row]:
     """All rows, in the order of the groups and, within one, of the schema."""
-    found = [Row(*row) for row in dict.fromkeys([*_operations(), *_es10(), *_installation(), *_esipa()])]
+    found = [Row(*row) for row in dict.fromkeys([*_operations(), *_es10(), *_installation(), *_esipa(), *_parts()])]
     order = list(NOTES["groups"])
     return sorted(found, key=lambda row: order.index(row.group))
 
@@ -165,3 +166,28 @@ def _esipa() -> Found:
             yield from ((f"error.{kind.type_name}.{code}", number) for code, number in outcomes if number is not None)
     for number, code in sgp32.kind("StateChangeCause").names.items():
         yield f"cause.{code}", number
+
+
+def _parts() -> Found:
+    for path in NOTES["parts"]["of"]:
+        name, *components = path.split(".")
+        kind = sgp32.kind(name)
+        for component in components:
+            kind = next(member.kind for member in kind.members if member.name == component)
+        yield from ((f"{path}.{part}", None) for part in _components(kind))
+
+
+def _components(kind: Kind) -> Iterator[str]:
+    """Bits by name; alternatives, but for an error, which has its rows; fields, of which a choice or bits are split."""
+    if kind.base == "BIT STRING":
+        yield from kind.names.values()
+    for member in kind.members:
+        inner = [] if kind.base == "CHOICE" else [*_components(member.kind)] if _is_split(member.kind) else []
+        if inner:
+            yield from (f"{member.name}.{part}" for part in inner)
+        elif not member.name.endswith(("Error", "ErrorEsipa")):
+            yield member.name
+
+
+def _is_split(kind: Kind) -> bool:
+    return kind.base == "CHOICE" or kind.base == "BIT STRING" and bool(kind.names)

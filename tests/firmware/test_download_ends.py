@@ -16,6 +16,7 @@ from downloads import (
     NAMES,
     RESULT,
     SIGNED_1,
+    SIGNED_2,
     loaded,
     offered,
     package,
@@ -189,3 +190,94 @@ async def test_a_download_that_kills_the_board_every_time_is_given_up(micropytho
     other = f"in_order([session.journal.set(download='{TX.hex()}', eim='eim.other', attempts=5), failing({CALL})])"
     scene = await play(micropython, other, BEGUN, ["CoapTimeout('nobody answers')"])
     assert scene.outcome == "no error but CoapTimeout nobody answers"  # that was the download of another eIM
+
+
+# What the assistant sees of an answer itself
+
+OTHER = b"another"
+
+
+@pytest.mark.parametrize(("signed", "reason"), [
+    pytest.param(
+        tlv(0x30, tlv(0x80, TID), tlv(0x81, b"\1" * 16), tlv(0x83, b"smdp.example")),
+        "the SM-DP+ signed another challenge", marks=pytest.mark.covers("ServerSigned1.euiccChallenge")),
+    pytest.param(
+        tlv(0x30, tlv(0x80, TID), tlv(0x83, b"smdp.example")), "the SM-DP+ signed another challenge",
+        marks=pytest.mark.covers("ServerSigned1.euiccChallenge")),
+    pytest.param(
+        tlv(0x30, tlv(0x80, TID), tlv(0x81, bytes(16)), tlv(0x83, b"evil.example")),
+        "the SM-DP+ signed another address", marks=pytest.mark.covers("ServerSigned1.serverAddress")),
+    pytest.param(
+        tlv(0x30, tlv(0x80, TID), tlv(0x81, bytes(16))), "the SM-DP+ signed another address",
+        marks=pytest.mark.covers("ServerSigned1.serverAddress")),
+    pytest.param(
+        tlv(0x30, tlv(0x80, OTHER), tlv(0x81, bytes(16)), tlv(0x83, b"smdp.example")),
+        "the signed transactionId is another one", marks=pytest.mark.covers("ServerSigned1.transactionId")),
+    pytest.param(
+        tlv(0x30, tlv(0x81, bytes(16)), tlv(0x83, b"smdp.example")),
+        "the signed transactionId is another one", marks=pytest.mark.covers("ServerSigned1.transactionId")),
+], ids=["challenge", "no challenge", "address", "no address", "transactionId", "no transactionId"])
+async def test_5_14_1_what_an_sm_dp_signed_for_somebody_else_does_not_reach_the_card(
+        micropython: Run, signed: bytes, reason: str) -> None:
+    answer = tlv(0xBF39, tlv(0xA0, tlv(0x80, TID), signed, tlv(0x5F37, bytes(64)), tlv(0x04, bytes(20)), CERTIFICATE))
+    scene = await play(micropython, CALL, BEGUN, [answer, EMPTY])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert len(scene.to("card")) == len(BEGUN)  # no AuthenticateServer, and no session to cancel
+    assert any(reason in line for line in scene.log)
+    assert scene.to("eim")[-1].startswith(b"\xbf\x50")
+
+
+async def test_5_14_1_a_signature_without_transaction_is_refused_where_the_eim_names_none_either(
+        micropython: Run) -> None:
+    signed = tlv(0x30, tlv(0x81, bytes(16)), tlv(0x83, b"smdp.example"))
+    answer = tlv(0xBF39, tlv(0xA0, signed, tlv(0x5F37, bytes(64)), tlv(0x04, bytes(20)), CERTIFICATE))
+    scene = await play(micropython, CALL, BEGUN, [answer, EMPTY])
+    assert any("the SM-DP+ signed no transactionId" in line for line in scene.log)
+    assert len(scene.to("card")) == len(BEGUN)
+
+
+async def test_5_14_1_the_address_of_an_sm_dp_may_be_in_capitals(micropython: Run) -> None:
+    answer = INITIATED.replace(b"smdp.example", b"SMDP.Example")
+    refused = tlv(0xBF38, tlv(0xA1, tlv(0x80, TID), b"\2\1\x07"))
+    scene = await play(micropython, CALL, [*BEGUN, (b"\xbf\x38", refused)], [answer, EMPTY])
+    assert scene.left == []
+
+
+@pytest.mark.covers("AuthenticateClientResponseEsipa.authenticateClientOkDSEsipa")
+async def test_5_14_2_events_of_an_sm_ds_are_no_profile_and_the_session_is_cancelled(micropython: Run) -> None:
+    """authenticateClientOkDSEsipa: this assistant asks an SM-DS itself (SGP.22 5.8)."""
+    events = tlv(0xBF3B, tlv(0xA1, tlv(0x80, TID), tlv(0xBF54, tlv(0xA0, tlv(0x80, b"1$smdp.example$B")))))
+    cancelled = bytes.fromhex("bf4102a000")
+    scene = await play(micropython, CALL, [*CARD[:3], cancel(127)], [INITIATED, events, cancelled, EMPTY])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert scene.to("card")[-1] == cancel(127)[0]
+    assert reported(scene.to("eim")[-1])
+
+
+@pytest.mark.covers("AuthenticateClientResponseEsipa.authenticateClientOkDPEsipa")
+@pytest.mark.parametrize("lacking", [0x30, 0x5F37])
+async def test_5_14_2_an_offer_without_what_the_sm_dp_signed_is_cancelled(micropython: Run, lacking: int) -> None:
+    fields = {0x30: SIGNED_2, 0x5F37: tlv(0x5F37, bytes(64))}
+    offer = tlv(0xBF3B, tlv(0xA0, tlv(0x80, TID), METADATA, *(fields[tag] for tag in fields if tag != lacking),
+                            *([CERTIFICATE] if lacking != 0x30 else [])))
+    cancelled = bytes.fromhex("bf4102a000")
+    scene = await play(micropython, CALL, [*CARD[:3], cancel(127)], [INITIATED, offer, cancelled, EMPTY])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+
+
+async def test_sgp22_3_1_3_a_confirmation_code_that_nobody_has_cancels_the_session(micropython: Run) -> None:
+    wants = tlv(0x30, tlv(0x80, TID), b"\1\1\xff")
+    offer = offered().replace(SIGNED_2, wants)
+    cancelled = bytes.fromhex("bf4102a000")
+    scene = await play(micropython, CALL, [*CARD[:3], cancel(127)], [INITIATED, offer, cancelled, EMPTY])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert any("the SM-DP+ wants a confirmation code" in line for line in scene.log)
+
+
+async def test_3_2_3_1_an_sm_ds_is_not_asked_where_downloads_go_through_the_eim(micropython: Run) -> None:
+    trigger = tlv(0xBF54, tlv(0x82, TX), tlv(0xA0, tlv(0xA2)))
+    scene = await play(micropython, f"package('{trigger.hex()}')", [], [EMPTY])
+    reason = "an SM-DS is asked only where downloads are direct"
+    assert any(reason in line for line in scene.log)
+    failed = tlv(0x30, b"\x80\1\x7f", tlv(0x04, reason.encode()))
+    assert scene.to("eim") == [provide(tlv(0xBF54, tlv(0x82, TX), failed))]

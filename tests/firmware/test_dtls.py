@@ -106,7 +106,9 @@ TRUSTED: dict[str, Callable[[Pki], tuple[str, bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("anchor", TRUSTED)
+@pytest.mark.parametrize("anchor", [
+    pytest.param(anchor, marks=pytest.mark.covers(f"EimConfigurationData.trustedPublicKeyDataTls.{form}"))
+    for anchor, form in zip(TRUSTED, ("trustedCertificateTls",) * 2 + ("trustedEimPkTls",), strict=True)])
 async def test_sgp32_trusted_public_key_data_tls_admits(micropython: Run, pki: Pki, anchor: str) -> None:
     assert await outcome(micropython, pki.eim_tls, TRUSTED[anchor](pki)) == "gnip"
 

@@ -60,6 +60,7 @@ async def ask(micropython: Run, cards: list[str], times: int, files: Mapping[str
 PIN = "pin " + tlv(0x30, tlv(0x30, b"\x05\x00") + tlv(0x03, b"\0k")).hex()
 
 
+@pytest.mark.covers("EimConfigurationData.eimFqdn", "EimConfigurationData.trustedPublicKeyDataTls.trustedEimPkTls")
 async def test_3_5_each_eim_comes_once_and_the_card_is_asked_before_each(micropython: Run) -> None:
     a, b, c = eim("a"), eim("b", "b.example:4711"), eim("c")
     out = await ask(micropython, [told(a, b), told(b, c)], 4)  # a's package has deleted a and added c
@@ -81,6 +82,7 @@ async def test_5_9_4_without_eim_and_file_nobody_is_known(micropython: Run) -> N
     assert await ask(micropython, [told()], 1) == ["EimUnknown the card knows no eIM and there is no eim.der"]
 
 
+@pytest.mark.covers("EimConfigurationData.trustedPublicKeyDataTls.trustedCertificateTls")
 async def test_2_11_1_1_1_an_eim_that_cannot_be_reached_or_recognised_does_not_hide_the_next(micropython: Run) -> None:
     whole = tlv(0x30, tlv(0x30, b"\x05\x00"))  # some stacks leave the 30 on
     nameless, lost, strange = tlv(0x30, tlv(0x81, b"a.example")), eim("b", "b:x"), eim("c", trust=b"")

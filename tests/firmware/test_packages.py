@@ -132,6 +132,8 @@ CONFIGURATION = tlv(0xBF55, tlv(0xA0, tlv(0x30, tlv(0x80, b"another"), b"\x84\x0
                                 tlv(0x30, tlv(0x80, b"eim.example"), TOKEN)))
 
 
+@pytest.mark.covers("IpaEuiccDataRequest.tagList", "IpaEuiccDataRequest.eimTransactionId",
+                    "IpaEuiccData.eimTransactionId")
 async def test_2_11_1_2_data_requests_are_answered_in_the_order_of_the_type(micropython: Run) -> None:
     notification = tlv(0x30, tlv(0xBF2F, tlv(0x80, b"\x05")), tlv(0x5F37, SIGNATURE))
     request = tlv(0xBF52, tlv(0x5C, bytes.fromhex("a8a9a6a58483bf22bf20a281a0")), tlv(0x83, TX))
@@ -166,6 +168,8 @@ async def test_2_11_1_2_the_answer_is_what_the_host_codec_reads(micropython: Run
     assert data["ipaCapabilities"]["ipaFeatures"] == (b"\x40", 2)
 
 
+@pytest.mark.covers("IpaEuiccDataRequest.searchCriteriaNotification.seqNumber",
+                    "IpaEuiccDataRequest.searchCriteriaEuiccPackageResult.seqNumber")
 async def test_2_11_1_2_searches_go_to_the_card_and_absent_fields_are_left_out(micropython: Run) -> None:
     request = tlv(0xBF52, tlv(0x5C, bytes.fromhex("a081a2")), tlv(0xA1, b"\x80\x01\x05"), tlv(0xA2, b"\x80\x01\x07"))
     card = [(bytes.fromhex("bf2b05a003800105"), tlv(0xBF2B, tlv(0xA0))), (tlv(0xBF3C), tlv(0xBF3C)),
@@ -176,6 +180,7 @@ async def test_2_11_1_2_searches_go_to_the_card_and_absent_fields_are_left_out(m
 
 ADDRESSES = tlv(0xBF3C, tlv(0x80, b"dp.example"), tlv(0x81, b"ds.example"))
 CERTIFICATES = tlv(0xBF56, tlv(0xA0, EUM, EUICC))
+NAMES = {member.kind.tags[0]: member.name for member in sgp32.kind("IpaEuiccData").members}
 ALONE = {  # tag: what the card is asked and answers, the field
     "a0": ([(tlv(0xBF2B), tlv(0xBF2B, tlv(0xA0)))], "a000"),
     "81": ([(tlv(0xBF3C), ADDRESSES)], tlv(0x81, b"dp.example").hex()),
@@ -191,7 +196,8 @@ ALONE = {  # tag: what the card is asked and answers, the field
 }
 
 
-@pytest.mark.parametrize("tag", ALONE)
+@pytest.mark.parametrize("tag", [
+    pytest.param(tag, marks=pytest.mark.covers(f"IpaEuiccData.{NAMES[int(tag, 16)]}")) for tag in ALONE])
 async def test_2_11_1_2_each_tag_is_answered_alone(micropython: Run, tag: str) -> None:
     card, field = ALONE[tag]
     request = tlv(0xBF52, tlv(0x5C, bytes.fromhex(tag)))
@@ -200,6 +206,16 @@ async def test_2_11_1_2_each_tag_is_answered_alone(micropython: Run, tag: str) -
     assert scene.to("eim") == [provide(tlv(0xBF52, tlv(0xA0, bytes.fromhex(field))))]
 
 
+@pytest.mark.covers("IpaEuiccDataRequest.euiccCiPKIdentifierToBeUsed")
+async def test_2_11_1_2_certificates_are_those_of_the_ci_that_the_eim_names(micropython: Run) -> None:
+    key_id = bytes(range(20))
+    request = tlv(0xBF52, tlv(0x5C, b"\xa5"), tlv(0x04, key_id))
+    card = [(tlv(0xBF56, tlv(0x80, key_id)), CERTIFICATES)]
+    scene = await play(micropython, f"package('{request.hex()}')", card, [EMPTY])
+    assert (scene.left, scene.to("eim")) == ([], [provide(tlv(0xBF52, tlv(0xA0, EUM)))])
+
+
+@pytest.mark.covers("IpaEuiccDataRequest.searchCriteriaNotification.profileManagementOperation")
 async def test_2_11_1_2_notifications_can_be_searched_by_event(micropython: Run) -> None:
     request = tlv(0xBF52, tlv(0x5C, b"\xa0"), tlv(0xA1, bytes.fromhex("81020640")))  # notificationEnable
     card = [(bytes.fromhex("bf2b06a00481020640"), tlv(0xBF2B, tlv(0xA0, pending(5))))]
@@ -208,8 +224,12 @@ async def test_2_11_1_2_notifications_can_be_searched_by_event(micropython: Run)
 
 
 @pytest.mark.parametrize(("setting", "capabilities"), [
-    ("pass", {"ipaFeatures": (b"\x40", 2), "ipaSupportedProtocols": (b"\x40", 2)}),
-    ("session.tcp = print", {"ipaFeatures": (b"\xc0", 2), "ipaSupportedProtocols": (b"\x40", 2)}),
+    pytest.param("pass", {"ipaFeatures": (b"\x40", 2), "ipaSupportedProtocols": (b"\x40", 2)}, marks=pytest.mark.covers(
+        "IpaCapabilities.ipaFeatures.indirectRspServerCommunication",
+        "IpaCapabilities.ipaSupportedProtocols.ipaRetrieveCoaps")),
+    pytest.param(
+        "session.tcp = print", {"ipaFeatures": (b"\xc0", 2), "ipaSupportedProtocols": (b"\x40", 2)},
+        marks=pytest.mark.covers("IpaCapabilities.ipaFeatures.directRspServerCommunication")),
     ("session.features |= 4; session.protocols = 0xc0",
      {"ipaFeatures": (b"\x44", 6), "ipaSupportedProtocols": (b"\xc0", 2)}),
 ])
@@ -219,6 +239,44 @@ async def test_2_11_1_2_capabilities_are_what_the_device_is_set_up_for(
         "from ipa.steps import Session, ipa_capabilities\nsession = Session(b'', b'', None, None, b'', None)\n"
         f"{setting}\nprint(ipa_capabilities(session).hex())")
     assert tlv(0x30, bytes.fromhex(out)) == sgp32.encode("IpaCapabilities", capabilities)
+
+
+P = "IpaCapabilities.ipaSupportedProtocols"
+
+
+@pytest.mark.parametrize(("settings", "protocols"), [
+    pytest.param({"transport": "https"}, ["ipaRetrieveHttps"], marks=pytest.mark.covers(f"{P}.ipaRetrieveHttps")),
+    pytest.param({}, ["ipaRetrieveCoaps"], marks=pytest.mark.covers(f"{P}.ipaRetrieveCoaps")),
+    pytest.param({"inject_wait_s": 9}, ["ipaRetrieveCoaps", "ipaInjectCoaps"],
+                 marks=pytest.mark.covers(f"{P}.ipaInjectCoaps")),
+])
+async def test_2_11_1_2_protocols_are_those_of_the_settings(
+        micropython: Run, settings: dict[str, object], protocols: list[str]) -> None:
+    out = await micropython(
+        "from ipa import config\nfrom ipa.conversation import Conversation\nfrom ipa.steps import ipa_capabilities\n"
+        f"settings = dict(config.DEFAULTS, **{settings})\n"
+        "session = Conversation(None, settings, None, None, None).session(b'eim', bytes(16), b'')\n"
+        "print(ipa_capabilities(session).hex())")
+    told = sgp32.decode("IpaCapabilities", tlv(0x30, bytes.fromhex(out)))["ipaSupportedProtocols"]
+    names = sgp32.kind("IpaCapabilities").members[1].kind.names
+    assert [names[bit] for bit in names if told[0][0] << bit & 0x80] == protocols
+
+
+@pytest.mark.parametrize(("setting", "feature"), [
+    pytest.param(setting, feature, marks=pytest.mark.covers(f"IpaCapabilities.ipaFeatures.{feature}"))
+    for setting, feature in (
+        ("eim_download_data", "eimDownloadDataHandling"), ("eim_ctx_params_1", "eimCtxParams1Generation"),
+        ("eim_metadata", "eimProfileMetadataVerification"), ("compact", "minimizeEsipaBytes"))
+])
+async def test_2_11_1_2_features_are_those_of_the_settings(micropython: Run, setting: str, feature: str) -> None:
+    out = await micropython(
+        "from ipa import config\nfrom ipa.conversation import Conversation\nfrom ipa.steps import ipa_capabilities\n"
+        f"settings = dict(config.DEFAULTS, {setting}=True)\n"
+        "session = Conversation(None, settings, None, None, None).session(b'eim', bytes(16), b'')\n"
+        "print(ipa_capabilities(session).hex())")
+    told = sgp32.decode("IpaCapabilities", tlv(0x30, bytes.fromhex(out)))["ipaFeatures"]
+    names = sgp32.kind("IpaCapabilities").members[0].kind.names
+    assert [names[bit] for bit in names if told[0][0] << bit & 0x80] == ["indirectRspServerCommunication", feature]
 
 
 @pytest.mark.parametrize(("modem", "capabilities"), [

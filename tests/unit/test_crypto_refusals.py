@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec as curves
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
+from microipa.asn1.tlv import parse, tlv
 from microipa.crypto.bsp import MAC_BYTES, MAX_PLAIN, Bsp, BspError
 from microipa.crypto.certificates import CertificateInvalid, verify_euicc_chain, verify_smdpp_certificate
 from microipa.crypto.pki import Pki, PkiError, check_eid
@@ -64,10 +66,28 @@ def test_sgp14_a_key_on_another_curve_or_none_is_no_key_of_a_card_or_a_server(pk
 
 
 def test_sgp14_a_key_that_is_no_point_of_its_curve_is_no_key(pki: Pki) -> None:
-    good = pki.smdpp_pb.certificate.public_key().public_numbers()
+    old = pki.smdpp_pb.certificate
+    good = old.public_key().public_numbers()
     point = b"\4" + good.x.to_bytes(32, "big") + good.y.to_bytes(32, "big")
-    wrong = pki.smdpp_pb.der.replace(point, point[:-1] + bytes([point[-1] ^ 1]))
+    signed = old.tbs_certificate_bytes.replace(point, point[:-1] + bytes([point[-1] ^ 1]))
+    signature = pki.ci.private_key.sign(signed, curves.ECDSA(SHA256()))
+    algorithm = parse(pki.smdpp_pb.der).children()[1].raw
+    wrong = tlv(0x30, signed, algorithm, tlv(0x03, b"\0", signature))
     assert refusal(verify_smdpp_certificate, wrong, "pb", pki.ci.private_key.public_key()) == ("smdpp", "chain")
+
+
+def test_a_certificate_has_one_encoding(pki: Pki) -> None:
+    """Unused bits of the signature's BIT STRING are not signed."""
+    der = pki.smdpp_pb.der
+    while der[-1] & 1:  # a last bit of 0 may be called unused without a break of DER
+        der = again(pki.smdpp_pb.certificate, pki.ci.private_key)
+    signature = parse(der).children()[2].value
+    assert signature[0] == 0
+    place = len(der) - len(signature)
+    assert verify_smdpp_certificate(der, "pb", pki.ci.private_key.public_key())
+    wrong = der[:place] + b"\1" + der[place + 1 :]
+    with pytest.raises(CertificateInvalid, match="whole byte"):
+        verify_smdpp_certificate(wrong, "pb", pki.ci.private_key.public_key())
 
 
 def test_sgp14_a_right_signature_over_another_hash_is_refused(pki: Pki) -> None:
@@ -94,7 +114,7 @@ def test_sgp22_4_5_2_an_eum_needs_each_of_what_lets_it_sign_certificates(pki: Pk
 @pytest.mark.parametrize("serial", [None, EID[:31], EID + "0", EID[:31] + "a", EID[:31] + "٣"])
 def test_sgp22_4_5_2_an_eid_of_a_certificate_has_32_digits(pki: Pki, serial: str | None) -> None:
     attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "microipa")]
-    attributes += [x509.NameAttribute(NameOID.SERIAL_NUMBER, serial)] if serial else []
+    attributes += [x509.NameAttribute(NameOID.SERIAL_NUMBER, serial, _ASN1Type.UTF8String)] if serial else []
     card = pki.euicc(EID)
     wrong = again(card.certificate, pki.eum.private_key, subject=x509.Name(attributes))
     with pytest.raises(CertificateInvalid, match="has no 32-digit EID"):

@@ -57,6 +57,12 @@ async def test_6_refusals_have_the_same_meaning_by_any_way(transport, binding, p
         assert refusal.value.code == 52  # invalidEimTransactionId
 
 
+@pytest.mark.covers(
+    *(
+        f"EimConfigurationData.eimSupportedProtocol.{way}"
+        for way in ("eimRetrieveHttps", "eimRetrieveCoaps", "eimInjectCoaps")
+    )
+)
 def test_2_11_1_1_the_configuration_names_retrieval_by_both_protocols_and_injection_by_coap(desk):
     assert parse(desk.configuration())[0x87].value == bytes.fromhex("04D0")
 

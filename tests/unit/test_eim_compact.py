@@ -116,6 +116,7 @@ async def test_5_14_7_other_notifications_go_out_with_the_certificates_put_back(
     assert len(ipa.sent[-1]) < len(pending) / 5
 
 
+@pytest.mark.covers("IpaCapabilities.ipaFeatures.minimizeEsipaBytes")
 async def test_5_14_an_ipa_that_counts_bytes_gets_no_transaction_id(desk, card, number):
     ipa = CompactIpa(Ipa(desk.handle, card))
     trigger, started = await begun(ipa)
@@ -249,7 +250,15 @@ async def test_the_same_request_gets_the_same_answer_and_the_sm_dp_is_asked_once
 # The eIM as data handler ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("features", [DATA, CONTEXT, METADATA, DATA | CONTEXT | METADATA | MINIMIZE])
+@pytest.mark.parametrize(
+    "features",
+    [
+        pytest.param(DATA, marks=pytest.mark.covers("IpaCapabilities.ipaFeatures.eimDownloadDataHandling")),
+        pytest.param(CONTEXT, marks=pytest.mark.covers("IpaCapabilities.ipaFeatures.eimCtxParams1Generation")),
+        pytest.param(METADATA, marks=pytest.mark.covers("IpaCapabilities.ipaFeatures.eimProfileMetadataVerification")),
+        DATA | CONTEXT | METADATA | MINIMIZE,
+    ],
+)
 async def test_2_11_1_2_what_the_ipa_leaves_to_the_eim_the_eim_does(desk, card, number, features, es9):
     ipa = CompactIpa(Ipa(desk.handle, card), INDIRECT | features)
     await ipa.introduce()

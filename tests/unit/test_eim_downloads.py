@@ -36,9 +36,15 @@ async def given_up(ipa: Ipa, trigger: Tlv) -> None:
 @pytest.mark.parametrize(
     ("source", "data"),
     [
-        (DefaultSmdp(), tlv(0x81)),
-        (Smds(), tlv(0xA2)),
+        pytest.param(
+            DefaultSmdp(), tlv(0x81), marks=pytest.mark.covers("ProfileDownloadData.contactDefaultSmdp")
+        ),
+        pytest.param(Smds(), tlv(0xA2), marks=pytest.mark.covers("ProfileDownloadData.contactSmds")),
         (Smds("smds.example:8443"), tlv(0xA2, tlv(0x80, b"smds.example:8443"))),
+        pytest.param(
+            "LPA:1$smdp.example$A", tlv(0x80, b"LPA:1$smdp.example$A"),
+            marks=pytest.mark.covers("ProfileDownloadData.activationCode"),
+        ),
     ],
     ids=str,
 )

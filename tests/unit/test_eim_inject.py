@@ -165,6 +165,7 @@ async def test_a_device_that_came_back_with_another_association_is_reached_there
     assert (fresh.heard[0], listener.heard) == (0xBF51, [])
 
 
+@pytest.mark.covers("IpaCapabilities.ipaSupportedProtocols.ipaInjectCoaps")
 async def test_only_a_device_that_listens_and_says_so_is_sent_anything(desk, ipa, pki):
     with pytest.raises(UnknownDevice, match=OTHER_EID):
         await desk.inject(OTHER_EID)

@@ -52,7 +52,7 @@ def initial(terminal: Terminal, *configured: bytes) -> str:
 # ---- AddInitialEim
 
 
-@pytest.mark.covers("es10b.addInitialEim.ok")
+@pytest.mark.covers("es10b.addInitialEim.ok", "EimConfigurationData.associationToken")
 def test_5_9_4_add_initial_eim_answers_each_with_its_token_or_ok(terminal, pki):
     eims = [Eim(pki, eim_id=f"eim{number}.example") for number in range(3)]
     listed = [eims[0].configuration(), eims[1].configuration(token=None), eims[2].configuration()]
@@ -70,6 +70,7 @@ def test_5_9_4_add_initial_eim_only_while_there_is_none(terminal, eim):
 @pytest.mark.covers(
     "es10b.addInitialEim.insufficientMemory",
     "es10b.addInitialEim.ciPKUnknown",
+    "EimConfigurationData.euiccCiPKId",
     "es10b.addInitialEim.invalidAssociationToken",
     "es10b.addInitialEim.counterValueOutOfRange",
     "es10b.addInitialEim.commandError",
@@ -97,6 +98,7 @@ def test_5_9_4_add_initial_eim_takes_all_or_nothing(terminal, pki, result):
 
 
 @pytest.mark.covers("eco.addEim.associationToken")
+@pytest.mark.covers("EimConfigurationData.counterValue", "EimConfigurationData.eimPublicKeyData.eimPublicKey")
 def test_3_5_1_1_an_added_eim_commands_with_its_own_counter_and_token(terminal, eim, run):
     new = second(eim)
     answer = terminal.es10(eim.package(new.configuration(tag=ADD), eco=True))
@@ -115,6 +117,7 @@ def test_3_5_1_1_an_eim_without_a_token_signs_with_84_01_00(terminal, eim, run):
     assert new.run(terminal, LIST, eco=True) == ["listEim.ok"]
 
 
+@pytest.mark.covers("EimConfigurationData.eimPublicKeyData.eimCertificate")
 def test_2_11_1_an_eim_key_may_come_as_a_certificate(terminal, pki):
     eim = Eim(pki)
     fields = parse(without(eim.configuration(token=None), 0xA5)).value
@@ -284,7 +287,7 @@ def test_3_5_1_3_update_refuses(eim, run):
 # ---- listEim, GetEimConfigurationData
 
 
-@pytest.mark.covers("eco.listEim.ok")
+@pytest.mark.covers("eco.listEim.ok", "EimConfigurationData.eimId", "EimConfigurationData.eimIdType")
 def test_3_5_1_4_list_eim_gives_names_and_their_types(terminal, eim, run):
     run(second(eim).configuration(tlv(0x82, b"\x02"), tag=ADD))
     answer = terminal.es10(eim.package(LIST, eco=True))
@@ -292,7 +295,7 @@ def test_3_5_1_4_list_eim_gives_names_and_their_types(terminal, eim, run):
     assert names == [tlv(0x80, b"eim.microipa.example"), tlv(0x80, b"second.example") + b"\x82\x01\x02"]
 
 
-@pytest.mark.covers("es10b.getEimConfigurationData.ok")
+@pytest.mark.covers("es10b.getEimConfigurationData.ok", "EimConfigurationData.indirectProfileDownload")
 def test_5_9_18_configuration_is_as_given_with_the_token_and_without_the_counter(terminal, pki):
     eim = Eim(pki, counter=300)
     extra = tlv(0xA6, tlv(0xA1, parse(pki.ci.der).value)), bytes.fromhex("87020640"), tlv(0x89)

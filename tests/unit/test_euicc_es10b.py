@@ -172,6 +172,10 @@ def _number(item: Tlv) -> int:
     return found.value[0]
 
 
+def searching(by: str) -> pytest.MarkDecorator:
+    return pytest.mark.covers(f"RetrieveNotificationsListRequest.searchCriteria.{by}")
+
+
 @pytest.mark.covers(
     "es10b.retrieveNotificationsList.notificationList", "es10b.retrieveNotificationsList.euiccPackageResultList"
 )
@@ -179,16 +183,16 @@ def _number(item: Tlv) -> int:
     ("search", "expected"),
     [
         ("", [1, 2, 4, 6, 7]),
-        ("80 01 04", [4]),
+        pytest.param("80 01 04", [4], marks=searching("seqNumber")),
         ("80 01 03", [3]),
         ("80 01 63", []),
         ("81 02 07 80", [1, 2]),
-        ("81 02 06 40", [4]),
+        pytest.param("81 02 06 40", [4], marks=searching("profileManagementOperation")),
         ("81 02 05 20", [6]),
         ("81 02 04 10", [7]),
         ("81 02 00 50", [4, 7]),
         ("81 02 04 F0", [1, 2, 4, 6, 7]),
-        ("82 00", [3, 5]),
+        pytest.param("82 00", [3, 5], marks=searching("euiccPackageResults")),
     ],
 )
 def test_5_9_11_retrieve_by_number_event_and_kind(notified, search, expected):
@@ -215,7 +219,13 @@ def test_2_1_notifications_are_signed_over_their_metadata_and_bring_their_chain(
     assert verify_euicc_chain(euicc.raw, eum.raw, pki.ci.certificate)[0] == EID
 
 
-@pytest.mark.covers("es10b.listNotification.ok")
+@pytest.mark.covers(
+    "es10b.listNotification.ok",
+    *(
+        f"ListNotificationRequest.profileManagementOperation.notification{event}"
+        for event in ("Install", "Enable", "Disable", "Delete")
+    ),
+)
 def test_5_9_list_notification_gives_metadata_by_event(notified):
     def listed(command: str) -> list[int]:
         answer = notified.es10(command)
@@ -223,7 +233,7 @@ def test_5_9_list_notification_gives_metadata_by_event(notified):
         return [item[0x80].value[0] for item in parse(answer)[0xA0]]
 
     assert listed("BF2800") == [1, 2, 4, 6, 7]
-    assert listed("BF280481020520") == [6]
+    assert [listed(f"BF28048102{event}") for event in ("0780", "0640", "0520", "0410")] == [[1, 2], [4], [6], [7]]
 
 
 @pytest.mark.covers("es10b.removeNotificationFromList.ok", "es10b.removeNotificationFromList.nothingToDelete")

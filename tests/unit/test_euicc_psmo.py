@@ -220,15 +220,22 @@ def test_5_9_14_list_without_tags_has_the_default_ones(terminal, eim, dp):
     assert not {0xB6, 0x99} & set(second)
 
 
+def searching(by: str) -> pytest.MarkDecorator:
+    return pytest.mark.covers(f"ProfileInfoListRequest.searchCriteria.{by}")
+
+
 @pytest.mark.covers("psmo.listProfileInfo.ok")
 @pytest.mark.parametrize(
     ("search", "found"),
     [
-        (tlv(0x5A, iccid(2)), [iccid(2)]),
+        pytest.param(tlv(0x5A, iccid(2)), [iccid(2)], marks=searching("iccid")),
         (tlv(0x5A, iccid(9)), []),
-        (bytes.fromhex("950101"), [iccid(2)]),
+        pytest.param(bytes.fromhex("950101"), [iccid(2)], marks=searching("profileClass")),
         (bytes.fromhex("950102"), [iccid(1)]),
-        (bytes.fromhex("4F10A0000005591010FFFFFFFF8900001000"), [iccid(1)]),
+        pytest.param(
+            bytes.fromhex("4F10A0000005591010FFFFFFFF8900001000"), [iccid(1)],
+            marks=searching("isdpAid"),
+        ),
     ],
 )
 def test_5_9_14_list_searches_by_iccid_class_and_aid(terminal, eim, dp, search, found):
@@ -237,7 +244,7 @@ def test_5_9_14_list_searches_by_iccid_class_and_aid(terminal, eim, dp, search, 
     assert [info[0x5A] for info in listed(answer)] == found
 
 
-@pytest.mark.covers("psmo.listProfileInfo.ok")
+@pytest.mark.covers("psmo.listProfileInfo.ok", "ProfileInfoListRequest.tagList")
 def test_5_9_14_list_gives_the_tags_asked_for(terminal, eim, dp):
     dp.install(2, PPR2)
     answer = terminal.es10(eim.package(tlv(0xBF2D, tlv(0x5C, bytes.fromhex("5A9F7099B6")))))
