@@ -35,7 +35,7 @@ _ROOM = const(1280)  # more than a datagram holds, as Dtls.recv wants it
 # would take it: nobody need have room for more than these (RFC 7252 4.6), nor has each modem in one AT command.
 _SZX = const(6)
 _PIECE = const(256)  # of a part that makes its slices when asked for them
-_SZX_LEAST = const(4)  # 256 bytes fit into what every IPv4 network carries (RFC 791)
+_SZX_LEAST = const(3)  # 128 bytes fit into IP packets of 300, and those of more into what any IPv4 network carries
 _HEADERS = const(64)  # of the longest request, in front of its payload
 _SMALL = const(128)  # GetEimPackage, and what else leaves room for an option more
 _TOKEN = const(1)  # as much as one exchange at a time needs within one association

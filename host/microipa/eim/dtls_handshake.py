@@ -37,6 +37,8 @@ class DtlsSettings:
     """No datagram is larger, unless one record alone is."""
     small_mtu: int = 548
     """A handshake that gets no further goes on with these: every IPv4 network takes 576 bytes (RFC 791)."""
+    smallest_mtu: int = 256
+    """And one that does not get through with those either goes on with these: some NB-IoT paths take 300 bytes."""
     min_retransmit: float = 2.0
     """OpenSSL repeats a flight after 1 s; over NB-IoT the answer is still on its way then."""
     handshake_seconds: float = 150.0
@@ -179,6 +181,8 @@ class Handshake:
         self._timeouts += 1
         if self._timeouts == 2:  # the first repeat is kept back, so this flight was sent once
             self._mtu = min(self._mtu, self._settings.small_mtu)
+        elif self._timeouts > 2:
+            self._mtu = min(self._mtu, self._settings.smallest_mtu)
         try:
             self._ssl.set_ciphertext_mtu(self._mtu)
             self._ssl.DTLSv1_handle_timeout()
