@@ -43,7 +43,8 @@ class Layers:
         self.es10 = Es10(self.channel)
         self.begun = False  # the modem has been started, and not switched off since
         self.at = MODEM  # the layer that the last climb made last, or failed at
-        self.radio_ms = None  # ticks when the radio was last switched off and on for a failure
+        self.radio_ms = None  # ticks when the radio was last switched off and on for a failure, or
+        self.searched = False  # when the search began that it is not to disturb
         self.failures = [0] * (EIM + 1)  # polls that failed at each layer since the last that did not
         self.eims = None  # those of the card, where nothing has changed or waits on it since they were read
         self.clock_due = False  # the board's clock is to be set
@@ -209,6 +210,7 @@ class Layers:
         if self.radio_ms is not None and ticks_diff(now, self.radio_ms) < _HOUR_MS:
             return False
         self.radio_ms = now
+        self.searched = False
         return True
 
     async def _look(self):

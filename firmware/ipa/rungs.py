@@ -3,7 +3,9 @@
     a poll failed at    repeated in place, then from the nth failure in a row on
     modem               power key; 2: the modem is reset
     card                a new channel
-    network             waited for, asked for; radio off and on after an hour without, at once when denied
+    network             waited for, asked for; when denied 1: radio off and on
+                        not searched for 1: told to search; 2: radio off and on
+                        searched for: radio off and on after an hour
     data context        1: closed and opened; 2: radio off and on
     eIM, not a byte     a new association; 2: data context closed and opened; 4: radio off and on
     eIM, which answers  a new association: what lies below works
@@ -46,7 +48,7 @@ async def _step(layers):
             log(INFO, "ladder: modem reset")
             await power.reset(modem)
         return
-    if _RADIO_AT[layer] and count >= _RADIO_AT[layer] and await _may_switch_radio(layers, layer):
+    if _RADIO_AT[layer] and count >= _RADIO_AT[layer] and await _may_switch_radio(layers, layer, count):
         log(INFO, "ladder:", NAMES[layer], "fails, radio off and on")
         layers.goes("radio off and on")
         layers.channel.is_open = False
@@ -56,13 +58,22 @@ async def _step(layers):
         await modem.close_context()
 
 
-async def _may_switch_radio(layers, layer):
+async def _may_switch_radio(layers, layer, count):
     if layer == NETWORK:
-        await layers.modem.ask_registration()
-        if layers.modem.registered():
+        modem = layers.modem
+        await modem.ask_registration()
+        if modem.registered():
             return False
-        if not layers.modem.denied() and layers.radio_ms is None:
-            layers.radio_ms = ticks_ms()  # the hour for a search begins
+        if modem.searching():
+            if layers.radio_ms is None:
+                layers.radio_ms = ticks_ms()  # the hour for a search begins
+                layers.searched = True
+        elif not modem.denied() and count == 1:
+            log(INFO, "ladder: no network is searched for")
+            await modem.select_network(True)
+            return False
+        elif layers.searched:  # which has ended: the radio itself was not switched in this hour
+            layers.radio_ms = None
     return layers.radio_due()
 
 

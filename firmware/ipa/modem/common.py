@@ -19,6 +19,7 @@ _ASK_AGAIN_MS = const(10000)  # a URC can get lost
 _POLL_MS = const(500)
 _NO_SIGNAL = const(99)
 _IMEI = const(15)  # digits
+_SEARCHING = const(2)
 _DENIED = const(3)
 _IN = (1, 5)  # <stat> of a registration, at home and roaming
 _STATES = ("not registered", "registered", "searching", "denied", "unknown", "roaming")
@@ -174,15 +175,15 @@ class Modem:
                 await self.ask_registration()
         self._lost = False
 
-    async def select_network(self):
+    async def select_network(self, anew=False):
         """Have the modem choose its network itself where it was told not to: after AT+COPS=2, or tied to one by 1.
 
-        Choosing anew costs a minute, so a modem that does it already is left alone.
+        Choosing anew costs a minute, so a modem that does it already is left alone, but for `anew`.
         """
         try:
             mode = (await self._line(b"AT+COPS?", b"+COPS:"))[:1]
-            if mode != b"0":
-                log(INFO, "modem: chooses no network by itself, mode", words(mode))
+            if mode != b"0" or anew:
+                log(INFO, "modem: told to choose a network, mode", words(mode))
                 await self.at.command(b"AT+COPS=0", timeout_ms=ATTACH_MS)
         except ModemError as error:
             log(INFO, "modem:", error)
@@ -253,6 +254,10 @@ class Modem:
     def registered(self):
         """As of the last line that told."""
         return self._state in _IN
+
+    def searching(self):
+        """The modem looks for a network."""
+        return self._state == _SEARCHING
 
     def denied(self):
         """No network lets this card in: the modem has stopped trying."""

@@ -50,8 +50,7 @@ TRIALS: dict[str, Trial] = {
     "restarts": Trial(attaches=None, limit_s=180),
     "mute": Trial(attaches=None, limit_s=180),
     "no-sim-at-boot": Trial(attaches=None, limit_s=600, families=ANY),
-    # Before the board asks. One that falls off later has its radio switched after an hour, longer than a trial.
-    "falls-off-network": Trial(0.1, attaches=None, families=ANY),
+    "falls-off-network": Trial(attaches=None, limit_s=180),
     "ignores-refresh": Trial(attaches=None),
     "coverage-gap": Trial(attaches=None),
     "uart-holes": Trial(limit_s=180),
