@@ -11,7 +11,7 @@ import typer
 
 from microipa.common.console import out
 from microipa.common.errors import MicroipaError
-from microipa.load.run import Figures, Size, run
+from microipa.load.run import SCENARIOS, Figures, Size, run
 
 HEAD = f"{'database':<10} {'workers':>7} {'devices':>8} {'orders':>8}  {'scenario':<26}"
 
@@ -22,20 +22,23 @@ def main(
     devices: Annotated[str, typer.Option(help="Devices registered, the same.")] = "10,10000",
     orders: Annotated[str, typer.Option(help="Orders queued for other devices, the same.")] = "0,100000",
     operations: Annotated[int, typer.Option(help="Operations of each scenario.", min=32)] = 1920,
-    associations: Annotated[int, typer.Option(help="Associations whose memory is measured.", min=1)] = 1000,
+    associations: Annotated[int, typer.Option(help="Living associations beside the first polls.", min=1)] = 1000,
+    scenarios: Annotated[str, typer.Option(help=f"By commas: {', '.join(SCENARIOS)}.")] = SCENARIOS[0],
 ) -> None:
     """CPU time of all server processes, the database's too, per operation; rate and latency of each scenario."""
     out.print(f"{HEAD} {'CPU ms':>7} {'rate/s':>8} {'p50 ms':>8} {'p99 ms':>8}", highlight=False)
+    if unknown := set(scenarios.split(",")) - set(SCENARIOS):
+        raise typer.BadParameter(f"there is no scenario {min(unknown)}: {', '.join(SCENARIOS)}")
     choices = database.split(","), *(map(int, text.split(",")) for text in (workers, devices, orders))
     for size in itertools.starmap(Size, itertools.product(*choices)):
         try:
-            _print(size, operations, associations)
+            _print(size, operations, associations, scenarios.split(","))
         except MicroipaError as error:
             print(f"microipa.load: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
 
 
-def _print(size: Size, operations: int, associations: int) -> None:
+def _print(size: Size, operations: int, associations: int, scenarios: list[str]) -> None:
     row = f"{size.database:<10} {size.workers:>7} {size.devices:>8} {size.orders:>8}  "
 
     def tell(figures: Figures) -> None:
@@ -46,7 +49,7 @@ def _print(size: Size, operations: int, associations: int) -> None:
             highlight=False,
         )
 
-    memory = asyncio.run(run(size, operations, associations, tell))
+    memory = asyncio.run(run(size, operations, associations, tell, scenarios))
     out.print(f"{row}{'memory per association':<26} {memory / 1000:>7.1f} kB", highlight=False)
 
 

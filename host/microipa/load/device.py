@@ -53,12 +53,15 @@ class CoapsLink(asyncio.DatagramProtocol):
     """One DTLS association and one CoAP request at a time.
 
     ``delay`` seconds pass before each datagram goes out; after ``patience`` seconds without an answer it gives up.
+    ``source`` is the address that it comes from, by default one that the system chooses.
     """
 
     def __init__(
-        self, context: SSL.Context, address: tuple[str, int], delay: float = 0.0, patience: float = ANSWER_SECONDS
+        self, context: SSL.Context, address: tuple[str, int], delay: float = 0.0, patience: float = ANSWER_SECONDS,
+        source: tuple[str, int] | None = None,
     ) -> None:
         self._context, self._address, self._delay, self._patience = context, address, delay, patience
+        self._source = source
         self._news = asyncio.Event()
         self._mid = 0
 
@@ -68,7 +71,9 @@ class CoapsLink(asyncio.DatagramProtocol):
         self._ssl = SSL.Connection(self._context, None)
         self._ssl.set_ciphertext_mtu(1200)
         self._ssl.set_connect_state()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._address)
+        self._transport, _ = await loop.create_datagram_endpoint(
+            lambda: self, local_addr=self._source, remote_addr=self._address
+        )
         try:
             async with asyncio.timeout(2 * self._patience + 20 * self._delay):
                 await self._until(self._ssl.do_handshake)
@@ -201,9 +206,13 @@ class Device:
         self._sequence = itertools.count(1)
         self._poll = tlv(0xBF4F, self.eid)
 
+    async def call(self, ask: Ask) -> bytes:
+        """The answer to GetEimPackage. Raises Failed."""
+        return await ask(self._poll)
+
     async def poll(self, ask: Ask) -> None:
         """GetEimPackage when nothing waits. Raises Failed."""
-        if (answer := await ask(self._poll)) != NO_PACKAGE:
+        if (answer := await self.call(ask)) != NO_PACKAGE:
             raise Failed(f"a poll is answered by {answer.hex()[:40]}")
 
     async def cycle(self, ask: Ask) -> None:

@@ -28,14 +28,14 @@ class Fleet:
 
     def __init__(self, database: Path | str, key: Credential, devices: int, active: int) -> None:
         self._store = Store(database)
-        self._devices, self._active = devices, active
+        self.devices, self._active = devices, active
         self._fill(Device.__table__, ({"eid": eid(n), "token": TOKEN, "counter": 0, "highest_sequence": 0}
                                       for n in range(devices)))
         self._fill(DeviceKey.__table__, ({"eid": eid(n), "spki": key.spki} for n in range(devices)))
 
     def queue_for_others(self, orders: int) -> None:
         """Orders that nobody fetches meanwhile, spread over the devices that do not work."""
-        others = self._devices - self._active
+        others = self.devices - self._active
         self._queue(self._active + n % others for n in range(orders if others else 0))
 
     def queue(self, device: int, orders: int) -> None:

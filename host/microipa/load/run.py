@@ -7,7 +7,7 @@ import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,17 @@ from microipa.asn1.tlv import integer
 from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
-from microipa.load import postgresql
+from microipa.load import crowd, postgresql
 from microipa.load.device import CoapsLink, Device, HttpsLink, dtls_context
 from microipa.load.fleet import TOKEN, Fleet, eid
 from microipa.load.server import Server, running, write_configuration
 
 LOOPBACK = "127.0.0.1"
-SETTLE_SECONDS = 2.0  # for a server to have done with good-byes, which count for nothing
+FIRST_HOST, FIRST_PORT, PORTS_OF_ONE = 3, 20_000, 10_000  # of associations that only live: 127.0.0.3:20000
 ACTIVE = 32  # devices that work at the same time
 DISABLED = integer(0x84, 0)  # disableResult ok
+
+SCENARIOS = ("operations", "returning", "attacked")
 
 Work = Callable[[int], Awaitable[None]]
 """One operation of the device with this number."""
@@ -86,11 +88,12 @@ class Load:
         self._server, self._fleet, self._active, self._operations = server, fleet, active, operations
         self._dtls, self._tls = dtls_context(pki.ci.certificate), client_context([pki.ci.certificate])
         key = pki.eim_tls  # any key on P-256 serves as the devices'
-        self._devices = [Device(eid(n), key, TOKEN, pki.eim_fqdn, DISABLED) for n in range(active)]
+        self._device = lambda n: Device(eid(n), key, TOKEN, pki.eim_fqdn, DISABLED)
+        self._devices = [self._device(n) for n in range(active)]
         self._name = pki.eim_fqdn
 
-    def coaps(self) -> CoapsLink:
-        return CoapsLink(self._dtls, (LOOPBACK, self._server.ports["coaps"]))
+    def coaps(self, source: tuple[str, int] | None = None) -> CoapsLink:
+        return CoapsLink(self._dtls, (LOOPBACK, self._server.ports["coaps"]), source=source)
 
     def https(self) -> HttpsLink:
         return HttpsLink(self._tls, (LOOPBACK, self._server.ports["https"]), self._name)
@@ -138,19 +141,64 @@ class Load:
             link.close()
         return figures
 
-    async def memory(self, associations: int) -> float:
-        """Bytes of the server for each living association, after each has polled once."""
-        device, links = self._devices[0], []
+    async def living(self, associations: int) -> tuple[float, Figures]:
+        """Bytes of the server for each living association, after each has polled once; and what a poll costs over
+        those that were opened first, beside all the others."""
         await self._open_all()
+        links: list[CoapsLink] = []
         before = self._server.memory()
-        for _ in range(associations):
-            links.append(await self.coaps().open())
-            await device.poll(links[-1].ask)
+
+        async def one(number: int) -> None:
+            host, port = divmod(number, PORTS_OF_ONE)
+            link = await self.coaps(source=(f"127.0.0.{FIRST_HOST + host}", FIRST_PORT + port)).open()
+            await self._devices[0].poll(link.ask)
+            if number < self._active:
+                links.append(link)
+            else:
+                link.close(silently=True)  # the server keeps it, and this process needs no more files
+
+        for first in range(0, associations, ACTIVE):
+            await asyncio.gather(*map(one, range(first, min(first + ACTIVE, associations))))
         each = (self._server.memory() - before) / associations
+        name = f"poll of {associations} associations"
+        figures = await measure(self._server, name, len(links), self._operations,
+                                lambda n: self._devices[n].poll(links[n].ask))
         for link in links:
             link.close()
-        await asyncio.sleep(SETTLE_SECONDS)
-        return each
+        return each, figures
+
+    async def returning(self, devices: int = 5000, within: float = 60.0, rtt: float = 2.0) -> Figures:
+        """Devices that come back within a minute after a power cut; their latency is that of a handshake and a poll."""
+        cpu = self._server.cpu()
+        fleet = [self._device(number % self._fleet.devices) for number in range(devices)]
+        needed, elapsed = await crowd.returning(self._dtls, self._server, fleet, within, rtt)
+        cpu = self._server.cpu() - cpu
+        return Figures(f"{devices} return in {within:.0f} s", devices, devices - len(needed), cpu, elapsed, needed)
+
+    async def attacked(
+        self, devices: int = 50, rtt: float = 10.0, ports: int = 6000, rate: float = 1000.0
+    ) -> tuple[Figures, Figures]:
+        """Devices far away get in while one host begins handshakes; also what a hello of the attacker costs."""
+        cpu, began = self._server.cpu(), time.monotonic()
+        fleet = [self._device(number % self._fleet.devices) for number in range(devices)]
+        async with crowd.attack(self._dtls, self._server, ports, rate) as attackers:
+            await crowd.until_full(attackers)
+            needed, elapsed = await crowd.returning(self._dtls, self._server, fleet, 1.0, rtt)
+        cpu, seconds = self._server.cpu() - cpu, time.monotonic() - began
+        hellos = sum(attacker.begun for attacker in attackers)
+        honest = Figures(f"{devices} in an attack", devices, devices - len(needed), 0.0, elapsed, needed)
+        return honest, Figures("hello of the attacker", hellos, 0, cpu, seconds, [])
+
+    async def run(self, scenario: str) -> list[Figures]:
+        """The figures of one of SCENARIOS."""
+        if scenario == "returning":
+            return [await self.returning()]
+        if scenario == "attacked":
+            return [*await self.attacked()]
+        return [
+            await self.poll(), await self.poll_with_handshake(), await self.https_poll(),
+            await self.https_poll_with_handshake(), await self.cycle(),
+        ]
 
     async def _open_all(self) -> None:
         """What a server loads when it is first asked counts for nothing."""
@@ -176,8 +224,11 @@ class Size:
     """Queued for devices that do not work."""
 
 
-async def run(size: Size, operations: int, associations: int, tell: Callable[[Figures], None]) -> float:
-    """All scenarios on a fresh server; bytes of memory for each association. Raises NoPostgresql."""
+async def run(
+    size: Size, operations: int, associations: int, tell: Callable[[Figures], None],
+    scenarios: Sequence[str] = SCENARIOS[:1],
+) -> float:
+    """Scenarios on a fresh server; bytes of memory for each association. Raises NoPostgresql."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="microipa-load-")))
         database = str(folder / "eim.sqlite")
@@ -192,8 +243,9 @@ async def run(size: Size, operations: int, associations: int, tell: Callable[[Fi
         fleet.queue_for_others(size.orders)
         async with running(config, "--workers", str(size.workers), others=others) as serving:
             load = Load(serving, fleet, pki, active, operations)
-            each = await load.memory(associations)
-            for scenario in (load.poll, load.poll_with_handshake, load.https_poll, load.https_poll_with_handshake,
-                             load.cycle):
-                tell(await scenario())
+            each, polls = await load.living(associations)
+            tell(polls)
+            for scenario in scenarios:
+                for figures in await load.run(scenario):
+                    tell(figures)
             return each
