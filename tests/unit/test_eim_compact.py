@@ -247,6 +247,17 @@ async def test_the_same_request_gets_the_same_answer_and_the_sm_dp_is_asked_once
     assert es9.calls.count("authenticateClient") == 1
 
 
+async def test_another_worker_gives_the_same_answer_and_the_sm_dp_is_asked_once(desk, card, number, es9, pki, tmp_path):
+    ipa = CompactIpa(Ipa(desk.handle, card), INDIRECT)
+    other = Eim(pki, tmp_path, es9_routes={})
+    trigger, started = await begun(ipa)
+    authenticated = await ipa.authenticate(started, trigger)
+    assert authenticated.raw in await other.handle(ipa.sent[-1])
+    package = await ipa.bound_package(authenticated)
+    assert package in await other.handle(ipa.sent[-1])
+    assert [es9.calls.count(name) for name in ("authenticateClient", "getBoundProfilePackage")] == [1, 1]
+
+
 # The eIM as data handler ------------------------------------------------------------------------------------
 
 

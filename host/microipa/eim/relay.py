@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -26,14 +27,16 @@ from microipa.eim.orders import Orders
 from microipa.eim.packages import SIGNATURE, euicc_info1
 from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE, Function, RelayFailed
 from microipa.eim.sources import ActivationCode
-from microipa.eim.store import Device, DownloadSession, Order, Store
+from microipa.eim.store import Device, DownloadSession, Order, RelayedAnswer, Store
 from microipa.net.rsp_client import Answer, RspClient, RspRefused, RspUnavailable, b64
+from microipa.storage.database import StoreBusy
 from microipa.storage.unit_of_work import Work
 from microipa.trace import Trace
 
 INVALID_DP_ADDRESS, SMDP_ADDRESS_MISMATCH, SMDP_OID_MISMATCH, INVALID_EIM_TRANSACTION = 1, 50, 51, 52
 PPR_NOT_ALLOWED, METADATA_MISMATCH = 50, 50  # of AuthenticateClient, of GetBoundProfilePackage
 MOST_ANSWERS = 64  # kept for devices whose connection broke before theirs was there
+ONCE = (AUTHENTICATE.tag, GET_PACKAGE.tag)  # what an SM-DP+ answers once in a session
 NO_SESSION = ("8.10.1", "3.9")  # the device can begin again
 TRANSPORT_ERRORS = ("5.1", "5.2", "5.4")  # reasons: inaccessible, timeout, delivered with no response (SGP.02 5.1.6.5)
 POSTPONED, TIMEOUT = 1, 2  # CancelSessionReasons after which an SM-DP+ keeps its order (SGP.22 5.6.5)
@@ -63,11 +66,11 @@ class Relay:
         """One of BF39, BF3B, BF3A, BF41. Raises TlvError for a message that cannot be read.
 
         A request that comes once more, byte for byte, has lost its answer: it gets the same one, and the SM-DP+
-        is not asked again.
+        is not asked again. While the SM-DP+ works on it this process knows that; afterwards each does.
         """
         task = self._answers.get(message.raw)
         if task is None:
-            task = self._answers[message.raw] = asyncio.create_task(self._answer(message))
+            task = self._answers[message.raw] = asyncio.create_task(self._answer_once(message))
             task.add_done_callback(lambda done: self._forget(message.raw, done))
             while len(self._answers) > MOST_ANSWERS:
                 self._answers.popitem(last=False)
@@ -75,8 +78,22 @@ class Relay:
 
     def _forget(self, request: bytes, done: asyncio.Task[bytes]) -> None:
         """What failed may succeed the next time."""
-        if done.cancelled() or done.exception() or parse(done.result()).children()[0].tag != 0xA0:
+        if done.cancelled() or done.exception() or not _has_succeeded(done.result()):
             self._answers.pop(request, None)
+
+    async def _answer_once(self, message: Tlv) -> bytes:
+        if message.tag not in ONCE:
+            return await self._answer(message)
+        digest = hashlib.sha256(message.raw).hexdigest()
+        with self._store.work() as db:
+            known = db.get(RelayedAnswer, digest)
+        if known:
+            return known.answer
+        answer = await self._answer(message)
+        if _has_succeeded(answer):
+            with contextlib.suppress(StoreBusy), self._store.work() as db:  # the device can do without
+                db.put(RelayedAnswer(request=digest, answer=answer))
+        return answer
 
     async def _answer(self, message: Tlv) -> bytes:
         function, carry = {
@@ -334,12 +351,15 @@ class Relay:
             try:
                 return await self._es9.call(address, function.name, fields)
             except RspUnavailable as error:
-                # AuthenticateClient and GetBoundProfilePackage are answered once in a session.
-                again = error.untouched or function in (INITIATE, CANCEL)
+                again = error.untouched or function.tag not in ONCE
                 if not again or (error.retry_after or 0) > pause or time.monotonic() - begun > PATIENCE_S:
                     raise
             await asyncio.sleep(pause)
         return await self._es9.call(address, function.name, fields)
+
+
+def _has_succeeded(answer: bytes) -> bool:
+    return parse(answer).children()[0].tag == 0xA0
 
 
 def _check_metadata(metadata: bytes) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from microipa.storage.database import StoreUnusable
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-NEWEST = "0006"
+NEWEST = "0007"
 BEFORE = "before 0001"  # of labs from the time before versions
 LOCK = 0x6D69_6372  # any number of ours: one process at a time makes or changes tables (pg_advisory_xact_lock)
 

@@ -219,6 +219,17 @@ class DownloadSession(Base):
         return self.server_signed_1 is None
 
 
+class RelayedAnswer(Base):
+    """What a device gets once more if it does not receive it: an SM-DP+ answers some functions once in a session."""
+
+    __tablename__ = "relayed_answers"
+
+    request: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 of the device's request."""
+    answer: Mapped[bytes]
+    created: Mapped[float] = mapped_column(default=time.time, index=True)
+
+
 class Forward(Base):
     """A signed notification on its way to the SM-DP+ that wants it."""
 

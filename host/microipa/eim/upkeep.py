@@ -5,6 +5,7 @@ that a wrong clock has set.
 | --- | --- |
 | a notification that its SM-DP+ has | FORWARD_DAYS: a device that repeats it later has it passed on once more |
 | an ES9+' session | SESSION_DAYS, of which an order keeps its newest ones |
+| an answer of an SM-DP+ | ANSWER_SECONDS, for a device that did not receive it |
 | alarms | the newest ``store.MAX_ALARMS`` |
 | devices, orders and their results | for ever |
 """
@@ -20,7 +21,7 @@ from sqlalchemy import Delete, delete, func, select, update
 
 from microipa.eim.forwarder import LEASE_S, LONGEST_PAUSE_S
 from microipa.eim.orders import Orders
-from microipa.eim.store import IS_DUE, DownloadSession, Forward, Store
+from microipa.eim.store import IS_DUE, DownloadSession, Forward, RelayedAnswer, Store
 from microipa.storage.database import StoreBusy
 from microipa.storage.unit_of_work import Work
 
@@ -30,6 +31,7 @@ PAUSE_SECONDS = 60.0
 DAY = 86_400.0
 FORWARD_DAYS = 30
 SESSION_DAYS = 30
+ANSWER_SECONDS = 3600.0
 Step = Callable[[Work], bool]
 """Does a part of something, and tells whether there may be more of it to do."""
 TURN = select(func.pg_try_advisory_xact_lock(0x7570_6B65))  # any number of ours that is not schema.LOCK
@@ -52,7 +54,7 @@ class Upkeep:
         """For ever, a little at a time."""
         while True:
             try:
-                steps = (self._orders.expire, _bring_forward, _prune_forwards, _prune_sessions)
+                steps = (self._orders.expire, _bring_forward, _prune_forwards, _prune_sessions, _prune_answers)
                 left = [self._step(step) for step in steps]
             except StoreBusy as busy:
                 log.warning("%s", busy)
@@ -85,6 +87,11 @@ def _prune_sessions(db: Work) -> bool:
     aged = DownloadSession.created < time.time() - SESSION_DAYS * DAY
     old = select(DownloadSession.transaction_id).where(aged).limit(AT_ONCE)
     return _delete(db, delete(DownloadSession).where(DownloadSession.transaction_id.in_(old)))
+
+
+def _prune_answers(db: Work) -> bool:
+    old = select(RelayedAnswer.request).where(RelayedAnswer.created < time.time() - ANSWER_SECONDS).limit(AT_ONCE)
+    return _delete(db, delete(RelayedAnswer).where(RelayedAnswer.request.in_(old)))
 
 
 def _delete(db: Work, statement: Delete) -> bool:
