@@ -4,9 +4,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
+MEMORY_TESTS := tests/firmware $(addprefix tests/system/test_,first_light.py streaming.py memory.py rollback.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill field cuts kills test micropython32 coverage hil hil-rack load conformance fuzz mutants docs bench lint clean
+.PHONY: demo bill field cuts kills test test32 micropython32 heap-needed soak coverage hil hil-rack load conformance \
+	fuzz mutants docs bench lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -18,11 +20,23 @@ field: $(STAMP)
 	$(BIN)/microipa field $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest $(ARGS)
 
 # A MicroPython with 32-bit words, on which memory is what it is on a chip: make test MICROPYTHON=$(make -s micropython32)
 micropython32: $(STAMP)
 	@$(BIN)/python tools/micropython32.py .micropython32
+
+# The firmware and what it takes of memory, on that program.
+test32: $(STAMP)
+	program=$${MICROPYTHON:-$$($(MAKE) -s micropython32)} && MICROPYTHON=$$program $(BIN)/pytest $(MEMORY_TESTS) $(ARGS)
+
+# The smallest heaps, by form and way, into firmware/README.md; takes half an hour. ARGS=--table: without measuring.
+heap-needed: $(STAMP)
+	program=$${MICROPYTHON:-$$($(MAKE) -s micropython32)} && MICROPYTHON=$$program $(BIN)/python tools/heap_needed.py $(ARGS)
+
+# 300 polls with 30 downloads in little heap: make soak ARGS='--polls 1000 --form romfs'
+soak: $(STAMP)
+	program=$${MICROPYTHON:-$$($(MAKE) -s micropython32)} && MICROPYTHON=$$program $(BIN)/python tools/soak.py $(ARGS)
 
 # The drivers' tests once more, under CPython, which can count lines. Whether a driver works is told by MicroPython.
 coverage: $(STAMP)

@@ -74,6 +74,7 @@ class Conversation:
 
             eim.trust = preinstalled(self._settings["eim_roots_file"])
         session.trust = eim.trust
+        session.set_aside = lambda: self.link.set_aside(eim)
         if self._journal.get("download") is not None and await _finish(session):
             return SWITCH
         self.link.answered = False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from microipa.board.bytecode import bytecode
-from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
+from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython, heap_bytes
 from microipa.common.paths import firmware
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ def micropython(tmp_path: Path, flash: Path, pytestconfig: pytest.Config) -> Run
     async def run(script: str, *args: object, heapsize: str = DEFAULT_HEAP, timeout: float = 60) -> str:
         path = tmp_path / "script.py"
         path.write_text(textwrap.dedent(script))
-        command = [*find_micropython(), "-X", f"heapsize={heapsize}"]
+        command = [*find_micropython(), "-X", f"heapsize={heap_bytes(heapsize)}"]
         surroundings = environment([flash, HERE])  # rooms.py
         if counting:
             command = [*COVERAGE, str(HERE / "cpython.py")]

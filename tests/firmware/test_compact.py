@@ -64,7 +64,7 @@ class Esipa:
     async def get_eim_package(self, eid):
         return "passed through"
     def take(self, told):
-        print("told", bytes(told).hex())
+        print("told", bytes(told).hex() or "")  # b"" in MicroPython 1.26
         if self.codes:
             raise EsipaRefused("a function", self.codes.pop(0))
         return self.fields

@@ -47,7 +47,7 @@ async def said(micropython: Run, body: str, answer: bytes) -> tuple[str, bytes]:
 
 GET_PACKAGE = """
     package = await esipa.get_eim_package(EID, {rplmn})
-    return package and "{:X} {}".format(package.tag, bytes(await package.read()).hex())
+    return package and "{:X} {}".format(package.tag, bytes(await package.read()).hex() or "")
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython
+from microipa.board.micropython import DEFAULT_HEAP, environment, find_micropython, heap_bytes
 from microipa.board.process import Process
 from microipa.common import paths
 from microipa.crypto.pki import Pki
@@ -77,7 +77,7 @@ class Board:
         self._rest = b""
         self._loop = asyncio.get_running_loop()
         (folder / "script.py").write_text(SCRIPT + script + "\nasyncio.run(run())\n")
-        command = [*find_micropython(), "-X", f"heapsize={DEFAULT_HEAP}", "script.py"]
+        command = [*find_micropython(), "-X", f"heapsize={heap_bytes(DEFAULT_HEAP)}", "script.py"]
         self._process = Process(command, folder, environment([flash, paths.tools()]), self._said,
                                 lambda _: self._end.set())
 

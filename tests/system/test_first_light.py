@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from microipa.board.micropython import DEFAULT_HEAP, heap_bytes, run_micropython
+from microipa.board.micropython import DEFAULT_HEAP, heap_bytes, word_bytes
 from microipa.common.paths import firmware
 from microipa.crypto import ec
 from microipa.crypto.milenage import Milenage
@@ -21,8 +21,8 @@ from scene import Recording, answered, es10, order, record
 
 pytestmark = pytest.mark.xdist_group("first light")
 
-BITS = int(run_micropython("import sys; print(32 if sys.maxsize < 1 << 32 else 64)").stdout)  # of MicroPython's words
-HEAP = DEFAULT_HEAP if BITS == 64 else "160K"
+BITS = 8 * word_bytes()
+HEAP = DEFAULT_HEAP
 
 
 @pytest.fixture(scope="module")

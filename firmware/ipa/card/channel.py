@@ -22,7 +22,7 @@ _MOST_BLOCKS = const(256)
 _LARGEST_SEGMENT = const(255)
 _SMALLEST_SEGMENT = const(32)
 _RESPONSE = const(512)  # AuthenticateServer alone answers more, two certificates: about 1.7 kB
-_MORE = const(1280)
+_MORE = const(512)
 _LARGEST_RESPONSE = const(8192)
 _MOST_ANSWERS = const(64)  # 61xx and 6Cxx in a row: 32 answers of 256 bytes fill the largest response
 

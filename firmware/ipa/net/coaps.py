@@ -21,6 +21,7 @@ class CoapsLink(Coap):
         self._settings = settings
         self._with = None  # whom the association is with: host, port, trust
         self._since = 0  # when it was last in use
+        self._aside = None  # with this eIM it is to be made again
 
     async def open(self, eim):
         """Go on with the association of the last time where it is young enough: then it is `doubtful`."""
@@ -44,8 +45,19 @@ class CoapsLink(Coap):
             raise
         log(INFO, "poll: DTLS with", eim.host)
         self.begin(dtls, self._settings["block_size"])
+        self._aside = None
         self._with = wanted
         self.doubtful = False
+
+    def set_aside(self, eim):
+        """Close the association, until the next exchange: there is memory for one with any server, not for two."""
+        self.end()
+        self._aside = eim
+
+    async def exchange(self, parts, function=None):
+        if self._aside is not None:
+            await self.open(self._aside)
+        return await super().exchange(parts, function)
 
     def close(self, keep):
         if keep and self._settings["keep_association_s"]:
@@ -55,6 +67,7 @@ class CoapsLink(Coap):
 
     def end(self):
         """Close what was kept."""
+        self._aside = None
         if self.dtls is not None:
             self.dtls.close()
             self.dtls = None

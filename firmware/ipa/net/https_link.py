@@ -59,6 +59,10 @@ class HttpsLink:
             await sleep_ms(pause)
             pause *= 2
 
+    def set_aside(self, _eim):
+        """Close the connection, until the next exchange."""
+        self._https.close()
+
     def close(self, keep):
         self.end()
 

@@ -1,8 +1,9 @@
 """The way to an eIM that the settings choose: over CoAP or HTTPS, in ASN.1 or JSON (SGP.32 6). Only that is loaded.
 
 A link is opened for one eIM after the other: `async open(eim)`, `async exchange(parts, function) -> body`,
-`close(keep)` with `keep` where it may stay open for the next time, `end()`. While it is `doubtful` it was kept and
-nothing has been answered since; `answered` once something was, until it is set back. `parts` make up the request;
+`set_aside(eim)` to close it until the next exchange, `close(keep)` with `keep` where it may stay open for the next
+time, `end()`. While it is `doubtful` it was kept and nothing has been answered since; `answered` once something was,
+until it is set back. `parts` make up the request;
 `function` is None in the ASN.1 binding, else the name of that in JSON. The body has `async readinto(buf) -> n`,
 0 at its end, and `close()`.
 """

@@ -13,6 +13,7 @@ class Session:
     tcp = None  # `async (host, port) -> stream`
     roots_file = ""  # certificates under which SM-DP+ servers are trusted, DER, one behind the other
     trust = ("pin", b"")  # in the eIM's own server, as Trust takes it
+    set_aside = None  # called without arguments: the association with the eIM makes room for another until it is used
 
     def __init__(self, eid, eim_id, es10, esipa, device_info, journal):
         self.eid = eid

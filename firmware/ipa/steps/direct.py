@@ -134,23 +134,27 @@ async def take_over(session, pending):
 
 
 async def _settle(session, server, result):
-    """Steps 13 and 14: the result to the eIM and to the SM-DP+, then off the card."""
+    """Steps 13 and 14: the result to the SM-DP+, whose connection is open, and to the eIM, then off the card."""
     seq_number = installed(result)
     journal = session.journal
     noted, untold, name = _noted(journal, result).partition(":")
-    if untold:
-        await report(session, bytes.fromhex(name) if name else None, result)
-        _note(journal, noted)
+    failure = None
     try:
         await server.handle_notification(result)
-    except Es9Refused as error:  # it knows the result, and so does the eIM
+    except Es9Refused as error:  # it knows the result
         log(ERROR, "download:", error)
     except (ServerError, NetError) as error:
         log(ERROR, "download: result", seq_number, "stays on the card until next time:", error)
+        failure = str(error)
+    server.close()
+    if untold:
+        await report(session, bytes.fromhex(name) if name else None, result)
+        _note(journal, noted)
+    if failure is not None:
         tries = journal.get("tries", 0) + 1
         if tries < MOST_TRIES:
             # It is due: the conversation shall not end as one after which nothing is left to do.
-            session.due = NetError("a result waits for its SM-DP+: {}".format(error))
+            session.due = NetError("a result waits for its SM-DP+: {}".format(failure))
             journal.set(tries=tries)
         else:
             _forget(journal, noted)  # the eIM may have more luck with it
@@ -196,6 +200,8 @@ async def _connect(session, address, interface):
     except SocketError as error:
         raise DownloadFailed(str(error)) from None
     anchors = await _anchors(session)
+    if session.set_aside is not None:
+        session.set_aside()
     return interface(Https(session.tcp, host, int(port or _HTTPS_PORT), (interface.ROLE,) + anchors, HEADERS))
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from microipa.board.flash import check_board, check_fit, is_whole, kind, versions
+from microipa.board.flash import LARGEST_KEPT, ROM, check_board, check_fit, is_whole, kind, versions
 from microipa.board.known import Board
+from microipa.board.needs import FORMS, Form, needed_on, way_of
+from microipa.board.package import SETTINGS
 from microipa.board.repl import BoardFailed, Repl
 from microipa.common import paths
 from microipa.common.errors import MicroipaError
 
-HEAP_NEEDED = 96 * 1024
-"""Bytes of heap before anything is loaded; TLS takes 30 kB more, on many ports beside the heap."""
 _MARGIN_S = 60.0
 _ATTACH_S = 3600.0
 
@@ -75,12 +76,7 @@ def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tu
     check_fit(found, board.modem)
     yield "capabilities", "DTLS, SHA-256" if found.dtls else "SHA-256; no DTLS, which is left to the modem"
     begin("heap")
-    if found.heap_free < HEAP_NEEDED:
-        raise CheckFailed(
-            f"heap: {found.heap_free // 1024} kB are free, {HEAP_NEEDED // 1024} are needed: choose a build with "
-            "PSRAM, or freeze the assistant (microipa flash --freeze-manifest)"
-        )
-    yield "heap", f"{found.heap_free // 1024} kB free"
+    yield "heap", _heap(repl, board, found.heap_free)
     begin(STEPS[0].title)
     if not _has_firmware(repl):
         raise CheckFailed(
@@ -91,12 +87,32 @@ def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tu
         yield step.title, _do(repl, step)
 
 
+def _heap(repl: Repl, board: Board, free: int) -> str:
+    """Whether the heap will do for the code that is there, in its form, and the way in its settings.
+
+    Raises CheckFailed.
+    """
+    running = "".join(versions(repl)[:1])
+    form: Form = "romfs" if running == ROM else "mpy"
+    settings = repl.value(f"_read({f'{running}/{SETTINGS}' if running else SETTINGS!r}, {LARGEST_KEPT})")
+    try:
+        way = way_of(json.loads(settings or b"{}"))
+    except (ValueError, AttributeError):
+        way = way_of({})  # what is wrong with them is told where they are used
+    needed = needed_on(board, form, way)
+    told = f"{free // 1024} KiB free, {needed // 1024} needed ({form}, {way})"
+    if free < needed:
+        others = [f"{other} needs {needed_on(board, other, way) // 1024}" for other in FORMS[FORMS.index(form) + 1:]]
+        raise CheckFailed(f"heap: {told}: choose another form of the code ({', '.join(others)}), or a build with PSRAM")
+    return told
+
+
 def _has_firmware(repl: Repl) -> bool:
     """A whole version that `microipa flash` has put there, or what somebody has copied by hand."""
     running = versions(repl)
     if not running:
         return "ipa" in repl.value("_folders()") and repl.value("_read('main.py', 1)") is not None
-    return running[0] == "/rom" or is_whole(repl, running[0])
+    return running[0] == ROM or is_whole(repl, running[0])
 
 
 def _do(repl: Repl, step: Step) -> str:

@@ -40,7 +40,7 @@ ROM = "/rom"
 PLATFORMS = {"unix": ("linux", "darwin"), "stm32": ("pyboard",), "nrf": ("nrf51", "nrf52", "nrf91")}
 """What sys.platform says where it is not the name of MicroPython's port."""
 _OURS = {"restart.py": "restart.py", "starts.py": "starts.py", "main.py": "switch.py"}  # main.py last: it needs them
-_LARGEST_KEPT = 16 * 1024
+LARGEST_KEPT = 16 * 1024
 _BLOCKS_OF_FOLDER = 2  # in LittleFS
 _SPARE_BLOCKS = 4
 _HASHING_S = 30.0
@@ -235,7 +235,7 @@ def install_switch(repl: Repl) -> None:
     """See that main.py and what it needs are ours. They name no version, so that they are the same for all."""
     for name, source in _OURS.items():
         text = (paths.firmware() / source).read_bytes()
-        if repl.value(f"_read({name!r}, {_LARGEST_KEPT})") != text:
+        if repl.value(f"_read({name!r}, {LARGEST_KEPT})") != text:
             repl.run(f"_replace({name!r}, {text.decode()!r})")
 
 
@@ -249,11 +249,11 @@ def settings_of(repl: Repl, running: list[str], package: Package) -> dict[str, b
         if name in package.files:
             continue
         for path in (f"{running[0]}/{name}" if running else name, name):
-            content = repl.value(f"_read({path!r}, {_LARGEST_KEPT})")
+            content = repl.value(f"_read({path!r}, {LARGEST_KEPT})")
             if content is None:
                 continue
-            if len(content) == _LARGEST_KEPT:
-                raise FlashDamaged(f"{path} on the board is longer than {_LARGEST_KEPT} bytes: give a shorter one")
+            if len(content) == LARGEST_KEPT:
+                raise FlashDamaged(f"{path} on the board is longer than {LARGEST_KEPT} bytes: give a shorter one")
             if name == SETTINGS:
                 check_config(content, f"{path} on the board", package.modems)
             found[name] = content
@@ -316,7 +316,7 @@ def _make_room(repl: Repl, sizes: list[int], extra: int, here: dict[str, dict[st
 
 def _keep_what_boots(repl: Repl, running: list[str]) -> str:
     """What the board runs today as a version to go back to: its name, or "" on a board that runs nothing."""
-    main = repl.value(f"_read('main.py', {_LARGEST_KEPT})")
+    main = repl.value(f"_read('main.py', {LARGEST_KEPT})")
     switch = (paths.firmware() / _OURS["main.py"]).read_bytes()
     if main is None or main.splitlines()[:1] == switch.splitlines()[:1]:
         return "".join(running[:1])

@@ -14,9 +14,10 @@ from pathlib import Path
 from microipa.common.errors import MicroipaError
 
 DEFAULT_HEAP = "112wK"
-"""Words of the 64-bit port, for a device on the plain way with its code as .mpy in RAM. No chip has such words."""
+"""For a device on the plain way with its code as .mpy in RAM, as heap_bytes() reads it."""
 
 _MINIMUM = (1, 26)
+_SHARE_OF_32_BITS = 0.7
 _BITS_OF_BLOCK = 3  # in the heap's tables: two say what it is, one whether it has a finaliser
 _PROBE_SECONDS = 20
 _PROBE = f"""
@@ -57,16 +58,19 @@ def find_micropython() -> list[str]:
 
 
 def heap_bytes(heapsize: str, beside: int = 0) -> int:
-    """What -X heapsize=… comes to in bytes, ``beside`` for one object of so many bytes that is to cost nothing.
+    """Bytes of a heap given like -X heapsize=…, ``beside`` for one object of so many bytes that is to cost nothing.
 
-    A w lets the MicroPython that is found count in its own words, of four or eight bytes.
+    With a w the size is that of a 64-bit program, 8 bytes for 4. A 32-bit program gets seven tenths of it: its objects
+    take half there, its bytecode and its buffers the same, the assistant as a whole 0.69 (firmware/README.md).
     """
-    size = re.fullmatch(r"([0-9]+)(w?)([KM]?)", heapsize)
+    size = re.fullmatch(r"([0-9]+)(w?)([KMkm]?)", heapsize)
     if not size:
         raise ValueError(f"{heapsize} is no heap size of MicroPython: 96wK or 196608")
     number, words, unit = size.groups()
     pointer = word_bytes()
-    whole = int(number) * {"": 1, "K": 1 << 10, "M": 1 << 20}[unit] * (pointer // 4 if words else 1)
+    whole = int(number) * {"": 1, "K": 1 << 10, "M": 1 << 20}[unit.upper()]
+    if words:
+        whole = 2 * whole if pointer == 8 else int(2 * whole * _SHARE_OF_32_BITS)
     block = 4 * pointer
     blocks = -(-beside // block)
     return whole + blocks * block + -(-blocks * _BITS_OF_BLOCK // 8)
@@ -107,7 +111,7 @@ def run_micropython(
     """
     program = [str(script)] if isinstance(script, Path) else ["-c", script]
     return subprocess.run(
-        [*find_micropython(), "-X", f"heapsize={heapsize}", *program, *args],
+        [*find_micropython(), "-X", f"heapsize={heap_bytes(heapsize)}", *program, *args],
         cwd=cwd, env=environment(path, env), timeout=timeout,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )

@@ -50,8 +50,8 @@ class VirtualBoard:
                  clock: Clock | None = None, skips_sleep: bool = False, drift_percent: float = 0.0,
                  uart_sleeps: Callable[[int | None], None] = lambda room: None,
                  trace: Trace | None = None) -> None:
-        """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` is
-        MicroPython's: "96wK" is 192 KiB, 64-bit. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
+        """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` as
+        heap_bytes() reads it. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
         ``power_key`` is called when the board presses the power key of its modem. ``watchdog_s``: how long its
         watchdog goes without food. ``skips_sleep``: ``clock`` skips its sleeps, which then take no time.
         ``drift_percent``: how much longer they are than its RTC counts. ``uart_sleeps`` is told how many bytes the
@@ -210,12 +210,11 @@ class VirtualBoard:
 
     def _spawn(self, program: list[str], on_output: Callable[[bytes], None],
                on_end: Callable[[int], None]) -> Process:
-        heapsize = self._heapsize
+        heap = heap_bytes(self._heapsize, self.rom_size)
         surroundings = {"MICROIPA_UART": self._uart, "MICROIPA_MODEM": self._modem}
         if self._power_key:
             surroundings["MICROIPA_POWER_KEY"] = str(self._power_key.path)
         if self.rom_size:
-            heapsize = str(heap_bytes(heapsize, self.rom_size))
             surroundings["MICROIPA_ROM"] = str(self._partition())
         keep: tuple[int, ...] = ()
         if self._watchdog:
@@ -227,7 +226,7 @@ class VirtualBoard:
                 "MICROIPA_RTC": str(self._sleeper.memory), "MICROIPA_RTC_AHEAD": f"{self._sleeper.rtc_ahead_s:.0f}",
             }
             keep += self._sleep_line.descriptors
-        command = [*find_micropython(), "-X", f"heapsize={heapsize}", *program]
+        command = [*find_micropython(), "-X", f"heapsize={heap}", *program]
         return Process(command, self.folder, environment(
             [self.folder / "lib", paths.tools() / "virtual"], surroundings), on_output, on_end, keep)
 

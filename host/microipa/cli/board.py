@@ -177,12 +177,16 @@ def restart_board(board: BoardName = None, port: Port = "auto") -> None:
 @app.command("virtual")
 def virtual(
     folder: Annotated[Path, typer.Argument(help="Its flash; made when it is not there.", file_okay=False)],
-    heap: Annotated[str, typer.Option(help="-X heapsize: 96wK is 196,608 bytes on 64 bits.")] = "96wK",
+    heap: Annotated[str, typer.Option(help="Bytes; 96wK: 196,608 on 64 bits, 137,625 on 32.")] = "96wK",
 ) -> None:
     """Run a board without modem as a process, until Ctrl-C; its REPL is on a pty."""
     from microipa.board.micropython import run_micropython
 
-    if run_micropython("pass", heapsize=heap).returncode:
+    try:
+        starts = run_micropython("pass", heapsize=heap).returncode == 0
+    except ValueError:
+        starts = False
+    if not starts:
         raise BadInput(f"--heap {heap[:64]} is none that MicroPython takes: give 96wK, 128k or 200000")
     folder.mkdir(parents=True, exist_ok=True)
     run_async(_stay_up(folder.resolve(), heap))

@@ -1,0 +1,67 @@
+"""How much heap the assistant needs, by the form of its code, the way it takes and the place of TLS memory.
+
+What is in heap_needed.toml was measured on a 32-bit MicroPython (tools/heap_needed.py, `make heap-needed`).
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from microipa.board.known import Board
+
+Form = Literal["mpy", "romfs", "frozen"]
+FORMS: tuple[Form, ...] = ("mpy", "romfs", "frozen")
+
+TLS_IN_HEAP = frozenset({"rp2", "mimxrt", "stm32", "renesas-ra", "alif", "esp32"})
+"""Ports on which TLS and the heap share their memory: those that set MICROPY_MBEDTLS_CONFIG_BARE_METAL, and
+ESP32, whose heap grows out of the RAM of which TLS takes a part."""
+TLS_BYTES = 24 * 1024
+"""Of one association: 16.7 kB for records that come, 4.4 kB for those that go, the rest while a handshake goes on."""
+TLS_BYTES_SMALL = 8 * 1024
+"""The same with buffers of 2 kB for both, see package.SMALL_TLS_BUFFERS."""
+FROZEN_SAVES = 27 * 1024
+"""Computed, no build of MicroPython was at hand: a heap dump at the fullest moment of the plain way in romfs had this
+that a frozen module has in flash: 9.0 kB tables of names, 3.6 kB names, 8.0 kB tables of constants and functions,
+7.4 kB constant objects."""
+WAYS = ("CoAP", "CoAP, compact", "CoAP and JSON", "HTTPS", "direct")
+_FILE = Path(__file__).with_name("heap_needed.toml")
+
+
+@functools.lru_cache(maxsize=1)
+def measured() -> Mapping[str, Mapping[str, int]]:
+    """Bytes of heap by form (mpy, romfs) and way, TLS memory outside."""
+    found: dict[str, dict[str, int]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def heap_needed(form: Form, way: str = "CoAP", *, tls_in_heap: bool = False, small_buffers: bool = False) -> int:
+    """Bytes; those of a frozen form and of TLS in the heap are computed."""
+    bytes_needed = measured()["romfs"][way] - FROZEN_SAVES if form == "frozen" else measured()[form][way]
+    if tls_in_heap:
+        bytes_needed += TLS_BYTES_SMALL if small_buffers else TLS_BYTES  # of one association: there are never two
+    return bytes_needed
+
+
+def way_of(settings: Mapping[str, Any]) -> str:
+    """The way that a device with these settings (ipa.json) takes; of several the one that needs most."""
+    if settings.get("download") == "direct":
+        return "direct"
+    if settings.get("binding") == "json":
+        return "CoAP and JSON"
+    if settings.get("transport") == "https":
+        return "HTTPS"
+    return "CoAP, compact" if settings.get("compact") else "CoAP"
+
+
+def needed_on(board: Board, form: Form, way: str = "CoAP") -> int:
+    """The same on a board, whose port decides where TLS has its memory."""
+    return heap_needed(form, way, tls_in_heap=board.port in TLS_IN_HEAP)
+
+
+def forms_that_fit(board: Board, way: str = "CoAP") -> list[Form]:
+    """By what board.toml says of its heap; the ones that are easier to flash first."""
+    return [form for form in FORMS if needed_on(board, form, way) <= board.heap_kb * 1024]

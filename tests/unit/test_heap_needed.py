@@ -1,0 +1,41 @@
+"""What a board needs of heap: the table of firmware/README.md, and which form of the code fits where."""
+
+from __future__ import annotations
+
+import runpy
+from dataclasses import replace
+
+import pytest
+from microipa.board.known import find_board
+from microipa.board.needs import forms_that_fit, heap_needed, needed_on, way_of
+from microipa.common.paths import firmware, tools
+
+
+def test_the_table_of_the_firmware_is_that_of_what_was_measured() -> None:
+    made = runpy.run_path(str(tools() / "heap_needed.py"))
+    text = (firmware() / "README.md").read_text()
+    assert text.partition(made["BEGIN"])[2].partition(made["END"])[0] == made["table"]()  # else: make heap-needed
+
+
+def test_code_that_runs_in_flash_needs_less_and_a_frozen_one_least() -> None:
+    assert heap_needed("frozen") < heap_needed("romfs") < heap_needed("mpy")
+    assert heap_needed("romfs", tls_in_heap=True) > heap_needed("romfs")
+
+
+@pytest.mark.parametrize(("heap_kb", "forms"), [
+    (400, ["mpy", "romfs", "frozen"]), (130, ["romfs", "frozen"]), (95, ["frozen"]), (60, [])])
+def test_a_board_carries_the_forms_that_its_heap_has_room_for(heap_kb: int, forms: list[str]) -> None:
+    assert forms_that_fit(replace(find_board("pico-lte"), heap_kb=heap_kb)) == forms
+
+
+def test_where_tls_has_its_memory_is_a_matter_of_the_port() -> None:
+    pico, desk = find_board("pico-lte"), find_board("virtual")
+    assert needed_on(pico, "romfs") - needed_on(desk, "romfs") == 24 * 1024
+
+
+@pytest.mark.parametrize(("settings", "way"), [
+    ({}, "CoAP"), ({"compact": True}, "CoAP, compact"), ({"transport": "https"}, "HTTPS"),
+    ({"transport": "https", "binding": "json"}, "CoAP and JSON"),
+    ({"download": "direct", "binding": "json"}, "direct")])
+def test_the_way_is_that_of_the_settings(settings: dict[str, object], way: str) -> None:
+    assert way_of(settings) == way
