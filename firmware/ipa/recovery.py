@@ -215,13 +215,17 @@ class Recovery:
     async def _away(self, fallback, seconds, wait, plmn):
         """On the fallback profile, in touch with the eIM: is it time to go home?"""
         heard = await self._hears(fallback.get("plmn"), plmn)
+        before = fallback
         fallback, home = policy.homeward(self._whole(fallback), seconds, heard)
         if home:
             log(INFO, "recovery: trying the home network again")
             if await self._return(fallback):
                 return 0
             return wait
-        self._journal.set(fallback=fallback)
+        if _eighth(fallback) == _eighth(before):
+            self._journal.later(fallback=fallback)
+        else:
+            self._journal.set(fallback=fallback)
         return min(wait, fallback["left"] * 1000)
 
     async def _return(self, fallback):
@@ -260,6 +264,11 @@ class Recovery:
         position = getattr(self._board, "position", None)
         place = position and position()
         return place and [round(place[0], 2), round(place[1], 2)]
+
+
+def _eighth(fallback):
+    """What of it is worth a write to flash: what does not change with each poll."""
+    return "wait" in fallback and (fallback["left"] * 8 // fallback["wait"], fallback.get("gone"))
 
 
 def settle(journal, taken):

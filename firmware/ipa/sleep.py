@@ -171,6 +171,7 @@ def _save(agent, board, **more):
         "apn": below.apn,
         "plmn": below.plmn and below.plmn.hex(),
         "sleeps": below.modem.sleeps,
+        "off": below.modem.off,
         "clock_off": below.modem.clock_off,
         "pending": agent.journal.pending(),
         "trouble": compat.trouble,
@@ -211,6 +212,7 @@ def _restore(agent, board):
     below.plmn = values["plmn"] and unhexlify(values["plmn"])
     below.clock_due = True  # the board's has drifted
     below.modem.sleeps = values["sleeps"]
+    below.modem.off = values["off"]
     below.modem.clock_off = values["clock_off"]
     if "eid" in values:
         below.eid = unhexlify(values["eid"])

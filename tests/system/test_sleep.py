@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from microipa.lab import Lab
+import pytest
+from microipa.lab import BOOTSTRAP_OPERATOR, Lab
 from microipa.trace import Event
 from switching import Device
 
@@ -76,3 +79,110 @@ async def test_an_idle_poll_after_deep_sleep_takes_at_most_20_commands_and_8_apd
                 and str(event.fields.get("text")).startswith("AT")]
     assert len(commands) <= 20, [event.fields["text"] for event in commands]
     assert len([event for event in events if event.kind == "apdu"]) <= 8
+
+
+def is_done(lab: Lab, order: int) -> bool:
+    return any(one.id == order and one.state == "done" for one in lab.eim.orders())
+
+
+async def finishes(device: Device, lab: Lab, order: int) -> None:
+    """The order, within days of the lab's clock."""
+    while not is_done(lab, order):
+        await device.until(lambda event: event.kind == "order" and event.fields.get("state") == "done")
+
+
+def an_order(lab: Lab) -> int:
+    return lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
+
+
+@pytest.mark.parametrize("sleep", ["light", "deep"])
+async def test_an_order_waits_for_the_next_wake_and_is_carried_out_then(tmp_path: Path, sleep: str) -> None:
+    async with asleep(tmp_path, sleep=sleep) as (device, lab):
+        order = an_order(lab)
+        await finishes(device, lab, order)
+        starts = [event for event in device.events if event.kind == "log" and "card: EID" in event.fields["text"]]
+        assert len(starts) == 1
+
+
+async def test_a_pin_wakes_the_device_and_it_polls_at_once(tmp_path: Path) -> None:
+    device = Device(tmp_path, dict(SETTINGS), options={"skips_sleep": True})
+    async with device.lab() as lab:
+        orders: list[int] = []
+        wakes: list[float] = []
+        device.listen(lambda event: wakes.append(lab.clock.ahead_s) if woken(event) else None)
+
+        def press() -> None:
+            orders.append(an_order(lab))
+            lab.board.wake()
+
+        device.when(slept, lambda: lab.clock.call_later(3600, press))
+        await lab.board.start()
+        await device.until(woken)
+        await finishes(device, lab, orders[0])
+        assert wakes[0] == pytest.approx(3600, abs=1)
+        done = [place for place, event in enumerate(device.events) if event.fields.get("state") == "done"]
+        assert len([event for event in device.events[: done[0]] if woken(event)]) == 1
+
+
+async def test_a_power_cut_during_sleep_loses_no_order(tmp_path: Path) -> None:
+    device = Device(tmp_path, dict(SETTINGS))
+    async with device.lab() as lab:
+        await lab.board.start()
+        await device.until(slept)
+        order = an_order(lab)
+        lab.board.kill()
+        await lab.board.start()
+        await finishes(device, lab, order)
+        assert "restart" not in device.log()
+
+
+@pytest.mark.parametrize("part", ["at", "apdu", "log"])
+async def test_a_power_cut_at_the_wake_loses_no_order(tmp_path: Path, part: str) -> None:
+    async with asleep(tmp_path) as (device, lab):
+        order = an_order(lab)
+        await device.until(woken)
+        device.when(lambda event: event.kind == part, lab.board.kill)
+        assert await asyncio.wait_for(lab.board.wait(), 30) < 0
+        await lab.board.start()
+        await finishes(device, lab, order)
+
+
+@pytest.mark.parametrize("drift", [5, -5])
+async def test_an_rtc_that_is_wrong_by_a_twentieth_is_set_right_at_each_wake(tmp_path: Path, drift: int) -> None:
+    device = Device(tmp_path, {**SETTINGS, "poll_window": "02:00-03:00"},
+                    options={"skips_sleep": True, "drift_percent": drift})
+    async with device.lab() as lab:
+        times: list[float] = []
+        device.listen(lambda event: times.append(lab.clock.time()) if polled(event) else None)
+        await lab.board.start()
+        for _ in range(5):
+            await device.until(polled)
+        order = an_order(lab)
+        await finishes(device, lab, order)
+        late = [(moment - 2 * 3600) % DAY_S for moment in times[1:5]]
+        most = 2 * DAY_S * 5 // 100  # of one sleep; that of five would be far more
+        assert all(one < 3600 + most or one > DAY_S - most for one in late), late
+
+
+async def test_a_night_without_coverage_ends_with_the_first_search_after_it(tmp_path: Path) -> None:
+    async with asleep(tmp_path, attach_timeout_s=1) as (device, lab):
+        lab.network.set_coverage(BOOTSTRAP_OPERATOR, False)
+        order = an_order(lab)
+        lab.clock.call_later(DAY_S + 9 * 3600, lambda: lab.network.set_coverage(BOOTSTRAP_OPERATOR, True))
+        await finishes(device, lab, order)
+        assert lab.clock.ahead_s < 3 * DAY_S
+        pauses = [event.fields["ms"] for event in device.events if slept(event)][1:-1]
+        assert pauses[0] == 900_000
+        assert all(later == min(4 * earlier, DAY_S * 1000) for earlier, later in pairwise(pauses)), pauses
+
+
+@pytest.mark.parametrize("quirk", ["network-grants-own-psm", "no-power-saving"])
+async def test_a_network_that_grants_other_times_of_psm_or_none_changes_nothing_for_orders(
+        tmp_path: Path, quirk: str) -> None:
+    device = Device(tmp_path, dict(SETTINGS), quirks=(quirk,), options={"skips_sleep": True})
+    async with device.lab() as lab:
+        await lab.board.start()
+        await device.until(slept)
+        order = an_order(lab)
+        await finishes(device, lab, order)
+        assert "grants no PSM" in device.log() or "PSM granted, a sign of life every 7200 s" in device.log()

@@ -60,6 +60,7 @@ class Modem:
         self._reports = False  # the reporting that start() asked for is in force
         self.on_registered = None  # called without arguments when a network has come
         self.heard = False  # something came over the data context; whoever asks sets it back
+        self.off = False  # power_down() was the last that it was told
         self.sleeps = False  # it has PSM, in which many a modem answers nothing until its board wakes it
         self._lost = False  # the network was gone since it was last joined
         self._imsi = ""  # as of when we asked last
@@ -86,16 +87,17 @@ class Modem:
 
     async def _find(self, tries):
         try:
-            await self.at.sync(tries)
+            await self.at.sync(1 if self.off else tries)
         except AtTimeout:
             if self._board is None:
                 raise
-            if not await self._woken():
+            if self.off or not await self._woken():
                 log(INFO, "modem: silent, pressing its power key")
                 pulse = self._board.modem_power()
                 if pulse is not None:
                     await pulse
                 await self.at.sync(_AWAKE_TRIES)
+        self.off = False
 
     async def _set_up(self):
         if self.sleeps and await self.ask_registration() and self.registered():

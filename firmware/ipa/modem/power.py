@@ -92,6 +92,7 @@ async def power_down(modem):
     await modem.at.command(b"AT+CFUN=0", timeout_ms=RADIO_MS)
     await modem.at.command(modem.power_down_command, timeout_ms=RADIO_MS)
     modem.forget()
+    modem.off = True
 
 
 async def _access(modem):
