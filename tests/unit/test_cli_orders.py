@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from cli_runner import Microipa
 from eim_ipa import OTHER_EID, Ipa
 from euicc_peer import Terminal
 from microipa.asn1.tlv import integer, tlv
+from microipa.eim import devices
 from microipa.eim.packages import operations
-from microipa.eim.store import Order, Store
+from microipa.eim.store import Device, Order, Store
 from microipa.lab import EID, LabFolder
 from microipa.storage.unit_of_work import table_of
 from sqlalchemy import select
@@ -208,6 +211,79 @@ async def test_results_and_the_device_are_shown_in_words(microipa, lab) -> None:
     assert len(short.splitlines()) == 1
 
 
+async def test_what_the_card_does_not_have_is_refused_once_the_eim_knows_its_list(microipa, lab) -> None:
+    assert microipa("order", "delete", ICCID, "--lab", lab).status == 0  # nothing is known yet
+    assert microipa("order", "cancel", 1, "--lab", lab).status == 0
+    for words in (["list"], ["eim", "list"]):
+        assert microipa("order", *words, "--lab", lab).status == 0
+    desk = LabFolder(lab)
+    terminal = Terminal(desk.card()).start()
+    terminal.es10(tlv(0xBF57, tlv(0xA0, desk.eim.configuration())))
+    ipa = Ipa(desk.eim.handle, terminal)
+    await ipa.work()
+    [bootstrap] = [profile["iccid"] for profile in desk.eim.device(EID).profiles]
+    how = "see `microipa devices EID`; `microipa order package` asks the card all the same"
+    for words in (["enable"], ["disable"], ["delete"], ["fallback", "set"]):
+        told = refused(microipa, "order", *words, ICCID, "--lab", lab)
+        assert told == f"the card has no profile {ICCID}, but {bootstrap}: {how}"
+    told = refused(microipa, "order", "eim", "delete", "other", "--lab", lab)
+    assert told == f"the card has no eIM other, but eim.microipa.example: {how}"
+    assert microipa("order", "package", f"delete {ICCID}", "--lab", lab).status == 0
+    assert microipa("order", "enable", ICCID, "--lab", lab).status == 0  # what waits may bring it
+
+
+async def test_a_downloaded_profile_is_known_before_the_card_has_sent_its_list(lab) -> None:
+    with Store(lab / "eim.sqlite").work() as db:
+        devices.add_profile(db.get(Device, EID), ICCID)
+    view = LabFolder(lab).eim.device(EID)
+    assert (view.profiles, view.profiles_known) == ([{"iccid": ICCID, "state": "disabled"}], None)
+
+
+def test_one_order_is_shown_in_full_and_of_many_the_newest(microipa, lab) -> None:
+    for _ in range(3):
+        microipa("order", "enable", ICCID, "--lab", lab)
+    one = microipa("orders", 2, "--lab", lab).out
+    assert "order 2" in one
+    assert "queued" in one
+    rows = microipa("orders", "--limit", 2, "--json", "--lab", lab).out.splitlines()
+    assert [json.loads(row)["id"] for row in rows] == [2, 3]
+    assert "the newest 2: see more with --limit" in microipa("orders", "--limit", 2, "--lab", lab).out
+    assert refused(microipa, "orders", 9, "--lab", lab) == "there is no order 9"
+
+
+def test_an_iccid_is_whole_in_a_table_of_80_columns(microipa, lab, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    LabFolder(lab).eim.add_device(OTHER_EID)
+    for eid in (EID, OTHER_EID):
+        microipa("order", "enable", ICCID, "--lab", lab, "--eid", eid)
+    shown = microipa("orders", "--lab", lab).out
+    assert shown.count(ICCID) == 2
+    assert "…" not in shown
+
+
+@pytest.mark.parametrize(("state", "status"), [("done", 0), ("cancelled", 1)])
+def test_wait_ends_with_the_order_and_tells_how_it_went(lab, state, status) -> None:
+    words = [Path(sys.executable).with_name("microipa"), "order", "rat", "--wait", "--lab", lab]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout
+        assert waiting.stdout.readline().startswith("order 1 queued")
+        with Store(lab / "eim.sqlite").work() as db:
+            db.get(Order, 1).state = state
+        assert waiting.stdout.readline() == f"order 1 {state}\n"
+        assert waiting.wait(20) == status
+
+
+def test_a_device_is_managed_no_more_when_it_is_removed(microipa, lab) -> None:
+    assert microipa("enrol", OTHER_EID, "--lab", lab).status == 0
+    microipa("order", "rat", "--lab", lab, "--eid", OTHER_EID)
+    assert "has open orders, 1: end them with" in refused(microipa, "enrol", OTHER_EID, "--remove", "--lab", lab)
+    microipa("order", "cancel", 1, "--lab", lab)
+    assert microipa("enrol", OTHER_EID, "--remove", "--lab", lab) == (0, f"{OTHER_EID} is managed no more\n", "")
+    assert ordered(lab) == []
+    assert refused(microipa, "devices", OTHER_EID, "--lab", lab).startswith("this eIM does not manage")
+    assert refused(microipa, "enrol", f"{OTHER_EID[:-1]}4", "--lab", lab).endswith("those of the other digits 63")
+
+
 async def test_alarms_and_state_changes_are_shown(microipa, lab) -> None:
     desk = LabFolder(lab)
     about = (tlv(0x80), integer(0x81, 1), tlv(0x82, b"\x09\xf1\x07"))
@@ -289,9 +365,10 @@ def test_an_iccid_that_is_none_is_refused(microipa, lab, verb, iccid, sentence) 
         (["rat", "--expires", "2020-01-01"], "--expires 2020-01-01 is past"),
         (["rat", "--expires", "9999999d"], "--expires 9999999d is more than ten years away"),
         (["rat", "--expires", "0m"], "--expires 0m is past"),
-        (["rat", "--eid", "8904"], f"this eIM does not manage 8904 but {EID}: "),
+        (["rat", "--eid", "8904"], "'8904' is no EID: it has 32 digits, this has 4 digits"),
+        (["rat", "--eid", f"{EID[:-1]}6"], f"{EID[:-1]}6 is no EID: its check digits are 36, "),
         (["eim", "list", "--eid", OTHER_EID], f"this eIM does not manage {OTHER_EID} but {EID}: "),
-        (["fallback", "unset", "--eid", ""], f"this eIM does not manage  but {EID}: "),
+        (["fallback", "unset", "--eid", ""], "'' is no EID: it has 32 digits, this has 0 digits"),
         (["download", "--activation-code", "x"], "'x' is no activation code: "),
         (["download", "--activation-code", ""], "'' is no activation code: "),
         (["download", "/nowhere/p.der"], "cannot read /nowhere/p.der: No such file or directory"),
@@ -344,7 +421,7 @@ def test_a_trust_that_is_none_is_refused(microipa, lab, trust) -> None:
     assert not file.exists()
 
 
-@pytest.mark.parametrize("words", [["devices", OTHER_EID], ["devices", "8904"], ["orders", "--eid", "x" * 100]])
+@pytest.mark.parametrize("words", [["devices", OTHER_EID], ["orders", "--eid", OTHER_EID]])
 def test_a_device_that_is_none_of_this_eim_is_refused(microipa, lab, words) -> None:
     assert refused(microipa, *words, "--lab", lab).startswith("this eIM does not manage ")
 

@@ -84,7 +84,7 @@ def test_a_cancelled_order_is_not_given_out(microipa: Microipa, lab: Path) -> No
     ("words", "said"),
     [
         (("cancel", "X"), "no order with matchingId or ICCID 'X'"),
-        (("order", "--eid", "8904"), "an EID has 32 digits"),
+        (("order", "--eid", "8904"), "'8904' is no EID: it has 32 digits, this has 4 digits"),
         (("order", "--matching-id", "a"), "capital letters"),
         (("order", "--expires", "soon"), "--expires 'soon' is no time"),
         (("order", "nowhere.der"), "cannot read nowhere.der"),

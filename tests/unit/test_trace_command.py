@@ -18,7 +18,7 @@ from microipa.trace import Event, Record
 from microipa.trace.reading import Wanted, events
 from microipa.trace.session import print_session
 
-EID, OTHER = "89049032123451234512345678901235", "89049032000000000000000000000005"
+EID, OTHER = "89049032123451234512345678901235", "89049032000000000000000000000163"
 COMMAND = [sys.executable, "-c", "from microipa.cli.main import main; main()", "trace"]
 
 

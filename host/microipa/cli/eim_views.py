@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +11,23 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from microipa.common.console import LAB, Folder, Json, lines, out, print_json, read
+from microipa.common.console import LAB, BadInput, Folder, Json, lines, out, print_json, read
+from microipa.common.eid import checked
 
 if TYPE_CHECKING:
-    from microipa.eim import DeviceView
+    from microipa.eim import DeviceView, OrderView
 
 eim_app = typer.Typer()
+
+ICCID_DIGITS = 20
 
 
 @eim_app.command()
 def orders(
+    number: Annotated[int | None, typer.Argument(min=1, help="One order in full; all in short by default.")] = None,
     lab: Folder = LAB,
-    eid: Annotated[str | None, typer.Option(help="Only this device's.")] = None,
+    eid: Annotated[str | None, typer.Option(callback=checked, help="Only this device's.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Only so many of the newest.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show the eIM's orders and what became of them."""
@@ -30,24 +36,44 @@ def orders(
     eim = LabFolder(lab).eim
     if eid is not None:
         eim.device(eid)
-    views = eim.orders(eid)
+    views = eim.orders(eid, newest=limit) if number is None else [eim.order(number)]
     if as_json:
         for view in views:
             print_json(view.to_dict())
-        return
-    devices = sorted({view.eid for view in views})
-    several = len(devices) > 1
-    title = f"orders in {lab}" if several else f"orders of {''.join(devices)}"
-    table = Table("order", *(["EID"] if several else []), "what", "state", "result", title=title)
-    for view in views:
-        table.add_row(str(view.id), *([view.eid] if several else []), view.summary, view.state, view.result or "")
-    out.print(table if views else f"no orders in {lab}: queue one with `microipa order download --lab {lab}`")
+    elif number is not None:
+        out.print(_order_in_full(views[0]))
+    elif views:
+        out.print(*_tables(views))
+        if len(views) == limit:
+            out.print(f"these are the newest {limit}: see more with --limit")
+    else:
+        out.print(f"no orders in {lab}: queue one with `microipa order download --lab {lab}`")
+
+
+def _tables(views: list[OrderView]) -> Iterator[Table]:
+    """One for each device: with EIDs in a column there is no room for ICCIDs, which are for copying."""
+    for eid in sorted({view.eid for view in views}):
+        wraps = [Column(name, overflow="fold", min_width=ICCID_DIGITS) for name in ("what", "result")]
+        table = Table("order", wraps[0], "state", wraps[1], title=f"orders of {eid}")
+        for view in views:
+            if view.eid == eid:
+                table.add_row(str(view.id), view.summary, view.state, view.result or "")
+        yield table
+
+
+def _order_in_full(view: OrderView) -> Table:
+    table = Table("", Column(f"order {view.id}", overflow="fold"))
+    for name, value in view.to_dict().items():
+        if value not in (None, {}) and name != "id":
+            table.add_row(name.replace("_", " "), _plain(value))
+    return table
 
 
 @eim_app.command()
 def devices(
     eid: Annotated[
-        str | None, typer.Argument(metavar="[EID]", help="One device in full; all in short by default.")
+        str | None,
+        typer.Argument(metavar="[EID]", callback=checked, help="One device in full; all in short by default."),
     ] = None,
     lab: Folder = LAB,
     as_json: Json = False,
@@ -69,15 +95,27 @@ def devices(
 
 @eim_app.command()
 def enrol(
-    eid: Annotated[str, typer.Argument(help="The eUICC, 32 digits.")],
+    eid: Annotated[str, typer.Argument(callback=checked, help="The eUICC, 32 digits.")],
     device_key: Annotated[
         Path | None, typer.Option(help="Public key (DER) of a device that signs in place of a consumer card.")
     ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="The eIM manages it no more, and forgets it with its orders.")
+    ] = False,
     lab: Folder = LAB,
 ) -> None:
-    """Let the eIM manage a device; with its key, take that for the word of a card that obeys no eIM."""
+    """Let the eIM manage a device.
+
+    With --device-key the eIM takes results that the device has signed in place of its card, which does not obey eIMs.
+    """
     from microipa.lab import LabFolder
 
+    if remove:
+        if device_key:
+            raise BadInput("--remove and --device-key exclude each other: choose one")
+        LabFolder(lab).eim.remove_device(eid)
+        out.print(f"{eid} is managed no more")
+        return
     LabFolder(lab).eim.add_device(eid, device_key=read(device_key) if device_key else None)
     whose = "a key of the device" if device_key else "its eUICC"
     out.print(f"{eid} is enrolled; its results are to be signed by {whose}")
@@ -86,8 +124,9 @@ def enrol(
 def _in_short(view: DeviceView) -> str:
     """One line, which a table of it would be too wide for."""
     enabled = [str(one.get("iccid")) for one in view.profiles or [] if one.get("state") == "enabled"]
+    whole = view.profiles_known is not None
     words = [
-        "profiles not known" if view.profiles is None else f"{', '.join(enabled) or 'no profile'} enabled",
+        f"{', '.join(enabled) or 'no profile'} enabled" if whole or enabled else "profiles not known",
         f"last poll {_when(view.last_poll)}",
         f"{len(view.open_orders)} open orders" if view.open_orders else "",
         f"{len(view.alarms)} alarms" if view.alarms else "",
@@ -99,7 +138,9 @@ def _in_full(view: DeviceView) -> Table:
     table = Table("", Column(view.eid, overflow="fold"), title="device")
     listed = [" ".join(str(word) for word in one.values()) for one in view.profiles or ()]
     profiles = ["not known"] if view.profiles is None else listed or ["none"]
-    if view.profiles_known:
+    if view.profiles is not None and view.profiles_known is None:
+        profiles.append("(downloaded by this eIM; the card has sent no list: `microipa order list`)")
+    elif view.profiles_known:
         profiles.append(f"(list of {_when(view.profiles_known)}, and what was done since)")
     rows: dict[str, str | Text] = {
         "profiles": lines(*profiles),

@@ -6,14 +6,14 @@ Beside and not inside ``microipa.eim``, so that commands without an eIM start wi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from microipa.cli.order_book import named, order, order_package, order_switch, queued
 from microipa.cli.profile import read_package
-from microipa.common.console import LAB, BadInput, Eid, Expires, Folder, hex_bytes, moment, out, write
+from microipa.common.console import LAB, BadInput, Eid, Expires, Folder, Wait, hex_bytes, moment, out, write
 
 order_app = typer.Typer(no_args_is_help=True, help="Tell the eIM what a device shall do at its next poll.")
 fallback_app = typer.Typer(no_args_is_help=True, help="Which profile the device falls back to.")
@@ -48,6 +48,7 @@ def download(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Download a profile, the eIM in the middle or, where the device does that, directly (SGP.32 3.2.3)."""
     from microipa.eim.sources import ActivationCode, DefaultSmdp, Smds, Source
@@ -77,7 +78,7 @@ def download(
         needs_proof=not bound,
         expires=end,
     )
-    _queued(number, f"download {source.text}" if isinstance(source, ActivationCode) else str(source))
+    queued(desk.eim, number, f"download {source.text}" if isinstance(source, ActivationCode) else str(source), wait)
 
 
 @order_app.command("enable")
@@ -87,21 +88,22 @@ def enable(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Enable a profile (PSMO enable)."""
-    _order_switch(lab, eid, expires, "enable", iccid, *(["rollback"] if rollback else []))
+    order_switch(lab, eid, expires, wait, "enable", iccid, *(["rollback"] if rollback else []))
 
 
 @order_app.command("disable")
-def disable(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+def disable(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
     """Disable a profile (PSMO disable)."""
-    _order_switch(lab, eid, expires, "disable", iccid)
+    order_switch(lab, eid, expires, wait, "disable", iccid)
 
 
 @order_app.command("delete")
-def delete(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+def delete(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
     """Delete a disabled profile (PSMO delete)."""
-    _order_switch(lab, eid, expires, "delete", iccid)
+    order_switch(lab, eid, expires, wait, "delete", iccid)
 
 
 @order_app.command("list")
@@ -114,15 +116,16 @@ def list_profiles(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Ask the card for its profiles (PSMO listProfileInfo)."""
-    _order(lab, eid, expires, "listProfileInfo", *_named(iccid=iccid, **{"class": profile_class}, tags=tags))
+    order(lab, eid, expires, wait, "listProfileInfo", *named(iccid=iccid, **{"class": profile_class}, tags=tags))
 
 
 @order_app.command("rat")
-def rat(lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+def rat(lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
     """Ask the card for its rules authorisation table (PSMO getRAT)."""
-    _order(lab, eid, expires, "getRAT")
+    order(lab, eid, expires, wait, "getRAT")
 
 
 @order_app.command("immediate-enable")
@@ -133,22 +136,23 @@ def immediate_enable(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Let the device enable a profile right after its download, or not (PSMO configureImmediateEnable)."""
-    named = _named(oid=smdp_oid, address=smdp_address)
-    _order(lab, eid, expires, "configureImmediateEnable", state, *named)
+    terms = named(oid=smdp_oid, address=smdp_address)
+    order(lab, eid, expires, wait, "configureImmediateEnable", state, *terms)
 
 
 @fallback_app.command("set")
-def fallback_set(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+def fallback_set(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
     """Make a profile the one to fall back to (PSMO setFallbackAttribute)."""
-    _order(lab, eid, expires, "setFallbackAttribute", iccid)
+    order(lab, eid, expires, wait, "setFallbackAttribute", iccid)
 
 
 @fallback_app.command("unset")
-def fallback_unset(lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+def fallback_unset(lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
     """Take the fallback attribute away (PSMO unsetFallbackAttribute)."""
-    _order(lab, eid, expires, "unsetFallbackAttribute")
+    order(lab, eid, expires, wait, "unsetFallbackAttribute")
 
 
 @order_app.command("default-dp")
@@ -157,9 +161,10 @@ def default_dp(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Set the default SM-DP+ address of the card (PSMO setDefaultDpAddress)."""
-    _order(lab, eid, expires, "setDefaultDpAddress", *([address] if address else []))
+    order(lab, eid, expires, wait, "setDefaultDpAddress", *([address] if address else []))
 
 
 # eIMs
@@ -171,9 +176,10 @@ def eim_add(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Let the card obey one more eIM (eCO addEim)."""
-    _order(lab, eid, expires, "addEim", str(file))
+    order(lab, eid, expires, wait, "addEim", str(file))
 
 
 @eims_app.command("delete")
@@ -182,13 +188,14 @@ def eim_delete(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Let the card forget an eIM, be it this one (eCO deleteEim).
 
     Of its own deletion an eIM hears once. When that gets lost the order stays delivered; the result is on the card,
     where another eIM's `order data euiccPackageResultList` shows it, and comes when the card is told of this eIM again.
     """
-    _order(lab, eid, expires, "deleteEim", eim_id)
+    order(lab, eid, expires, wait, "deleteEim", eim_id)
 
 
 @eims_app.command("update")
@@ -202,16 +209,17 @@ def eim_update(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Change what the card knows of an eIM (eCO updateEim)."""
-    named = _named(**{"from": None if file is None else str(file)}, fqdn=fqdn, counter=counter)
-    _order(lab, eid, expires, "updateEim", eim_id, *named)
+    terms = named(**{"from": None if file is None else str(file)}, fqdn=fqdn, counter=counter)
+    order(lab, eid, expires, wait, "updateEim", eim_id, *terms)
 
 
 @eims_app.command("list")
-def eim_list(lab: Folder = LAB, eid: Eid = None, expires: Expires = None) -> None:
+def eim_list(lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
     """Ask the card which eIMs it obeys (eCO listEim)."""
-    _order(lab, eid, expires, "listEim")
+    order(lab, eid, expires, wait, "listEim")
 
 
 @eims_app.command("configuration")
@@ -239,6 +247,7 @@ def package(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Several operations in one eUICC package: PSMOs or eCOs by their names, executed in this order.
 
@@ -249,7 +258,7 @@ def package(
     """
     from microipa.eim.operations import parse
 
-    _order_package(lab, eid, expires, lambda: [parse(text) for text in operations])
+    order_package(lab, eid, expires, wait, lambda: [parse(text) for text in operations], checked=False)
 
 
 @order_app.command("data")
@@ -265,6 +274,7 @@ def data(
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
+    wait: Wait = False,
 ) -> None:
     """Ask IPA and card about themselves (IpaEuiccDataRequest)."""
     from microipa.lab import LabFolder
@@ -280,7 +290,7 @@ def data(
         result=result,
         expires=end,
     )
-    _queued(number, f"ask for {', '.join(fields or ['everything'])}")
+    queued(desk.eim, number, f"ask for {', '.join(fields or ['everything'])}", wait)
 
 
 @order_app.command("cancel")
@@ -292,39 +302,4 @@ def cancel(
 
     eim = LabFolder(lab).eim
     eim.cancel(number)
-    (view,) = [view for view in eim.orders() if view.id == number]
-    out.print(f"order {number} {view.result}")
-
-
-# From the command line to the order book
-
-
-def _named(**words: str | None) -> list[str]:
-    return [f"{name}={value}" for name, value in words.items() if value is not None]
-
-
-def _order(lab: Path, eid: str | None, expires: str | None, name: str, *words: str) -> None:
-    from microipa.eim.operations import operation
-
-    _order_package(lab, eid, expires, lambda: [operation(name, *words)])
-
-
-def _order_switch(lab: Path, eid: str | None, expires: str | None, name: str, *words: str) -> None:
-    """The list first: once a switch is pending the card refuses to list (SGP.32 5.9.14, profileChangeOngoing)."""
-    from microipa.eim.operations import operation
-
-    _order_package(lab, eid, expires, lambda: [operation("listProfileInfo"), operation(name, *words)])
-
-
-def _order_package(lab: Path, eid: str | None, expires: str | None, operations: Callable[[], list[Any]]) -> None:
-    from microipa.eim.packages import describe
-    from microipa.lab import LabFolder
-
-    end = moment(expires)
-    desk = LabFolder(lab)
-    wanted = operations()
-    _queued(desk.eim.order_package(desk.eid if eid is None else eid, wanted, expires=end), describe(wanted))
-
-
-def _queued(number: object, what: str) -> None:
-    out.print(f"order {number} queued: {what}. The device fetches it at its next poll; `microipa orders` tells.")
+    out.print(f"order {number} {eim.order(number).result}")

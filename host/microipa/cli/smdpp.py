@@ -15,6 +15,7 @@ from rich.text import Text
 from microipa.cli.profile import read_package
 from microipa.common.activation_codes import short
 from microipa.common.console import LAB, Expires, Folder, Json, moment, out, print_json
+from microipa.common.eid import checked
 
 if TYPE_CHECKING:
     from microipa.smdpp import OrderView
@@ -65,7 +66,7 @@ def _line(view: OrderView) -> str:
 def order(
     profile: Profile = None,
     matching_id: Annotated[str | None, typer.Option(help="Letters, digits, hyphens; random by default.")] = None,
-    eid: Annotated[str | None, typer.Option(help="For this card only; for any by default.")] = None,
+    eid: Annotated[str | None, typer.Option(callback=checked, help="For this card only; for any by default.")] = None,
     default: Annotated[bool, typer.Option(help="For a card that asks its default SM-DP+: no matchingId.")] = False,
     event: Annotated[bool, typer.Option(help="For a card that asks its SM-DS, told while the lab is up.")] = False,
     confirmation_code: Annotated[str | None, typer.Option(help="What the downloader must know besides.")] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from microipa.common.console import BadInput, out, past, writing
+from microipa.common.eid import checked
 
 if TYPE_CHECKING:
     from microipa.trace.reading import Wanted
@@ -28,7 +29,9 @@ def trace(
     order: Annotated[
         int | None, typer.Option(min=1, help="Only from the delivery of this order of the eIM to its end.")
     ] = None,
-    eid: Annotated[str | None, typer.Option(help="Only what concerns the device with this card.")] = None,
+    eid: Annotated[
+        str | None, typer.Option(callback=checked, help="Only what concerns the device with this card.")
+    ] = None,
     pcapng: Annotated[
         Path | None,
         typer.Option(help="Write a capture for Wireshark instead, decrypted by --tls-keys.", dir_okay=False),

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from microipa.common.activation_codes import shortened_codes
+from microipa.common.eid import checked
 from microipa.common.errors import MicroipaError
 from microipa.common.outside_text import visible
 
@@ -41,9 +42,12 @@ out = Terminal()
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 Folder = Annotated[Path, typer.Option("--lab", help="The lab's folder.", file_okay=False)]
-Eid = Annotated[str | None, typer.Option(help="The device's EID; the lab's own card by default.")]
+Eid = Annotated[str | None, typer.Option(callback=checked, help="The device's EID; the lab's own card by default.")]
 Expires = Annotated[
     str | None, typer.Option(help="Do not deliver it later than in 30m, 12h, 7d, or at 2027-01-31T12:00.")
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Until the device has carried it out; exit status 1 when it could not.")
 ]
 LAB = Path(".lab")
 T = TypeVar("T")

@@ -167,6 +167,11 @@ class Eim:
             if device_key is not None:
                 devices.enrol(db, device, device_key)
 
+    def remove_device(self, eid: str) -> None:
+        """Forget a device with all that is known of it, its orders too. Raises UnknownDevice, and OrdersOpen."""
+        with self._store.work() as db:
+            devices.remove(db, self._device(db, eid))
+
     def order_download(
         self,
         eid: str,
@@ -221,22 +226,26 @@ class Eim:
         question = packages.question(names, ci_key_id=ci_key_id, notification=notification, result=result)
         return self._order(eid, store.QUERY, question, f"ask for {', '.join(names) or 'everything'}", expires)
 
-    def orders(self, eid: str | None = None) -> list[OrderView]:
-        """All orders, or those of one device, oldest first."""
-        wanted = select(table_of(Order)).order_by(Order.id)
+    def orders(self, eid: str | None = None, *, newest: int | None = None) -> list[OrderView]:
+        """All orders, or those of one device, or the ``newest`` of them; oldest first."""
+        wanted = select(table_of(Order)).order_by(Order.id.desc()).limit(newest)
         if not self._store.reads_only:
             self._upkeep.expire()
         with self._store.view() as db:
             chosen = wanted if eid is None else wanted.where(Order.eid == eid)
-            return [OrderView.of(order) for order in db.all(Order, chosen)]
+            return [OrderView.of(order) for order in reversed(db.all(Order, chosen))]
+
+    def order(self, order_id: int) -> OrderView:
+        """One order. Raises UnknownOrder."""
+        if not self._store.reads_only:
+            self._upkeep.expire()
+        with self._store.view() as db:
+            return OrderView.of(self._known_order(db, order_id))
 
     def cancel(self, order_id: int) -> None:
         """End an order: the device does not get it (again). Raises UnknownOrder, OrderSettled."""
         with self._store.work() as db:
-            order = db.get(Order, order_id) if 0 < order_id <= LAST_ORDER else None
-            if order is None:
-                raise UnknownOrder(f"there is no order {order_id}")
-            self._orders.cancel(db, order)
+            self._orders.cancel(db, self._known_order(db, order_id))
 
     async def inject(self, eid: str) -> bool:
         """Hand over what waits for this device now, over the association it keeps open (SGP.32 3.1.1.2).
@@ -260,6 +269,12 @@ class Eim:
         self._polls.write()
         with self._store.view() as db:
             return DeviceView.of(db, self._device(db, eid))
+
+    def _known_order(self, db: Work, order_id: int) -> Order:
+        order = db.get(Order, order_id) if 0 < order_id <= LAST_ORDER else None
+        if order is None:
+            raise UnknownOrder(f"there is no order {order_id}")
+        return order
 
     def _device(self, db: Work, eid: str) -> Device:
         device = db.get(Device, eid)

@@ -12,19 +12,23 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from microipa.asn1.tlv import parse
 from microipa.common.errors import MicroipaError
 from microipa.crypto.certificates import UNREADABLE
 from microipa.eim import answers, store, words
 from microipa.eim.packages import Operation, public_key_of
-from microipa.eim.store import Alarm, Device, DeviceKey, Order
+from microipa.eim.store import Alarm, Device, DeviceKey, DownloadSession, Order
 from microipa.eim.words import Outcome
 from microipa.saip import iccid_from_bytes
 from microipa.storage.unit_of_work import Work
 
 Profile = dict[str, Any]
+
+
+class OrdersOpen(MicroipaError):
+    """A device that still has something to do."""
 
 
 class BadDeviceKey(MicroipaError):
@@ -38,11 +42,11 @@ class DeviceView:
     ``label`` and ``maker`` are the operator's own words.
 
     ``profiles`` have iccid and state (enabled, disabled), with a whole list also name, class and more;
-    ``profiles_known`` says when the card last sent one. ``eims`` are eimIds. ``counter`` is the newest
-    package's counterValue, ``highest_sequence`` the newest result's seqNumber. ``default_smdp_address`` is empty
-    when the card has none. ``euicc_info2`` is hex when it cannot be read. ``certificates`` (euicc, eum) have
-    subject and valid_until. ``device_key`` is the key (hex of its SHA-256) that signs results where no eUICC
-    does. ``state_change`` is the cause of the newest change the IPA notified, ``rplmn`` the
+    ``profiles_known`` says when the card last sent one; without, ``profiles`` are those that this eIM downloaded.
+    ``eims`` are eimIds. ``counter`` is the newest package's counterValue, ``highest_sequence`` the newest result's
+    seqNumber. ``default_smdp_address`` is empty when the card has none. ``euicc_info2`` is hex when it cannot be read.
+    ``certificates`` (euicc, eum) have subject and valid_until. ``device_key`` is the key (hex of its SHA-256) that
+    signs results where no eUICC does. ``state_change`` is the cause of the newest change the IPA notified, ``rplmn`` the
     network (MCC-MNC) it named last. ``trouble`` is the newest the firmware of this project said of a restart or of
     settings that do not hold; anybody who knows the EID could say it, so nothing is decided by it.
     """
@@ -124,6 +128,17 @@ def enrol(db: Work, device: Device, spki: bytes) -> None:
     db.put(DeviceKey(eid=device.eid, spki=spki))
 
 
+def remove(db: Work, device: Device) -> None:
+    """Forget a device and its orders. What it sent for others, notifications, still goes there. Raises OrdersOpen."""
+    orders = select(Order.id).where(Order.eid == device.eid)
+    if waiting := db.scalars(orders.where(Order.state.in_(store.OPEN)).order_by(Order.id)):
+        numbers = ", ".join(map(str, waiting))
+        raise OrdersOpen(f"{device.eid} has open orders, {numbers}: end them with `microipa order cancel`, or wait")
+    db.execute(delete(DownloadSession).where(DownloadSession.order_id.in_(orders)))
+    for kind in (Order, Alarm, DeviceKey, Device):
+        db.execute(delete(kind).where(kind.eid == device.eid))
+
+
 def check_device_key(spki: bytes) -> None:
     """Raises BadDeviceKey."""
     try:
@@ -151,7 +166,7 @@ def apply(device: Device, operations: Sequence[Operation], outcomes: Sequence[Ou
     """
     rolled_back = any(outcome.operation == "rollback" for outcome in outcomes)
     if rolled_back:
-        device.profiles = None
+        device.profiles = device.profiles_known = None
     for (name, fields), outcome in zip(operations, outcomes, strict=False):
         if outcome.operation == name and outcome.ok and not (rolled_back and name in ("enable", "disable")):
             _apply(device, name, fields, outcome.value)
@@ -190,7 +205,6 @@ def _changed(profiles: list[Profile], name: str, iccid: str | None) -> list[Prof
 
 
 def add_profile(device: Device, iccid: str) -> None:
-    """A profile was installed, which leaves it disabled."""
-    if device.profiles is not None:
-        others = [profile for profile in device.profiles if profile.get("iccid") != iccid]
-        device.profiles = [*others, {"iccid": iccid, "state": "disabled"}]
+    """A profile was installed, which leaves it disabled. Where the card has sent no list, it is a part of one."""
+    others = [profile for profile in device.profiles or () if profile.get("iccid") != iccid]
+    device.profiles = [*others, {"iccid": iccid, "state": "disabled"}]
