@@ -46,8 +46,8 @@ class DeviceView:
     ``eims`` are eimIds. ``counter`` is the newest package's counterValue, ``highest_sequence`` the newest result's
     seqNumber. ``default_smdp_address`` is empty when the card has none. ``euicc_info2`` is hex when it cannot be read.
     ``certificates`` (euicc, eum) have subject and valid_until. ``device_key`` is the key (hex of its SHA-256) that
-    signs results where no eUICC does. ``state_change`` is the cause of the newest change the IPA notified, ``rplmn`` the
-    network (MCC-MNC) it named last. ``trouble`` is the newest the firmware of this project said of a restart or of
+    signs results where no eUICC does. ``state_change`` is the cause of the newest change the IPA notified, ``rplmn``
+    the network (MCC-MNC) it named last. ``trouble`` is the newest the firmware of this project said of a restart or of
     settings that do not hold; anybody who knows the EID could say it, so nothing is decided by it.
     """
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from microipa.common.console import Terminal, verdict
 from microipa.common.errors import MicroipaError
@@ -209,11 +209,12 @@ def console_link(lab: Lab) -> Iterator[Path]:
 
 def summarise(outcome: Outcome, console: Terminal) -> None:
     """Print profiles before and after, orders, and the bill."""
-    profiles = Table("ICCID", "name", "before", "after", title=f"Profiles on {outcome.eid}")
+    profiles = Table(Column("ICCID", no_wrap=True, min_width=20), "name", "before", "after", title=f"Profiles on {outcome.eid}")
     states = {profile.iccid: profile.state for profile in outcome.before}
     for profile in outcome.after:
         profiles.add_row(profile.iccid, profile.name, states.get(profile.iccid, "–"), profile.state)
-    orders = Table("order", "what", "state", "result", title="Orders")
+    what, result = (Column(name, overflow="fold", min_width=20) for name in ("what", "result"))
+    orders = Table("order", what, "state", result, title="Orders")
     for order in outcome.orders:
         orders.add_row(str(order.id), order.summary, order.state, order.result or "")
     for table in (profiles, orders, _bill(outcome.bill)):
