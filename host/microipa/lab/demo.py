@@ -209,7 +209,8 @@ def console_link(lab: Lab) -> Iterator[Path]:
 
 def summarise(outcome: Outcome, console: Terminal) -> None:
     """Print profiles before and after, orders, and the bill."""
-    profiles = Table(Column("ICCID", no_wrap=True, min_width=20), "name", "before", "after", title=f"Profiles on {outcome.eid}")
+    whole = Column("ICCID", no_wrap=True, min_width=20)
+    profiles = Table(whole, "name", "before", "after", title=f"Profiles on {outcome.eid}")
     states = {profile.iccid: profile.state for profile in outcome.before}
     for profile in outcome.after:
         profiles.add_row(profile.iccid, profile.name, states.get(profile.iccid, "–"), profile.state)
