@@ -57,9 +57,10 @@ def _compiled(source: str, name: str) -> bytes:
 
 def _load(other: dict[str, bytes]) -> None:
     """Let boards of tests have these modules instead of ours."""
-    whole = bytecode(firmware()) | other
+    compiles = bytecode
+    whole = compiles(firmware()) | other
     for module in list(sys.modules.values()):
-        if vars(module).get("bytecode") is bytecode:
+        if vars(module).get("bytecode") is compiles:
             module.bytecode = lambda _: whole  # type: ignore[attr-defined]
 
 
