@@ -8,11 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec as curves
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from euicc_peer import LIST_PROFILES, Dp, Eim, Terminal, code, failure, iccid, make_card, metadata, spec
-from microipa.asn1.tlv import integer, parse, tlv
+from euicc_peer import LIST_PROFILES, Dp, Eim, Terminal, code, delete, failure, iccid, make_card, metadata, spec
+from microipa.asn1.tlv import integer, parse, tag_bytes, tlv
 from microipa.crypto.bsp import Bsp
 from microipa.crypto.pki import Pki
 from microipa.euicc import eims, identity, install, packages, revocation
+from microipa.euicc.consumer import KNOWN_TAGS
 from microipa.saip import build
 from odd_certificates import crl
 
@@ -65,13 +66,16 @@ def test_3_5_1_3_an_update_may_name_the_counter_that_there_is(terminal: Terminal
     assert eim.run(terminal, LIST_EIMS, eco=True) == ["listEim.ok"]
 
 
-def test_5_9_18_a_configuration_does_not_say_the_token_that_was_asked_for(terminal: Terminal, eim: Eim) -> None:
-    known = parse(terminal.es10("BF5500"))[0xA0].children()[0]
-    assert [field.value for field in known if field.tag == 0x84] == [b"\1"]
-    other = tlv(UPDATE, tlv(0x80, eim.eim_id.encode()), integer(0x84, 9))
-    assert eim.run(terminal, other, eco=True) == ["updateEim.ok"]
-    known = parse(terminal.es10("BF5500"))[0xA0].children()[0]
-    assert [field.value for field in known if field.tag == 0x84] == [b"\1"]
+def test_3_5_1_3_an_update_gives_no_token(terminal: Terminal, eim: Eim) -> None:
+    other = Eim(eim.pki, eim_id="second.example")
+    assert eim.run(terminal, other.configuration(tag=0xA8, token=None), eco=True) == ["addEim.ok"]
+    assert eim.run(terminal, tlv(UPDATE, tlv(0x80, b"second.example"), integer(0x84, 9)), eco=True) == ["updateEim.ok"]
+    known = parse(terminal.es10("BF5500"))[0xA0].children()[1]
+    assert (known[0x80].value, 0x84 in known) == (b"second.example", False)
+
+
+def test_5_9_4_a_configuration_that_is_cut_short_is_commandError(terminal: Terminal) -> None:
+    assert initial(terminal, tlv(0x30, b"\x80\x7f")) == "commandError"
 
 
 # Packages (SGP.32 5.9.1)
@@ -179,6 +183,24 @@ def test_2_5_5_a_segment_has_a_largest_size(dp: Dp) -> None:
     assert refused(dp, changed(package, 1, head)) == ("initialiseSecureChannel", STRUCTURE)
 
 
+@pytest.mark.parametrize("end", [1, 2, 5, -1])
+def test_2_5_5_a_part_that_has_not_come_whole_is_waited_for(dp: Dp, end: int) -> None:
+    first, second, *_ = pieces(dp)
+    for piece in (first, second[:end]):
+        assert dp.terminal.es10(piece) == b""
+        assert dp.terminal.sw == 0x9000
+
+
+def test_2_5_5_a_package_of_more_than_65535_bytes_is_installed(dp: Dp) -> None:
+    assert 0xA0 in dp.download(spec(2, filler=70_000))[0xBF27][0xA2]
+
+
+def test_2_5_5_a_package_that_ends_before_its_elements_is_none(dp: Dp) -> None:
+    package = pieces(dp)
+    channel = package[0][package[0].index(b"\xbf\x23") :]
+    assert refused(dp, [tlv(0xBF36, channel, package[1])]) == ("configureISDP", STRUCTURE)
+
+
 def test_2_5_5_metadata_have_a_largest_size_over_all_segments(dp: Dp) -> None:
     about = parse(metadata(spec(2)))
     dp.segment = 1000
@@ -240,3 +262,16 @@ def test_sgp22_5_7_12_a_crl_has_a_largest_size_and_may_come_again(dp: Dp, pki: P
     assert [dp.terminal.es10(tlv(0xBF35, der)) for _ in range(2)] == [loaded, loaded]
     monkeypatch.setattr(revocation, "MAX_CRL", len(der) - 1)
     assert dp.terminal.es10(tlv(0xBF35, der)) != loaded
+
+
+def test_5_9_15_a_profile_that_has_been_deleted_is_not_enabled_at_once(dp: Dp, eim: Eim) -> None:
+    dp.install(2)
+    assert eim.run(dp.terminal, delete(iccid(2))) == ["delete.ok"]
+    assert dp.terminal.es10("BF5A03800100") == bytes.fromhex("BF5A03800104")  # noSessionContext
+
+
+def test_sgp22_5_7_15_all_that_a_card_knows_of_its_profiles_can_be_asked_at_once(tmp_path, pki: Pki) -> None:
+    consumer = Terminal(make_card(tmp_path, pki, kind="consumer")).start()
+    tags = b"".join(tag_bytes(tag) for tag in sorted(KNOWN_TAGS))
+    answer = parse(consumer.es10(tlv(0xBF2D, tlv(0x5C, tags))))
+    assert [profile[0x5A].value for profile in answer[0xA0]] == [iccid(1)]
