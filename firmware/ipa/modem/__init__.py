@@ -1,7 +1,5 @@
 """Modems: AT commands out, lines in; sockets and APDUs on top (3GPP TS 27.007 and the families' own)."""
 
-from ipa.compat import words
-
 
 class ModemError(Exception):
     """Something the modem, the radio network or the card in the modem did not do."""
@@ -16,6 +14,8 @@ def integer(line, place=0, base=10):
     try:
         return int(line.split(b",")[place].strip(b' "'), base)
     except (ValueError, IndexError):
+        from ipa.compat import words  # not above: the host reads the table of drivers here without the rest
+
         raise Unreadable("unreadable answer: " + words(line)) from None
 
 
