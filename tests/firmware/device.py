@@ -71,6 +71,9 @@ class Modem:
     def denied(self):
         return False
 
+    def searching(self):
+        return True
+
     def forget(self):
         pass
 
@@ -177,5 +180,5 @@ class Eims:
             outcome = SocketError("refused")
         if isinstance(outcome, Exception):
             raise outcome
-        self.agent._conversation.reached = True
+        self.agent.conversation.reached = True
         return outcome

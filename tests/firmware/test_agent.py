@@ -142,6 +142,27 @@ print(modem.asked)
     assert asked.count("join") == 8
 
 
+async def test_a_modem_that_no_longer_looks_for_a_network_is_told_to_and_then_begins_again_once_an_hour(
+        micropython: Run) -> None:
+    (asked,) = await play(micropython, """
+class Idle(Modem):
+    def registered(self):
+        return False
+    def searching(self):
+        return self.asked.count("join") == 1
+    async def select_network(self, anew=False):
+        self.asked.append("select_network")
+modem = Idle(join=[NoRegistration("modem: unknown")])
+one = agent(modem, Bare())
+Eims(one, True)
+asyncio.run(polls(one, 1))
+modem.asked = []
+asyncio.run(polls(one, 6))
+print([word for word in modem.asked if word in ("select_network", "power_cycle_card")])
+""")
+    assert asked == ["select_network", "power_cycle_card"]
+
+
 async def test_a_network_that_comes_ends_the_waiting(micropython: Run) -> None:
     (asked, left) = await play(micropython, """
 class Away(Modem):
