@@ -76,6 +76,7 @@ async def main():
     channel = Channel(Carrier(card))
     await channel.open()
     es10 = Emulation(channel, Journal("state"), "state")
+    es10.roots = "roots.der"
     await es10.begin()
     for call in ({calls}):
         value = await call()
@@ -164,6 +165,48 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 def bench(micropython: Run, tmp_path: Path, pki: Pki) -> Bench:
     """An emulated card with one eIM, whose token is 1."""
     return Bench(micropython, tmp_path, pki, (add_initial(pki),))
+
+
+# ---- whose certificate
+
+
+def certified(pki: Pki, certificate: bytes, **fields: Any) -> dict[str, Any]:
+    """A configuration with this certificate of a signing key."""
+    held = sgp32.decode("EimConfigurationData", tlv(0x30, tlv(0x80, b"x"), tlv(
+        0xA5, tlv(0xA1, parse(certificate).value))))["eimPublicKeyData"]
+    return configuration(pki, eimPublicKeyData=held, **fields)
+
+
+def forged(pki: Pki) -> bytes:
+    """The certificate of the signing key with a signature that its CI did not make."""
+    certificate = bytearray(pki.eim_signing.der)
+    certificate[-1] ^= 1
+    return bytes(certificate)
+
+
+async def test_2_11_1_1_a_signing_certificate_of_a_known_ca_is_verified(bench: Bench) -> None:
+    (bench.folder / "roots.der").write_bytes(bench.pki.eum.der + bench.pki.ci.der)
+    add = [("addEim", certified(bench.pki, der, eim_id=f"eim{number}.example"))
+           for number, der in enumerate((bench.pki.eim_signing.der, forged(bench.pki)))]
+    assert await bench.execute(*add) == [("addEim", True, "token 2"), ("addEim", False, "commandError")]
+    update = ("updateEim", certified(bench.pki, forged(bench.pki), counterValue=None, associationToken=None))
+    assert await bench.execute(update) == [("updateEim", False, "commandError")]
+
+
+async def test_2_11_1_1_a_first_eim_with_a_forged_certificate_is_refused(bench: Bench) -> None:
+    (bench.folder / "roots.der").write_bytes(bench.pki.ci.der)
+    bench.first = ()
+    der = sgp32.encode("EimConfigurationData", certified(bench.pki, forged(bench.pki)))
+    [refused] = await bench.call(f"failing(es10.add_initial_eim(bytes.fromhex('{der.hex()}')))")
+    assert refused == "CardRefused AddInitialEim: the card refused with 7"
+
+
+async def test_2_11_1_1_of_a_certificate_of_an_unknown_ca_nothing_is_known(bench: Bench) -> None:
+    add = ("addEim", certified(bench.pki, forged(bench.pki), eim_id="other.example"))
+    assert (await bench.execute(add))[0][1]
+    (bench.folder / "roots.der").write_bytes(bench.pki.eum.der)
+    add = ("addEim", certified(bench.pki, forged(bench.pki), eim_id="third.example"))
+    assert (await bench.execute(add))[0][1]
 
 
 # ---- who may order what

@@ -69,6 +69,8 @@ class Ecos:
         if tag == _LIST_EIM:
             return tlv.encode(tag, tlv.encode(0xA0, *[_listed(self._card.read(one[1])) for one in self._eims]))
         try:
+            if tag in (_ADD_EIM, _UPDATE_EIM):
+                await self.check(value)
             if tag == _ADD_EIM:
                 token = self.add(value)
                 return tlv.encode(tag, _code(_OK) if token is None else tlv.encode_integer(_TOKEN, token))
@@ -82,6 +84,20 @@ class Ecos:
                 return tlv.encode(tag, _code(error.code))
             return tlv.encode_integer(0x89 if tag == _DELETE_EIM else 0x8A, error.code)
         return None
+
+    async def check(self, configuration):
+        """A signing certificate whose CA the device knows must be that CA's. Raises Refused."""
+        certificate = tlv.find(configuration, _PUBLIC_KEY, 0xA1)
+        if certificate is None:
+            return
+        from ipa.card import certified
+
+        try:
+            genuine = await certified.is_genuine(tlv.sequence(certificate), self._card.roots)
+        except (tlv.TlvError, p256.BadKey, ValueError, IndexError):
+            genuine = False
+        if not genuine:
+            raise Refused(_COMMAND_ERROR)
 
     def add(self, configuration):
         """Returns the association token, None without one. Raises Refused."""

@@ -39,6 +39,8 @@ _UNDEFINED = b"\x02\x01\x7f"
 class Emulation(Es10):
     """Es10 of a consumer card. `state`: a Journal of its own, at `path`. Call begin() before anything else."""
 
+    roots = ""  # file with the CAs under which signing certificates of eIMs are checked: DER, one behind the other
+
     def __init__(self, channel, state, path):
         super().__init__(channel)
         self._path = path
@@ -75,7 +77,9 @@ class Emulation(Es10):
             raise CardRefused("AddInitialEim", _ALREADY_EXISTS)
         ecos = emulated_eims.Ecos(self)
         try:
-            ecos.add(tlv.find(configuration, 0x30) or b"")
+            first = tlv.find(configuration, 0x30) or b""
+            await ecos.check(first)
+            ecos.add(first)
         except emulated_eims.Refused as error:
             raise CardRefused("AddInitialEim", error.code) from None
         self.state.set(**ecos.changes)

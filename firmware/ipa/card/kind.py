@@ -88,6 +88,7 @@ async def adapt(channel, es10, mode, settings, Journal):
 
         path = settings["journal_file"] + ".card"
         emulation = Emulation(channel, Journal(path), path)
+        emulation.roots = settings["roots_file"]
         await emulation.begin()
         return emulation
     if kind == CONSUMER:

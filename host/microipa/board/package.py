@@ -25,7 +25,9 @@ KEPT = (SETTINGS, EIM, ROOTS, "eim_roots.der", "client.der", "client_key.der")
 
 _HASH_DIGITS = 8
 _FOR = {
-    ("emulation", True): ("ipa/card/emulation", "ipa/card/emulated_eims", "ipa/card/es10c", "ipa/card/p256"),
+    ("emulation", True): (
+        "ipa/card/emulation", "ipa/card/emulated_eims", "ipa/card/certified", "ipa/card/es10c", "ipa/card/p256",
+    ),
     ("binding", "json"): ("ipa/net/esipa_json",),
     ("transport", "https"): ("ipa/net/https_link",),
     ("compact", True): ("ipa/net/compact",),
