@@ -202,6 +202,9 @@ def lab_up(
         list[str] | None, typer.Option(metavar="smdpp|eim", help="Lead nobody to the lab's own. Repeatable.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only where things are, and alarms; the trace has the rest.")
+    ] = False,
     tls_keys: Annotated[
         bool | None,
         typer.Option("--tls-keys/--no-tls-keys", help="Keep the servers' TLS secrets; by default on loopback only."),
@@ -224,7 +227,7 @@ def lab_up(
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
     way = Way(direct, https, binding == "json", compact, certified)
     peers = Peers.given(trust_ci or (), route or (), eim, without or ())
-    run_async(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers))
+    run_async(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers, quiet))
 
 
 @lab_app.command("quirks")

@@ -36,6 +36,10 @@ def trace(
         Path | None,
         typer.Option(help="Write a capture for Wireshark instead, decrypted by --tls-keys.", dir_okay=False),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a page instead: what it tells of devices, and sequence diagrams.", dir_okay=False),
+    ] = None,
     tls_keys: Annotated[
         Path | None,
         typer.Option(help="NSS key log for --pcapng; by default tls-keys.log beside the trace.", dir_okay=False),
@@ -45,10 +49,14 @@ def trace(
     from microipa.trace import reading, session
 
     wanted = reading.Wanted(frozenset(part or ()), past("--since", since), order, eid)
-    if pcapng:
+    if pcapng or html:
         if follow or as_json:
-            raise BadInput("--pcapng writes what was recorded into a file: leave out --follow and --json")
-        _capture(file, pcapng, tls_keys, wanted)
+            option = "--pcapng" if pcapng else "--html"
+            raise BadInput(f"{option} writes what was recorded into a file: leave out --follow and --json")
+        if pcapng:
+            _capture(file, pcapng, tls_keys, wanted)
+        if html:
+            _page(file, html, wanted)
         return
     session.print_session(reading.events(file, follow=follow), out, as_json, wanted, at_once=follow)
 
@@ -66,3 +74,14 @@ def _capture(files: list[Path], output: Path, tls_keys: Path | None, wanted: Wan
             file.write(block)
     encrypted = "" if secrets else "; no TLS keys were found, what was encrypted stays so"
     out.print(f"{output} written: wireshark {output}{encrypted}")
+
+
+def _page(files: list[Path], output: Path, wanted: Wanted) -> None:
+    from microipa.hil.trace_page import trace_page
+    from microipa.trace import reading
+
+    events = (event for event in reading.events(files) if wanted(event))
+    with writing(output, private=True) as file:  # as the trace is
+        for piece in trace_page(events, f"Trace {', '.join(map(str, files))}"):
+            file.write(piece.encode())
+    out.print(f"{output} written")

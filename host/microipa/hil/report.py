@@ -6,18 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
-from xml.etree.ElementTree import Element, tostring
 
 from microipa.hil import junit
 from microipa.hil.markup import element
 from microipa.hil.overview import boards, front, page_title
+from microipa.hil.page import page, text
 from microipa.hil.record import FAILED, load, runs, runs_of
 from microipa.hil.story import Record, article, has_page
 
 PAGE, JUNIT = "report.html", "junit.xml"
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_reports(folder: Path, html: Path | None = None, xml: Path | None = None) -> tuple[Path, Path]:
@@ -44,32 +42,20 @@ def _write(folders: Sequence[Path], html: Path, xml: Path) -> tuple[Path, Path]:
 
 def html_page(records: Sequence[Record]) -> Iterator[str]:
     """The page in pieces: as many as cases, so that none of them needs the room of all."""
-    style = files("microipa.hil").joinpath("report.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", page_title(records)),
-    )
-    # The style is ours and not escaped, as HTML wants it.
-    yield '<!DOCTYPE html>\n<html lang="en">\n' + _text(head).replace("</head>", f"<style>\n{style}</style></head>")
-    yield "<body>"
+    return page(page_title(records), _body(records))
+
+
+def _body(records: Sequence[Record]) -> Iterator[str]:
     if len(records) > 1:
-        yield _text(boards(records))
+        yield text(boards(records))
     for record in records:
-        yield '<div class="board">' + _text(front(record))
+        yield '<div class="board">' + text(front(record))
         for number, (group, cases) in enumerate(record.groups().items()):
             ran = [case for case in cases if has_page(case)]
             if not ran:
                 continue
-            yield f'<section class="group" id="{record.name}-group{number}">' + _text(element("h2", group))
+            yield f'<section class="group" id="{record.name}-group{number}">' + text(element("h2", group))
             for case in ran:
-                yield _text(article(record, case, folded=len(records) > 1 and case.outcome != FAILED))
+                yield text(article(record, case, folded=len(records) > 1 and case.outcome != FAILED))
             yield "</section>"
         yield "</div>"
-    yield "</body></html>\n"
-
-
-def _text(made: Element) -> str:
-    return tostring(made, encoding="unicode", method="html") + "\n"

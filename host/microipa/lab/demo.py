@@ -158,19 +158,21 @@ async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> 
 async def stay_up(
     folder: Path, radio: str, console: Terminal, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
     quirks: Sequence[str] = (), host: str = LOOPBACK, tls_keys: bool | None = None, peers: Peers = NO_PEERS,
+    quiet: bool = False,
 ) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
     ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing;
     ``family`` is that of the modem, ``quirks`` are those of ``microipa.quirks``;
-    ``peers`` of other makers join it. Raises UnknownQuirk.
+    ``peers`` of other makers join it. ``quiet``: of the timeline only what the lab itself says, and alarms.
+    Raises UnknownQuirk.
     """
     for chosen in QUIRKS.choose(quirks):  # a wrong name must not cost the last run's record
         console.print(f"quirk {chosen.form}: {chosen.quirk.says}")
     require_idle(folder)  # before its trace has a second writer
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
-    trace.listen(Timeline(console))
+    trace.listen(Timeline(console, quiet))
     settings = {"poll_interval_s": POLL_S, **way.settings}
     async with Lab(
         folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys,

@@ -17,16 +17,17 @@ from microipa.common.outside_text import visible
 from microipa.trace.event import Event
 from microipa.trace.reading import EIMS, began
 
+# Of the 256 colours of terminals those of middle lightness: each has a contrast of 3 and more on black and on white.
 COLOURS = {
-    "lab": "bold white",
-    "board": "green",
-    "modem": "cyan",
-    "radio": "blue",
-    "card": "yellow",
-    "eim": "magenta",
-    "eim2": "bright_magenta",
-    "smdpp": "red",
-    "smds": "red",
+    "lab": "bold",
+    "board": "color(28)",  # green
+    "modem": "color(31)",  # cyan
+    "radio": "color(63)",  # blue
+    "card": "color(130)",  # orange
+    "eim": "color(133)",  # magenta
+    "eim2": "color(96)",
+    "smdpp": "color(160)",  # red
+    "smds": "color(160)",
 }
 
 CACHED = 2048  # messages: polls and what is asked of cards are the same again and again
@@ -36,10 +37,14 @@ _LOG_PREFIX = re.compile(r"^[EID] \(\d+\) ")
 class Timeline:
     """Prints the events worth a newcomer's eye; the rest is for ``microipa trace``."""
 
-    def __init__(self, console: Terminal) -> None:
+    def __init__(self, console: Terminal, quiet: bool = False) -> None:
+        """``quiet``: only what the lab says itself, and alarms."""
         self._console = console
+        self._quiet = quiet
 
     def __call__(self, event: Event) -> None:
+        if self._quiet and event.part != "lab" and event.kind != "alarm":
+            return
         words = in_words(event)
         if words:
             self._console.print(line(event, words))
@@ -52,7 +57,7 @@ def plain_line(event: Event, words: str) -> str:
 
 def line(event: Event, words: str) -> Text:
     """``12.345  board   words``, in the part's colour."""
-    text = Text(f"{event.seconds:8.3f}  ", style="dim")
+    text = Text(f"{event.seconds:8.3f}  ")
     text.append(f"{visible(event.part):6} ", style=COLOURS.get(event.part, ""))
     text.append(shortened_codes(visible(words)))
     return text
