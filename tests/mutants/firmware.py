@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -68,7 +69,7 @@ class Tracer:
     """Which mutants' places a test reaches: the modules tell it in a file."""
 
     def __init__(self, mutants: list[Mutant]) -> None:
-        self._file = Path(tempfile.mkstemp(prefix="mutants-")[1])
+        self._file = Path(tempfile.mkstemp(dir=os.environ["PYTEST_DEBUG_TEMPROOT"])[1])  # of this process alone
         modules: dict[str, bytes] = {}
         trees = {mutant.path: mutant.tree for mutant in mutants}
         done: set[int] = set()

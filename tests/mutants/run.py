@@ -25,7 +25,7 @@ from mutants.parts import ROOT, Part
 EXPLAINED = tomllib.loads(Path(__file__).with_name("explained.toml").read_text())["mutant"]
 SURVIVED, NOTICED, UNFIT = 0, 1, 3  # exit codes of a process
 LONGEST_TEST = 12.0  # seconds; a longer test answers for no mutant
-LONGEST = 20.0  # seconds of tests, as they last without a mutant, for one mutant
+LONGEST = 40.0  # seconds of tests, as they last without a mutant, for one mutant
 PATIENCE, GRACE = 5.0, 8.0  # so many times as long as without a mutant, and seconds more, may a test last
 
 

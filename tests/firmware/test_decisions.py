@@ -1,0 +1,161 @@
+"""What the assistant decides by itself before anything is trusted or taken, at the edge of what it takes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from board_run import Run
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec as curves
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from microipa.asn1.tlv import parse, tlv
+
+NAMES = tlv(0x91, b"Provider") + tlv(0x92, b"Profile")
+ICCID = tlv(0x5A, bytes(10))
+
+TRY = """
+async def nothing():
+    pass
+def tried(function, *arguments):
+    try:
+        return str(function(*arguments))
+    except Exception as error:
+        return type(error).__name__ + " " + str(error)
+"""
+
+
+async def tell(micropython: Run, imports: str, *calls: str) -> list[str]:
+    script = TRY + imports + "\n" + "".join(f"print(tried({call}))\n" for call in calls)
+    return [line for line in (await micropython(script)).splitlines() if not line.startswith("I (")]
+
+
+# Metadata that nobody at the device can consent to (SGP.22 3.1.3)
+
+
+async def test_sgp22_3_1_3_metadata_need_iccid_and_both_names(micropython: Run) -> None:
+    lacking = [NAMES, tlv(0x5A, bytes(9)) + NAMES, tlv(0x5A, bytes(11)) + NAMES, ICCID + tlv(0x91, b"P"),
+               ICCID + tlv(0x92, b"P")]
+    told = await tell(micropython, "from ipa.steps.trigger import unfit", *(f"unfit, {one!r}" for one in lacking))
+    assert told == ["('metadata without ICCID or names', 4)"] * len(lacking)  # metadataMismatch
+
+
+@pytest.mark.parametrize(("rules", "allowed"), [
+    (b"", True), (b"\5", True), (b"\5\x80", True),  # none, and pprUpdateControl
+    (b"\6\x40", False), (b"\5\x20", False), (b"\5\x60", False), (b"\5\xe0", False),
+])
+async def test_sgp22_3_1_3_policy_rules_1_and_2_need_a_consent(micropython: Run, rules: bytes, allowed: bool) -> None:
+    metadata = ICCID + NAMES + tlv(0x99, rules)
+    [told] = await tell(micropython, "from ipa.steps.trigger import unfit", f"unfit, {metadata!r}")
+    refusal = "('the profile has policy rules that nobody here can consent to', 3)"  # pprNotAllowed
+    assert told == ("None" if allowed else refusal)
+
+
+# Triggers (SGP.32 2.11.1.3)
+
+
+async def test_sgp22_4_1_an_activation_code_has_a_prefix_an_address_and_a_longest_length(micropython: Run) -> None:
+    longest = "1$smdp.example$" + "A" * (512 - len("1$smdp.example$"))
+    codes = [longest, longest + "A", "1$$A", "1$smdp.example", "2$smdp.example$A", "XLPA:1$smdp.example$A"]
+    triggers = [tlv(0xA0, tlv(0x80, code.encode())) for code in codes]
+    told = await tell(micropython, "from ipa.steps.trigger import read\ndef way(body): return len(read(body)[3][1])",
+                      *(f"way, {trigger!r}" for trigger in triggers))
+    assert told == [str(512 - len("1$smdp.example$"))] + ["InvalidPackage a bad activation code"] * 5
+
+
+async def test_2_11_1_3_a_trigger_names_one_source(micropython: Run) -> None:
+    bodies = [b"", tlv(0xA0), tlv(0xA0, tlv(0x81), tlv(0xA2)), tlv(0xA0, tlv(0x80, b"\xff"))]
+    told = await tell(micropython, "from ipa.steps.trigger import read", *(f"read, {body!r}" for body in bodies))
+    assert told == [
+        "InvalidPackage a trigger with neither data nor eimTransactionId",
+        "InvalidPackage a trigger that names 0 sources of a profile",
+        "InvalidPackage a trigger that names 2 sources of a profile",
+        "InvalidPackage an activation code that is no text",
+    ]
+
+
+# Anchors (RFC 5280 4.1.2.5)
+
+
+async def test_rfc5280_4_1_2_5_a_date_that_cannot_be_read_is_refused(micropython: Run) -> None:
+    dates = [(0x17, b"261129120000Z"), (0x18, b"20261129120000Z"), (0x17, b"261129120000"), (0x17, b"2611291200Z"),
+             (0x18, b"20261129120000+"), (0x18, b"2026112912000xZ"), (0x18, b"20261129120000.5Z")]
+    calls = [f"_date, {tag}, {text!r}" for tag, text in dates]
+    told = await tell(micropython, "from ipa.net.trust import _date", *calls)
+    assert told[0] == told[1]
+    assert told[0].isdigit()
+    assert [line.split()[0] for line in told[2:]] == ["TlvError"] * 5
+
+
+def anchor(start: datetime, end: datetime, ca: bool | None = True) -> bytes:
+    key = curves.generate_private_key(curves.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "anchor")])
+    builder = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(start).not_valid_after(end))
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca, None), True)
+    return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+
+
+async def test_rfc5280_4_1_2_5_an_anchor_is_valid_from_its_first_to_its_last_second(micropython: Run) -> None:
+    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    der = anchor(start, end)
+    moments = [start - timedelta(seconds=1), start, end, end + timedelta(seconds=1)]
+    told = await tell(
+        micropython,
+        "import time\nfrom ipa.net import trust\n"
+        "def at(seconds):\n    trust.unix_time = lambda: seconds\n    return trust._check_validity(" + repr(der) + ")",
+        *(f"at, {int(moment.timestamp())}" for moment in moments))
+    assert told == ["PeerNotTrusted the trusted certificate is not valid yet", "None", "None",
+                    "PeerNotTrusted the trusted certificate has expired"]
+
+
+async def test_rfc5280_4_2_1_9_a_ca_is_who_says_so(micropython: Run) -> None:
+    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    told = await tell(micropython, "from ipa.net.trust import _is_ca",
+                      *(f"_is_ca, {anchor(start, end, ca)!r}" for ca in (True, False)))
+    assert told == ["True", "False"]
+
+
+async def test_an_anchor_without_a_key_or_validity_is_unreadable(micropython: Run) -> None:
+    one_date = tlv(0x30, tlv(0x30, tlv(0x30), tlv(0x30), tlv(0x30, tlv(0x17, b"261129120000Z")), tlv(0x30)))
+    told = await tell(
+        micropython, "from ipa.net import trust\ntrust.unix_time = lambda: 1",
+        f"trust._sequence, {one_date!r}, 5", f"trust._check_validity, {one_date!r}")
+    assert [line.split(" at ")[0] for line in told] == ["TlvError no certificate", "TlvError no validity"]
+
+
+# Keys of eIMs on an emulated card
+
+
+async def test_a_certificate_without_a_key_on_p256_is_a_bad_key(micropython: Run) -> None:
+    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    good = anchor(start, end)
+    fields = [field.raw for field in parse(good)[0x30]]
+    keyless = tlv(0x30, tlv(0x30, *fields[:-2]), *[field.raw for field in parse(good)][1:])
+    told = await tell(micropython, "from ipa.card.p256 import certified_key",
+                      f"len, certified_key({good!r})", f"certified_key, {keyless!r}")
+    assert told == ["91", "BadKey a certificate without a key on P-256"]
+
+
+# Events of an SM-DS (SGP.22 6.5.2.7)
+
+EVENTS = """
+import asyncio
+from ipa.net import es11
+from ipa.net.jsonstream import Reader
+from rooms import Stream, failing, run
+def asked(text):
+    return run(failing(es11._events(Reader(Stream(text), 500))))
+"""
+
+
+async def test_sgp22_6_5_2_7_events_are_texts_and_as_many_as_fit(micropython: Run) -> None:
+    told = await tell(
+        micropython, EVENTS,
+        """asked, b'[{"eventId":"E","rspServerAddress":"s.example","more":1}]'""",
+        """asked, b'[]'""", """asked, b'[{"eventId":"' + bytes([255]) + b'","rspServerAddress":"s"}]'""")
+    assert told[:2] == ["no error but [('s.example', 'E')]", "no error but []"]
+    assert told[2].startswith("Es9Malformed")
