@@ -177,6 +177,7 @@ async def test_a_code_for_a_device_that_downloads_directly_is_refused_as_soon_as
     assert order(desk, early).state == "failed"
     sentence = f"the confirmation code cannot be given: {EID} downloads directly"
     assert order(desk, early).result.startswith(sentence)
+    assert "nobody signed what its IPA can do" in desk.device(EID).alarms[-1]
     with pytest.raises(CodeNotGiven, match=sentence):
         desk.order_download(EID, f"LPA:1${ADDRESS}$A", confirmation_code=CODE, needs_proof=False)
     assert [view.id for view in desk.orders() if view.kind == "download"] == [early]

@@ -85,6 +85,7 @@ class Orders:
             elif order.needs_proof and device.proven_token is None:
                 order = self._proof(db, device)
             if order.confirmation_hash and order.message is None and (why := confirmation.obstacle(device)):
+                self.alarm(db, order.eid, f"order {order.id}: {why}; nobody signed what its IPA can do", b"")
                 self.settle(db, order, store.FAILED, why)
                 continue
             wait = 0.0 if order.due is None else order.due - time.time()
