@@ -1,0 +1,150 @@
+"""What the eIM refuses, at the edge of what it takes: operations of people, questions, metadata, unsigned results."""
+
+from __future__ import annotations
+
+import pytest
+from eim_ipa import order
+from euicc_peer import EID
+from microipa.asn1.tlv import integer, parse, tlv
+from microipa.crypto import ec
+from microipa.eim import Unreachable, esipa, features, listeners
+from microipa.eim.dtls_records import LAST_SEQUENCE, Records
+from microipa.eim.operations import parse as operation
+from microipa.eim.packages import PackageInvalid, PackageResult, question
+from test_eim_inject import LIST, listener  # noqa: F401
+
+ICCID, NAMES = tlv(0x5A, bytes(10)), tlv(0x91, b"P") + tlv(0x92, b"N")
+UNSIGNED = tlv(0xBF51, tlv(0xA2, tlv(0x80, b"eim"), tlv(0x82, b"\1")))
+SIGNED = tlv(0xBF51, tlv(0xA0, tlv(0x30), tlv(0x5F37, bytes(64))))
+
+
+# Operations as people write them
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("enabel 89", "is no operation: they are"),
+        ("enable 'x", "is no operation: No closing quotation"),
+        ("enable", "the ICCID is missing"),
+        ("enable 8999970123456789012 rollback more", "'more' means nothing here"),
+        ("listProfileInfo class=secret", "is no profile class: test, provisioning, operational"),
+        ("listProfileInfo class=test aid=a000000559", "only one of them"),
+        ("listProfileInfo class=test class=test", "class= is given 2 times"),
+        ("listProfileInfo aid=a0000005", "is not 5 to 16 bytes in hex"),
+        ("listProfileInfo tags=", "is not 1 to 64 bytes in hex"),
+        ("configureImmediateEnable maybe", "is neither on nor off"),
+        ("configureImmediateEnable on oid=3.1", "is no object identifier"),
+        ("setDefaultDpAddress a/b", "is no host name"),
+        ("deleteEim " + "e" * 129, "the eimId has 129 characters"),
+        ("deleteEim ''", "the eimId has 0 characters"),
+        ("updateEim eim.example", "say what changes"),
+        ("updateEim eim.example counter=-1", "is no counter"),
+        ("updateEim eim.example counter=12345678901", "is no counter"),
+        ("updateEim eim.example counter=١", "is no counter"),
+    ],
+)
+def test_an_operation_that_says_nothing_is_refused_with_its_reason(text: str, why: str) -> None:
+    with pytest.raises(PackageInvalid) as refusal:
+        operation(text)
+    assert why in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["listProfileInfo class=test", "listProfileInfo aid=a000000559", "listProfileInfo tags=5a", "getRAT",
+     "configureImmediateEnable on oid=2.999.1", "configureImmediateEnable off", "deleteEim e", "listEim",
+     "deleteEim " + "e" * 128, "updateEim eim.example counter=1234567890"],
+)  # fmt: skip
+def test_an_operation_at_the_edge_is_taken(text: str) -> None:
+    assert operation(text)
+
+
+# Questions (SGP.32 2.11.1.2)
+
+
+def test_2_11_1_2_a_question_asks_for_what_an_ipa_tells() -> None:
+    with pytest.raises(PackageInvalid, match="'imsi' is nothing an IPA tells"):
+        question(["euiccInfo2", "imsi"])
+    with pytest.raises(PackageInvalid, match="key identifier of the CI is empty"):
+        question(["eumCertificate"], ci_key_id=b"")
+    with pytest.raises(PackageInvalid, match="neither a seqNumber nor an event"):
+        question(["notificationsList"], notification="notificationInstall2")
+    assert question(["EuiccInfo2"]) == tlv(0x5C, b"\xbf\x22")
+
+
+# Metadata in the device's place (SGP.22 3.1.3)
+
+
+@pytest.mark.parametrize(
+    "fields", [NAMES, tlv(0x5A, bytes(9)) + NAMES, ICCID + tlv(0x91, b"P"), ICCID + tlv(0x92, b"N")]
+)
+def test_5_14_2_metadata_need_iccid_and_both_names(fields: bytes) -> None:
+    with pytest.raises(features.MetadataMismatch):
+        features.check_metadata(tlv(0xBF25, fields))
+
+
+@pytest.mark.parametrize(
+    ("rules", "taken"),
+    [(b"", True), (b"\5", True), (b"\5\x80", True), (b"\6\x40", False), (b"\5\x20", False), (b"\5\xe0", False)],
+)
+def test_5_14_2_policy_rules_1_and_2_need_a_consent(rules: bytes, taken: bool) -> None:
+    metadata = tlv(0xBF25, ICCID, NAMES, tlv(0x99, rules))
+    if taken:
+        features.check_metadata(metadata)
+    else:
+        with pytest.raises(features.PprNotAllowed):
+            features.check_metadata(metadata)
+
+
+# What proves something (SGP.32 5.14.6)
+
+
+def test_5_14_6_an_unsigned_result_proves_nothing() -> None:
+    key = ec.generate_key().public_key()
+    with pytest.raises(ec.SignatureInvalid, match="proves nothing"):
+        PackageResult.read(parse(UNSIGNED)).verify(key, 0)
+
+
+@pytest.mark.parametrize(
+    ("result", "answer", "proves"),
+    [
+        (SIGNED, esipa.acknowledge([5]), True),
+        (SIGNED, esipa.acknowledge([]), False),
+        (SIGNED, esipa.result_error(127), False),
+        (UNSIGNED, esipa.acknowledge([5]), False),
+        (UNSIGNED, esipa.acknowledge([]), False),
+        (tlv(0x30, SIGNED, tlv(0xA0)), esipa.acknowledge([5]), True),
+        (tlv(0x30, UNSIGNED, tlv(0xA0)), esipa.acknowledge([5]), False),
+    ],
+)
+def test_5_14_6_a_signed_result_that_was_acknowledged_proves_whose_association_it_is(
+    result: bytes, answer: bytes, proves: bool
+) -> None:
+    request = tlv(0xBF50, tlv(0x5A, bytes.fromhex(EID)), result)
+    assert esipa.proved(request, answer) == (EID if proves else None)
+
+
+def test_6_3_2_6_an_answer_without_acknowledgements_is_the_empty_one_of_v1_2() -> None:
+    assert esipa.acknowledge([]) == bytes.fromhex("BF50023000")
+    assert esipa.acknowledge([5]) == tlv(0xBF50, tlv(0xBF53, integer(0x80, 5)))
+
+
+# Associations
+
+
+def test_6347_4_1_an_association_writes_no_record_without_a_number() -> None:
+    records = Records.__new__(Records)
+    records._sequence = LAST_SEQUENCE + 1
+    with pytest.raises(OverflowError, match="no record number left"):
+        records.protect(23, b"more")
+
+
+async def test_a_device_that_does_not_answer_in_time_is_given_up_and_its_order_stays(
+    desk, listener, monkeypatch  # noqa: F811
+) -> None:
+    monkeypatch.setattr(listeners, "ANSWER_SECONDS", 0)
+    number = desk.order_package(EID, LIST)
+    with pytest.raises(Unreachable, match="does not answer any more"):
+        await desk.inject(EID)
+    assert order(desk, number).state in ("queued", "delivered")
