@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -154,3 +155,23 @@ def test_card_serve_without_a_reader_is_one_sentence(microipa: Microipa, tmp_pat
     status, _, err = microipa("card", "serve", "--lab", tmp_path, "--vpcd", address)
     assert (status, len(err.splitlines())) == (1, 1)
     assert words in err
+
+
+async def test_a_reader_that_writes_length_and_message_apart_does_not_wait_for_an_acknowledgement(card) -> None:
+    """Nagle's algorithm holds the second write back until the first is acknowledged, which Linux delays by 40 ms."""
+    turns = 40
+
+    async def script(reader: Reader) -> None:
+        line = reader._writer.get_extra_info("socket")
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        reader.tell(ON)
+        command = bytes.fromhex("00A40004023F00")
+        began = asyncio.get_running_loop().time()
+        for _ in range(turns):
+            os.write(line.fileno(), len(command).to_bytes(2, "big"))
+            os.write(line.fileno(), command)
+            length = int.from_bytes(await reader._reader.readexactly(2), "big")
+            await reader._reader.readexactly(length)
+        assert asyncio.get_running_loop().time() - began < turns * 0.02
+
+    await play(card, script)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from microipa.common.console import LAB, Folder, host_and_port, out, run_async
+from microipa.common.console import LAB, BadInput, Folder, hex_bytes, host_and_port, out, run_async
 
-card_app = typer.Typer(no_args_is_help=True, help="Let a terminal of another maker use the lab's card.")
+card_app = typer.Typer(no_args_is_help=True, help="Talk to the lab's card, or to one in a PC/SC reader.")
+
+Which = Annotated[
+    str | None,
+    typer.Option("--card", metavar="pcsc:READER", help="A card in a PC/SC reader (name, part of it or number)."),
+]
+
+
+def reader_of(card: str | None) -> str:
+    """The reader that --card names, "" without the option. Raises BadInput."""
+    kind, colon, reader = (card or "").partition(":")
+    if card and (kind != "pcsc" or not colon or not reader):
+        raise BadInput(f"--card {card[:64]} is not pcsc:READER")
+    return reader
+
 
 
 @card_app.command()
@@ -31,3 +48,68 @@ def serve(
     out.print(f"card {card.eid} goes into the reader at {vpcd}; Ctrl-C pulls it out")
     run_async(reader.serve(card, host, port))
     out.print("the reader is gone")
+
+
+@card_app.command()
+def apdu(
+    commands: Annotated[list[str], typer.Argument(metavar="HEX", help="One command APDU each.")],
+    lab: Folder = LAB,
+    card: Which = None,
+) -> None:
+    """Send APDUs to the card after a reset; prints data and status word of each, in hex."""
+    sent = [hex_bytes("HEX", command) for command in commands]
+    with _powered(lab, card) as contacts:
+        for command in sent:
+            print(contacts.transmit(command).hex())
+
+
+@card_app.command()
+def shell(lab: Folder = LAB, card: Which = None) -> None:
+    """Call functions of ES10 by name, one a line: `eid`, `profiles`, `info2` …; `help` lists them."""
+    from microipa.asn1.describe import describe
+    from microipa.euicc.es10 import VERBS, Es10, Es10Error, request
+
+    with _powered(lab, card) as contacts:
+        es10 = Es10(contacts)
+        for line in _lines():
+            verb, *arguments = line.split()
+            if verb == "help":
+                for name, (says, _) in VERBS.items():
+                    out.print(f"{name:14} {says}")
+                continue
+            try:
+                answer = es10.call(request(verb, arguments))
+            except Es10Error as error:
+                out.print(str(error))
+                continue
+            out.print(*describe(answer).text().split("\n"), sep="\n")
+
+
+def _lines() -> Iterator[str]:
+    """What somebody types, or a pipe says, until its end or `quit`."""
+    asks = sys.stdin.isatty()
+    while True:
+        try:
+            line = (input("es10> ") if asks else input()).strip()
+        except EOFError:
+            return
+        if line == "quit":
+            return
+        if line:
+            yield line
+
+
+@contextmanager
+def _powered(lab: Path, which: str | None) -> Iterator[Any]:
+    """The card with power. Raises NoLab, InUse, NoReader, NotAnEuicc."""
+    from microipa.euicc.pcsc import PcscCard
+    from microipa.lab import LabFolder
+
+    reader = reader_of(which)
+    card: Any = PcscCard(reader) if reader else LabFolder(lab).card()
+    with card.in_reader():
+        card.power_on()
+        try:
+            yield card
+        finally:
+            card.power_off()

@@ -11,7 +11,7 @@ import typer
 
 from microipa.cli import board as board_verbs
 from microipa.cli.battery import battery
-from microipa.cli.card import card_app
+from microipa.cli.card import Which, card_app, reader_of
 from microipa.cli.decode import decode
 from microipa.cli.eim_server import eim_server_app
 from microipa.cli.eim_views import eim_app
@@ -201,6 +201,7 @@ def lab_up(
     without: Annotated[
         list[str] | None, typer.Option(metavar="smdpp|eim", help="Lead nobody to the lab's own. Repeatable.")
     ] = None,
+    card: Which = None,
     host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only where things are, and alarms; the trace has the rest.")
@@ -227,7 +228,7 @@ def lab_up(
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
     way = Way(direct, https, binding == "json", compact, certified)
     peers = Peers.given(trust_ci or (), route or (), eim, without or ())
-    run_async(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers, quiet))
+    run_async(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers, quiet, reader_of(card)))
 
 
 @lab_app.command("quirks")

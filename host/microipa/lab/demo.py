@@ -15,6 +15,7 @@ from microipa.common.console import Terminal, verdict
 from microipa.common.errors import MicroipaError
 from microipa.eim import OrderView
 from microipa.euicc import ProfileState
+from microipa.euicc.pcsc import PcscCard
 from microipa.lab import Lab, forget_all_but_keys, new_profile, require_idle
 from microipa.lab.folder import NO_PEERS
 from microipa.lab.keys import LabKeys
@@ -158,14 +159,14 @@ async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> 
 async def stay_up(
     folder: Path, radio: str, console: Terminal, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
     quirks: Sequence[str] = (), host: str = LOOPBACK, tls_keys: bool | None = None, peers: Peers = NO_PEERS,
-    quiet: bool = False,
+    quiet: bool = False, reader: str = "",
 ) -> None:
     """``microipa lab up``: everything runs, and orders queued by other processes are carried out.
 
     ``keys`` of other makers, those the lab in ``folder`` was started with before where these say nothing;
     ``family`` is that of the modem, ``quirks`` are those of ``microipa.quirks``;
     ``peers`` of other makers join it. ``quiet``: of the timeline only what the lab itself says, and alarms.
-    Raises UnknownQuirk.
+    ``reader``: the PC/SC reader whose card is the lab's. Raises UnknownQuirk, NoReader, NotAnEuicc.
     """
     for chosen in QUIRKS.choose(quirks):  # a wrong name must not cost the last run's record
         console.print(f"quirk {chosen.form}: {chosen.quirk.says}")
@@ -177,6 +178,7 @@ async def stay_up(
     async with Lab(
         folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys,
         host=host, certified=way.certified, tls_keys=tls_keys, peers=peers,
+        card=PcscCard(reader, trace) if reader else None,
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")

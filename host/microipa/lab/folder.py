@@ -90,13 +90,14 @@ class LabFolder:
     OPc), keys.json, board/ (the board's flash) and trace.jsonl. ``keys`` of other makers are noted there; without,
     those noted before are used. ``eim_fqdn`` is the eIM's name where it is not the PKI's, ``card_ci`` the CI of cards
     that are none of ours. ``certified``: the eIM asks for client certificates. ``peers`` of other makers join it.
+    ``eid``: of a card of a maker, which is in a reader.
     Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
     """
 
     def __init__(
         self, folder: Path, *, create: bool = False, keys: LabKeys | None = None, eim_fqdn: str = "",
         card_ci: x509.Certificate | None = None, quirks: Sequence[str] = (), certified: bool = False,
-        peers: Peers = NO_PEERS, trace: Trace | None = None
+        peers: Peers = NO_PEERS, eid: str = "", trace: Trace | None = None
     ) -> None:
         if not create and not (folder / "pki").is_dir():
             raise NoLab(f"no lab in {folder}: start one with `microipa lab up --lab {folder}`")
@@ -106,7 +107,7 @@ class LabFolder:
         noted = LabKeys.of(folder) if keys is None else keys
         self._foreign_card, self._foreign_eim = noted.card is not None, noted.eim is not None
         self._card_keys = CardKeys.read(noted.card) if noted.card else CardKeys.of(self.pki, EID)
-        self.eid = self._card_keys.eid
+        self.eid = eid or self._card_keys.eid
         own, ci = self.pki.ci.certificate, card_ci or self._card_keys.ci
         self.card_ci = ci
         smdpp = [Identity.read(path) for path in noted.smdpp] or [Identity.of(self.pki, quirks)]

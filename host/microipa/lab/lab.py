@@ -21,6 +21,7 @@ from microipa.common.clock import Clock
 from microipa.eim import Eim
 from microipa.eim.identity import EimIdentity
 from microipa.euicc.odd_card import odd_card
+from microipa.euicc.pcsc import PcscCard
 from microipa.lab.folder import (
     COAPS_PORT,
     EVERY_ADDRESS,
@@ -32,7 +33,7 @@ from microipa.lab.folder import (
 )
 from microipa.lab.keys import LabKeys
 from microipa.lab.peers import Peers
-from microipa.modem import VirtualModem
+from microipa.modem import Card, VirtualModem
 from microipa.net.https_server import LOOPBACK
 from microipa.quirks import QUIRKS
 from microipa.radio import Link, LinkSettings, Network
@@ -73,7 +74,7 @@ class Lab(LabFolder):
         form: Form = "by hand",
         two_eims: bool = False,
         keys: LabKeys | None = None,
-        card: dict[str, Any] | None = None,
+        card: dict[str, Any] | PcscCard | None = None,
         host: str = LOOPBACK,
         certified: bool = False,
         peers: Peers = NO_PEERS,
@@ -85,7 +86,9 @@ class Lab(LabFolder):
         require_idle(folder)  # before its trace has a second writer
         folder.mkdir(parents=True, exist_ok=True)
         self.trace = trace or Trace(folder / "trace.jsonl")
+        real = card if isinstance(card, PcscCard) else None
         super().__init__(folder, create=True, keys=keys, quirks=quirks, certified=certified, peers=peers,
+                         eid=real.eid if real else "", card_ci=peers.cis[0] if real and peers.cis else None,
                          trace=self.trace)
         self.trace.about(eid=self.eid)
         if tls_keys or (tls_keys is None and host == LOOPBACK):
@@ -101,9 +104,15 @@ class Lab(LabFolder):
         self._sleep: dict[str, Any] = {"clock": self.clock, "skips_sleep": skips_sleep, "drift_percent": drift_percent}
         self.network = Network(trace=self.trace, quirks=quirks, clock=self.clock)
         self.link = Link(radio, trace=self.trace, quirks=quirks)
-        self.euicc = self.card(self.trace, **(card or {}))
-        self.modem = VirtualModem(
-            odd_card(self.euicc, quirks), self.network, self.link, family=family, quirks=quirks, trace=self.trace)
+        self.network.admits_strangers = real is not None
+        self.euicc: Any
+        slot: Card
+        if real:
+            self.euicc = slot = real
+        else:
+            self.euicc = software = self.card(self.trace, **(card if isinstance(card, dict) else {}))
+            slot = odd_card(software, quirks)
+        self.modem = VirtualModem(slot, self.network, self.link, family=family, quirks=quirks, trace=self.trace)
         self.board: VirtualBoard
         self._heap = heap
         # A CI of another maker may be on a curve that mbedTLS does not know.

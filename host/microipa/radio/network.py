@@ -37,6 +37,7 @@ ESM_MISSING_OR_UNKNOWN_APN = 27
 
 _STRANGERS = 26201  # PLMN of the first network that is heard and lets nobody of the lab on
 
+_PLMN_DIGITS = 5
 _AMF = bytes.fromhex("8000")  # separation bit set: EPS AKA (TS 33.401 6.1.1)
 _AMF_RESYNC = bytes(2)  # TS 33.102 6.3.3: all zeroes under MAC-S
 _SQN_STEP = 1 << 5  # SQN = SEQ || IND with five bits of IND (TS 33.102 annex C.3.2)
@@ -115,6 +116,8 @@ class Network:
         self.clock = clock or Clock()
         self.behaviour = QUIRKS.behaviour("network", Behaviour(), quirks)
         self._subscribers: dict[str, Subscriber] = {}
+        self.admits_strangers = False
+        """Let any IMSI on, without AKA: for a card of a maker, whose operator nobody here plays."""
         self._coverage: dict[str, bool] = {}
         self._coverage_changed = asyncio.Event()
         self._routes: dict[Address, Address] = {}
@@ -185,13 +188,18 @@ class Network:
 
     async def attach(self, usim: Usim, only: str | None = None) -> Attachment:
         """Let a card on after AKA, at the operator ``only`` where one is given. Raises NoCoverage and AttachRefused."""
-        if not self.operators:
+        if not self.operators and not self.admits_strangers:
             raise NoCoverage("no cell in reach")
         self._attempts += 1
         if self._attempts <= self.behaviour.attach_refusals:
             self._record("attach refused", imsi=usim.imsi, cause=CAUSE_CONGESTION)
             raise AttachRefused(CAUSE_CONGESTION, "too many devices attach")
         subscriber = self._subscribers.get(usim.imsi)
+        if subscriber is None and self.admits_strangers and usim.imsi:
+            operator = usim.imsi[:_PLMN_DIGITS]
+            self._coverage.setdefault(operator, True)
+            self._record("attach accepted", imsi=usim.imsi, operator=operator, resynchronised=False)
+            return Attachment(Subscriber(usim.imsi, b"", b"", operator), operator, False)
         try:
             if subscriber is None:
                 raise AttachRefused(CAUSE_SERVICES_NOT_ALLOWED, f"IMSI {usim.imsi} is not registered")
