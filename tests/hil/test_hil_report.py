@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from microipa.cli.main import app
 from microipa.hil.overview import total
-from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Recorder, Run
+from microipa.hil.record import ERROR, FAILED, PASSED, SKIPPED, Bill, Case, Recorder, Run
 from microipa.hil.report import write_reports, write_session
 from microipa.trace import Event
 from typer.testing import CliRunner
@@ -97,7 +97,9 @@ def test_nothing_on_the_page_comes_from_elsewhere_or_runs(folder: Path) -> None:
     assert not any(name.startswith("on") or name == "src" for _, attributes in page.tags for name in attributes)
     anchors = set(page.values("id"))
     assert len(anchors) == len(page.values("id"))
-    assert all(link[0] == "#" and link[1:] in anchors for link in page.values("href"))
+    events = {"cases/test_a-left-direct-.jsonl", "cases/test_b-left-.jsonl"}
+    assert all(link in events or link[0] == "#" and link[1:] in anchors for link in page.values("href"))
+    assert events <= set(page.values("href"))
     assert any("default-src 'none'" in content for content in page.values("content"))
     assert "url(" not in (folder / "report.html").read_text(encoding="utf-8").replace('"url(#head)"', "")
 
@@ -284,4 +286,46 @@ def test_the_command_writes_both_beside_the_record_or_where_it_is_told(folder: P
     elsewhere = [str(tmp_path / "a.html"), str(tmp_path / "b.xml")]
     arguments = ["hil", "report", str(folder), "--html", elsewhere[0], "--junit", elsewhere[1]]
     assert CliRunner().invoke(app, arguments).stdout.split() == elsewhere
-    assert (tmp_path / "a.html").read_bytes() == (folder / "report.html").read_bytes()
+    beside = (folder / "report.html").read_text().replace('href="cases/', f'href="{folder.name}/cases/')
+    assert (tmp_path / "a.html").read_text() == beside
+
+
+# What a failure shows, and what has changed
+
+
+def test_a_failure_says_its_line_and_is_marked_in_the_diagram(tmp_path: Path) -> None:
+    failed = replace(BROKEN, where="test_x.py:12, raised at fixtures.py:88")
+    mark = Event(6.0, "lab", "failed", {"text": "test_x.py:12: assert 1 == 2"})
+    page_of, junit_of = write_reports(a_run(tmp_path / "left", (failed, [LOG, mark])))
+    page = Page(page_of)
+    assert "test_x.py:12, raised at fixtures.py:88" in page.text
+    assert "loud mark" in page.values("class")
+    assert "assert 1 == 2" in page.text
+    assert "at test_x.py:12, raised at fixtures.py:88" in junit_of.read_text()
+
+
+def test_what_fails_before_a_case_is_an_error_and_no_failure(tmp_path: Path) -> None:
+    page_of, junit_of = write_reports(a_run(tmp_path / "left", (replace(BROKEN, outcome=ERROR), []), (DONE, [])))
+    assert "! 1 error, 1 passed" in Page(page_of).text
+    root = ElementTree.fromstring(junit_of.read_text())
+    assert (root.get("failures"), root.get("errors")) == ("0", "1")
+    assert len(root.findall(".//error")) == 1
+    assert not root.findall(".//failure")
+
+
+def test_diagrams_of_cases_that_passed_are_closed_so_that_a_green_board_prints_on_few_pages(folder: Path) -> None:
+    page = Page(write_reports(folder)[0])
+    opened = ["open" in attributes for tag, attributes in page.tags if tag == "details"]
+    assert opened == [False, True]  # the case that failed
+
+
+def test_a_run_is_compared_with_an_earlier_one(tmp_path: Path) -> None:
+    then = a_run(tmp_path / "then" / "left", (DONE, []), (replace(BROKEN, outcome=PASSED), []), (LEFT_OUT, []))
+    dear = replace(DONE, bill=replace(DONE.bill, bytes_up=800, bytes_down=510))
+    now = a_run(tmp_path / "now" / "left", (dear, []), (BROKEN, []))
+    page = Page(write_reports(now, earlier=then)[0]).text.split("\n")
+    shown = page[page.index("Since the run of 2026-11-25 00:36:22 UTC, the same firmware") + 1 :]
+    assert shown[3:11] == ["it polls", "bytes up", "400", "800", "it ends", "outcome", "✓ passed", "✗ failed"]
+    assert "Not run this time: it is cut" in shown
+    same = Page(write_reports(now, earlier=now)[0]).text
+    assert "No outcome has changed, and no cost by more than a tenth." in same

@@ -91,6 +91,14 @@ def version_of(hashes: Mapping[str, str]) -> str:
     return f"ipa-{hashlib.sha256(listed.encode()).hexdigest()[:_HASH_DIGITS]}"
 
 
+def build_of() -> str:
+    """A name for the assistant's source as it is now: the same for all boards, forms and settings."""
+    firmware = paths.firmware()
+    sources = [firmware / "main.py", *sorted(firmware.glob("ipa/**/*.py"))]
+    hashes = {str(path.relative_to(firmware)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
+    return version_of(hashes).removeprefix("ipa-")
+
+
 class NoDriver(MicroipaError):
     """A board whose modem the assistant cannot drive yet."""
 

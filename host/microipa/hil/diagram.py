@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from microipa.hil.markup import element
-from microipa.hil.sequence import Row, lanes
+from microipa.hil.sequence import FAILED_HERE, Row, lanes
 
 
 def diagram(rows: Sequence[Row]) -> Element:
@@ -39,7 +39,8 @@ def _row(row: Row, began: float, places: dict[str, int]) -> Element:
         words.append(element("b", amount))
     elif row.octets:
         words.append(element("span", f", {row.octets:,} bytes"))
-    kinds = [name for name, has in (("faint", row.faint), ("loud", row.loud), ("gap", not row.tag)) if has]
+    kinds = [name for name, has in (("faint", row.faint), ("loud", row.loud), ("gap", not row.tag),
+                                ("mark", row.tag == FAILED_HERE)) if has]
     return element(
         "tr",
         element("td", f"{max(row.seconds - began, 0):.3f}"),

@@ -9,11 +9,12 @@ from dataclasses import asdict
 from xml.etree.ElementTree import Element, indent, tostring
 
 from microipa.hil.markup import clean, clean_line, element
-from microipa.hil.record import FAILED, SKIPPED, Case, Run
+from microipa.hil.record import BAD, ERROR, FAILED, SKIPPED, Case, Run
 
 _MESSAGE_LIMIT, _TEXT_LIMIT = 300, 4000  # characters
 _PROPERTIES = (
-    "board", "kind", "micropython", "firmware", "form", "heap", "modem", "modem_firmware", "card", "eid", "tether",
+    "board", "kind", "micropython", "build", "firmware", "form", "heap", "modem", "modem_firmware", "card", "eid",
+    "tether",
 )  # fmt: skip
 
 
@@ -22,12 +23,12 @@ def document(records: Iterable[tuple[Run, list[Case]]]) -> bytes:
     suites = [suite for run, cases in records for suite in _suites(run, cases)]
     count = Counter[str]()
     for suite in suites:
-        for name in ("tests", "failures"):
+        for name in ("tests", "failures", "errors"):
             count[name] += int(suite.attrib[name])
     seconds = sum(float(suite.attrib["time"]) for suite in suites)
     # No count of skipped ones: strict readers know none here.
     root = element("testsuites", *suites, name="microipa.hil", tests=count["tests"], failures=count["failures"],
-                   errors=0, time=f"{seconds:.3f}")  # fmt: skip
+                   errors=count["errors"], time=f"{seconds:.3f}")  # fmt: skip
     indent(root)
     return bytes(tostring(root, encoding="utf-8", xml_declaration=True))
 
@@ -51,7 +52,7 @@ def _suite(run: Run, group: str, cases: list[Case]) -> Element:
         name=f"{run.board}: {group}",
         tests=len(cases),
         failures=outcomes[FAILED],
-        errors=0,
+        errors=outcomes[ERROR],
         skipped=outcomes[SKIPPED],
         time=f"{sum(case.seconds for case in cases):.3f}",
         timestamp=re.sub(r"(Z|[+-]\d\d:?\d\d)$", "", run.started),  # UTC, which the format has no room to say
@@ -62,8 +63,11 @@ def _suite(run: Run, group: str, cases: list[Case]) -> Element:
 def _test_case(run: Run, group: str, case: Case) -> Element:
     outcome = None
     reason = case.reason or "no reason was given"
-    if case.outcome == FAILED:
-        outcome = element("failure", clean(reason, _TEXT_LIMIT), message=_first_line(reason), type=_error_type(reason))
+    if case.where:
+        reason = f"{reason}\nat {case.where}"
+    if case.outcome in BAD:
+        tag = "failure" if case.outcome == FAILED else "error"
+        outcome = element(tag, clean(reason, _TEXT_LIMIT), message=_first_line(reason), type=_error_type(reason))
     elif case.outcome == SKIPPED:
         outcome = element("skipped", message=_first_line(reason))
     bill = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in asdict(case.bill).items() if value)

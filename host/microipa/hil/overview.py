@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from xml.etree.ElementTree import Element
 
+from microipa.hil.comparison import comparison
 from microipa.hil.markup import clean_line, element
-from microipa.hil.record import FAILED, PASSED, SKIPPED, Bill, Case, Run
+from microipa.hil.record import BAD, ERROR, FAILED, PASSED, SKIPPED, Bill, Case, Run
 from microipa.hil.story import SIGNS, Record, anchor_of, figure, has_page, in_time, title_of, verdict
 
 LINE_LIMIT = 300  # characters of a reason
@@ -25,8 +26,7 @@ _COLUMNS = {
 }  # fmt: skip
 _NOTE = "Bytes are those of whole IP packets, both ways. – is none, or nothing on this bench that counts it."
 _FOLDED = (
-    "On this page of several boards only the diagrams of cases that failed are open, and printed; a click opens "
-    "another. `microipa hil report` with the folder of one board makes a page that has all of that board open."
+    "Only the diagrams of cases that failed are open, and printed; a click opens another."
 )
 _LEGEND = (
     "In the diagrams a heavy arrow is a message between device and servers, a thin one ES10 at the card, a dashed one "
@@ -37,10 +37,10 @@ _LEGEND = (
 
 def boards(records: Sequence[Record]) -> Element:
     """Several boards of one bench: who is who, what failed on which of them, and each case on all of them."""
-    names = ("board", "kind", "modem", "its firmware", "firmware", "datagrams over", "card", "heap", "took", "outcome")
+    names = ("board", "kind", "modem", "its firmware", "build", "datagrams over", "card", "heap", "took", "outcome")
     lines = (
         (element("a", run.board, href=f"#{record.name}"), run.kind, run.modem, run.modem_firmware or "not known",
-         run.firmware or "not known", element("b", "TETHER") if run.tether else "modem", run.card,
+         run.build or run.firmware or "not known", element("b", "TETHER") if run.tether else "modem", run.card,
          run.heap or "the chip's own", in_time(run.seconds) if run.seconds else "not to its end",
          _tally(record.cases))
         for record in records
@@ -123,10 +123,11 @@ def front(record: Record) -> Element:
         element("h3", "What was tested"),
         _facts(run),
         *_failures([record]),
+        comparison(record.earlier, run, record.cases) if record.earlier else None,
         element("h3", "Cases by SGP.33 group"),
         _cases(record),
         element("p", _NOTE, class_="soft small"),
-        element("p", _LEGEND, class_="soft small"),
+        element("p", f"{_LEGEND} {_FOLDED}", class_="soft small"),
         id=record.name,
     )
 
@@ -144,8 +145,8 @@ def called(record: Record) -> str:
 
 def _tally(cases: Iterable[Case]) -> Element:
     count = Counter(case.outcome for case in cases)
-    said = [f"{count[outcome]} {outcome}" for outcome in (FAILED, PASSED, SKIPPED) if count[outcome]]
-    worst = FAILED if count[FAILED] else PASSED if count[PASSED] else SKIPPED
+    said = [f"{count[outcome]} {outcome}" for outcome in (FAILED, ERROR, PASSED, SKIPPED) if count[outcome]]
+    worst = FAILED if count[FAILED] else ERROR if count[ERROR] else PASSED if count[PASSED] else SKIPPED
     words = f"{SIGNS[worst][0]} {', '.join(said)}" if said else "no case has run"
     return element("span", words, class_=f"verdict {worst}")
 
@@ -156,7 +157,8 @@ def _facts(run: Run) -> Element:
     told = {
         "Board": f"{run.board}, of boards/{run.kind}",
         "MicroPython": run.micropython,
-        "Firmware": f"{run.firmware}, as {run.form}" if run.firmware else "",
+        "Build of the firmware": run.build,
+        "Version on the board": f"{run.firmware}, as {run.form}" if run.firmware else "",
         "Heap cap": f"{run.heap} (MicroPython's -X heapsize)" if run.heap else "none: the chip's own",
         "Modem": run.modem,
         "Modem firmware": run.modem_firmware,
@@ -176,7 +178,7 @@ def _failures(records: Sequence[Record]) -> Iterator[Element]:
     reasons: dict[str, list[tuple[Record, Case]]] = {}
     for record in records:
         for case in record.cases:
-            if case.outcome == FAILED:
+            if case.outcome in BAD:
                 reasons.setdefault(first_line(case.reason), []).append((record, case))
     if reasons:
         yield element("h3", "What failed")

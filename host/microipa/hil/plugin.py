@@ -203,7 +203,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     place = _place_of(item)
     if place is None:
         return
-    item.stash[_story] = {"began": time.monotonic(), "outcome": "passed", "reason": ""}
+    item.stash[_story] = {"began": time.monotonic(), "outcome": "passed", "reason": "", "where": ""}
     _skip_what_lacks(item, place.lacks)
     if why := item.config.stash.get(_down, {}).get(place.name):
         pytest.skip(f"{place.name} did not come up: {why}")
@@ -224,8 +224,11 @@ def pytest_runtest_makereport(
     story = item.stash.get(_story, None)
     if story is not None:
         if report.outcome != "passed" and story["outcome"] == "passed":
-            story["outcome"] = report.outcome
+            story["outcome"] = "error" if report.outcome == "failed" and report.when != "call" else report.outcome
             story["reason"] = _reason(report, call)
+            if report.outcome == "failed":
+                story["where"] = _where(item, call)
+                _mark(item, f"{story['where']}: {story['reason']}".removeprefix(": "))
         if report.when == "teardown":
             _write_down(item, story)
     return report
@@ -244,6 +247,25 @@ def _reason(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
     return str(call.excinfo.exconly() if call.excinfo else "")
 
 
+def _where(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
+    """The line of the case that failed, and that further inside which raised the error."""
+    if call.excinfo is None:
+        return ""
+    places = [(Path(entry.path), entry.lineno + 1) for entry in call.excinfo.traceback]
+    own = [place for place in places if place[0] == item.path] or places[-1:]
+    told = [f"{path.name}:{line}" for path, line in dict.fromkeys([*own[-1:], *places[-1:]])]
+    return ", raised at ".join(told)
+
+
+def _mark(item: pytest.Item, text: str) -> None:
+    """Let the failure stand among the events, before those of the tidying up."""
+    station: Station | None = getattr(item, "funcargs", {}).get("station")
+    if station:
+        station.settled()
+        station.record("lab", "failed", text=text.partition("\n")[0])
+        station.settled()
+
+
 def _write_down(item: pytest.Item, story: dict[str, Any]) -> None:
     from microipa.hil.bill import bill_of
     from microipa.hil.record import Case
@@ -260,11 +282,13 @@ def _write_down(item: pytest.Item, story: dict[str, Any]) -> None:
     group, clause = mark.args if mark else ("", "")
     function = item.function  # type: ignore[attr-defined]
     case = Case(item.name, group, clause, title(function.__name__, function.__doc__), story["outcome"],
-                story["reason"], round(time.monotonic() - story["began"], 2), bill_of(events))
+                story["reason"], round(time.monotonic() - story["began"], 2), bill_of(events),
+                where=story["where"])
     recorder.add(case, events)
 
 
 def _recorder(config: pytest.Config, place: Place) -> Recorder:
+    from microipa.board.package import build_of
     from microipa.hil.record import Recorder, Run
 
     recorders = config.stash.setdefault(_recorders, {})
@@ -272,7 +296,7 @@ def _recorder(config: pytest.Config, place: Place) -> Recorder:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         run = Run(place.name, place.known.name, "", "", place.form, place.family, "", place.card, "",
                   place.heap if place.is_virtual else "", place.tether, started,
-                  session=config.stash[_session])
+                  session=config.stash[_session], build=build_of())
         recorders[place.name] = Recorder(config.getoption("run") / place.name, run)
     return recorders[place.name]
 

@@ -24,7 +24,8 @@ from microipa.trace.redaction import Redactor
 log = logging.getLogger(__name__)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RUN, CASES, EVENTS = "run.json", "cases.jsonl", "cases"
-PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+PASSED, FAILED, ERROR, SKIPPED = "passed", "failed", "error", "skipped"
+BAD = (FAILED, ERROR)
 
 
 class BadRecord(MicroipaError):
@@ -39,6 +40,7 @@ class Run:
     by its hash, and ``form`` how (mpy or romfs); ``card`` says "virtual" or "real", ``card_versions`` what
     EUICCInfo2 tells; ``heap`` is MicroPython's -X heapsize, "" on a chip. ``tether``: the datagrams did not travel
     over the modem. ``started`` is ISO 8601 in UTC. ``session`` is the pytest session, the same for all boards of it.
+    ``build`` names the source of the firmware, the same for all boards, forms and settings.
     """
 
     board: str
@@ -56,6 +58,7 @@ class Run:
     seconds: float = 0.0
     card_versions: dict[str, str] = field(default_factory=dict)
     session: str = ""
+    build: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,9 @@ class Bill:
 class Case:
     """One case: ``group`` and ``clause`` in words of SGP.33 and SGP.32, ``title`` a sentence.
 
-    ``reason`` says why it failed or was skipped. ``events`` is the path of its events within the run's folder, "" for
-    a case that was skipped before it began.
+    ``outcome`` is "error" where not the case failed but what came before or after it. ``reason`` says why it failed or
+    was skipped, ``where`` at which line of which file. ``events`` is the path of its events within the run's folder,
+    "" for a case that was skipped before it began.
     """
 
     id: str
@@ -91,6 +95,7 @@ class Case:
     seconds: float = 0.0
     bill: Bill = field(default_factory=Bill)
     events: str = ""
+    where: str = ""
 
 
 class Recorder:

@@ -5,25 +5,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from microipa.hil import junit
 from microipa.hil.markup import element
 from microipa.hil.overview import boards, front, page_title
 from microipa.hil.page import page, text
-from microipa.hil.record import FAILED, load, runs, runs_of
+from microipa.hil.record import BAD, Case, Run, load, runs, runs_of
 from microipa.hil.story import Record, article, has_page
 
+NOTHING: Mapping[str, tuple[Run, list[Case]]] = {}
 PAGE, JUNIT = "report.html", "junit.xml"
 
 
-def write_reports(folder: Path, html: Path | None = None, xml: Path | None = None) -> tuple[Path, Path]:
+def write_reports(
+    folder: Path, html: Path | None = None, xml: Path | None = None, earlier: Path | None = None
+) -> tuple[Path, Path]:
     """Write the page and the JUnit file of all boards' runs in ``folder``; beside them unless told where.
 
-    Returns their paths. Raises BadRecord, OSError.
+    Each board is compared with the one of its name in the folder ``earlier``. Returns their paths. Raises BadRecord,
+    OSError.
     """
-    return _write(runs(folder), html or folder / PAGE, xml or folder / JUNIT)
+    before = {known[0].board: known for known in map(load, runs(earlier))} if earlier else {}
+    return _write(runs(folder), html or folder / PAGE, xml or folder / JUNIT, before)
 
 
 def write_session(folder: Path, session: str) -> tuple[Path, ...]:
@@ -32,8 +37,13 @@ def write_session(folder: Path, session: str) -> tuple[Path, ...]:
     return _write(folders, folder / PAGE, folder / JUNIT) if folders else ()
 
 
-def _write(folders: Sequence[Path], html: Path, xml: Path) -> tuple[Path, Path]:
-    records = [Record(f"board{number}", path, *load(path)) for number, path in enumerate(folders, 1)]
+def _write(
+    folders: Sequence[Path], html: Path, xml: Path, earlier: Mapping[str, tuple[Run, list[Case]]] = NOTHING
+) -> tuple[Path, Path]:
+    records = []
+    for number, path in enumerate(folders, 1):
+        run, cases = load(path)
+        records.append(Record(f"board{number}", path, run, cases, html.parent, earlier.get(run.board)))
     with html.open("w", encoding="utf-8") as file:
         file.writelines(html_page(records))
     xml.write_bytes(junit.document([(record.run, record.cases) for record in records]))
@@ -56,6 +66,6 @@ def _body(records: Sequence[Record]) -> Iterator[str]:
                 continue
             yield f'<section class="group" id="{record.name}-group{number}">' + text(element("h2", group))
             for case in ran:
-                yield text(article(record, case, folded=len(records) > 1 and case.outcome != FAILED))
+                yield text(article(record, case, folded=case.outcome not in BAD))
             yield "</section>"
         yield "</div>"

@@ -23,8 +23,10 @@ PARTS = {
     "card": CARD, "modem": MODEM, "radio": MODEM, "board": BOARD, "eim": EIM, "eim2": "eIM 2", "smdpp": SMDPP,
     "smds": SMDS, TETHER: BOARD,
 }  # fmt: skip
+FAILED_HERE = "FAILED"
+"""Tag of the row that says where a case failed."""
 SERVERS = {"es9": "ES9+", "es11": "ES11", "es12": "ES12", "es2plus": "ES2+"}
-NOTES = {"log": "log", "network": "network", "order": "order", "step": "bench", "alarm": "ALARM"}
+NOTES = {"log": "log", "network": "network", "order": "order", "step": "bench", "alarm": "ALARM", "failed": FAILED_HERE}
 
 LIMIT, LAST = 240, 60  # rows of a diagram, and how many of them are the last ones where some are left out
 TEXT_LIMIT = 320  # characters of a row
@@ -93,7 +95,8 @@ def rows(events: Iterable[Event]) -> list[Row]:
     first = LIMIT - LAST
     left_out = len(found) - LIMIT
     gap = Row(found[first].seconds, "", f"{left_out:,} more rows are left out here; the events' file has them all")
-    return [*found[:first], gap, *found[-LAST:]]
+    marks = [row for row in found[first:-LAST] if row.tag == FAILED_HERE]
+    return [*found[:first], gap, *marks, *found[-LAST:]]
 
 
 def lanes(shown: Iterable[Row]) -> list[str]:
@@ -152,7 +155,7 @@ class _Reader:
             case "log" if is_banner(event.fields["text"]):
                 pass
             case kind:
-                loud = kind == "alarm" or (kind == "log" and bool(_LOUD.match(event.fields["text"])))
+                loud = kind in ("alarm", "failed") or (kind == "log" and bool(_LOUD.match(event.fields["text"])))
                 self._add(event, NOTES.get(kind, kind), session.words(event), _lane(event), loud=loud)
 
     def end(self) -> None:

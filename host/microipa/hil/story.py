@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree.ElementTree import Element
 
 from microipa.hil.diagram import diagram
 from microipa.hil.markup import clean, element
-from microipa.hil.record import FAILED, PASSED, SKIPPED, Case, Run
+from microipa.hil.record import ERROR, FAILED, PASSED, SKIPPED, Case, Run
 from microipa.hil.sequence import rows
 from microipa.trace.reading import BadTrace, read
 
 EVENTS_LIMIT = 32 * 1024 * 1024  # bytes of a case's events that are read
 REASON_LIMIT = 4000  # characters
-SIGNS = {PASSED: "✓ passed", FAILED: "✗ failed", SKIPPED: "– skipped"}
+SIGNS = {PASSED: "✓ passed", FAILED: "✗ failed", ERROR: "! error", SKIPPED: "– skipped"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Record:
     folder: Path
     run: Run
     cases: list[Case]
+    page: Path
+    """The folder of the page, from which links to events lead."""
+    earlier: tuple[Run, list[Case]] | None = None
+    """The run that it is to be compared with."""
 
     def groups(self) -> dict[str, list[Case]]:
         """Cases by group, in the order in which they ran."""
@@ -46,6 +52,7 @@ def article(record: Record, case: Case, folded: bool = False) -> Element:
         "article",
         element("header", element("h4", title_of(record, case)), verdict(case)),
         element("p", f"{case.clause or 'no clause'} · ", element("code", case.id), class_="soft"),
+        element("p", "at ", element("code", case.where)) if case.where else None,
         element("pre", clean(case.reason, REASON_LIMIT)) if case.reason else None,
         _bill(record.run, case),
         _events(record, case, folded),
@@ -102,7 +109,8 @@ def _events(record: Record, case: Case, folded: bool) -> Element | None:
     except (OSError, BadTrace, KeyError, ValueError, TypeError, OverflowError) as error:
         return element("p", f"Its events cannot be shown: {error}", class_="soft")
     said = f"{len(events):,} events" + ("" if whole else f", of the first {EVENTS_LIMIT:,} bytes")
-    summary = element("summary", f"{said}, in ", element("code", case.events))
+    link = quote(os.path.relpath(path, record.page))
+    summary = element("summary", f"{said}, in ", element("a", element("code", case.events), href=link))
     unseen = element("p", _unseen({event.kind for event in events}), class_="soft small")
     return element("details", summary, unseen, diagram(shown), open=None if folded else "")
 

@@ -95,6 +95,8 @@ def in_words(event: Event) -> str | None:
             return f"order {fields['order']} {fields['state']} ({fields['summary']}){result}"
         case "order":
             return str(fields["text"])
+        case "failed":
+            return str(fields["text"])
         case "session":
             start = began(event)
             return f"the session that began at {start:%Y-%m-%d %H:%M:%S} UTC" if start else "a session"
