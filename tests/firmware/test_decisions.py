@@ -159,3 +159,69 @@ async def test_sgp22_6_5_2_7_events_are_texts_and_as_many_as_fit(micropython: Ru
         """asked, b'[]'""", """asked, b'[{"eventId":"' + bytes([255]) + b'","rspServerAddress":"s"}]'""")
     assert told[:2] == ["no error but [('s.example', 'E')]", "no error but []"]
     assert told[2].startswith("Es9Malformed")
+
+
+# Messages (X.690 8.1, RFC 7252 3, RFC 7959 2.2, RFC 9177)
+
+
+async def test_x690_8_1_a_tag_has_at_most_three_octets(micropython: Run) -> None:
+    told = await tell(micropython, "from ipa import tlv\ndef head(text): return tlv.header(bytes.fromhex(text))",
+                      "head, 'BF817F00'", "head, 'BF81817F00'")
+    assert told == [f"({0xBF817F}, 4, 4)", "TlvError tag too long at offset 0"]
+
+
+async def test_rfc7252_3_a_message_that_lies_about_its_parts_is_refused(micropython: Run) -> None:
+    messages = [
+        "60450001", "604500", "20450001", "61450001", "6845000101020304050607 08", "694500010102030405060708 09",
+        "60450001D0", "60450001E000", "60450001F0", "6045000111", "60450001C16A", "6045000191 6A", "60450001FF",
+    ]
+    told = await tell(micropython, "from ipa.net.coap_message import parse\n"
+                      "def read(text): return parse(memoryview(bytes.fromhex(text)))[1]",
+                      *(f"read, {message!r}" for message in messages))
+    assert told == [
+        "69", "CoapMalformed no CoAP message", "CoapMalformed no CoAP message",
+        "CoapMalformed token longer than the message", "69", "CoapMalformed token longer than the message",
+        "CoapMalformed option cut short", "CoapMalformed option cut short", "CoapMalformed option cut short",
+        "CoapMalformed option longer than the message", "69", "CoapMalformed critical option 9 is unknown", "69",
+    ]
+
+
+async def test_rfc7959_2_2_a_block_option_has_three_bytes_and_no_size_7(micropython: Run) -> None:
+    values = [b"", b"\x06", b"\xff\xff\xf6", b"\0\0\0\0", b"\7", b"\x0f"]
+    told = await tell(micropython, "from ipa.net.coap_message import block_option",
+                      *(f"block_option, {{23: {value!r}}}, 23" for value in values), "block_option, {}, 23")
+    assert told == ["(0, False, 0)", "(0, False, 6)", "(1048575, False, 6)", "CoapMalformed block option of 4 bytes",
+                    "CoapMalformed block size 7 is reserved", "CoapMalformed block size 7 is reserved", "None"]
+
+
+async def test_6_4_a_field_in_base64_is_one_tlv_of_its_tag(micropython: Run) -> None:
+    told = await tell(micropython, "from ipa.net.json_functions import _is_tlv",
+                      *(f"_is_tlv, 0x30, {der!r}" for der in (b"\x30\0", b"\x31\0", b"\x30\0\0", b"\x30\1", b"")))
+    assert told == ["True", "False", "False", "False", "False"]
+
+
+# When a connection is lost for good, and where a place is
+
+
+async def test_a_connection_is_lost_at_the_settings_and_not_before(micropython: Run) -> None:
+    settings = {"fallback_unregistered_s": 10, "fallback_unreached_s": 20, "fallback_polls": 3}
+    losses = [{}, {"off": 9}, {"off": 10}, {"on": 19}, {"on": 20}, {"polls": 2}, {"polls": 3}]
+    names = "{policy.UNREGISTERED: 'unregistered', policy.UNREACHED: 'unreached', None: 'no'}"
+    told = await tell(
+        micropython, f"from ipa import policy\ndef lost(loss): return {names}[policy.lost(loss, {settings})]",
+        *(f"lost, {loss!r}" for loss in losses))
+    assert told == ["no", "no", "unregistered", "no", "unreached", "no", "unreached"]
+
+
+# Addresses and OIDs of a direct download (SGP.22 4.1)
+
+
+async def test_sgp22_4_1_an_address_has_a_port_that_is_a_number_and_an_oid_arcs_that_are(micropython: Run) -> None:
+    told = await tell(
+        micropython, "import asyncio\nfrom ipa.steps import direct\n"
+        "def connect(address): return asyncio.run(direct._connect(None, address, None))\n"
+        "def oid(text): return direct._encoded(text).hex()",
+        "connect, 'smdp.example:x'", "connect, 'a b'", "oid, '2.999.10'", "oid, '2.x'", "oid, '2'")
+    assert told[0] == "DownloadFailed the port in smdp.example:x is no number"
+    assert told[1].startswith("DownloadFailed ")
+    assert told[2:] == ["88370a", "DownloadFailed 2.x is no OID", "DownloadFailed 2 is no OID"]

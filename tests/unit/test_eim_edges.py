@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
-from eim_ipa import order
+from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
-from microipa.asn1.tlv import integer, parse, tlv
+from microipa.asn1.tlv import TlvError, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.eim import Unreachable, esipa, features, listeners
 from microipa.eim.dtls_records import LAST_SEQUENCE, Records
+from microipa.eim.json_binding import _number
+from microipa.eim.notifications import Notification
 from microipa.eim.operations import parse as operation
 from microipa.eim.packages import PackageInvalid, PackageResult, question
 from test_eim_inject import LIST, listener  # noqa: F401
@@ -148,3 +152,37 @@ async def test_a_device_that_does_not_answer_in_time_is_given_up_and_its_order_s
     with pytest.raises(Unreachable, match="does not answer any more"):
         await desk.inject(EID)
     assert order(desk, number).state in ("queued", "delivered")
+
+
+# What a stranger must not settle (SGP.32 5.14.6)
+
+
+@pytest.mark.parametrize("error", [127, 2])
+async def test_an_unsigned_error_settles_no_order_of_another_device(desk, ipa, error: int) -> None:
+    desk.add_device(OTHER_EID)
+    desk.order_data(OTHER_EID, ["euiccInfo2"])
+    given = parse(await desk.handle(tlv(0xBF4F, tlv(0x5A, bytes.fromhex(OTHER_EID)))))[0xBF52]
+    for _ in range(9):
+        with contextlib.suppress(Refusal):
+            await ipa.provide(tlv(0xA0, tlv(0x80, given[0x83].value), integer(0x02, error)))
+        with contextlib.suppress(Refusal):
+            await ipa.provide(tlv(0xBF52, tlv(0xA1, tlv(0x80, given[0x83].value), integer(0x02, error))))
+    assert {view.state for view in desk.orders() if view.eid == OTHER_EID} == {"delivered", "queued"}
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"), [(2**31 - 1, True), (2**31, False), (-(2**31), True), (-(2**31) - 1, False)]
+)
+def test_6_4_a_number_of_json_has_32_bits(value: int, taken: bool) -> None:
+    if taken:
+        assert _number("counter", value)
+    else:
+        with pytest.raises(esipa.EsipaRefused, match="is not a number"):
+            _number("counter", value)
+
+
+def test_5_14_7_a_compact_installation_is_refused_by_its_own_name() -> None:
+    with pytest.raises(TlvError, match="not rebuilt"):
+        Notification.read(parse(tlv(0xA0)))
+    with pytest.raises(TlvError, match="A3 is no PendingNotification"):
+        Notification.read(parse(tlv(0xA3)))
