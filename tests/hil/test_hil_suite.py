@@ -111,3 +111,34 @@ def test_a_run_that_is_ended_by_sigterm_leaves_no_board(tmp_path: Path) -> None:
         for board in boards:
             if Path(f"/proc/{board}").exists():
                 os.kill(int(board), signal.SIGKILL)
+
+
+OWN = '''
+import pytest
+
+def helper():
+    raise ValueError("odd")
+
+@pytest.fixture
+def broken(station):
+    raise ValueError("not ready")
+
+def test_fails(station):
+    helper()
+
+def test_is_not_ready(station, broken):
+    pass
+'''
+
+
+def test_a_case_of_ones_own_tells_the_line_at_which_it_fails_and_an_error_before_it(tmp_path: Path) -> None:
+    (tmp_path / "test_own.py").write_text(OWN)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_own.py", "--run=run"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    run, (failed, error) = load(tmp_path / "run" / "virtual")
+    assert len(run.build) == 8
+    assert (failed.outcome, failed.where) == ("failed", "test_own.py:12, raised at test_own.py:5")
+    assert (error.outcome, error.where, error.reason) == ("error", "test_own.py:9", "ValueError: not ready")
+    [mark] = [event for event in read((tmp_path / "run" / "virtual" / failed.events).read_text(), "")
+              if event.kind == "failed"]  # fmt: skip
+    assert mark.fields["text"] == "test_own.py:12, raised at test_own.py:5: ValueError: odd"

@@ -251,9 +251,12 @@ def _where(item: pytest.Item, call: pytest.CallInfo[None]) -> str:
     """The line of the case that failed, and that further inside which raised the error."""
     if call.excinfo is None:
         return ""
-    places = [(Path(entry.path), entry.lineno + 1) for entry in call.excinfo.traceback]
-    own = [place for place in places if place[0] == item.path] or places[-1:]
-    told = [f"{path.name}:{line}" for path, line in dict.fromkeys([*own[-1:], *places[-1:]])]
+    function = item.function.__name__  # type: ignore[attr-defined]
+    entries = call.excinfo.traceback
+    of_file = [entry for entry in entries if Path(entry.path) == item.path]
+    own = [entry for entry in of_file if entry.name == function] or of_file
+    places = [f"{Path(entry.path).name}:{entry.lineno + 1}" for entry in (*own[-1:], *entries[-1:])]
+    told = list(dict.fromkeys(places))
     return ", raised at ".join(told)
 
 
