@@ -212,6 +212,25 @@ async def test_2_11_1_1_of_a_certificate_of_an_unknown_ca_nothing_is_known(bench
 # ---- who may order what
 
 
+@pytest.mark.parametrize(("eim_id", "taken"), [
+    (b"", False), (b"e", True), (b"e" * 128, True), (b"e" * 129, False), (b"\xff", False)])
+async def test_2_11_1_an_eim_id_is_a_text_of_1_to_128_characters(bench: Bench, eim_id: bytes, taken: bool) -> None:
+    bench.first = ()
+    whole = parse(sgp32.encode("EimConfigurationData", configuration(bench.pki)))
+    der = tlv(0x30, tlv(0x80, eim_id), *(field.raw for field in whole if field.tag != 0x80))
+    [told] = await bench.call(f"failing(es10.add_initial_eim(bytes.fromhex('{der.hex()}')))")
+    assert told == ("no error but None" if taken else "CardRefused AddInitialEim: the card refused with 7")
+
+
+@pytest.mark.parametrize("key", [None, tlv(0xA5), tlv(0xA5, tlv(0xA0))])
+async def test_2_11_1_an_eim_has_a_key_on_p256(bench: Bench, key: bytes | None) -> None:
+    bench.first = ()
+    whole = parse(sgp32.encode("EimConfigurationData", configuration(bench.pki)))
+    der = tlv(0x30, *(field.raw for field in whole if field.tag != 0xA5), key or b"")
+    [told] = await bench.call(f"failing(es10.add_initial_eim(bytes.fromhex('{der.hex()}')))")
+    assert told == "CardRefused AddInitialEim: the card refused with 7"
+
+
 async def test_5_9_4_and_5_9_18_an_initial_eim_is_kept_and_told_with_token_and_without_counter(bench: Bench) -> None:
     [found, none] = await bench.call("es10.find_eim(b'eim.example')", "failing(es10.find_eim(b'another'))")
     told = sgp32.decode("EimConfigurationData", tlv(0x30, bytes.fromhex(found)))
@@ -357,6 +376,18 @@ async def test_3_5_1_eims_are_added_updated_listed_and_deleted(bench: Bench) -> 
 async def test_3_5_1_what_an_eco_must_not_do_it_does_not(bench: Bench, operation: Any, words: str) -> None:
     [(_, ok, said)] = await bench.execute(operation(bench.pki))
     assert (ok, said) == (False, words)
+
+
+async def test_3_5_1_1_there_is_room_for_four_eims(bench: Bench) -> None:
+    adds = [("addEim", configuration(bench.pki, f"{number}.example")) for number in range(4)]
+    assert [words for _, _, words in await bench.execute(*adds)][3] == "insufficientMemory"
+
+
+async def test_2_2_a_counter_may_be_the_largest_that_the_card_counts_and_none_beyond(bench: Bench) -> None:
+    beyond = await bench.result(bench.package(("listEim", {}), counter=1 << 31))
+    assert beyond.error == 6  # counterValueOutOfRange
+    largest = await bench.result(bench.package(("listEim", {}), counter=(1 << 31) - 1))
+    assert largest.error is None
 
 
 # ---- power cuts
