@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
 from microipa.asn1.tlv import TlvError, integer, parse, tlv
 from microipa.crypto import ec
-from microipa.eim import Unreachable, esipa, features, listeners
+from microipa.eim import Unreachable, compact, esipa, features, listeners
 from microipa.eim.dtls_records import LAST_SEQUENCE, Records
 from microipa.eim.json_binding import _number
 from microipa.eim.notifications import Notification
 from microipa.eim.operations import parse as operation
 from microipa.eim.packages import PackageInvalid, PackageResult, question
+from microipa.eim.store import Device
 from test_eim_inject import LIST, listener  # noqa: F401
 
 ICCID, NAMES = tlv(0x5A, bytes(10)), tlv(0x91, b"P") + tlv(0x92, b"N")
@@ -186,3 +190,73 @@ def test_5_14_7_a_compact_installation_is_refused_by_its_own_name() -> None:
         Notification.read(parse(tlv(0xA0)))
     with pytest.raises(TlvError, match="A3 is no PendingNotification"):
         Notification.read(parse(tlv(0xA3)))
+
+
+# Compact forms of a session of which the eIM does not know all (SGP.32 5.14)
+
+
+def session(**known: object) -> Any:
+    """A download session that knows nothing but what is given."""
+    nothing = dict.fromkeys(
+        ("server_signed_1", "server_certificate", "smdp_signed_2", "smdp_signature_2", "profile_metadata",
+         "ctx_params_1")
+    )  # fmt: skip
+    device = {"euicc_info2": None, "euicc_certificate": None, "eum_certificate": None}
+    device |= {name: known.pop(name) for name in list(known) if name in device}
+    order = SimpleNamespace(eid=EID, device=SimpleNamespace(eid=EID, **device))
+    return SimpleNamespace(transaction_id="0102", order=order, **(nothing | known))
+
+
+SERVER = tlv(0x30, tlv(0x80, b"\1\2"), tlv(0x83, b"smdp.example"), tlv(0x84, bytes(16)))
+INFO_2 = tlv(0xBF22, tlv(0x84, b"\0"))
+SIGNATURE = tlv(0x5F37, bytes(64))
+AUTHENTICATED = tlv(0xBF38, tlv(0xA2, tlv(0xA0, tlv(0x84, b"\1")), SIGNATURE))
+PREPARED = tlv(0xBF21, tlv(0xA2, tlv(0x30), SIGNATURE))
+CANCELLED = tlv(0xBF41, tlv(0xA2, tlv(0x30), SIGNATURE))
+FINAL = tlv(0xA2, tlv(0xA0, tlv(0x4F, b"\0\0")))
+INSTALLED = tlv(0xA0, tlv(0xA0, tlv(0x80, b"\1\2"), integer(0x02, 5), FINAL), SIGNATURE)
+NAMED = tlv(0x30, tlv(0x30, tlv(0xA3, tlv(0x30))))  # a certificate without extensions
+
+
+@pytest.mark.parametrize(
+    ("rebuild", "message", "known", "why"),
+    [
+        (compact.prepare_download, PREPARED, {}, "what the SM-DP+ signed is not known"),
+        (compact.prepare_download, PREPARED, {"smdp_signed_2": SERVER}, "what the SM-DP+ signed is not known"),
+        (compact.prepare_download, PREPARED, {"smdp_signature_2": SIGNATURE}, "what the SM-DP+ signed is not known"),
+        (compact.cancel_session, CANCELLED, {}, "the certificate of the SM-DP+ is not known"),
+        (compact.cancel_session, CANCELLED, {"server_certificate": NAMED}, "the certificate of the SM-DP+ has no OID"),
+        (compact.installation_result, INSTALLED, {}, "the metadata of the profile is not known"),
+        (
+            compact.installation_result, INSTALLED, {"profile_metadata": tlv(0xBF25, ICCID)},
+            "what the SM-DP+ signed is not known",
+        ),
+    ],
+)
+def test_5_14_what_was_not_known_before_is_not_rebuilt(rebuild, message: bytes, known, why: str) -> None:
+    with pytest.raises(compact.NotRebuilt, match=re.escape(why)):
+        rebuild(parse(message), session(**known))
+
+
+@pytest.mark.parametrize("lacking", ["server_signed_1", "euicc_info2", "ctx_params_1"])
+def test_5_14_2_euicc_signed1_is_rebuilt_of_three_things(lacking: str) -> None:
+    known = {"server_signed_1": SERVER, "euicc_info2": INFO_2, "ctx_params_1": tlv(0xA0)}
+    assert compact._signed_1(tlv_of(AUTHENTICATED), session(**known))
+    del known[lacking]
+    with pytest.raises(compact.NotRebuilt, match="is not known"):
+        compact._signed_1(tlv_of(AUTHENTICATED), session(**known))
+
+
+def tlv_of(message: bytes) -> Any:
+    return parse(message)[0xA2][0xA0]
+
+
+# Who is proven
+
+
+def test_a_device_is_proven_by_a_certificate_or_a_key_of_its_own() -> None:
+    device = Device(eid=EID)
+    assert (device.is_proven, device.is_unknown) == (False, True)
+    device.euicc_certificate = b"0"
+    device.token = 0
+    assert (device.is_proven, device.is_unknown) == (True, False)
