@@ -281,3 +281,24 @@ async def test_3_2_3_1_an_sm_ds_is_not_asked_where_downloads_go_through_the_eim(
     assert any(reason in line for line in scene.log)
     failed = tlv(0x30, b"\x80\1\x7f", tlv(0x04, reason.encode()))
     assert scene.to("eim") == [provide(tlv(0xBF54, tlv(0x82, TX), failed))]
+
+
+# What the card says
+
+
+@pytest.mark.parametrize("challenge", [tlv(0xBF2E), *(tlv(0xBF2E, tlv(0x80, bytes(n))) for n in (15, 17))])
+async def test_5_7_7_a_challenge_has_16_bytes(micropython: Run, challenge: bytes) -> None:
+    scene = await play(micropython, CALL, [(BEGUN[0][0], challenge)], [EMPTY])
+    assert any("GetEuiccChallenge without 16 bytes" in line for line in scene.log)
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+
+
+async def test_5_7_5_a_download_that_the_card_does_not_prepare_is_cancelled_and_told_in_its_words(
+        micropython: Run) -> None:
+    refused = tlv(0xBF21, tlv(0xA1, tlv(0x80, TID), b"\2\1\2"))
+    cancelled = bytes.fromhex("bf4102a000")
+    card = [*CARD[:3], (CARD[3][0], refused), cancel(127)]
+    scene = await play(micropython, CALL, card, [INITIATED, offered(), cancelled, EMPTY])
+    assert (scene.outcome, scene.left) == ("no error but False", [])
+    assert refused in scene.to("eim")[-1]
+    assert any("the card does not accept the download" in line for line in scene.log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from board_run import Run
@@ -91,3 +92,16 @@ async def test_a_key_is_a_point_of_the_curve_in_its_one_form(micropython: Run) -
     out = await micropython(POINTS.replace("{keys}", repr(keys)))
     form, curve = "not an uncompressed key on P-256", "not a point of P-256"
     assert out.splitlines() == ["True", curve, curve, form, form, form]
+
+
+async def test_fips186_5_a_signature_has_one_form_and_no_zero_in_it(micropython: Run) -> None:
+    """With s beyond the order another signature of the same message would be taken; s is 1 here, so that it fits."""
+    k, message = 0x1234567890ABCDEF, b"an eUICC package"
+    x = curves.derive_private_key(k, curves.SECP256R1()).public_key().public_numbers().x % ORDER
+    digest = int.from_bytes(hashlib.sha256(message).digest(), "big")
+    key = curves.derive_private_key((k - digest) * pow(x, -1, ORDER) % ORDER, curves.SECP256R1())
+    r, zero = x.to_bytes(32, "big"), bytes(32)
+    forms = [(r, 1), (r, 1 + ORDER), (r, 0), (zero, 1), (ORDER.to_bytes(32, "big"), 1), (r, ORDER)]
+    cases = [(spki(key).hex(), (first + second.to_bytes(32, "big")).hex(), message.hex()) for first, second in forms]
+    out = await micropython(VERIFY.replace("{cases}", repr(cases)))
+    assert out.split() == ["True"] + ["False"] * 5
