@@ -136,7 +136,7 @@ def list_boards(as_json: Json = False) -> None:
     boards = known_boards()
     if as_json:
         for board in boards:
-            print_json(asdict(board))
+            print_json({"name": board.name, **asdict(board)})
         return
     width = max(len(board.name) for board in boards)
     for board in boards:  # a table of it is wider than a terminal
