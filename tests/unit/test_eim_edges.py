@@ -8,16 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiocoap.error import BadOption
 from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
+from microipa.asn1 import sgp32
 from microipa.asn1.tlv import TlvError, integer, parse, tlv
 from microipa.crypto import ec
-from microipa.eim import Unreachable, compact, esipa, features, listeners
+from microipa.crypto.pki import subject_key_identifier
+from microipa.eim import Smds, SmdsAddressInvalid, Unreachable, compact, esipa, features, listeners
 from microipa.eim.dtls_records import LAST_SEQUENCE, Records
 from microipa.eim.json_binding import _number
 from microipa.eim.notifications import Notification
 from microipa.eim.operations import parse as operation
 from microipa.eim.packages import PackageInvalid, PackageResult, question
+from microipa.eim.qblock import Wanted
+from microipa.eim.sources import LONGEST
 from microipa.eim.store import Device
 from test_eim_inject import LIST, listener  # noqa: F401
 
@@ -260,3 +265,33 @@ def test_a_device_is_proven_by_a_certificate_or_a_key_of_its_own() -> None:
     device.euicc_certificate = b"0"
     device.token = 0
     assert (device.is_proven, device.is_unknown) == (True, False)
+
+
+# What the eIM says of itself
+
+
+@pytest.mark.covers("EimConfigurationData.euiccCiPKId", "EimConfigurationData.indirectProfileDownload")
+def test_2_11_1_the_configuration_is_read_by_its_schema(desk, pki) -> None:
+    told = sgp32.decode("EimConfigurationData", desk.configuration())
+    assert list(told) == [
+        "eimId", "eimFqdn", "eimIdType", "counterValue", "associationToken", "eimPublicKeyData",
+        "trustedPublicKeyDataTls", "eimSupportedProtocol", "euiccCiPKId", "indirectProfileDownload",
+    ]  # fmt: skip
+    assert told["euiccCiPKId"] == subject_key_identifier(pki.ci.certificate)
+    assert (told["counterValue"], told["associationToken"], told["eimIdType"]) == (0, -1, 2)
+
+
+def test_2_11_1_3_an_address_of_an_sm_ds_has_a_longest_length() -> None:
+    label = "a" * 60
+    longest = ".".join([label] * 9)[:LONGEST]
+    assert len(longest) == LONGEST
+    assert Smds(longest).address == longest
+    with pytest.raises(SmdsAddressInvalid):
+        Smds(longest + "a")
+
+
+@pytest.mark.parametrize("value", [b"\0\0\0\0", b"\7", b"\x0f"])
+def test_9177_a_wanted_block_is_a_number_of_three_bytes_and_no_size_7(value: bytes) -> None:
+    with pytest.raises(BadOption):
+        Wanted._parse(value)
+    assert Wanted._parse(b"\xff\xff\xf6").size == 1024
