@@ -275,3 +275,60 @@ async def test_rfc7252_3_a_block_option_of_three_bytes_is_the_longest(micropytho
     [told] = await tell(micropython, "from ipa.net.coap_message import block_option",
                         "block_option, {23: b'\\1\\0\\6'}, 23")
     assert told == "(4096, False, 6)"
+
+
+# Answers of a card
+
+
+CARDS = """
+from ipa.card.channel import Channel
+from ipa.card.es10 import Es10
+from rooms import Carrier, failing, run
+async def first(answer):
+    channel = Channel(Carrier(lambda command: answer if isinstance(answer, int) else bytes.fromhex(answer)))
+    await channel.open()
+    return bytes(await Es10(channel).retrieve_results() or b"").hex()
+async def gone(answer):
+    channel = Channel(Carrier(lambda command: bytes.fromhex(answer)))
+    await channel.open()
+    return await Es10(channel).remove_notification(5)
+async def selected(answer):
+    carrier = Carrier(None)
+    channel = Channel(carrier)
+    await channel.open()
+    async def transmit(apdu):
+        return bytes.fromhex(answer)
+    carrier.transmit = transmit
+    return bytes(await channel.select()).hex()
+def ask(how, answer):
+    return run(failing(how(answer)))
+"""
+
+
+async def test_5_9_11_a_card_without_results_says_so_in_three_ways_and_anything_else_is_an_error(
+        micropython: Run) -> None:
+    answers = ["bf2b02a200", "bf2b02a000", "bf2b03810101", "bf2b0381017f", "bf2b03810102"]
+    told = await tell(micropython, CARDS, *(f"ask, first, {answer!r}" for answer in answers))
+    refused = "CardRefused RetrieveNotificationsList: the card refused with "
+    assert told == ["no error but "] * 3 + [refused + "127", refused + "2"]
+
+
+async def test_5_9_12_what_is_gone_already_is_removed_and_any_other_code_an_error(micropython: Run) -> None:
+    told = await tell(micropython, CARDS, *(f"ask, gone, 'bf30038001{code}'" for code in ("00", "01", "02", "7f")))
+    refused = "CardRefused RemoveNotificationFromList: the card refused with "
+    assert told == ["no error but None"] * 2 + [refused + "2", refused + "127"]
+
+
+async def test_a_card_that_does_not_select_its_isd_r_is_told_by_its_status_word(micropython: Run) -> None:
+    told = await tell(micropython, CARDS, "ask, selected, '6f009000'", "ask, selected, '6a82'")
+    assert told[0] == "no error but 6f00"
+    assert told[1].startswith("StatusError ")
+
+
+async def test_sgp22_2_6_roots_that_cannot_be_read_end_a_direct_download(micropython: Run) -> None:
+    [told] = await tell(
+        micropython, "import asyncio\nfrom ipa.steps import direct\n"
+        "class Session:\n    roots_file, trust = 'roots.der', ('pin', b'')\n"
+        "open('roots.der', 'wb').write(bytes.fromhex('3005'))\n"
+        "def anchors(): return asyncio.run(direct._anchors(Session))", "anchors,")
+    assert told.startswith("DownloadFailed roots.der: 30 wants 5 bytes")
