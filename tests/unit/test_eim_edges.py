@@ -15,12 +15,13 @@ from microipa.asn1 import sgp32
 from microipa.asn1.tlv import TlvError, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.pki import subject_key_identifier
-from microipa.eim import Smds, SmdsAddressInvalid, Unreachable, compact, esipa, features, listeners
+from microipa.eim import Smds, SmdsAddressInvalid, Unreachable, compact, esipa, features, listeners, signed
 from microipa.eim.dtls_records import LAST_SEQUENCE, Records
 from microipa.eim.json_binding import _number
 from microipa.eim.notifications import Notification
+from microipa.eim.onboarding import LARGEST_TOKEN, BadLine, _token
 from microipa.eim.operations import parse as operation
-from microipa.eim.packages import PackageInvalid, PackageResult, question
+from microipa.eim.packages import PackageInvalid, PackageResult, encode_operations, question
 from microipa.eim.qblock import Wanted
 from microipa.eim.sources import LONGEST
 from microipa.eim.store import Device
@@ -295,3 +296,35 @@ def test_9177_a_wanted_block_is_a_number_of_three_bytes_and_no_size_7(value: byt
     with pytest.raises(BadOption):
         Wanted._parse(value)
     assert Wanted._parse(b"\xff\xff\xf6").size == 1024
+
+
+# Sets of operations, and devices that are enrolled
+
+
+def test_2_11_1_1_a_package_holds_all_psmos_or_all_ecos_or_is_none() -> None:
+    for operations in ([], [("listEim", {}), ("getRAT", {})], [("sleep", {})]):
+        with pytest.raises(PackageInvalid, match="never both"):
+            encode_operations(operations)
+    assert encode_operations([("listEim", {})])[0] == 0xA1
+    assert encode_operations([("getRAT", {})])[0] == 0xA0
+
+
+@pytest.mark.parametrize(
+    ("given", "token"), [(None, None), (0, 0), (LARGEST_TOKEN, LARGEST_TOKEN), (str(LARGEST_TOKEN), LARGEST_TOKEN)]
+)
+def test_a_token_of_a_file_is_a_number_that_a_card_may_give(given: Any, token: int | None) -> None:
+    assert _token(given) == token
+    for wrong in (LARGEST_TOKEN + 1, -1, True, "1e3", "١"):
+        with pytest.raises(BadLine, match="not a number up to"):
+            _token(wrong)
+
+
+def test_euicc_info1_that_agrees_with_the_signed_euicc_info2_is_known() -> None:
+    info2 = tlv(0xBF22, tlv(0x81, b"\2\3\1"), tlv(0x82, b"\2\5\0"), tlv(0xA9), tlv(0xAA))
+    info1 = tlv(0xBF20, tlv(0x82, b"\2\5\0"), tlv(0xA9), tlv(0xAA))
+    device = Device(eid=EID, euicc_info2=info2, info2_signed=True)
+    assert signed.info1(device, info1)
+    assert not signed.info1(device, info1 + b"\0")
+    device.info2_signed = False
+    assert not signed.info1(device, info1)
+    assert not signed.info1(Device(eid=EID, euicc_info2=None, info2_signed=True), info1)
