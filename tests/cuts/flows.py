@@ -19,6 +19,8 @@ _EMULATION = {"emulation": True}
 _SOON = {"stop_when_idle": False, "poll_interval_s": 1, "attach_timeout_s": 3, "dtls_timeout_s": 2,
          "fallback_unregistered_s": 3, "rollback_window_s": 60}
 
+_DEEP = {"sleep": "deep", "stop_when_idle": False, "psm_periodic_s": 345600}
+
 
 class Wrong(AssertionError):
     """A flow that did not end as it must; the message says what is wrong."""
@@ -101,6 +103,10 @@ def _order_switch(_: Device, lab: Lab) -> None:
     lab.eim.order_package(lab.eid, [("enable", {"iccid": _iccid(lab, "New"), "rollbackFlag": None})])
 
 
+def _order_switch_in_sleep(device: Device, lab: Lab) -> None:
+    device.when(lambda event: (event.part, event.kind) == ("board", "sleep"), lambda: _order_switch(device, lab))
+
+
 def _switched(lab: Lab) -> None:
     expect("enabled profile", enabled(lab), "New")
     expect("orders", _states(lab)[-1], "done")
@@ -178,6 +184,9 @@ FLOWS = [
          {"heap": "160wK", "card": {"kind": "consumer"}}),
     Flow("switch at a warm wake", _order_switch, _switched, settled, _with("New"), _QUICK | {"rollback_window_s": 60},
          warm=True),
+    Flow("switch ordered during deep sleep", _order_switch_in_sleep, _switched,
+         lambda lab: enabled(lab) == "New" and settled(lab), _with("New"), _DEEP,
+         {"skips_sleep": True}),
     Flow("download enabled at once", _enable_at_once, _enabled_at_once, settled, _with("New")),
 ]
 

@@ -16,7 +16,7 @@ def test_it_tells_years_and_where_the_charge_goes(microipa: Microipa) -> None:
     outcome = microipa(*WALTER, "--modem", "nrf91", "--download", "1/year", "--switch", "1/year")
     assert outcome.status == 0
     for words in ("years on 19 Ah at 3.6 V", "where the charge goes", "microcontroller asleep", "PSM",
-                  "twice the interval", "today: nothing sleeps", "The firmware does not sleep yet", "are assumed"):
+                  "twice the interval", "today: nothing sleeps", "is a forecast of the model", "are assumed"):
         assert words in outcome.out
 
 

@@ -336,6 +336,7 @@ class VirtualBoard:
             self._run_program()
             return
         self._console.soft_reboot()
+        self._sleeper.woken = Woken.RESET
         if self._console.raw:
             self._run_repl()
         else:

@@ -39,8 +39,8 @@ def battery(
     """Forecast how long a battery lasts, where its charge goes, and what one setting more would bring.
 
     A model from published figures, after Sørensen et al. 2021: nothing of it was measured on hardware by this
-    project. The firmware does not sleep yet: --sleep light or deep, a registration kept over PSM and --rai show what
-    that will bring. The rows "today" are the firmware as it is. 1 % of the cell a year goes by self-discharge.
+    project. --sleep is the setting of ipa.json, and PSM its psm_periodic_s. The rows "today" are the firmware before it
+    slept. 1 % of the cell a year goes by self-discharge.
     """
     from microipa.energy import inputs, report
     from microipa.energy.battery import Plan

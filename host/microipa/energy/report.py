@@ -15,9 +15,9 @@ from microipa.energy.battery import TODAY, TODAY_PSM, Cell, Life, Plan, TooBusy,
 from microipa.energy.figures import Figures
 from microipa.energy.model import Device, Joules, Part, Settings
 
-NOT_BUILT = (
-    "The firmware does not sleep yet: what is said of sleep of the microcontroller, of a registration kept over PSM "
-    "and of release assistance is a forecast of the model. Nothing here was measured on hardware by this project."
+FORECAST = (
+    "What is said of sleep of the microcontroller, of a registration kept over PSM and of release assistance is a "
+    "forecast of the model. Nothing here was measured on hardware by this project."
 )
 _SLEEPS = {"none": "awake", "light": "light sleep", "deep": "deep sleep"}
 _BETWEEN = {"psm": "PSM", "edrx": "eDRX of 81.92 s", "drx": "DRX"}
@@ -93,7 +93,7 @@ def words(forecast: Forecast, console: Terminal) -> None:
     assumed = [f"{part.kind} {key}" for part, key in every if part.sources[key].assumed]
     console.print(f"{len(assumed)} of {len(every)} figures are assumed, not of this part's data sheet or measured: "
                   f"{', '.join(assumed)}. All sources: --json; your own measurements: --figures.")
-    console.print(NOT_BUILT)
+    console.print(FORECAST)
 
 
 def for_programs(forecast: Forecast) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def for_programs(forecast: Forecast) -> dict[str, Any]:
             }
             for part in forecast.parts()
         },
-        "note": NOT_BUILT,
+        "note": FORECAST,
     }
 
 

@@ -57,7 +57,7 @@ def verdicts(modem: str, work: Work) -> Iterator[Verdict]:
 
 def joules(work: Work) -> Table:
     """Where the joules of one connection go, for both modems."""
-    title = "The bill in joules: forecast with an ESP32-S3, deep sleep, PSM and RAI, which are not built yet"
+    title = "The bill in joules: forecast with an ESP32-S3, deep sleep, PSM and RAI"
     table = Table("", *_COLUMNS, "sum", title=title, box=SIMPLE)
     for column in table.columns[1:]:
         column.justify = "right"
