@@ -6,8 +6,8 @@ lets pile up. Each new peak is held; the program's end prints one line:
 
     I (51234) heap: peak 91232 of 196608 bytes, 60448 of them the loaded code, words of 64 bits
 
-With words of 64 bits objects take about twice what they take on a chip, byte buffers the same. What a chip needs is
-told by a MicroPython with words of 32 bits: MICROPYTHON=$(make -s micropython32).
+Words of 64 bits: no figure for a chip. What a chip needs is told by a MicroPython with words of 32 bits:
+MICROPYTHON=$(make -s micropython32).
 TLS memory comes from the C heap there and from this heap on bare-metal ports (28 to 30 kB, see README).
 """
 

@@ -75,8 +75,8 @@ async def _of_profile(es10):
         return None
 
 
-def _access_name(parameters):
-    for tag, value, _ in tlv.items(parameters):
+def _access_name(parts):
+    for tag, value, _ in tlv.items(parts):
         if tag & 0x7F == _NETWORK_ACCESS_NAME:
             return _joined(value)
         if tag & 0xE0 == 0xA0:  # some wrap them

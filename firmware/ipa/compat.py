@@ -99,8 +99,9 @@ def unix_time():
     return now if now >= _CLOCK_SET else None
 
 
-def utc(year, month, day, hour, minute, second):
-    """Seconds since 1970 of a UTC date; time.mktime differs in epoch and zone from port to port."""
+def utc(*date):
+    """Seconds since 1970 of a UTC date, from the year to the second; time.mktime differs in epoch and zone by port."""
+    year, month, day, hour, minute, second = date
     if month < 3:
         year -= 1
         month += 12

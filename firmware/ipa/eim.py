@@ -14,11 +14,11 @@ class EimFailed(Exception):
     """One of the card's eIMs could not be served, while others were."""
 
 
-async def unserved(es10, served, initial):
+async def unserved(es10, served, path):
     """The first Eim of the card whose eimId is not in `served`, which it joins; None when all are.
 
     The card is asked each time, because each package may have changed its answer (3.5). While it knows no eIM
-    it is given the one in the file `initial`. Raises EimUnknown, and what the card raises.
+    it is given the one in the file `path`. Raises EimUnknown, and what the card raises.
     """
     try:
         configuration = await es10.find_eim(but=served)
@@ -30,13 +30,13 @@ async def unserved(es10, served, initial):
     if configuration is None and not served:
         from ipa import initial_eim  # once in the life of a card
 
-        configuration = await initial_eim.add(es10, initial)
+        configuration = await initial_eim.add(es10, path)
     if configuration is None:
         return None
     served.append(bytes(tlv.find(configuration, 0x80) or b""))
     if tlv.find(configuration, 0x81) is None:
         log(INFO, "card: eIM", words(served[-1]), "has no eimFqdn: nobody to ask, it has to come to us")
-        return await unserved(es10, served, initial)
+        return await unserved(es10, served, path)
     return Eim(configuration)
 
 

@@ -60,8 +60,8 @@ class Recovery:
                 log(ERROR, "recovery:", error)
         return self._back_off(short - 1, "backoff_max_s") if short > 1 else 0
 
-    async def failed(self, error, failures, spent_s, reached):
-        """A poll has failed, `failures` in a row have, after spent_s seconds. `reached`: an eIM had answered in it.
+    async def failed(self, error, failures, seconds, reached):
+        """A poll has failed, `failures` in a row have, after so many `seconds`. `reached`: an eIM had answered in it.
 
         Returns how many ms to wait for the next.
         """
@@ -82,12 +82,12 @@ class Recovery:
         wait = self._back_off(failures - 1, "poll_interval_s" if some else "backoff_max_s")
         try:
             if reached:
-                wait = await self.touch(spent_s, wait)
+                wait = await self.touch(seconds, wait)
             elif not _tells_of_connection(error, layer):
                 wait = min(wait, self._left(switch) * 500) if "undo" in switch else wait
             elif "undo" in switch:
-                wait = await self._trial(switch, spent_s, wait)
-            elif await self._is_lost(spent_s + wait // 1000) and await self._leave():
+                wait = await self._trial(switch, seconds, wait)
+            elif await self._is_lost(seconds + wait // 1000) and await self._leave():
                 wait = 0
             self._journal.set(failures=failures)
         except _FAILURES as failure:
@@ -115,9 +115,9 @@ class Recovery:
             log(ERROR, "recovery:", error)
         self._board.reset()
 
-    def _back_off(self, doublings, most):
+    def _back_off(self, count, most):
         """Milliseconds: doubling up to the setting `most`, and never the same for all devices of a fleet."""
-        seconds = self._settings["backoff_s"] << min(doublings, _MOST_DOUBLINGS)
+        seconds = self._settings["backoff_s"] << min(count, _MOST_DOUBLINGS)
         wait = min(seconds, self._settings[most]) * 1000
         return wait * (192 + os.urandom(1)[0] // 2) // 256  # 75 to 125 per cent
 
@@ -140,8 +140,8 @@ class Recovery:
     def _left(self, switch):
         return max(0, switch.get("left", self._settings["rollback_window_s"]))
 
-    async def _trial(self, switch, spent, wait):
-        left = self._left(switch) - spent
+    async def _trial(self, switch, seconds, wait):
+        left = self._left(switch) - seconds
         if left > 0:
             wait = min(wait, left * 500)  # so that half of it remains for trying; none is free
             self._journal.set(switch=dict(switch, left=left - wait // 1000 - 1))

@@ -64,14 +64,14 @@ def shown(metadata):
 class Loader:
     """`reader` stands right behind the header of BF36; `head` is that header, `length` its value's length.
 
-    `progress(done, total)` is called after each part, in bytes of BF36's value. `expected`: what shown() made of
+    `progress(done, total)` is called after each part, in bytes of BF36's value. `metadata`: what shown() made of
     the metadata before; None where nobody saw it.
     """
 
-    def __init__(self, channel, reader, head, length, progress=None, expected=None):
+    def __init__(self, channel, reader, head, length, progress=None, metadata=None):
         self._channel = channel
         self._reader = self._source = reader
-        self._expected = expected
+        self._expected = metadata
         self._head = bytes(head)
         self._total = self._left = length
         self._progress = progress

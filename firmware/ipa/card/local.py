@@ -70,15 +70,15 @@ async def disable_emergency_profile(es10, refresh=True):
     await _do(es10, "DisableEmergencyProfile", _DISABLE_EMERGENCY_PROFILE, _flag(refresh))
 
 
-async def configure_immediate_profile_enabling(es10, enabled, smdp_oid=None, smdp_address=None):
-    """5.9.17, only while the card knows no eIM. `smdp_oid`: contents octets of the only OID it holds for."""
+async def configure_immediate_profile_enabling(es10, enabled, oid=None, address=None):
+    """5.9.17, only while the card knows no eIM. `oid`: contents octets of the only OID it holds for."""
     await _do(
         es10,
         "ConfigureImmediateProfileEnabling",
         _CONFIGURE_IMMEDIATE_ENABLE,
         b"\x80\x00" if enabled else b"",
-        b"" if smdp_oid is None else tlv.encode(0x81, smdp_oid),
-        b"" if smdp_address is None else tlv.encode(0x82, smdp_address.encode()),
+        b"" if oid is None else tlv.encode(0x81, oid),
+        b"" if address is None else tlv.encode(0x82, address.encode()),
     )
 
 

@@ -62,10 +62,10 @@ async def psm(modem, periodic_s, active_s):
     return _seconds(fields[8], _PERIODIC), _seconds(fields[7], _ACTIVE)
 
 
-async def edrx(modem, cycle_s):
+async def edrx(modem, seconds):
     """Ask to be reachable every cycle_s only. Returns the cycle in seconds as granted, None without one."""
     code = 0
-    while code < len(_CYCLES) - 1 and _CYCLES[code] < cycle_s * 10:
+    while code < len(_CYCLES) - 1 and _CYCLES[code] < seconds * 10:
         code += 1
     await modem.at.command(modem.edrx_command % (await _access(modem), _bits(code, 4)))
     for line in await modem.at.command(b"AT+CEDRXRDP", prefix=b"+CEDRXRDP:"):

@@ -85,8 +85,8 @@ class SocketModem(ContextModem):
             raise SocketError("no outcome of %s" % str(text, "utf-8")) from None
         return self._outcome
 
-    def _set_outcome(self, outcome):
-        self._outcome = outcome
+    def _set_outcome(self, result):
+        self._outcome = result
         self._opened.set()
         self.at.answered()
 
@@ -112,10 +112,10 @@ class Socket(io.IOBase):
     which is what MicroPython's `tls` wants of a stream. A task carries the bytes.
     """
 
-    def __init__(self, modem, number, receive):
+    def __init__(self, modem, number, buf):
         self._modem = modem
         self._number = number
-        self._rx = receive
+        self._rx = buf
         self._tx = None  # what is on its way to the modem
         self._received = 0
         self._to_send = 0

@@ -39,8 +39,8 @@ def check(code, payload):
         raise CoapRefused(code, payload)
 
 
-def put_header(buf, kind, code, message_id, token_length):
-    buf[0] = 0x40 | kind << 4 | token_length
+def put_header(buf, kind, code, message_id, length):
+    buf[0] = 0x40 | kind << 4 | length
     buf[1] = code
     buf[2] = message_id >> 8
     buf[3] = message_id & 0xFF
@@ -112,13 +112,13 @@ def parse(view, critical=_CRITICAL_KNOWN):
     return view[0] >> 4 & 3, view[1], view[2] << 8 | view[3], token, options, payload
 
 
-def _extended(view, pos, nibble):
+def _extended(view, pos, value):
     """Option delta or length from its nibble and the octets behind it (RFC 7252 3.1)."""
-    extra = nibble - 12 if nibble > 12 else 0
-    if nibble == 15 or pos + extra > len(view):
+    extra = value - 12 if value > 12 else 0
+    if value == 15 or pos + extra > len(view):
         raise CoapMalformed("option cut short")
     if extra == 1:
         return view[pos] + 13, pos + 1
     if extra == 2:
         return (view[pos] << 8 | view[pos + 1]) + 269, pos + 2
-    return nibble, pos
+    return value, pos

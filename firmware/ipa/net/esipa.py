@@ -172,6 +172,6 @@ class Esipa:
         )
 
 
-def _same_transaction(tag, ours, theirs):
-    if theirs is not None and bytes(theirs) != bytes(ours):
+def _same_transaction(tag, transaction, other):
+    if other is not None and bytes(other) != bytes(transaction):
         raise EsipaMalformed(_NAMES[tag], "answers another transaction")

@@ -76,14 +76,14 @@ async def request(session, body):
         known.note(session, parts[1:])
 
 
-def _tags(tag_list, transaction):
+def _tags(value, transaction):
     found = []
     pos = 0
-    while pos < len(tag_list):
-        two = tag_list[pos] & 0x1F == 0x1F
-        if pos + two >= len(tag_list):
+    while pos < len(value):
+        two = value[pos] & 0x1F == 0x1F
+        if pos + two >= len(value):
             raise InvalidPackage("a tagList cut short", transaction)
-        found.append(tag_list[pos] << 8 | tag_list[pos + 1] if two else tag_list[pos])
+        found.append(value[pos] << 8 | value[pos + 1] if two else value[pos])
         pos += 1 + two
     return found
 

@@ -356,10 +356,10 @@ class Download:
             raise DownloadFailed("the card does not accept the download", _UNDEFINED_REASON, response)
         return response
 
-    def _progress(self, done, total):
-        if done - self._logged >= _LOG_EVERY or done == total:
+    def _progress(self, done, size):
+        if done - self._logged >= _LOG_EVERY or done == size:
             self._logged = done
-            log(INFO, "download: {:.1f} of {:.1f} kB on the card".format(done / 1024, total / 1024))
+            log(INFO, "download: {:.1f} of {:.1f} kB on the card".format(done / 1024, size / 1024))
 
     async def deliver(self, result):
         """Step 11: the ProfileInstallationResult to the eIM, then off the card."""

@@ -129,9 +129,9 @@ async def _results(session):
             log(INFO, "notify: result", seq_number, "acknowledged, removed from the card")
 
 
-def _untried(listed, session, tried):
+def _untried(parts, session, tried):
     try:
-        for _, value, raw in tlv.items(listed):
+        for _, value, raw in tlv.items(parts):
             seq_number = result_seq_number(value)
             # What another eIM ordered only that one can book: it waits for its turn.
             if seq_number not in tried and is_own(session, value) and seq_number > session.held:

@@ -17,7 +17,7 @@ DEFAULT_HEAP = "112wK"
 """For a device on the plain way with its code as .mpy in RAM, as heap_bytes() reads it."""
 
 _MINIMUM = (1, 26)
-_SHARE_OF_32_BITS = 0.7
+_SHARE_OF_32_BITS = 0.75
 _BITS_OF_BLOCK = 3  # in the heap's tables: two say what it is, one whether it has a finaliser
 _PROBE_SECONDS = 20
 _PROBE = f"""
@@ -60,8 +60,8 @@ def find_micropython() -> list[str]:
 def heap_bytes(heapsize: str, beside: int = 0) -> int:
     """Bytes of a heap given like -X heapsize=…, ``beside`` for one object of so many bytes that is to cost nothing.
 
-    With a w the size is that of a 64-bit program, 8 bytes for 4. A 32-bit program gets seven tenths of it: its objects
-    take half there, its bytecode and its buffers the same, the assistant as a whole 0.69 (firmware/README.md).
+    With a w the size is that of a 64-bit program, 8 bytes for 4. A 32-bit program gets three quarters of it, since its
+    objects take half there, its bytecode and its buffers the same: the assistant as a whole 0.69 (firmware/README.md).
     """
     size = re.fullmatch(r"([0-9]+)(w?)([KMkm]?)", heapsize)
     if not size:

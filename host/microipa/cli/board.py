@@ -177,7 +177,7 @@ def restart_board(board: BoardName = None, port: Port = "auto") -> None:
 @app.command("virtual")
 def virtual(
     folder: Annotated[Path, typer.Argument(help="Its flash; made when it is not there.", file_okay=False)],
-    heap: Annotated[str, typer.Option(help="Bytes; 96wK: 196,608 on 64 bits, 137,625 on 32.")] = "96wK",
+    heap: Annotated[str, typer.Option(help="Bytes; 96wK: 196,608 on 64 bits, 147,456 on 32.")] = "96wK",
 ) -> None:
     """Run a board without modem as a process, until Ctrl-C; its REPL is on a pty."""
     from microipa.board.micropython import run_micropython
