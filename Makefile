@@ -8,7 +8,7 @@ MEMORY_TESTS := tests/firmware $(addprefix tests/system/test_,first_light.py str
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
 .PHONY: demo bill field cuts kills test test32 micropython32 heap-needed soak coverage hil hil-rack load conformance \
-	fuzz mutants docs bench lint clean
+	fuzz mutants docs package lock bench lint clean
 
 demo: $(STAMP)
 	$(BIN)/microipa demo $(ARGS)
@@ -86,10 +86,23 @@ lint: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-$(STAMP): pyproject.toml
+# Wheel and sdist, installed and tried outside of the checkout
+package: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python .ci/try_package.py dist
+
+# The exact versions of all that the suite ran with, as pip finds them in fresh ranges
+lock:
+	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	.lock-venv/bin/pip freeze --exclude-editable > constraints.txt
+	rm -rf .lock-venv
+
+$(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "microipa needs Python 3.11 or later: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
 clean:

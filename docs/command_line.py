@@ -30,7 +30,7 @@ def _described(command: Any, context: Any) -> Iterator[str]:
     if not is_group:
         yield "```text\n" + " ".join([context.command_path, *command.collect_usage_pieces(context)]) + "\n```\n"
         if rows := [row for parameter in command.get_params(context) if (row := _row(parameter, context))]:
-            yield "| | |\n|---|---|\n" + "\n".join(rows) + "\n"
+            yield "| argument | meaning |\n|---|---|\n" + "\n".join(rows) + "\n"
         return
     for name in command.list_commands(context):
         below = command.get_command(context, name)

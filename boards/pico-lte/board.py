@@ -1,7 +1,7 @@
 """Sixfab Pico LTE: Raspberry Pi Pico W and Quectel BG95-M3."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, MachineBoard, pulse
+from ipa.board import BAUD, RX_BUFFER, TLS_BYTES, TX_BUFFER, MachineBoard, pulse
 
 _TX, _RX, _PWRKEY, _STATUS = 0, 1, 17, 20  # PWRKEY of the hardware 1.0; 19 before
 _ON_MS, _OFF_MS = 600, 1000
@@ -14,6 +14,7 @@ _ASLEEP = 0x41534C50
 
 class Board(MachineBoard):
     modem = "bg95"
+    tls_bytes = TLS_BYTES
     longest_sleep_ms = 1036800000  # 12 days, in slices
     _woken = None
 

@@ -66,6 +66,7 @@ class Agent:
         self._may_poll = asyncio.Event()
         self._wake = asyncio.Event()
         self._task = None
+        self._room = None  # for TLS, where it takes its memory from this heap
         self._woken_after = None  # ms until the next poll, of a program that a deep sleep began again
         self._sleeper = None
         if settings["sleep"] != "none":
@@ -176,6 +177,10 @@ class Agent:
                 self.pause = 0
             unload()
             gc.collect()
+            try:
+                self._keep_room()
+            except MemoryError:
+                pass  # as the next poll will say
             return wait
 
     async def _begin(self):
@@ -259,15 +264,22 @@ class Agent:
         return wait
 
     async def _rise(self):
-        """From whatever holds to a data context."""
+        """From whatever holds to a data context. Raises MemoryError before the radio is used."""
+        self._keep_room()
         await self.layers.climb(self._patience_ms())
         self.conversation.es10 = self.layers.es10
         if self.journal.get("emergency"):
             self._may_poll.clear()
             self.state = SUSPENDED
 
+    def _keep_room(self):
+        """Let nothing else lie where TLS wants its block of 17 kB, on a board that says so (`tls_bytes`)."""
+        if self._room is None and not self._settings["keep_association_s"]:
+            self._room = bytearray(getattr(self._board, "tls_bytes", 0))
+
     async def _failed(self, error):
         """A poll has failed. Returns the ms until the next."""
+        self._room = None
         log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
         self.failures += 1
         some = isinstance(error, EimFailed)
@@ -371,6 +383,7 @@ class Agent:
             if not (self.layers.channel.is_open or self.layers.eims):
                 await self.layers.climb(self._patience_ms(), layers.CARD)
             unload()
+            self._room = None
             gc.collect()  # DTLS wants one block of 17 kB
             outcome = await self._reach(eim)
             if outcome != SWITCH:

@@ -12,6 +12,7 @@ except ImportError:  # CPython, which only looks at this module
 BAUD = const(115200)
 RX_BUFFER = const(2048)  # the longest answer of a modem, while the card keeps us from reading
 TX_BUFFER = const(2048)  # more than one command has: the ESP32's write() waits for room without end, see at.py
+TLS_BYTES = const(17408)  # in one piece, on ports whose TLS takes its memory from the heap: RP2, STM32 and kin
 _WATCHDOG_MS = const(8000)  # the longest that an RP2 can
 _LONGEST_SLEEP_MS = const(1036800000)  # 12 days: ticks and small integers have 30 bits
 _EPOCH_2000 = const(946684800)

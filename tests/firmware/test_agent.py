@@ -260,6 +260,49 @@ print([Journal("journal").get("switch")["left"], Journal("journal").get("short")
     assert after == [40, None]  # the reboot took nothing of the window, and a poll that worked ends the count
 
 
+async def test_a_board_without_a_block_for_tls_begins_again_before_the_modem_is_asked(micropython: Run) -> None:
+    (told,) = await play(micropython, """
+class Small(Board):
+    tls_bytes = 10 << 20
+modem = Modem()
+one = agent(modem, Small())
+one.layers.reset_due = False
+Eims(one, True)
+print([asyncio.run(polls(one, 5)), modem.asked, Journal("journal").get("short")])
+""")
+    assert told == [["reset"], [], 1]
+
+
+async def test_the_block_for_tls_is_kept_between_polls_and_free_when_an_eim_is_reached(micropython: Run) -> None:
+    (free,) = await play(micropython, """
+import gc
+from ipa.conversation import IDLE
+
+class Roomy(Board):
+    tls_bytes = 17408
+free = []
+one = agent(Modem(), Roomy())
+Eims(one, True)
+
+def look():
+    gc.collect()
+    free.append(gc.mem_free())
+
+async def reach(eim):
+    look()
+    return IDLE
+
+async def life():
+    await polls(one, 1)
+    look()
+    one._reach = reach
+    await one._serve(None)
+asyncio.run(life())
+print(free)
+""")
+    assert free[1] - free[0] > 16000
+
+
 async def test_a_board_that_has_no_memory_again_and_again_waits_longer_before_each_poll(micropython: Run) -> None:
     (waits,) = await play(micropython, """
 from ipa.recovery import Recovery

@@ -225,3 +225,110 @@ async def test_sgp22_4_1_an_address_has_a_port_that_is_a_number_and_an_oid_arcs_
     assert told[0] == "DownloadFailed the port in smdp.example:x is no number"
     assert told[1].startswith("DownloadFailed ")
     assert told[2:] == ["88370a", "DownloadFailed 2.x is no OID", "DownloadFailed 2 is no OID"]
+
+
+STREAMED = """
+from ipa import tlv
+from rooms import Stream, failing, run
+def head(text):
+    return run(failing(tlv.Reader(Stream(bytes.fromhex(text))).header()))
+"""
+
+
+async def test_x690_8_1_a_streamed_header_has_the_same_limits(micropython: Run) -> None:
+    headers = ["BF817F00", "BF81817F00", "30820100", "308400000100", "3080", "308500000000", "3083", "BF"]
+    told = await tell(micropython, STREAMED, *(f"head, {header!r}" for header in headers))
+    assert told[0] == f"no error but ({0xBF817F}, 0)"
+    assert told[1] == "TlvError tag too long at offset 0"
+    assert told[2:4] == ["no error but (48, 256)"] * 2
+    assert [line.split(" at ")[0] for line in told[4:6]] == ["TlvError length form 80", "TlvError length form 85"]
+    assert all(line.startswith("TlvCut ") for line in told[6:])
+
+
+DISCOVERY = """
+from ipa.net.es11 import Es11
+from rooms import Stream, failing, run
+class Https:
+    def __init__(self, answer):
+        self.answer = answer
+    async def post(self, path, length, chunks):
+        return Stream(self.answer)
+HEADER = b'"header":{"functionExecutionStatus":{"status":"Executed-Success"}},'
+def asked(fields):
+    es11 = Es11(Https(b"{" + HEADER + fields + b"}"))
+    es11._transaction = b"0102"  # as InitiateAuthentication told it
+    return run(failing(es11.authenticate_client(bytes(2), bytes(4))))
+"""
+
+
+async def test_sgp22_6_5_2_7_an_sm_ds_answers_with_events_for_this_transaction(micropython: Run) -> None:
+    event = '{"eventId":"E","rspServerAddress":"s.example"}'
+    told = await tell(
+        micropython, DISCOVERY, f"""asked, b'"transactionId":"0102","eventEntries":[{event}]'""",
+        """asked, b'"transactionId":"0102"'""", """asked, b'"transactionId":"0103","eventEntries":[]'""")
+    assert told[0] == "no error but [('s.example', 'E')]"
+    assert told[1] == "Es9Malformed authenticateClient: no eventEntries"
+    assert told[2] == "Es9Malformed authenticateClient: answers another transaction"
+
+
+async def test_rfc7252_3_a_block_option_of_three_bytes_is_the_longest(micropython: Run) -> None:
+    [told] = await tell(micropython, "from ipa.net.coap_message import block_option",
+                        "block_option, {23: b'\\1\\0\\6'}, 23")
+    assert told == "(4096, False, 6)"
+
+
+# Answers of a card
+
+
+CARDS = """
+from ipa.card.channel import Channel
+from ipa.card.es10 import Es10
+from rooms import Carrier, failing, run
+async def first(answer):
+    channel = Channel(Carrier(lambda command: answer if isinstance(answer, int) else bytes.fromhex(answer)))
+    await channel.open()
+    return bytes(await Es10(channel).retrieve_results() or b"").hex()
+async def gone(answer):
+    channel = Channel(Carrier(lambda command: bytes.fromhex(answer)))
+    await channel.open()
+    return await Es10(channel).remove_notification(5)
+async def selected(answer):
+    carrier = Carrier(None)
+    channel = Channel(carrier)
+    await channel.open()
+    async def transmit(apdu):
+        return bytes.fromhex(answer)
+    carrier.transmit = transmit
+    return bytes(await channel.select()).hex()
+def ask(how, answer):
+    return run(failing(how(answer)))
+"""
+
+
+async def test_5_9_11_a_card_without_results_says_so_in_three_ways_and_anything_else_is_an_error(
+        micropython: Run) -> None:
+    answers = ["bf2b02a200", "bf2b02a000", "bf2b03810101", "bf2b0381017f", "bf2b03810102"]
+    told = await tell(micropython, CARDS, *(f"ask, first, {answer!r}" for answer in answers))
+    refused = "CardRefused RetrieveNotificationsList: the card refused with "
+    assert told == ["no error but "] * 3 + [refused + "127", refused + "2"]
+
+
+async def test_5_9_12_what_is_gone_already_is_removed_and_any_other_code_an_error(micropython: Run) -> None:
+    told = await tell(micropython, CARDS, *(f"ask, gone, 'bf30038001{code}'" for code in ("00", "01", "02", "7f")))
+    refused = "CardRefused RemoveNotificationFromList: the card refused with "
+    assert told == ["no error but None"] * 2 + [refused + "2", refused + "127"]
+
+
+async def test_a_card_that_does_not_select_its_isd_r_is_told_by_its_status_word(micropython: Run) -> None:
+    told = await tell(micropython, CARDS, "ask, selected, '6f009000'", "ask, selected, '6a82'")
+    assert told[0] == "no error but 6f00"
+    assert told[1].startswith("StatusError ")
+
+
+async def test_sgp22_2_6_roots_that_cannot_be_read_end_a_direct_download(micropython: Run) -> None:
+    [told] = await tell(
+        micropython, "import asyncio\nfrom ipa.steps import direct\n"
+        "class Session:\n    roots_file, trust = 'roots.der', ('pin', b'')\n"
+        "open('roots.der', 'wb').write(bytes.fromhex('3005'))\n"
+        "def anchors(): return asyncio.run(direct._anchors(Session))", "anchors,")
+    assert told.startswith("DownloadFailed roots.der: 30 wants 5 bytes")

@@ -133,6 +133,7 @@ async def test_5_14_1_a_truncated_key_identifier_is_made_whole_from_the_cards_li
 
 @pytest.mark.parametrize("code", ["LPA:1$smdp.example$A", "1$smdp.example$A", "lpa:1$smdp.example$A",
                                   " LPA:1$smdp.example$A\r\n", "LPA:1$ smdp.example $ A ", "LPA: 1$smdp.example$A",
+                                  "LPA:1$smdp.\n  example$A", "lpa :1$\tsmdp.example\r\n$A",
                                   "LPA:1$smdp.example$A$$1", "LPA:1$smdp.example$A$$1$0004$$$later"])
 async def test_sgp22_4_1_activation_codes_are_taken_as_people_and_later_versions_write_them(
         micropython: Run, code: str) -> None:

@@ -78,6 +78,11 @@ async def test_5_9_4_a_card_without_eim_gets_the_one_in_the_file(micropython: Ru
     assert out == ["card " + tlv(0xBF57, tlv(0xA0, configuration)).hex(), f"a a.example None {PIN}", "no more"]
 
 
+async def test_5_9_4_an_eim_that_the_card_took_and_does_not_know_is_told(micropython: Run) -> None:
+    out = await ask(micropython, [told()], 1, {"eim.der": eim("a")})
+    assert out[-1] == "EimUnknown the card took the eIM and does not know it"
+
+
 async def test_5_9_4_without_eim_and_file_nobody_is_known(micropython: Run) -> None:
     assert await ask(micropython, [told()], 1) == ["EimUnknown the card knows no eIM and there is no eim.der"]
 

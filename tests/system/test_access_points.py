@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from microipa.eim.packages import ROLLED_BACK
-from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, Lab, Preloaded
+from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, Lab, Preloaded, acts
+from microipa.lab.acts import access_points
+from rich.console import Console
 from switching import NEW, TIMEOUT_S, Device, attached_to, enabled, introduce, logged
 
 pytestmark = pytest.mark.xdist_group("access points")
@@ -69,6 +71,15 @@ async def test_3_3_2_a_wrong_access_point_in_the_table_ends_in_rollback_over_the
         order = lab.eim.orders(lab.eid)[-1]
         assert (order.state, order.result) == ("failed", f"{ROLLED_BACK}; before: enable: ok")
         assert "no data connection with APN 'elsewhere.example'" in device.log()
+
+
+async def test_the_demo_has_an_act_of_a_switch_and_a_rollback_between_operators_of_other_access_points(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in QUICK.items():
+        monkeypatch.setitem(access_points.CONFIG, name, seconds)
+    assert await acts.perform("access-points", tmp_path / "lab", "none", Console(quiet=True)) == 0
+    monkeypatch.setitem(access_points.TABLE, f"plmn:{NEW}", "mistaken.example")
+    assert await acts.perform("access-points", tmp_path / "lab", "none", Console(quiet=True)) == 1
 
 
 async def test_5_9_20_the_fallback_comes_up_over_its_own_access_point(device: Device, template: Template) -> None:

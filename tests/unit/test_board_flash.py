@@ -336,7 +336,8 @@ def test_a_manifest_freezes_assistant_board_and_main_and_the_make_line_builds_it
     assert status == 0
     assert "make -C ports/esp32 BOARD=ESP32_GENERIC_S3 " in out
     frozen = []
-    words = {"include": frozen.append, "package": lambda name, base_path, opt: frozen.append(Path(base_path, name)),
+    words = {"include": frozen.append,
+             "package": lambda name, files, base_path, opt: frozen.append(Path(base_path, name)),
              "module": lambda name, base_path, opt: frozen.append(Path(base_path, name))}
     exec((tmp_path / "manifest.py").read_text(), words)
     assert frozen[0] == "$(PORT_DIR)/boards/manifest.py"
@@ -344,6 +345,23 @@ def test_a_manifest_freezes_assistant_board_and_main_and_the_make_line_builds_it
         "firmware/ipa", "firmware/main.py", "firmware/restart.py", "firmware/starts.py", "boards/walter/board.py"]
     assert all(path.exists() for path in frozen[1:])
     assert manifest(find_board("pico-lte")).count("$(BOARD_DIR)/manifest.py") == 1
+
+
+@pytest.mark.parametrize(("settings", "has", "has_not"), [
+    ({}, ["net/coap.py", "modem/sequans.py"], ["net/https.py", "steps/direct.py", "card/p256.py", "modem/quectel.py"]),
+    ({"download": "direct"}, ["net/https.py", "net/jsonstream.py", "steps/direct.py"], ["net/https_link.py"]),
+    ({"binding": "json"}, ["net/esipa_json.py", "net/jsonstream.py"], ["net/https.py"]),
+    ({"emulation": True, "q_block": True}, ["card/p256.py", "net/qblock.py"], ["net/compact.py"]),
+])
+def test_a_manifest_for_known_settings_freezes_what_they_use(
+        microipa: Microipa, tmp_path: Path, settings: dict[str, object], has: list[str], has_not: list[str]) -> None:
+    config = write(tmp_path / "ipa.json", json.dumps(settings).encode())
+    file = tmp_path / "manifest.py"
+    assert microipa("flash", "--board", "walter", "--config", config, "--freeze-manifest", file)[0] == 0
+    text = file.read_text()
+    assert all(f'"{name}"' in text for name in has)
+    assert not any(f'"{name}"' in text for name in has_not)
+    assert ("MBEDTLS_SSL_IN_CONTENT_LEN 2048" in text) == (settings.get("download") != "direct")
 
 
 def write(path: Path, content: bytes) -> Path:

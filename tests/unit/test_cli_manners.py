@@ -11,8 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 from cli_runner import Microipa, microipa  # noqa: F401
 from microipa.asn1 import parsed as kept
+from microipa.cli.main import app
 
 MICROIPA = Path(sys.executable).with_name("microipa")
 HEAVY = ("asyncio", "cryptography", "sqlalchemy", "starlette", "uvicorn", "aiocoap", "OpenSSL", "pyparsing",
@@ -136,3 +138,42 @@ def test_what_may_not_be_ours_or_is_damaged_is_not_taken(module: Path, harm: str
 def test_a_home_that_cannot_be_written_costs_nothing_but_time(module: Path) -> None:
     (module.parent / "cache").write_text("a file")
     assert kept.parsed(module)["Small"]
+
+
+# --json
+
+SHOWS = ["battery", "board list", "decode", "devices", "lab quirks", "orders", "pki", "profile check", "profile show",
+         "smdpp orders", "trace"]  # fmt: skip
+
+
+def verbs(command, name: str = "") -> dict[str, list]:
+    """The options of every verb, by its words."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        return {name: command.params}
+    return {words: options for word, one in below.items() for words, options in verbs(one, f"{name} {word}").items()}
+
+
+def test_verbs_that_show_something_take_json_and_json_means_that_everywhere() -> None:
+    tree = {words.strip(): options for words, options in verbs(typer.main.get_command(app)).items()}
+    jsons = {words: option for words, options in tree.items() for option in options if "--json" in option.opts}
+    assert set(SHOWS) <= set(jsons)
+    assert all(option.is_flag and "JSON" in option.help for option in jsons.values())
+
+
+@pytest.mark.parametrize("words", [["lab", "quirks"], ["board", "list"]])
+def test_json_is_one_object_a_line(microipa: Microipa, words: list[str]) -> None:  # noqa: F811
+    rows = microipa(*words, "--json").out.splitlines()
+    assert len(rows) > 5
+    assert all("name" in json.loads(row) for row in rows)
+
+
+def test_certificates_and_profile_packages_are_shown_as_json(microipa: Microipa, tmp_path: Path) -> None:  # noqa: F811
+    names = [json.loads(row)["certificate"] for row in microipa("pki", "--lab", tmp_path, "--json").out.splitlines()]
+    assert "eim_tls" in names
+    package = tmp_path / "p.der"
+    microipa("profile", "build", package)
+    shown = json.loads(microipa("profile", "show", package, "--json").out)
+    assert (shown["file"], shown["bytes"]) == (str(package), package.stat().st_size)
+    assert shown["tree"]
+    assert microipa("profile", "check", package, "--json") == (0, "", "")

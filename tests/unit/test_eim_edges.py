@@ -8,16 +8,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiocoap.error import BadOption
 from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
+from microipa.asn1 import sgp32
 from microipa.asn1.tlv import TlvError, integer, parse, tlv
 from microipa.crypto import ec
-from microipa.eim import Unreachable, compact, esipa, features, listeners
+from microipa.crypto.pki import subject_key_identifier
+from microipa.eim import Smds, SmdsAddressInvalid, Unreachable, compact, esipa, features, listeners, signed
 from microipa.eim.dtls_records import LAST_SEQUENCE, Records
 from microipa.eim.json_binding import _number
 from microipa.eim.notifications import Notification
+from microipa.eim.onboarding import LARGEST_TOKEN, BadLine, _token
 from microipa.eim.operations import parse as operation
-from microipa.eim.packages import PackageInvalid, PackageResult, question
+from microipa.eim.packages import PackageInvalid, PackageResult, encode_operations, question
+from microipa.eim.qblock import Wanted
+from microipa.eim.sources import LONGEST
 from microipa.eim.store import Device
 from test_eim_inject import LIST, listener  # noqa: F401
 
@@ -260,3 +266,65 @@ def test_a_device_is_proven_by_a_certificate_or_a_key_of_its_own() -> None:
     device.euicc_certificate = b"0"
     device.token = 0
     assert (device.is_proven, device.is_unknown) == (True, False)
+
+
+# What the eIM says of itself
+
+
+@pytest.mark.covers("EimConfigurationData.euiccCiPKId", "EimConfigurationData.indirectProfileDownload")
+def test_2_11_1_the_configuration_is_read_by_its_schema(desk, pki) -> None:
+    told = sgp32.decode("EimConfigurationData", desk.configuration())
+    assert list(told) == [
+        "eimId", "eimFqdn", "eimIdType", "counterValue", "associationToken", "eimPublicKeyData",
+        "trustedPublicKeyDataTls", "eimSupportedProtocol", "euiccCiPKId", "indirectProfileDownload",
+    ]  # fmt: skip
+    assert told["euiccCiPKId"] == subject_key_identifier(pki.ci.certificate)
+    assert (told["counterValue"], told["associationToken"], told["eimIdType"]) == (0, -1, 2)
+
+
+def test_2_11_1_3_an_address_of_an_sm_ds_has_a_longest_length() -> None:
+    label = "a" * 60
+    longest = ".".join([label] * 9)[:LONGEST]
+    assert len(longest) == LONGEST
+    assert Smds(longest).address == longest
+    with pytest.raises(SmdsAddressInvalid):
+        Smds(longest + "a")
+
+
+@pytest.mark.parametrize("value", [b"\0\0\0\0", b"\7", b"\x0f"])
+def test_9177_a_wanted_block_is_a_number_of_three_bytes_and_no_size_7(value: bytes) -> None:
+    with pytest.raises(BadOption):
+        Wanted._parse(value)
+    assert Wanted._parse(b"\xff\xff\xf6").size == 1024
+
+
+# Sets of operations, and devices that are enrolled
+
+
+def test_2_11_1_1_a_package_holds_all_psmos_or_all_ecos_or_is_none() -> None:
+    for operations in ([], [("listEim", {}), ("getRAT", {})], [("sleep", {})]):
+        with pytest.raises(PackageInvalid, match="never both"):
+            encode_operations(operations)
+    assert encode_operations([("listEim", {})])[0] == 0xA1
+    assert encode_operations([("getRAT", {})])[0] == 0xA0
+
+
+@pytest.mark.parametrize(
+    ("given", "token"), [(None, None), (0, 0), (LARGEST_TOKEN, LARGEST_TOKEN), (str(LARGEST_TOKEN), LARGEST_TOKEN)]
+)
+def test_a_token_of_a_file_is_a_number_that_a_card_may_give(given: Any, token: int | None) -> None:
+    assert _token(given) == token
+    for wrong in (LARGEST_TOKEN + 1, -1, True, "1e3", "١"):
+        with pytest.raises(BadLine, match="not a number up to"):
+            _token(wrong)
+
+
+def test_euicc_info1_that_agrees_with_the_signed_euicc_info2_is_known() -> None:
+    info2 = tlv(0xBF22, tlv(0x81, b"\2\3\1"), tlv(0x82, b"\2\5\0"), tlv(0xA9), tlv(0xAA))
+    info1 = tlv(0xBF20, tlv(0x82, b"\2\5\0"), tlv(0xA9), tlv(0xAA))
+    device = Device(eid=EID, euicc_info2=info2, info2_signed=True)
+    assert signed.info1(device, info1)
+    assert not signed.info1(device, info1 + b"\0")
+    device.info2_signed = False
+    assert not signed.info1(device, info1)
+    assert not signed.info1(Device(eid=EID, euicc_info2=None, info2_signed=True), info1)

@@ -17,6 +17,7 @@ from microipa.crypto.pki import Pki
 from microipa.eim import Eim, forwarder, relay
 from microipa.eim.esipa import EsipaRefused
 from microipa.eim.orders import MAX_REFUSALS
+from microipa.eim.store import Device
 from microipa.net.https_server import serve_https
 from microipa.saip import build
 from microipa.smdpp import OrderState, Smdpp
@@ -150,6 +151,13 @@ async def test_2_11_1_2_the_trigger_holds_the_activation_code_and_a_transaction(
 
 async def test_5_14_1_without_euicc_info1_it_is_cut_from_euicc_info2(ipa, trigger):
     assert (await ipa.initiate(trigger, info1=b""))[0x80].value
+
+
+async def test_5_14_1_without_euicc_info1_and_2_nobody_is_asked(desk, ipa, trigger, es9):
+    with desk._store.work() as db:
+        db.get_one(Device, EID).euicc_info2 = None
+    assert await code_of(ipa.initiate(trigger, info1=b"")) == UNDEFINED
+    assert es9.calls == []
 
 
 async def test_5_14_1_without_transaction_the_address_tells_the_order(ipa, trigger):

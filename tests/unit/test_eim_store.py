@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from eim_ipa import OTHER_EID, Refusal, order
+from eim_questions import questions
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
 from microipa.eim import Eim, UnknownDevice, schema
@@ -20,7 +20,6 @@ from microipa.eim.store import Base, Device, Order, Store
 from microipa.eim.together import Together
 from microipa.storage.database import StoreUnusable
 from microipa.storage.unit_of_work import Work
-from sqlalchemy import Engine, event
 
 LIST = [("listProfileInfo", {})]
 BEFORE_VERSIONS = Path(__file__).with_name("eim_before_versions.sql")
@@ -28,21 +27,6 @@ BEFORE_VERSIONS = Path(__file__).with_name("eim_before_versions.sql")
 
 def raw(folder: Path) -> closing[sqlite3.Connection]:
     return closing(sqlite3.connect(folder / "eim.sqlite"))
-
-
-@contextmanager
-def questions() -> Iterator[list[tuple[str, Any]]]:
-    """The statements that go to any database meanwhile, with their parameters."""
-    asked: list[tuple[str, Any]] = []
-
-    def hear(connection, cursor, statement, parameters, context, many) -> None:
-        asked.append((statement, parameters[0] if many else parameters))
-
-    event.listen(Engine, "before_cursor_execute", hear)
-    try:
-        yield asked
-    finally:
-        event.remove(Engine, "before_cursor_execute", hear)
 
 
 # Versions of the tables
@@ -115,24 +99,6 @@ def test_a_url_of_no_database_is_named(url):
 
 
 # What goes on the way of a poll and of a result
-
-
-def plan(folder: Path, statement: str, parameters: Any) -> list[str]:
-    with raw(folder) as database:
-        return [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-
-
-async def test_no_question_of_a_poll_or_a_result_grows_with_the_fleet(desk, ipa, tmp_path):
-    desk.order_data(EID, ["euiccInfo2"])
-    with questions() as asked:
-        for _ in range(2):
-            desk.order_package(EID, LIST)
-            await ipa.work()
-    plans = {statement: plan(tmp_path, statement, parameters) for statement, parameters in asked
-             if statement.startswith(("SELECT", "UPDATE", "DELETE"))}  # fmt: skip
-    assert len(plans) > 10
-    assert {statement: steps for statement, steps in plans.items() if any(step.startswith("SCAN") for step in steps)
-            and "max(" not in statement} == {}
 
 
 async def test_a_poll_that_finds_nothing_asks_once_and_writes_nothing(desk, ipa):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from microipa.board.known import find_board
-from microipa.board.needs import forms_that_fit, heap_needed, needed_on, way_of
+from microipa.board.needs import chosen_form, forms_that_fit, heap_needed, needed_on, way_of
 from microipa.common.paths import firmware, tools
 
 
@@ -26,6 +26,15 @@ def test_code_that_runs_in_flash_needs_less_and_a_frozen_one_least() -> None:
     (400, ["mpy", "romfs", "frozen"]), (130, ["romfs", "frozen"]), (95, ["frozen"]), (60, [])])
 def test_a_board_carries_the_forms_that_its_heap_has_room_for(heap_kb: int, forms: list[str]) -> None:
     assert forms_that_fit(replace(find_board("pico-lte"), heap_kb=heap_kb)) == forms
+
+
+@pytest.mark.parametrize(("free_kb", "has_romfs", "form", "why"), [
+    (300, True, "mpy", ""), (130, True, "romfs", "bytecode in RAM needs"), (130, False, "frozen", "no romfs partition"),
+    (95, True, "frozen", "and romfs needs")])
+def test_the_form_is_chosen_by_the_heap_and_said_why(free_kb: int, has_romfs: bool, form: str, why: str) -> None:
+    chosen, reason = chosen_form(find_board("pico-lte"), "CoAP", free_kb * 1024, has_romfs)
+    assert chosen == form
+    assert why in reason
 
 
 def test_where_tls_has_its_memory_is_a_matter_of_the_port() -> None:

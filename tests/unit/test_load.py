@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from microipa.load.run import Figures, Size, run
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 
-OPERATIONS = 320
+from microipa.load.fleet import Fleet
+from microipa.load.run import Figures, Load, Size, run
+from microipa.load.server import running, write_configuration
+
+OPERATIONS = 192
 
 
 async def measured(devices: int, orders: int) -> tuple[dict[str, Figures], float]:
@@ -13,7 +19,7 @@ async def measured(devices: int, orders: int) -> tuple[dict[str, Figures], float
     def tell(found: Figures) -> None:
         figures[found.name] = found
 
-    memory = await run(Size("sqlite", 1, devices, orders), OPERATIONS, 400, tell)
+    memory = await run(Size("sqlite", 1, devices, orders), OPERATIONS, 200, tell)
     return figures, memory
 
 
@@ -27,3 +33,34 @@ async def test_no_operation_costs_more_for_what_is_queued_for_others_and_an_asso
     poll = many["poll, CoAPS"].cpu_each
     assert many["poll with DTLS handshake"].cpu_each > poll
     assert many["package cycle, CoAPS"].cpu_each < 20 * poll
+
+
+@contextlib.asynccontextmanager
+async def loaded(folder: Path, pki, limits: str = "") -> AsyncIterator[Load]:
+    config = write_configuration(folder, pki, "eim.sqlite")
+    with config.open("a") as file:
+        file.write(f"[dtls]\n{limits}\n")
+    fleet = Fleet(folder / "eim.sqlite", pki.eim_tls, 100, 8)
+    async with running(config) as server:
+        yield Load(server, fleet, pki, 8, OPERATIONS)
+
+
+async def test_devices_that_come_back_together_over_a_slow_link_are_all_served(pki, tmp_path):
+    async with loaded(tmp_path, pki) as load:
+        figures = await load.returning(devices=150, within=1.0, rtt=0.5)
+    assert figures.failures == 0
+    assert figures.elapsed < 30
+
+
+async def test_devices_far_away_get_in_while_a_host_that_finishes_no_handshake_fills_all_places(pki, tmp_path):
+    async with loaded(tmp_path, pki, "max_half_open = 100") as load:
+        honest, attacker = await load.attacked(devices=10, rtt=0.5, ports=200, rate=300)
+    assert honest.failures == 0
+    assert max(honest.latencies) < 20
+    assert attacker.operations > 200
+
+
+async def test_the_associations_that_polled_first_live_beside_all_that_came_later(pki, tmp_path):
+    async with loaded(tmp_path, pki) as load:
+        _, polls = await load.living(300)
+    assert polls.failures == 0

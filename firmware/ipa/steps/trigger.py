@@ -53,9 +53,8 @@ def _source(value, transaction):
         text = str(value, "utf-8")
     except UnicodeError:
         raise InvalidPackage("an activation code that is no text", transaction) from None
-    fields = [field.strip() for field in text.split("$")]
-    prefix = fields[0].upper().replace(" ", "")
-    if prefix not in ("LPA:1", "1") or len(fields) < 3 or not fields[1] or len(text) > _LONGEST_CODE:
+    fields = "".join(text.split()).split("$")
+    if fields[0].upper() not in ("LPA:1", "1") or len(fields) < 3 or not fields[1] or len(text) > _LONGEST_CODE:
         raise InvalidPackage("a bad activation code", transaction)
     return fields[1], fields[2], fields[3] if len(fields) > 3 else ""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from microipa.board.flash import LARGEST_KEPT, ROM, check_board, check_fit, is_whole, kind, versions
 from microipa.board.known import Board
-from microipa.board.needs import FORMS, Form, needed_on, way_of
+from microipa.board.needs import FORMS, HELPERS_BYTES, Form, needed_on, way_of
 from microipa.board.package import SETTINGS
 from microipa.board.repl import BoardFailed, Repl
 from microipa.common import paths
@@ -100,6 +100,7 @@ def _heap(repl: Repl, board: Board, free: int) -> str:
     except (ValueError, AttributeError):
         way = way_of({})  # what is wrong with them is told where they are used
     needed = needed_on(board, form, way)
+    free += HELPERS_BYTES
     told = f"{free // 1024} KiB free, {needed // 1024} needed ({form}, {way})"
     if free < needed:
         others = [f"{other} needs {needed_on(board, other, way) // 1024}" for other in FORMS[FORMS.index(form) + 1:]]

@@ -27,6 +27,8 @@ FROZEN_SAVES = 27 * 1024
 """Computed, no build of MicroPython was at hand: a heap dump at the fullest moment of the plain way in romfs had this
 that a frozen module has in flash: 9.0 kB tables of names, 3.6 kB names, 8.0 kB tables of constants and functions,
 7.4 kB constant objects."""
+HELPERS_BYTES = 6 * 1024
+"""What our own part takes of a board's heap while it says how much is free (tools/flash_helpers.py)."""
 WAYS = ("CoAP", "CoAP, compact", "CoAP and JSON", "HTTPS", "direct")
 _FILE = Path(__file__).with_name("heap_needed.toml")
 
@@ -60,6 +62,22 @@ def way_of(settings: Mapping[str, Any]) -> str:
 def needed_on(board: Board, form: Form, way: str = "CoAP") -> int:
     """The same on a board, whose port decides where TLS has its memory."""
     return heap_needed(form, way, tls_in_heap=board.port in TLS_IN_HEAP)
+
+
+def chosen_form(board: Board, way: str, heap_free: int, has_romfs: bool) -> tuple[Form, str]:
+    """The form that a board with so many bytes of heap can carry, and why it is not bytecode in RAM. "frozen" where
+    neither that nor a romfs partition will do."""
+    heap = heap_free + HELPERS_BYTES
+    needed = needed_on(board, "mpy", way)
+    if heap >= needed:
+        return "mpy", ""
+    why = f"bytecode in RAM needs {needed // 1024} KiB of heap ({way}), the board has {heap // 1024}"
+    in_rom = needed_on(board, "romfs", way)
+    if not has_romfs:
+        return "frozen", f"{why}, and no romfs partition"
+    if heap < in_rom:
+        return "frozen", f"{why}, and romfs needs {in_rom // 1024}"
+    return "romfs", why
 
 
 def forms_that_fit(board: Board, way: str = "CoAP") -> list[Form]:

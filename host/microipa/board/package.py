@@ -24,16 +24,26 @@ KEPT = (SETTINGS, EIM, ROOTS, "eim_roots.der", "client.der", "client_key.der")
 """What belongs to the device and goes from version to version, unless new ones are given."""
 
 _HASH_DIGITS = 8
-_FOR = {
-    ("emulation", True): (
-        "ipa/card/emulation", "ipa/card/emulated_eims", "ipa/card/certified", "ipa/card/es10c", "ipa/card/p256",
-    ),
-    ("binding", "json"): ("ipa/net/esipa_json",),
-    ("transport", "https"): ("ipa/net/https_link",),
-    ("compact", True): ("ipa/net/compact",),
-    ("q_block", True): ("ipa/net/qblock",),
-}
-"""Modules that only a device with this setting loads."""
+_DIRECT, _HTTPS, _JSON = ("download", "direct"), ("transport", "https"), ("binding", "json")
+_FOR: tuple[tuple[tuple[tuple[str, Any], ...], tuple[str, ...]], ...] = (
+    ((("emulation", True),), (
+        "ipa/card/emulation", "ipa/card/emulated_eims", "ipa/card/certified", "ipa/card/es10c", "ipa/card/p256")),
+    ((_JSON,), ("ipa/net/esipa_json",)),
+    ((_HTTPS,), ("ipa/net/https_link",)),
+    ((_DIRECT,), ("ipa/steps/direct", "ipa/net/es9", "ipa/net/es11", "ipa/net/role")),
+    ((_HTTPS, _DIRECT), ("ipa/net/https",)),
+    ((_HTTPS, _DIRECT, _JSON), ("ipa/net/json_functions", "ipa/net/jsonstream")),
+    ((("compact", True),), ("ipa/net/compact",)),
+    ((("q_block", True),), ("ipa/net/qblock",)),
+)
+"""The parts of the assistant: modules that only a device with one of these settings loads."""
+SMALL_TLS_BUFFERS = """\
+# A device on CoAP alone, downloads through the eIM, may have small TLS buffers: 16 kB of RAM less for an association,
+# and none of 17 kB in one piece. No server may send it a record of more than 2 kB then, so neither HTTPS nor direct
+# downloads work. In the board's Mbed TLS configuration (mbedtls_config_port.h; on ESP32 in its sdkconfig):
+#     #define MBEDTLS_SSL_IN_CONTENT_LEN 2048
+#     #define MBEDTLS_SSL_OUT_CONTENT_LEN 2048
+"""
 _LOAD = """
 import sys
 from ipa import config
@@ -79,8 +89,8 @@ class Package:
     def without_unused(self) -> Package:
         """The same without what its settings have switched off: flash is short on some boards."""
         settings = json.loads(self.files.get(SETTINGS, b"{}"))
-        off = [modules for (key, value), modules in _FOR.items() if settings.get(key) != value]
-        unused = {module for modules in off for module in modules}
+        unused = {module for wanted_by, modules in _FOR for module in modules
+                  if all(settings.get(key) != value for key, value in wanted_by)}
         return replace(self, files={name: content for name, content in self.files.items()
                                     if name.rpartition(".")[0] not in unused})
 
@@ -178,13 +188,23 @@ def _families() -> dict[str, str]:
     return {name: driver.partition(".")[0] for name, _, driver in entries}
 
 
-def manifest(board: Board) -> str:
-    """A manifest.py that freezes this version into a MicroPython image."""
+def manifest(board: Board, config: bytes | None = None) -> str:
+    """A manifest.py that freezes this version into a MicroPython image: with the driver of the board's modem alone and,
+    where its settings are given, with the parts that they use."""
     firmware = paths.firmware().resolve()
+    package = build(board, "py")
+    if config is not None:
+        package = package.with_files({SETTINGS: config}).without_unused()
+    names = sorted(name.removeprefix("ipa/") for name in package.files if name.startswith("ipa/"))
+    settings = json.loads(config or b"{}")
+    alone = all(settings.get(key) != value for key, value in (_HTTPS, _DIRECT))
     return (
         f"# Freezes the assistant for {board.title} into a MicroPython image.\n"
+        f"{SMALL_TLS_BUFFERS if alone else ''}"
         f'include("{board.manifest}")\n'
-        f'package("ipa", base_path="{firmware}", opt=2)\n'
+        'package("ipa", files=(\n'
+        + "".join(f'    "{name}",\n' for name in names) +
+        f'), base_path="{firmware}", opt=2)\n'
         f'module("main.py", base_path="{firmware}", opt=2)\n'
         f'module("restart.py", base_path="{firmware}", opt=2)\n'
         f'module("starts.py", base_path="{firmware}", opt=2)\n'

@@ -64,6 +64,12 @@ def partition_for(package: Package) -> int:
     return -(-(len(image(package)) + _DEVICE_ROOM) // _BLOCK) * _BLOCK
 
 
+def partition_size(repl: Repl) -> int:
+    """Bytes of the board's romfs partition, 0 without one."""
+    repl.run(_SIZE)
+    return int(repl.value("_rom_size()"))
+
+
 class _Progress(io.TextIOBase):
     """Reads from what mpremote prints how far it is."""
 
@@ -86,8 +92,7 @@ def flash_romfs(repl: Repl, package: Package, report: Report) -> Flashed:
     running = versions(repl)
     package = package.with_files(settings_of(repl, running[:1], package)).without_unused()
     content = image(package)
-    repl.run(_SIZE)
-    room = repl.value("_rom_size()")
+    room = partition_size(repl)
     if not room:
         raise NoPartition("this board's MicroPython has no romfs partition: flash with --mpy, or freeze the assistant")
     if len(content) > room:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -44,7 +45,7 @@ def add_to(microipa: typer.Typer) -> None:
 def flash_command(
     board: BoardName = None,
     port: Port = "auto",
-    mpy: Annotated[bool, typer.Option("--mpy", help="Bytecode in the file system (the default).")] = False,
+    mpy: Annotated[bool, typer.Option("--mpy", help="Bytecode in the file system, where the heap will do.")] = False,
     py: Annotated[bool, typer.Option("--py", help="Source in the file system; wants much more heap.")] = False,
     romfs: Annotated[bool, typer.Option("--romfs", help="Bytecode in the board's romfs partition.")] = False,
     freeze_manifest: Annotated[
@@ -84,7 +85,8 @@ def flash_command(
     else:
         known = find_board(board)
     if freeze_manifest:
-        freeze_manifest.write_text(manifest(known), encoding="utf-8")
+        given = own_files(config, None, None).get(SETTINGS)
+        freeze_manifest.write_text(manifest(known, given), encoding="utf-8")
         out.print(f"{freeze_manifest} written. In a checkout of MicroPython:")
         out.print(f"  {make_line(known, freeze_manifest)}")
         return
@@ -104,7 +106,8 @@ def flash_command(
             check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
             heap = f"{found.heap_free // 1024} kB of heap free"
             out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
-            _tell(_with_progress(flash_romfs if romfs else flash, repl, package))
+            in_rom = romfs if romfs or mpy or py else _is_romfs(repl, known, package, found.heap_free)
+            _tell(_with_progress(flash_romfs if in_rom else flash, repl, package))
             _start(repl)
     except BoardLost as error:
         raise BoardLost(f"{error} Flash again: until that has ended the board boots what it booted before") from None
@@ -133,7 +136,7 @@ def list_boards(as_json: Json = False) -> None:
     boards = known_boards()
     if as_json:
         for board in boards:
-            print_json(asdict(board))
+            print_json({"name": board.name, **asdict(board)})
         return
     width = max(len(board.name) for board in boards)
     for board in boards:  # a table of it is wider than a terminal
@@ -208,6 +211,26 @@ def chosen_port(board: Board | None, port: str) -> str:
             raise PortError(f"{LAB_CONSOLE} was left by a lab that is gone: start `microipa lab up` here")
         return str(LAB_CONSOLE)
     return find_port()
+
+
+def _is_romfs(repl: Repl, board: Board, package: Package, heap_free: int) -> bool:
+    """Which form the board can carry, where nobody has chosen one; said when it is not the usual one.
+
+    Raises BoardUnfit.
+    """
+    from microipa.board.flash import BoardUnfit, settings_of, versions
+    from microipa.board.needs import chosen_form, way_of
+    from microipa.board.package import SETTINGS
+    from microipa.board.romfs import partition_size
+
+    whole = package.with_files(settings_of(repl, versions(repl)[:1], package))
+    way = way_of(json.loads(whole.files.get(SETTINGS, b"{}")))
+    form, why = chosen_form(board, way, heap_free, partition_size(repl) > 0)
+    if form == "frozen":
+        raise BoardUnfit(f"{why}: freeze the assistant (--freeze-manifest), or flash with --mpy all the same")
+    if why:
+        out.print(f"into the romfs partition: {why}")
+    return form == "romfs"
 
 
 def _with_progress(write: Callable[[Repl, Package, Report], Flashed], repl: Repl, package: Package) -> Flashed:

@@ -23,5 +23,9 @@ class Behaviour:
     """euiccCiPKIdentifierToBeUsed is told by its first four octets."""
     anchorless: bool = False
     """The configuration that it gives cards has no trustedPublicKeyDataTls."""
+    blanks: bool = False
+    """Activation codes in triggers have blanks and line ends around their parts, and inside."""
     foreign: bool = False
     """The second eIM of the card acknowledges what belongs to the first."""
+    curious: bool = False
+    """The second eIM of the card asks for all stored results, and acknowledges every number there may be."""

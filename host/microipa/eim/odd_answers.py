@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 
 from microipa.asn1.tlv import parse, tlv
 from microipa.common.errors import Busy
-from microipa.eim import esipa
+from microipa.eim import esipa, packages
 from microipa.eim.behaviour import Behaviour
 
 _LONG_S = 3600.0
 _OK, _KEY_ID = 0xA0, 0x04  # inside InitiateAuthenticationResponseEsipa
 _SHORT = 4
+_CURIOUS = b"whatsaid"  # eimTransactionId
 _FOREIGN_RESULTS = 64  # seqNumbers of a card that is new
 
 
@@ -23,9 +24,12 @@ class OddAnswers:
         self._answer = answer
         self._behaviour = behaviour
         self._messages = self._notifications = 0
+        self._asked = False
 
     async def __call__(self, request: bytes) -> bytes:
         """Raises EsipaRefused and Busy."""
+        if self._behaviour.curious and (answer := self._curious(request)):
+            return answer
         behaviour = self._behaviour
         self._messages += 1
         if behaviour.slow_s:
@@ -43,9 +47,36 @@ class OddAnswers:
             return answer[: len(answer) // 2] or b"\0"
         if behaviour.short_key_id and answer.startswith(esipa.INITIATE_AUTHENTICATION.to_bytes(2, "big")):
             return _shortened(answer)
+        if behaviour.blanks and answer.startswith(esipa.GET_EIM_PACKAGE.to_bytes(2, "big")):
+            return _with_blanks(answer)
         if behaviour.foreign and answer and parse(answer).tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
             return esipa.acknowledge(list(range(1, _FOREIGN_RESULTS)))
         return answer
+
+
+    def _curious(self, request: bytes) -> bytes:
+        """The first question is answered by one for everybody's results, its answer by an acknowledgement of all."""
+        if not self._asked and request.startswith(esipa.GET_EIM_PACKAGE.to_bytes(2, "big")):
+            self._asked = True
+            return tlv(esipa.GET_EIM_PACKAGE, packages.data_request(tlv(0x5C, b"\xa2"), _CURIOUS))
+        return esipa.acknowledge(list(range(1, _FOREIGN_RESULTS))) if _CURIOUS in request else b""
+
+
+def _with_blanks(answer: bytes) -> bytes:
+    """An answer to GetEimPackage; the activation code in a trigger has been copied from a letter."""
+    trigger = parse(answer).get(esipa.DOWNLOAD_TRIGGER)
+    if trigger is None:
+        return answer
+    fields = []
+    for field in trigger.children():
+        code = field.get(0x80) if field.tag == _OK else None
+        if code:
+            middle = len(code.value) // 2
+            spread = code.value[:middle] + b"\r\n  " + code.value[middle:]
+            fields.append(tlv(_OK, tlv(0x80, b" " + spread.replace(b":", b": ").replace(b"$", b" $ ") + b"\n")))
+        else:
+            fields.append(field.raw)
+    return tlv(esipa.GET_EIM_PACKAGE, tlv(trigger.tag, *fields))
 
 
 def _shortened(answer: bytes) -> bytes:

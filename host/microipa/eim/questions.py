@@ -1,7 +1,7 @@
 """What an eIM asks its database on the way of a poll and a result: statements made once, and none that grows.
 
 Each is answered by an index, however many devices there are, orders queued for others, or orders settled long ago:
-tests/unit/test_eim_store.py looks at their plans.
+tests/unit/test_eim_plans.py looks at their plans.
 """
 
 from __future__ import annotations

@@ -31,10 +31,16 @@ class ActivationCode:
 
     @classmethod
     def parse(cls, text: str) -> ActivationCode:
-        """Raises ActivationCodeInvalid."""
+        """What people add when they copy one, blanks and small letters, is left out; fields of later versions stay.
+
+        Raises ActivationCodeInvalid.
+        """
+        given, text = text, "".join(text.split())
+        if text[:4].upper() == "LPA:":
+            text = f"LPA:{text[4:]}"
         version, *fields = text.removeprefix("LPA:").split("$")
-        if version != "1" or not 2 <= len(fields) <= 4 or not fields[0] or len(text) > LONGEST:
-            raise ActivationCodeInvalid(f"{text[:64]!r} is no activation code: LPA:1$<SM-DP+ address>$<matching id>")
+        if version != "1" or len(fields) < 2 or not fields[0] or len(given) > LONGEST:
+            raise ActivationCodeInvalid(f"{given[:64]!r} is no activation code: LPA:1$<SM-DP+ address>$<matching id>")
         oid = fields[2] if len(fields) > 2 else ""
         return cls(text, fields[0], fields[1], oid or None)
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, ForeignKey, Index, literal_column
+from sqlalchemy import JSON, ForeignKey, Index, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from microipa.eim.schema import prepare
@@ -24,10 +24,10 @@ from microipa.storage.unit_of_work import Row, Work
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
 CANCELLED = "cancelled"
 OPEN = (QUEUED, DELIVERED)
-IS_OPEN = literal_column("orders.state IN ('queued', 'delivered')", Boolean)
+IS_OPEN = text("orders.state IN ('queued', 'delivered')")
 """The same for questions: word for word as in the indexes, or a database does not see that they answer it."""
-IS_DOWNLOADING = literal_column("orders.kind = 'download' AND orders.state = 'delivered'", Boolean)
-IS_DUE = literal_column("forwards.delivered IS NULL", Boolean)
+IS_DOWNLOADING = text("orders.kind = 'download' AND orders.state = 'delivered'")
+IS_DUE = text("forwards.delivered IS NULL")
 DATA, PACKAGE, DOWNLOAD, QUERY = "data", "package", "download", "query"
 
 

@@ -53,6 +53,7 @@ TRIALS: dict[str, Trial] = {
     "falls-off-network": Trial(attaches=None, limit_s=180),
     "ignores-refresh": Trial(attaches=None),
     "coverage-gap": Trial(attaches=None),
+    "cts-high": Trial(attaches=None, limit_s=180),
     "uart-holes": Trial(limit_s=180),
     "lost-data-urcs": Trial(limit_s=240),
     "lost-final": Trial(limit_s=120),
@@ -91,6 +92,7 @@ TRIALS: dict[str, Trial] = {
     "smdpp-other-metadata": replace(_BOTH, ends=("failed", "failed")),
     # eIM
     "eim-slow": Trial(1, limit_s=120),
+    "eim-code-blanks": _BOTH,
     "eim-silent": Trial(limit_s=180),
     # No time, or a wrong one
     "cclk-error": Trial(options=_PINNED),

@@ -21,6 +21,7 @@ from microipa.eim.dtls_records import records
 
 ANSWER_SECONDS = 30.0
 URI_PATH = b"\xb4gsma\x04rsp2\x04asn1"  # RFC 7252 3.1: option 11 three times
+CON, EMPTY_ACK = 0, b"\x60\x00"
 CON_POST, CHANGED = b"\x42\x02", 0x44  # version 1, token of two bytes, 0.02; 2.04
 HTTP_HEAD = (
     b"POST /gsma/rsp2/asn1 HTTP/1.1\r\nHost: eim\r\nContent-Type: application/x-gsma-rsp-asn1\r\n"
@@ -96,7 +97,10 @@ class CoapsLink(asyncio.DatagramProtocol):
                     async with asyncio.timeout(self._patience / 3):
                         while True:
                             answer = await self._until(lambda: self._ssl.recv(1 << 14))
-                            if answer[2:4] == token and answer[1]:
+                            if answer[1] and answer[4:6] == token:
+                                if answer[0] >> 4 & 3 == CON:  # it came later than the acknowledgement (RFC 7252 5.2.2)
+                                    self._ssl.send(EMPTY_ACK + answer[2:4])
+                                    self._flush()
                                 return _payload(answer)
                 except TimeoutError:
                     continue

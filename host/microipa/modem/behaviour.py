@@ -106,6 +106,8 @@ class Behaviour:
     """At its so many-th command the modem restarts, once."""
     mute_at: float = 0
     """At its so many-th command the modem falls silent until its power key is pressed, once."""
+    cts_high_s: float = 0
+    """At its 60th command the modem takes no byte for so long, and then all of them, once."""
     closed_in_read_at: float = 0
     """Before the data of the so many-th read the line comes that tells of the end of its connection, once."""
     open_hangs_at: float = 0

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
 
 _HOLE = 6  # bytes
+_CTS_HIGH_AT = 60  # commands
 
 
 class Faults:
@@ -57,6 +58,8 @@ class Faults:
             await asyncio.Event().wait()  # which takes this command with it
         if self._commands == behaviour.mute_at:
             await asyncio.Event().wait()  # until somebody presses the power key
+        if self._commands == _CTS_HIGH_AT and behaviour.cts_high_s:
+            modem.hold_line(behaviour.cts_high_s)
         if (left := self._answers_at - _now()) > 0:
             await asyncio.sleep(left)
 

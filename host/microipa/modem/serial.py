@@ -31,6 +31,7 @@ class Serial:
         self.path = os.ttyname(self._slave)
         self._output = bytearray()
         self._room: int | None = None
+        self._held: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._master, self._readable)
 
     def write(self, data: bytes) -> None:
@@ -49,12 +50,19 @@ class Serial:
         """The board takes so many bytes and no more until it wakes; None: it is awake."""
         self._room = room
 
+    def hold(self, seconds: float) -> None:
+        """CTS high: what the board sends stays with it for so long."""
+        self._loop.remove_reader(self._master)
+        self._held = self._loop.call_later(seconds, self._loop.add_reader, self._master, self._readable)
+
     def drop_output(self) -> None:
         """Forget what has not left yet: the sender lost its power."""
         self._output.clear()
         self._loop.remove_writer(self._master)
 
     def close(self) -> None:
+        if self._held:
+            self._held.cancel()
         self._loop.remove_reader(self._master)
         self._loop.remove_writer(self._master)
         os.close(self._master)

@@ -113,6 +113,11 @@ class VirtualModem:
         if self._serial:
             self._serial.board_sleeps(room)
 
+    def hold_line(self, seconds: float) -> None:
+        """Take no more bytes from the board for so long."""
+        if self._serial:
+            self._serial.hold(seconds)
+
     async def _halt(self) -> list[BaseException | None]:
         """End everything that goes on beside the network. Returns what came of it."""
         self._live = False

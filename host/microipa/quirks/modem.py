@@ -124,6 +124,9 @@ QUIRKS = (
            "SIM7000: botletics #263; field.md 5", number=60, unit="commands"),
     _modem("mute", {"mute_at": NUMBER}, "The modem falls silent until its power key is pressed, once.",
            "SARA: field.md 5", number=60, unit="commands"),
+    _modem("cts-high", {"cts_high_s": NUMBER},
+           "CTS stays high from the 60th command on: no byte leaves the board for so long, then all of them at once.",
+           "ESP32, UART.write: memory32.md", number=20, unit="seconds"),
     # Sockets
     _modem("closed-in-read", {"closed_in_read_at": NUMBER},
            "The line that tells of the end of a connection comes between a read and its data, once.",

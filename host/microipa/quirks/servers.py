@@ -72,6 +72,11 @@ QUIRKS = (
          "euiccCiPKIdentifierToBeUsed is told by its beginning alone, which v1.2 allows."),
     _eim("eim-no-anchor", {"anchorless": True},
          "The eIM's configuration has no trustedPublicKeyDataTls; its CA is in the board's eim_roots.der."),
+    _eim("eim-code-blanks", {"blanks": True},
+         "Activation codes in triggers have blanks and line ends around their parts, and inside.", "field.md 2"),
+    Quirk("foreign-questions", "eim2", {"curious": True},
+          "A second eIM on the card asks for all stored results, and acknowledges every number there may be.",
+          "field.md 2"),
     Quirk("foreign-ack", "eim2", {"foreign": True},
           "A second eIM on the card acknowledges results and notifications that are not its own.", "field.md 2"),
 )

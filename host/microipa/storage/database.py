@@ -192,8 +192,12 @@ def _open(place: Path | str) -> tuple[str, Engine]:
     """What to call it, and how to reach it. Raises StoreUnusable."""
     if "://" not in str(place):
         path = Path(place)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise StoreUnusable(f"{path} cannot be opened as a database: {reason}") from error
         engine = create_engine(f"sqlite:///{path}")
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

@@ -85,7 +85,7 @@ class Folding:
 
 def _is_routine(event: Event) -> bool:
     match event.kind:
-        case "at" | "datagram" | "apdu":
+        case "at" | "datagram" | "apdu" | "rrc":
             return True
         case "log":
             return bool(_ROUTINE_LOG.match(str(event.fields.get("text"))))
