@@ -332,3 +332,10 @@ async def test_sgp22_2_6_roots_that_cannot_be_read_end_a_direct_download(micropy
         "open('roots.der', 'wb').write(bytes.fromhex('3005'))\n"
         "def anchors(): return asyncio.run(direct._anchors(Session))", "anchors,")
     assert told.startswith("DownloadFailed roots.der: 30 wants 5 bytes")
+
+
+async def test_an_anchor_that_cannot_be_read_is_told_so_and_not_taken_for_none(micropython: Run) -> None:
+    told = await tell(
+        micropython, "from ipa.net.trust import Trust\ndef prepare(*anchors): return Trust(*anchors).prepare(None)",
+        "prepare, 'ca', b'\\x30\\x03\\x02\\x01'")
+    assert told[0].startswith("PeerNotTrusted trusted certificate unreadable: ")

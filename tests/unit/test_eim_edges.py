@@ -271,7 +271,6 @@ def test_a_device_is_proven_by_a_certificate_or_a_key_of_its_own() -> None:
 # What the eIM says of itself
 
 
-@pytest.mark.covers("EimConfigurationData.euiccCiPKId", "EimConfigurationData.indirectProfileDownload")
 def test_2_11_1_the_configuration_is_read_by_its_schema(desk, pki) -> None:
     told = sgp32.decode("EimConfigurationData", desk.configuration())
     assert list(told) == [
