@@ -49,7 +49,7 @@ TRIALS: dict[str, Trial] = {
     # These modems begin again, or are off the network for a time
     "restarts": Trial(attaches=None, limit_s=180),
     "mute": Trial(attaches=None, limit_s=180),
-    "no-sim-at-boot": Trial(attaches=None, limit_s=600, families=ANY),
+    "no-sim-at-boot": Trial(attaches=None, limit_s=600, families=("bg95", "gm02s", "sara-r5", "tx62")),
     "falls-off-network": Trial(attaches=None, limit_s=180),
     "ignores-refresh": Trial(attaches=None),
     "coverage-gap": Trial(attaches=None),
