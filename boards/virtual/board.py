@@ -35,6 +35,12 @@ class Board:
             with open(key, "wb", 0) as line:
                 line.write(b"1")
 
+    if os.getenv("MICROIPA_WAKE_PIN"):
+
+        async def modem_wake(self):
+            with open(os.getenv("MICROIPA_WAKE_PIN"), "wb", 0) as line:
+                line.write(b"w")
+
     async def sleep(self, ms):
         await asyncio.sleep_ms(ms)
 

@@ -1,4 +1,4 @@
-"""The power key of a modem, wired to a pin of the virtual board: a FIFO into which it writes a byte."""
+"""Power key and wake pin of a modem, wired to pins of the virtual board: a FIFO into which it writes a byte."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+WAKE = ord("w")
+"""What the board writes to move the wake pin."""
+
 
 class PowerKey:
-    """There from its making to close(). ``pressed`` is called for each press."""
+    """There from its making to close(). ``pressed`` is called for each press of the key, ``moved`` for each move of
+    the wake pin."""
 
-    def __init__(self, path: Path, pressed: Callable[[], None]) -> None:
+    def __init__(self, path: Path, pressed: Callable[[], None], moved: Callable[[], None]) -> None:
         self.path = path.resolve()  # for a process in another folder
         self._pressed = pressed
+        self._moved = moved
         self.path.unlink(missing_ok=True)
         os.mkfifo(self.path, 0o600)
         # Open for writing as well: the board's end never waits, and its closing is no end of file here.
@@ -27,5 +32,8 @@ class PowerKey:
         self.path.unlink(missing_ok=True)
 
     def _read(self) -> None:
-        for _ in os.read(self._end, 16):
-            self._pressed()
+        for octet in os.read(self._end, 16):
+            if octet == WAKE:
+                self._moved()
+            else:
+                self._pressed()

@@ -46,13 +46,15 @@ class VirtualBoard:
     """
 
     def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
-                 rom_size: int = 0, power_key: Callable[[], None] | None = None, watchdog_s: float = 8.0,
+                 rom_size: int = 0, power_key: Callable[[], None] | None = None,
+                 wake_pin: Callable[[], None] | None = None, watchdog_s: float = 8.0,
                  clock: Clock | None = None, skips_sleep: bool = False, drift_percent: float = 0.0,
                  uart_sleeps: Callable[[int | None], None] = lambda room: None,
                  trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` as
         heap_bytes() reads it. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
-        ``power_key`` is called when the board presses the power key of its modem. ``watchdog_s``: how long its
+        ``power_key`` is called when the board presses the power key of its modem, ``wake_pin`` when it moves the
+        pin that wakes one, in families that have it. ``watchdog_s``: how long its
         watchdog goes without food. ``skips_sleep``: ``clock`` skips its sleeps, which then take no time.
         ``drift_percent``: how much longer they are than its RTC counts. ``uart_sleeps`` is told how many bytes the
         UART takes from now on, None for all."""
@@ -63,6 +65,7 @@ class VirtualBoard:
         self._modem = modem
         self._trace = trace
         self._on_power_key = power_key
+        self._on_wake_pin = wake_pin
         self._power_key: PowerKey | None = None
         self._watchdog_s = watchdog_s
         self._watchdog: Watchdog | None = None
@@ -163,7 +166,8 @@ class VirtualBoard:
         self._dies = False
         self.exit_code = None
         if self._on_power_key:
-            self._power_key = PowerKey(self.folder.with_name(f"{self.folder.name}.key"), self._on_power_key)
+            self._power_key = PowerKey(self.folder.with_name(f"{self.folder.name}.key"), self._on_power_key,
+                                       self._on_wake_pin or self._on_power_key)
         self._run_program()
         self._record("power", on=True)
 
@@ -214,6 +218,8 @@ class VirtualBoard:
         surroundings = {"MICROIPA_UART": self._uart, "MICROIPA_MODEM": self._modem}
         if self._power_key:
             surroundings["MICROIPA_POWER_KEY"] = str(self._power_key.path)
+            if self._on_wake_pin:
+                surroundings["MICROIPA_WAKE_PIN"] = str(self._power_key.path)
         if self.rom_size:
             surroundings["MICROIPA_ROM"] = str(self._partition())
         keep: tuple[int, ...] = ()

@@ -9,7 +9,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from microipa.modem.commands import CommandFailed, CommandTable, Form, Request
-from microipa.modem.dialect import Dialect
+from microipa.modem.dialect import Dialect, InPsm
 from microipa.modem.dtls import HandshakeFailed
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD, functionality
@@ -201,5 +201,5 @@ NRF91 = Dialect(
     name="nrf91", maker="Nordic Semiconductor ASA", model="nRF9151-LACA", revision="mfw_nrf91x1_2.0.2",
     ready="Ready", commands=NRF91_COMMANDS, contexts=range(11), on_data=_readable, on_closed=_closed,
     on_context_lost=_bearer_lost, echo=False, functionality=0, clock_update=1, bearer=_BEARER,
-    network_time=_network_time,
+    network_time=_network_time, in_psm=InPsm.ANSWERS,
 )

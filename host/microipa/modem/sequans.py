@@ -13,7 +13,7 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
-from microipa.modem.dialect import Dialect
+from microipa.modem.dialect import Dialect, InPsm
 from microipa.modem.sockets import OPEN_FAILURES, Connection, ConnectionInUse, NotConnected, Service
 from microipa.modem.standard import STANDARD, connection_number, named_connection
 
@@ -38,6 +38,7 @@ GM02S_COMMANDS.stored("+SQNSCFGEXT")
 async def edrx(modem: VirtualModem, request: Request) -> None:
     """``<mode>,<act>,"<cycle>","<window>"``: the sibling of +CEDRXS."""
     modem.settings["+CEDRXS"] = request.raw
+    modem.link.rrc.timers_changed()
 
 
 @on("+SQNSD", Form.SET)
@@ -121,5 +122,5 @@ GM02S = Dialect(
     name="gm02s", maker="SEQUANS Communications", model="GM02S", revision="UE8.0.5.13", ready="+SYSSTART",
     commands=GM02S_COMMANDS, contexts=range(1, 9), on_data=_ring,
     on_closed=lambda modem, connection: modem.urc(f"+SQNSH: {connection.id}"),
-    on_context_lost=_bearer_lost, bearer=_BEARER,
+    on_context_lost=_bearer_lost, bearer=_BEARER, in_psm=InPsm.PIN,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 from microipa.common.errors import MicroipaError
 from microipa.modem import nordic_secure, quectel_ssl  # noqa: F401 (they add commands to their families)
@@ -166,10 +166,10 @@ class VirtualModem:
         else:
             self.background(self.power(True))
 
-    def move_wake_pin(self) -> None:
-        """Wakes a modem in PSM that has such a pin."""
-        if self.dialect.in_psm is InPsm.PIN:
-            self.sleeping.wake()
+    @property
+    def wake_pin(self) -> Callable[[], None] | None:
+        """What moving the pin does that wakes the modem; None in families without one."""
+        return self.sleeping.wake if self.dialect.in_psm is InPsm.PIN else None
 
     def switch_off(self, farewell: str = "") -> None:
         """Lose power once the running command has been answered (AT+QPOWD and its kin)."""
