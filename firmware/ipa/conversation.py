@@ -111,6 +111,8 @@ class Conversation:
         cause = (self._journal.get("cause") or {}).get(eim_id)
         for number in range(self._settings["packages_per_poll"]):
             news = None if self.told.get(whom) == plmn else plmn
+            # Most polls find nothing; where there is a package the network connects once more.
+            self._modem.last = not (self.wait_ms or self.trigger)
             package = await session.esipa.get_eim_package(session.eid, news, cause)
             if news is not None:
                 self.told[whom] = news

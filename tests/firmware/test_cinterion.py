@@ -6,8 +6,8 @@ from board_run import Run
 from pty_modem import OK, PREAMBLE, PtyModem
 
 OPENED = {
-    b'AT^SISS=0,"srvType","Socket"': OK, b'AT^SISS=0,"conId",1': OK,
-    b'AT^SISS=0,"address","socktcp://a.example:7"': OK, b"AT^SISC=0": OK,
+    b'AT^SISS=0,"srvType","Socket";^SISS=0,"conId",1;^SISS=0,"address","socktcp://a.example:7"': OK,
+    b"AT^SISC=0": OK,
     b"AT^SISO=0": OK + b"\r\n^SISW: 0,1\r\n",
 }
 SCRIPT = """

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from microipa.lab import Lab
+from microipa.modem import FAMILIES
 from microipa.radio.rrc import State
 from microipa.trace import Event
 
@@ -67,16 +68,22 @@ def apdus(events: list[Event]) -> int:
     return sum(event.kind == "apdu" for event in events)
 
 
-@pytest.mark.parametrize("family", ["bg95"])
+ASSISTED = {"bg95", "bg77", "gm02s", "nrf91"}
+"""Families whose firmware has release assistance, by the manuals that are public."""
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 async def test_an_idle_poll_out_of_psm_attaches_not_and_is_short(tmp_path: Path, family: str) -> None:
     async with Lab(tmp_path, radio="none", family=family, board_config=PSM) as lab:
         polls = Polls(lab)
         await lab.board.start()
         await polls.nothing_to_do()
-        before = lab.link.rrc.spent.connections
+        spent = lab.link.rrc.spent
+        before, assisted = spent.connections, spent.assisted
         poll = await polls.idle_poll()
-        connections = lab.link.rrc.spent.connections - before
+        connections, assisted = spent.connections - before, spent.assisted - assisted
     commands = said(poll)
     assert not [event for event in poll if event.kind == "network" or "attach" in str(event.fields.get("event"))]
     assert not [text for text in commands if "CFUN" in text]
     assert (len(commands) <= AT_MOST, apdus(poll) <= APDUS_AT_MOST, connections) == (True, True, 1), commands
+    assert assisted == (family in ASSISTED)

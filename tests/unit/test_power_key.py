@@ -9,11 +9,13 @@ from microipa.board.power_key import PowerKey
 
 
 async def test_each_press_is_told_and_the_board_does_not_wait(tmp_path: Path) -> None:
-    presses: asyncio.Queue[None] = asyncio.Queue()
-    key = PowerKey(tmp_path / "key", lambda: presses.put_nowait(None))
+    presses: asyncio.Queue[str] = asyncio.Queue()
+    key = PowerKey(tmp_path / "key", lambda: presses.put_nowait("key"), lambda: presses.put_nowait("pin"))
     for _ in range(2):
         key.path.write_bytes(b"1")
-        await asyncio.wait_for(presses.get(), 5)
+        assert await asyncio.wait_for(presses.get(), 5) == "key"
+    key.path.write_bytes(b"w")
+    assert await asyncio.wait_for(presses.get(), 5) == "pin"
     key.close()
     assert not (tmp_path / "key").exists()
     assert presses.empty()

@@ -118,12 +118,13 @@ class At:
             await self._sync(tries)
 
     async def command(
-        self, text, prefix=None, timeout_ms=_TIMEOUT_MS, apdu=None, payload=None, into=None, field=0, inline=0
+        self, text, prefix=None, timeout_ms=_TIMEOUT_MS, apdu=None, tail=b"", payload=None, into=None, field=0,
+        inline=0,
     ):
         """Send one command and wait for OK. Returns what followed prefix, one bytes a line.
 
         prefix: lines of the answer begin with it; b"" takes every line that is no URC.
-        apdu: goes behind text in hexadecimal, with the closing quote (+CGLA).
+        apdu: goes behind text in hexadecimal, with the closing quote (+CGLA), and then `tail`.
         payload: sent as it is once the modem prompts, says CONNECT or, with `field`, tells in that field of a
         line of prefix how many of the bytes it takes.
         into: a line of prefix has a number in this field, and so many raw bytes land in this buffer: those
@@ -141,6 +142,7 @@ class At:
                 await self._write(text, deadline)
                 if apdu is not None:
                     await self._write_hex(apdu, deadline)
+                    await self._write(tail, deadline)
                 await self._write(b"\r", deadline)
                 if payload is not None:
                     while self._prompt and self._result is None:

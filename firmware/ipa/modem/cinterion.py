@@ -53,8 +53,8 @@ class Tx62(SocketModem):
 
     async def _describe(self, number, service, host, port):
         address = '"sock%s://%s:%d"' % (service.lower(), host, port)
-        for setting in (b'"srvType","Socket"', b'"conId",%d' % self.context, b'"address",' + address.encode()):
-            await self.at.command(b"AT^SISS=%d,%s" % (number, setting))
+        text = b'AT^SISS=%d,"srvType","Socket";^SISS=%d,"conId",%d;^SISS=%d,"address",%s'
+        await self.at.command(text % (number, number, self.context, number, address.encode()))
 
     async def _send(self, number, data):
         text = b"AT^SISW=%d,%d" % (number, len(data))

@@ -79,11 +79,15 @@ class Modem:
 
     async def rouse(self):
         """Wake a modem in PSM. False where it had forgotten what start() told it; it was told. Raises AtTimeout."""
+        keeps, self._reports = self._reports, False  # where it boots now, no command is under way that would be lost
+        self.booted.clear()
         await self._find(_ASLEEP_TRIES)
-        if not self._reports:
-            await self._set_up()
-            return False
-        return await self.ask_registration()
+        if self.booted.is_set():
+            self.forget()
+        elif keeps and await self.ask_registration():
+            return True
+        await self._set_up()
+        return False
 
     async def _find(self, tries):
         try:
@@ -100,14 +104,20 @@ class Modem:
         self.off = False
 
     async def _set_up(self):
-        if self.sleeps and await self.ask_registration() and self.registered():
-            return  # it comes out of PSM, and what it was told holds
+        if self.sleeps:
+            if await self.ask_registration() and self.registered():
+                return  # it comes out of PSM, and what it was told holds
+            if self.registered():
+                try:
+                    await self.at.command(b"ATE0+CMEE=1;+CEREG=1")
+                    self._reports = True
+                    return  # the rest a modem keeps in PSM
+                except AtError as error:
+                    log(INFO, "modem:", error)
         await self.at.command(b"ATE0")
         await self.at.command(b"AT+CMEE=1")
         await self.at.command(b"AT+CEREG=1")
         self._reports = True
-        if self.sleeps and self.registered():
-            return  # the rest a modem keeps in PSM
         await self.try_command(b"AT+CGREG=1")
         for text in self.setup:
             await self.try_command(text)

@@ -2,7 +2,7 @@
 
 from errno import ENOTCONN
 
-from ipa.compat import const
+from ipa.compat import INFO, const, log
 from ipa.modem import ModemError, SocketError, integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
@@ -23,8 +23,8 @@ _NO_SIGNAL = const(255)
 
 class Nrf91(SocketModem):
     device_capabilities = b"\x85\x03\x0d\x00\x00"  # release 13
-    # Tell the network's time; tell of data, once until they were read
-    setup = (b"AT%XTIME=1", b"AT#XAPOLL=,1,1")
+    # Tell the network's time; tell of data, once until they were read; let sockets assist release (AT manual, %RAI)
+    setup = (b"AT%XTIME=1", b"AT#XAPOLL=,1,1", b"AT%RAI=1")
     context = 0
     largest = 1400
     imei_command = b"AT+CGSN=1"
@@ -35,6 +35,7 @@ class Nrf91(SocketModem):
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
+        self._assists = True
         self.at.on(b"#XAPOLL:", self._on_poll)
         self.at.on(b"%XTIME:", self._on_time)
 
@@ -71,6 +72,16 @@ class Nrf91(SocketModem):
         text = b'AT#XSEND=%d,%d,0,"' % (number, _HEX)
         lines = await self.at.command(text, prefix=b"#XSEND:", apdu=data, timeout_ms=_SEND_MS)
         return integer(lines[0], 2) if lines else 0
+
+    async def _send_last(self, number, data):
+        # SO_RAI 61, RAI_ONE_RESP 3 (nRF Connect SDK, Socket AT commands)
+        if self._assists:
+            try:
+                await self.at.command(b"AT#XSOCKETOPT=%d,1,61,3" % number)
+            except AtError as error:
+                log(INFO, "modem: no release assistance:", error)
+                self._assists = False
+        return await self._send(number, data)
 
     async def _receive(self, number, buf):
         text = b"AT#XRECV=%d,%d,%d,0,%d" % (number, _BINARY, _DONT_WAIT, len(buf))

@@ -9,6 +9,7 @@ _CONNECTIONS = range(12)
 _ACTIVATE_MS = const(150000)
 _SEND_MS = const(10000)
 _ID_IN_USE = const(563)
+_MOST_HEX = const(512)  # bytes of a datagram in hexadecimal digits
 
 
 class Bg95(SocketModem):
@@ -19,6 +20,7 @@ class Bg95(SocketModem):
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
+        self._assists = True
         self._opening = None  # connectID whose +QIOPEN has yet to come
         self.at.on(b"+QIOPEN:", self._on_open)
         self.at.on(b"+QIURC:", self._on_event)
@@ -62,9 +64,21 @@ class Bg95(SocketModem):
         return number
 
     async def _send(self, number, data):
-        text = b"AT+QISEND=%d,%d" % (number, len(data))
+        return await self._give(data, b"AT+QISEND=%d,%d" % (number, len(data)), payload=data)
+
+    async def _send_last(self, number, data):
+        # QISENDEX alone has <RAI_info>, for NB-IoT; 2: a single answer (TCP/IP application note 2.3.9).
+        if self._assists and len(data) <= _MOST_HEX:
+            try:
+                return await self._give(data, b'AT+QISENDEX=%d,"' % number, apdu=data, tail=b",2")
+            except AtError as error:
+                log(INFO, "modem: no release assistance:", error)
+                self._assists = False
+        return await self._send(number, data)
+
+    async def _give(self, data, text, **how):
         try:
-            await self.at.command(text, payload=data, timeout_ms=_SEND_MS)
+            await self.at.command(text, timeout_ms=_SEND_MS, **how)
         except AtError as error:
             if error.result == "SEND FAIL":
                 return 0

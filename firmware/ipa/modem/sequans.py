@@ -1,6 +1,6 @@
 """Sequans Monarch 2 GM02S: sockets in command mode (AT commands reference manual, AT+SQNS…)."""
 
-from ipa.compat import const
+from ipa.compat import INFO, const, log
 from ipa.modem import integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
@@ -20,7 +20,9 @@ class Gm02s(SocketModem):
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
-        self.at.on(b"+SQNSRING:", lambda rest: self._on_data(int(rest.split(b",")[0])))
+        self._assists = True
+        self._rung = set()  # connections of which a line has told that data wait
+        self.at.on(b"+SQNSRING:", self._on_ring)
         self.at.on(b"+SQNSH:", lambda rest: self._on_closed(int(rest)))
 
     async def _open(self, service, host, port):
@@ -37,24 +39,42 @@ class Gm02s(SocketModem):
 
     async def _dial(self, number, text):
         # Context, no end for want of traffic, 60 s to connect; lengths in +SQNSRING, binary both ways.
-        await self.at.command(b"AT+SQNSCFG=%d,%d,300,0,600,50" % (number, self.context))
-        await self.at.command(b"AT+SQNSCFGEXT=%d,1,0,0,0,0" % number)
+        settings = b"AT+SQNSCFG=%d,%d,300,0,600,50;+SQNSCFGEXT=%d,1,0,0,0,0"
+        await self.at.command(settings % (number, self.context, number))
         await self.at.command(text, timeout_ms=_OPEN_MS)
 
-    async def _send(self, number, data):
-        text = b"AT+SQNSSENDEXT=%d,%d" % (number, len(data))
+    async def _send(self, number, data, rai=b""):
+        text = b"AT+SQNSSENDEXT=%d,%d%s" % (number, len(data), rai)
         await self.at.command(text, payload=data, timeout_ms=_SEND_MS)
         return len(data)
 
+    async def _send_last(self, number, data):
+        # <RAI> 2: a single answer is expected (WalterModemRAI of QuickSpot's walter-arduino, WalterDefines.h).
+        if self._assists:
+            try:
+                return await self._send(number, data, b",2")
+            except AtError as error:
+                log(INFO, "modem: no release assistance:", error)
+                self._assists = False
+        return await self._send(number, data)
+
     async def _receive(self, number, buf):
-        # Reading an empty buffer is an error like any other: look first.
-        lines = await self.at.command(b"AT+SQNSI=%d" % number, prefix=b"+SQNSI:")
-        fields = lines[0].split(b",") if lines else ()
-        if len(fields) < 4 or fields[3] == b"0":  # <connection>,<sent>,<received>,<buffered>,…
-            return 0
+        # Reading an empty buffer is an error like any other: look first where nothing has told of data.
+        if number not in self._rung:
+            lines = await self.at.command(b"AT+SQNSI=%d" % number, prefix=b"+SQNSI:")
+            fields = lines[0].split(b",") if lines else ()
+            if len(fields) < 4 or fields[3] == b"0":  # <connection>,<sent>,<received>,<buffered>,…
+                return 0
+        self._rung.discard(number)
         text = b"AT+SQNSRECV=%d,%d" % (number, min(len(buf), _MOST))
         lines = await self.at.command(text, prefix=b"+SQNSRECV:", into=buf, field=1)
         return integer(lines[0], 1) if lines else 0
 
+    def _on_ring(self, rest):
+        number = integer(rest, 0)
+        self._rung.add(number)
+        self._on_data(number)
+
     async def _shut(self, number):
+        self._rung.discard(number)
         await self.at.command(b"AT+SQNSH=%d" % number, timeout_ms=_SEND_MS)

@@ -15,12 +15,19 @@ class Sim7000(Simcom):
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
+        self._told = False  # how sockets are to work
         self.at.on(b"+CIPRXGET: 1,", lambda rest: self._on_data(int(rest)))
         self.at.on(b"+PDP: DEACT", self._on_context_lost)
         for number in _CONNECTIONS:
             self.at.on(b"%d," % number, lambda rest, number=number: self._on_connection(number, rest))
 
+    def forget(self):
+        super().forget()
+        self._told = False
+
     async def _is_up(self, apn):
+        if self.sleeps and not self._told:
+            return False  # the context is left from before a sleep, and what its sockets need is not
         try:
             await self.at.command(b"AT+CIFSR;E0")  # the address alone would come without an OK
         except AtError:
@@ -32,9 +39,8 @@ class Sim7000(Simcom):
 
     async def _bring_up(self, apn):
         await self._take_down()
-        await self.at.command(b"AT+CIPMUX=1")
-        await self.at.command(b"AT+CIPRXGET=1")
-        await self.at.command(('AT+CSTT="%s"' % apn).encode())
+        await self.at.command(('AT+CIPMUX=1;+CIPRXGET=1;+CSTT="%s"' % apn).encode())
+        self._told = True
         await self.at.command(b"AT+CIICR", timeout_ms=_ACTIVATE_MS)
         await self.at.command(b"AT+CIFSR;E0")
 

@@ -23,6 +23,8 @@ class SocketModem(ContextModem):
     `await _send(number, data)`: how many bytes the modem took, 0 when it has no room now.
     `await _receive(number, buf)`: how many bytes came, 0 when there is nothing.
     `await _shut(number)`: close.
+    `await _send_last(number, data)`: where it can tell the network that one answer is expected and nothing follows
+    (release assistance, TS 24.301 9.9.4.25), so that the connection ends without waiting for its inactivity timer.
     All raise AtError; the last three when the modem knows no such socket any more.
     """
 
@@ -32,6 +34,7 @@ class SocketModem(ContextModem):
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
         self._sockets = {}
+        self.last = False  # the next datagram is the last before a pause; whoever sends it sets it back
         self.spare = None  # the buffer of the last UDP socket, for the next one
         self._turn = asyncio.Lock()  # sockets open one after the other
         self._opened = asyncio.Event()
@@ -50,6 +53,9 @@ class SocketModem(ContextModem):
     async def dtls(self, host, port, certificate):
         """As udp, secured by the modem itself under a CA (DER) that is written into it."""
         raise SocketError("this driver knows no DTLS of the modem's own: take the board's, or HTTPS")
+
+    async def _send_last(self, number, data):
+        return await self._send(number, data)
 
     async def _connect(self, service, host, port, kind):
         fit(host)
@@ -255,8 +261,11 @@ class Datagram(Socket):
         return n
 
     async def _send(self):
+        modem = self._modem
+        send = modem._send_last if modem.last else modem._send
+        modem.last = False
         try:
-            if not await self._modem._send(self._number, self._tx):
+            if not await send(self._number, self._tx):
                 self.dropped += 1
         except AtError:
             self.dropped += 1

@@ -158,7 +158,8 @@ class Lab(LabFolder):
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
             self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
-            power_key=self.modem.press_power_key, wake_pin=self.modem.wake_pin, uart_sleeps=self.modem.board_sleeps, trace=self.trace, **self._sleep
+            power_key=self.modem.press_power_key, wake_pin=self.modem.wake_pin,
+            uart_sleeps=self.modem.board_sleeps, trace=self.trace, **self._sleep
         )
         self._program_board()
         spoil(self.board.folder, self._quirks)

@@ -52,6 +52,8 @@ class Behaviour:
     """T3412 extended and T3324 as the network grants them, whatever was asked for."""
     power_saving: bool = True
     """Whether the network grants PSM and eDRX at all."""
+    release_assistance: bool = True
+    """Whether its firmware has release assistance."""
     card_off_in_psm: bool = False
     """The card has no power in PSM, and begins anew after it."""
     obeys_refresh: bool = True

@@ -13,6 +13,7 @@ from microipa.modem.dialect import Dialect, InPsm
 from microipa.modem.dtls import HandshakeFailed
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD, functionality
+from microipa.radio.rrc import Assistance
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -28,9 +29,11 @@ _STREAM, _DATAGRAM = 1, 2
 _SERVICES: dict[int, Service] = {_STREAM: "TCP", _DATAGRAM: "UDP"}
 _PROTOCOLS = {"TCP": 6, "UDP": 17}
 _TEXT, _HEX = 0, 1
+_SO_RAI = 61
 _RADIO_OFF, _CARD_ON = 4, 41  # of AT+CFUN
 _POLL_IN, _POLL_ERROR, _POLL_CLOSED = 1, 8, 16
 
+NRF91_COMMANDS.stored("%RAI", "0")
 NRF91_COMMANDS.constant("#XSMVER", Form.RUN, '#XSMVER: "v2.0.0","3.4.0"')
 
 
@@ -130,10 +133,25 @@ async def send(modem: VirtualModem, request: Request) -> None:
     mode = request.number(1, _TEXT, _HEX)
     payload = request.octets(3, _MOST_HEX) if mode == _HEX else request.text(3).encode("latin-1")
     try:
-        modem.packet_data.send(connection.id, payload)
+        modem.packet_data.send(connection.id, payload, connection.assistance)
     except NotConnected as gone:
         raise CommandFailed from gone
+    connection.assistance = Assistance.NONE
     modem.respond(f"#XSEND: {connection.id},0,{len(payload)}")
+
+
+@on("#XSOCKETOPT", Form.SET)
+async def option(modem: VirtualModem, request: Request) -> None:
+    """``<handle>,1,61,<value>``, release assistance: 1 no data, 2 the next datagram is the last, 3 one answer."""
+    connection = _connection(modem, request)
+    request.number(1, 1, 1)
+    request.number(2, _SO_RAI, _SO_RAI)
+    if not modem.behaviour.release_assistance or modem.settings.get("%RAI") != "1":
+        raise CommandFailed
+    value = request.number(3, 1, 3)
+    connection.assistance = Assistance(value - 1)
+    if value == 1:
+        modem.link.rrc.release()
 
 
 @on("#XRECV", Form.SET)

@@ -27,9 +27,10 @@ from microipa.modem.sockets import (
     NotConnected,
     Service,
 )
-from microipa.modem.standard import STANDARD, need_network
+from microipa.modem.standard import STANDARD, assistance, need_network
 from microipa.modem.tcp import ConnectFailed
 from microipa.radio.network import PdnRefused
+from microipa.radio.rrc import Assistance
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -193,13 +194,15 @@ async def send(modem: VirtualModem, request: Request) -> None:
 
 @on("+QISENDEX", Form.SET)
 async def send_hex(modem: VirtualModem, request: Request) -> None:
+    """``<connection>,"<hex>"[,<RAI_info>]``."""
     connection = _connection(modem, request)
-    _transmit(modem, connection, request.octets(1, _MAX_HEX_SEND))
+    _transmit(modem, connection, request.octets(1, _MAX_HEX_SEND), assistance(modem, request, 2))
 
 
-def _transmit(modem: VirtualModem, connection: Connection, payload: bytes) -> None:
+def _transmit(modem: VirtualModem, connection: Connection, payload: bytes,
+              assistance: Assistance = Assistance.NONE) -> None:
     try:
-        modem.packet_data.send(connection.id, payload)
+        modem.packet_data.send(connection.id, payload, assistance)
     except NotConnected:
         modem.last_error = _NOT_CONNECTED
         modem.interpreter.finish("SEND FAIL")

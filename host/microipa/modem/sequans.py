@@ -15,7 +15,7 @@ from microipa.modem.commands import (
 )
 from microipa.modem.dialect import Dialect, InPsm
 from microipa.modem.sockets import OPEN_FAILURES, Connection, ConnectionInUse, NotConnected, Service
-from microipa.modem.standard import STANDARD, connection_number, named_connection
+from microipa.modem.standard import STANDARD, assistance, connection_number, named_connection
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -61,9 +61,10 @@ async def dial(modem: VirtualModem, request: Request) -> None:
 @on("+SQNSSENDEXT", Form.SET)
 async def send(modem: VirtualModem, request: Request) -> None:
     connection = named_connection(modem, request, _CONNECTIONS)
-    payload = await modem.interpreter.prompt(request.number(1, 1, _MOST))
+    size, rai = request.number(1, 1, _MOST), assistance(modem, request, 2)
+    payload = await modem.interpreter.prompt(size)
     try:
-        modem.packet_data.send(connection.id, payload)
+        modem.packet_data.send(connection.id, payload, rai)
     except NotConnected as gone:
         raise CommandFailed(CME_NOT_ALLOWED) from gone
 

@@ -64,9 +64,8 @@ class Context:
 @dataclass
 class Connection:
     """An open socket of the modem. ``flow`` names it in the trace: protocol, address and port of both ends.
-
-    ``announced`` says that the reader knows of what waits, ``ended`` that the peer of a stream has closed it. ``dtls``
-    secures datagrams in the modem itself.
+    ``announced`` says that the reader knows of what waits, ``ended`` that the peer of a stream has closed it.
+    ``assistance`` goes with the next datagram. ``dtls`` secures datagrams in the modem itself.
     """
 
     id: int
@@ -81,6 +80,7 @@ class Connection:
     waiting: deque[bytes] = field(default_factory=deque)
     announced: bool = False
     ended: bool = False
+    assistance: Assistance = Assistance.NONE
     sent: int = 0
     received: int = 0
     read: int = 0

@@ -22,6 +22,7 @@ from microipa.modem.registration import Stat
 from microipa.modem.sim import CardSilent, ChannelRefused, NoSuchSession
 from microipa.modem.sockets import Connection, NoNetwork, NotConnected
 from microipa.radio.network import PdnRefused
+from microipa.radio.rrc import Assistance
 
 if TYPE_CHECKING:
     from microipa.modem.virtual import VirtualModem
@@ -380,6 +381,15 @@ async def card_access(modem: VirtualModem, request: Request) -> None:
     except CardSilent as gone:
         raise CommandFailed(CME_SIM_FAILURE) from gone
     _respond_apdu(modem, "+CSIM", response)
+
+
+def assistance(modem: VirtualModem, request: Request, index: int) -> Assistance:
+    """Release assistance as an argument, where there is one. Raises CommandFailed in a modem without it."""
+    if len(request.arguments) <= index:
+        return Assistance.NONE
+    if not modem.behaviour.release_assistance:
+        raise CommandFailed
+    return Assistance(request.number(index, 0, 2))
 
 
 def _check_channels(modem: VirtualModem) -> None:

@@ -124,6 +124,11 @@ class Rrc:
         if self._assistance is Assistance.LAST:
             self._assisted()
 
+    def release(self) -> None:
+        """The device says at once that nothing follows."""
+        if self.state is State.CONNECTED and self._behaviour.release_assistance:
+            self._assisted()
+
     def received(self) -> None:
         """A datagram has come down."""
         if self.state is State.OFF:
