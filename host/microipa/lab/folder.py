@@ -87,10 +87,10 @@ class LabFolder:
     """A lab at rest: keys, databases and subscribers in one folder, for whoever queues work from outside.
 
     The folder holds pki/, card.nvm, eim.sqlite, smdpp.sqlite, smds.sqlite, subscribers.json (mode 0600: it holds K and
-    OPc), keys.json, board/ (the board's flash) and trace.jsonl. ``keys`` of other makers are noted there; without,
-    those noted before are used. ``eim_fqdn`` is the eIM's name where it is not the PKI's, ``card_ci`` the CI of cards
-    that are none of ours. ``certified``: the eIM asks for client certificates. ``peers`` of other makers join it.
-    ``eid``: of a card of a maker, which is in a reader.
+    OPc), keys.json, board/ (the board's flash), trace.jsonl and tls-keys.log. ``keys`` of other makers are noted
+    there; without, those noted before are used. ``eim_fqdn`` is the eIM's name where it is not the PKI's,
+    ``card_ci`` the CI of cards that are none of ours. ``certified``: the eIM asks for client certificates.
+    ``peers`` of other makers join it. ``eid``: of a card of a maker, which is in a reader.
     Raises NoLab when ``folder`` is none and ``create`` is false, and KeysInvalid.
     """
 
