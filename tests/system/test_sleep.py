@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab
 from microipa.trace import Event
-from switching import Device
+from switching import Device, logged
 
 DAY_S = 86400
 SETTINGS = {"sleep": "deep", "poll_interval_s": DAY_S, "psm_periodic_s": 4 * DAY_S, "stop_when_idle": False}
@@ -186,3 +186,72 @@ async def test_a_network_that_grants_other_times_of_psm_or_none_changes_nothing_
         order = an_order(lab)
         await finishes(device, lab, order)
         assert "grants no PSM" in device.log() or "PSM granted, a sign of life every 7200 s" in device.log()
+
+
+@pytest.mark.parametrize(("settings", "named"), [
+    ({"psm_periodic_s": 3600}, "psm_periodic_s 3600 is shorter than poll_interval_s 86400"),
+    ({"poll_interval_s": 31536000, "psm_periodic_s": 35712000}, "poll_interval_s 31536000 is longer than one sleep"),
+    ({"keep_association_s": 60}, "keep_association_s is in vain"),
+])
+async def test_settings_that_do_not_go_together_are_named_at_boot_and_to_the_eim_and_the_device_goes_on(
+        tmp_path: Path, settings: dict[str, Any], named: str) -> None:
+    async with asleep(tmp_path, **settings) as (device, lab):
+        assert named in device.log()
+        order = an_order(lab)
+        await finishes(device, lab, order)
+        assert device.log().count(named) == 1
+
+
+async def test_a_board_without_deep_sleep_says_so_and_stays_awake(tmp_path: Path) -> None:
+    device = Device(tmp_path, {**SETTINGS, "poll_interval_s": 2})
+    async with device.lab() as lab:
+        board = lab.board.folder / "board.py"
+        board.write_text(board.read_text().replace("def deep_sleep", "def no_sleep"))
+        await lab.board.start()
+        await polls(device, 2)
+        order = an_order(lab)
+        await finishes(device, lab, order)
+        assert "the board has no deep sleep, so it stays awake" in device.log()
+        assert not [event for event in device.events if slept(event)]
+
+
+async def test_a_board_whose_rtc_has_no_memory_keeps_what_a_wake_needs_in_its_journal(tmp_path: Path) -> None:
+    device = Device(tmp_path, dict(SETTINGS), options={"skips_sleep": True})
+    async with device.lab() as lab:
+        board = lab.board.folder / "board.py"
+        board.write_text(board.read_text().replace("def rtc_memory", "def no_memory"))
+        await lab.board.start()
+        await device.until(slept)
+        order = an_order(lab)
+        await finishes(device, lab, order)
+        assert device.log().count("card: EID") == 1
+
+
+VOTES = """
+    from ipa.agent import WOKEN
+    asked = []
+    def vote():
+        asked.append(1)
+        return 0 if len(asked) < 3 else 3600000
+    agent.on_sleep(vote)
+    agent.on(lambda event, detail: event == WOKEN and print("woken:", detail))
+    await agent.run()
+"""
+
+
+async def test_the_product_is_asked_before_a_sleep_and_told_after_it(tmp_path: Path) -> None:
+    device = Device(tmp_path, {**SETTINGS, "sleep": "light"}, options={"skips_sleep": True})
+    async with device.lab() as lab:
+        main = lab.board.folder / "main.py"
+        text = main.read_text()
+        assert text.count("    await agent.run()\n") == 1
+        main.write_text(text.replace("    await agent.run()\n", VOTES))
+        await lab.board.start()
+        await device.until(slept)
+        began = next(event for event in device.events if polled(event))
+        first = next(event for event in device.events if slept(event))
+        assert first.fields["ms"] == 3_600_000
+        assert first.seconds - began.seconds >= 2  # asked three times, a second between
+        await device.until(logged("woken:"))
+        order = an_order(lab)
+        await finishes(device, lab, order)
