@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LAB_CONSOLE = LAB / "board.tty"
 DONE = Text("✓", "green")
 
-app = typer.Typer(no_args_is_help=True, help="Look at boards, and bring one up.")
+app = typer.Typer(no_args_is_help=True, help="List, check and restart boards.")
 
 new_app = typer.Typer(no_args_is_help=True, help="Begin something of your own.")
 
@@ -50,7 +50,7 @@ def flash_command(
     romfs: Annotated[bool, typer.Option("--romfs", help="Bytecode in the board's romfs partition.")] = False,
     freeze_manifest: Annotated[
         Path | None,
-        typer.Option(help="Touch no board: write the manifest that freezes the assistant here.", dir_okay=False),
+        typer.Option(help="Write the manifest that freezes the assistant here; needs no board.", dir_okay=False),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings (ipa.json); the board's own stay by default.")] = None,
     eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) for a card without an eIM.")] = None,
@@ -147,7 +147,7 @@ def list_boards(as_json: Json = False) -> None:
 
 @app.command("check")
 def check_board(board: BoardName = None, port: Port = "auto") -> None:
-    """Go from the USB port to the eIM step by step, and say at which one it ends and what to look at."""
+    """Test a board step by step from its serial port to the eIM; say which step fails and what to look at."""
     from microipa.board.check import check
     from microipa.board.known import find_board
     from microipa.board.repl import Repl

@@ -37,7 +37,7 @@ def serve(
 ) -> None:
     """Put the card into vsmartcard's virtual PC/SC reader, until that goes away.
 
-    Not while a lab is up in the same folder, which is refused: a card is in one reader.
+    Refused while a lab is up in the same folder: a card can be in one reader only.
     """
     from microipa.euicc import vpcd as reader
     from microipa.lab import LabFolder

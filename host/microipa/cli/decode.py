@@ -20,7 +20,7 @@ _ARMOUR = re.compile(r"-----[A-Z ]+-----")
 def decode(
     data: Annotated[
         list[str],
-        typer.Argument(metavar="DATA…", help="The object in hex or base64, a file of it (also DER), or - for stdin."),
+        typer.Argument(metavar="DATA…", help="The object in hex or base64, a file with it (also DER), or - for stdin."),
     ],
     type_name: Annotated[
         str | None, typer.Option("--type", help="ASN.1 type; found by the tag by default.")

@@ -30,7 +30,7 @@ def orders(
     limit: Annotated[int, typer.Option(min=1, help="Only so many of the newest.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """Show the eIM's orders and what became of them."""
+    """Show the eIM's orders and their results."""
     from microipa.lab import LabFolder
 
     eim = LabFolder(lab).eim
@@ -100,7 +100,7 @@ def enrol(
         Path | None, typer.Option(help="Public key (DER) of a device that signs in place of a consumer card.")
     ] = None,
     remove: Annotated[
-        bool, typer.Option("--remove", help="The eIM manages it no more, and forgets it with its orders.")
+        bool, typer.Option("--remove", help="Remove the device, with its orders.")
     ] = False,
     lab: Folder = LAB,
 ) -> None:

@@ -9,12 +9,12 @@ import typer
 
 from microipa.common.console import out
 
-app = typer.Typer(no_args_is_help=True, help="Look at runs of hardware in the loop.")
+app = typer.Typer(no_args_is_help=True, help="Make reports of hardware-in-the-loop runs.")
 
 
 @app.callback()
 def hil() -> None:
-    """Look at runs of hardware in the loop."""
+    """Make reports of hardware-in-the-loop runs."""
 
 
 @app.command()

@@ -57,7 +57,7 @@ Binding = Annotated[Literal["asn1", "json"], typer.Option(help="How messages to 
 Certified = Annotated[
     bool, typer.Option("--client-certificate", help="Let the eIM ask the board for a client certificate.")
 ]
-Compact = Annotated[bool, typer.Option("--compact", help="Say only what it cannot know.")]
+Compact = Annotated[bool, typer.Option("--compact", help="Leave out what the eIM knows already (minimizeEsipaBytes).")]
 
 
 def main() -> None:
@@ -99,14 +99,14 @@ def microipa(
 def demo(
     lab: Folder = LAB / "demo",
     radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "nbiot",
-    act: Annotated[str | None, typer.Option(help="rollback, fallback …; without: first light.")] = None,
+    act: Annotated[str | None, typer.Option(help="Scene: rollback, fallback …; without: first light.")] = None,
     direct: Direct = False,
     https: OverHttps = False,
     binding: Binding = "asn1",
     compact: Compact = False,
     certified: Certified = False,
 ) -> None:
-    """Provision a virtual board end to end and show every step; or another act of a device's life."""
+    """Show step by step how a virtual board gets a profile; --act shows other scenes, such as a rollback."""
     from microipa.lab import acts
     from microipa.lab.demo import run
     from microipa.lab.ways import Way
@@ -199,7 +199,7 @@ def lab_up(
     ] = None,
     eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) of another eIM for the board.")] = None,
     without: Annotated[
-        list[str] | None, typer.Option(metavar="smdpp|eim", help="Lead nobody to the lab's own. Repeatable.")
+        list[str] | None, typer.Option(metavar="smdpp|eim", help="Leave out the lab's own SM-DP+ or eIM. Repeatable.")
     ] = None,
     card: Which = None,
     host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",

@@ -13,12 +13,12 @@ from microipa.common.console import host_and_port, out, require_writable, run_as
 if TYPE_CHECKING:
     from microipa.modem.record import Tour
 
-app = typer.Typer(no_args_is_help=True, help="Look at modems.")
+app = typer.Typer(no_args_is_help=True, help="Record what a modem and its driver say.")
 
 
 @app.callback()
 def modem() -> None:
-    """Look at modems."""
+    """Record what a modem and its driver say."""
 
 
 @app.command("record")
@@ -30,7 +30,7 @@ def record_command(
     apn: Annotated[str, typer.Option(help="Access point of the card's network.")] = "iot",
     echo: Annotated[str | None, typer.Option(help="HOST:PORT of a UDP service that gives back what it gets.")] = None,
 ) -> None:
-    """Take a driver through everything the assistant asks of a modem, and keep every byte that was said.
+    """Run a driver through all that the assistant asks of a modem, and record every byte.
 
     The driver runs in MicroPython on this machine. Registers, sends one datagram, resets the card; no profile is
     changed. The EID, the IMEI and the network stand in the file.

@@ -16,8 +16,8 @@ from microipa.cli.profile import read_package
 from microipa.common.console import LAB, BadInput, Eid, Expires, Folder, Wait, hex_bytes, moment, out, write
 
 order_app = typer.Typer(no_args_is_help=True, help="Tell the eIM what a device shall do at its next poll.")
-fallback_app = typer.Typer(no_args_is_help=True, help="Which profile the device falls back to.")
-eims_app = typer.Typer(no_args_is_help=True, help="Which eIMs the card obeys (eCOs).")
+fallback_app = typer.Typer(no_args_is_help=True, help="Set or unset the fallback attribute of a profile.")
+eims_app = typer.Typer(no_args_is_help=True, help="Add, delete, update or list the eIMs of a card (eCOs).")
 order_app.add_typer(fallback_app, name="fallback")
 order_app.add_typer(eims_app, name="eim")
 
@@ -40,17 +40,17 @@ def download(
     smds: Annotated[bool, typer.Option("--smds", help="What the card's SM-DS knows of; directly only.")] = False,
     smds_address: Annotated[str | None, typer.Option(help="What this SM-DS knows of; directly only.")] = None,
     confirmation_code: Annotated[
-        str | None, typer.Option(help="What the SM-DP+ wants to hear besides, also of a profile file.")
+        str | None, typer.Option(help="Confirmation code that the SM-DP+ asks for.")
     ] = None,
     bound: Annotated[
-        bool, typer.Option("--bound", help="The SM-DP+ gives the code's profile to this EID alone: no proof first.")
+        bool, typer.Option("--bound", help="The SM-DP+ gives it to this EID only: the eIM waits for no proof.")
     ] = False,
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Download a profile, the eIM in the middle or, where the device does that, directly (SGP.32 3.2.3)."""
+    """Order the download of a profile, through the eIM or directly, as the device is set (SGP.32 3.2.3)."""
     from microipa.eim.sources import ActivationCode, DefaultSmdp, Smds, Source
     from microipa.lab import LabFolder
 
@@ -138,7 +138,7 @@ def immediate_enable(
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Let the device enable a profile right after its download, or not (PSMO configureImmediateEnable)."""
+    """Switch immediate enabling after a download on or off (PSMO configureImmediateEnable)."""
     terms = named(oid=smdp_oid, address=smdp_address)
     order(lab, eid, expires, wait, "configureImmediateEnable", state, *terms)
 
@@ -178,7 +178,7 @@ def eim_add(
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Let the card obey one more eIM (eCO addEim)."""
+    """Add an eIM to the card (eCO addEim)."""
     order(lab, eid, expires, wait, "addEim", str(file))
 
 
@@ -190,10 +190,11 @@ def eim_delete(
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Let the card forget an eIM, be it this one (eCO deleteEim).
+    """Delete an eIM from the card; this eIM may delete itself (eCO deleteEim).
 
-    Of its own deletion an eIM hears once. When that gets lost the order stays delivered; the result is on the card,
-    where another eIM's `order data euiccPackageResultList` shows it, and comes when the card is told of this eIM again.
+    An eIM gets the result of its own deletion only once. If that message is lost, the order stays delivered. The card
+    keeps the result: another eIM's `order data euiccPackageResultList` shows it, and this eIM gets it when it is added
+    to the card again.
     """
     order(lab, eid, expires, wait, "deleteEim", eim_id)
 
@@ -218,7 +219,7 @@ def eim_update(
 
 @eims_app.command("list")
 def eim_list(lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
-    """Ask the card which eIMs it obeys (eCO listEim)."""
+    """Ask the card for its eIMs (eCO listEim)."""
     order(lab, eid, expires, wait, "listEim")
 
 

@@ -61,7 +61,7 @@ def build(
 @profile_app.command()
 def show(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Profile packages (DER).", dir_okay=False)],
-    sizes: Annotated[bool, typer.Option("--sizes", help="Only what each weighs, beside the first.")] = False,
+    sizes: Annotated[bool, typer.Option("--sizes", help="Only sizes, each compared with the first.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show profile packages as trees, or their sizes; keys, PINs and PUKs stay hidden.

@@ -20,7 +20,7 @@ from microipa.common.eid import checked
 if TYPE_CHECKING:
     from microipa.smdpp import OrderView
 
-smdpp_app = typer.Typer(no_args_is_help=True, help="See and make the SM-DP+'s orders.")
+smdpp_app = typer.Typer(no_args_is_help=True, help="Show and make orders of the lab's SM-DP+.")
 
 Profile = Annotated[
     list[Path] | None,
@@ -32,7 +32,7 @@ Profile = Annotated[
 def orders(
     lab: Folder = LAB, as_json: Json = False
 ) -> None:
-    """Show profiles in stock and ordered, and what became of them."""
+    """Show profiles in stock and on order, and their states."""
     from microipa.lab import LabFolder
 
     views = LabFolder(lab).smdpp.orders()
@@ -67,9 +67,9 @@ def order(
     profile: Profile = None,
     matching_id: Annotated[str | None, typer.Option(help="Letters, digits, hyphens; random by default.")] = None,
     eid: Annotated[str | None, typer.Option(callback=checked, help="For this card only; for any by default.")] = None,
-    default: Annotated[bool, typer.Option(help="For a card that asks its default SM-DP+: no matchingId.")] = False,
-    event: Annotated[bool, typer.Option(help="For a card that asks its SM-DS, told while the lab is up.")] = False,
-    confirmation_code: Annotated[str | None, typer.Option(help="What the downloader must know besides.")] = None,
+    default: Annotated[bool, typer.Option(help="No matching identifier: for a default SM-DP+.")] = False,
+    event: Annotated[bool, typer.Option(help="A card finds it at its SM-DS, told while the lab is up.")] = False,
+    confirmation_code: Annotated[str | None, typer.Option(help="Code that the downloader must give.")] = None,
     expires: Expires = None,
     lab: Folder = LAB,
 ) -> None:
