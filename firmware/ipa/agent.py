@@ -313,6 +313,8 @@ class Agent:
     def _patience_ms(self):
         """Milliseconds for a network to let us in; no longer than a switch may go unproven."""
         seconds = self._settings["attach_timeout_s"]
+        if self._sleeper and self._sleeper.has_no_network():
+            seconds = max(1, seconds // 3)  # searching costs more than all else
         switch = self.journal.get("switch") or {}
         if "undo" in switch:
             seconds = min(seconds, max(1, switch.get("left", self._settings["rollback_window_s"])))
