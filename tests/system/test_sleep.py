@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from microipa.energy import figures
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab
 from microipa.trace import Event
 from switching import Device, logged
@@ -255,3 +256,21 @@ async def test_the_product_is_asked_before_a_sleep_and_told_after_it(tmp_path: P
         await device.until(logged("woken:"))
         order = an_order(lab)
         await finishes(device, lab, order)
+
+
+async def test_a_week_without_coverage_takes_two_milliampere_hours_a_day_by_the_model(tmp_path: Path) -> None:
+    """Searches are counted; each is taken to last as long as the settings allow, on a true network."""
+    async with asleep(tmp_path, attach_timeout_s=3) as (device, lab):
+        lab.network.set_coverage(BOOTSTRAP_OPERATOR, False)
+        began = lab.clock.time()
+        searches: list[float] = []
+        device.listen(lambda event: searches.append(lab.clock.time() - began)
+                      if event.part == "board" and "NoRegistration" in str(event.fields.get("text")) else None)
+        while lab.clock.time() - began < 8 * DAY_S:
+            await device.until(slept)
+    week = [moment for moment in searches if moment - searches[0] < 7 * DAY_S]
+    modem, chip = figures.load("modem", "bg95", "nbiot", {}), figures.load("chip", "esp32s3", "nbiot", {})
+    searching_w = modem["attach_j"] / modem["attach_s"] + chip.watts("awake")
+    seconds = 180 + (len(week) - 1) * 60
+    joules = seconds * searching_w + 7 * DAY_S * chip.watts("deep")
+    assert joules / 7 / 3.7 / 3.6 <= 2  # of a cell of 3.7 V
