@@ -271,6 +271,12 @@ async def test_sgp22_6_5_2_7_an_sm_ds_answers_with_events_for_this_transaction(m
     assert told[2] == "Es9Malformed authenticateClient: answers another transaction"
 
 
+async def test_of_the_events_of_an_sm_ds_the_first_eight_are_taken(micropython: Run) -> None:
+    events = ",".join(f'{{"eventId":"{n}","rspServerAddress":"s"}}' for n in range(9))
+    [told] = await tell(micropython, DISCOVERY, f"""asked, b'"transactionId":"0102","eventEntries":[{events}]'""")
+    assert told == f"no error but {[('s', str(n)) for n in range(8)]}"
+
+
 async def test_rfc7252_3_a_block_option_of_three_bytes_is_the_longest(micropython: Run) -> None:
     [told] = await tell(micropython, "from ipa.net.coap_message import block_option",
                         "block_option, {23: b'\\1\\0\\6'}, 23")

@@ -30,7 +30,7 @@ from ipa import tlv
 from ipa.card.channel import Channel
 from ipa.card.emulation import Emulation
 from ipa.journal import Journal
-from rooms import Carrier, failing, run
+from rooms import Carrier, Stream, failing, run
 
 states = json.load(open("card.json")) if "card.json" in os.listdir() else {states}
 refuse = {refuse}
@@ -69,7 +69,7 @@ def card(command):
     if tag == 0xBF3F:
         return bytes.fromhex("bf3f03800100")
     if tag == 0xBF43:
-        return 0x6F00 if {cut} == tag else bytes.fromhex("bf4302a000")
+        return 0x6F00 if {cut} == tag else bytes.fromhex("bf430ea00c300a80020640a10082020780")
     return 0x6A88
 
 async def main():
@@ -274,6 +274,30 @@ async def test_5_9_1_a_counter_is_taken_once_and_a_result_is_kept_until_it_is_re
     assert sorted(path.name for path in bench.folder.glob("state*")) == ["state", "state.1", "state.3", "state.pub"]
 
 
+# ---- how much
+
+
+def streamed(size: int, sent: int) -> str:
+    """A call with a package of ``size`` bytes of an unknown eIM, of which ``sent`` come through the stream."""
+    head = (tlv(0x30, tlv(0x80, b"another"), tlv(0x04, bytes(size - 4 - 9 - 4))))[:17]
+    assert len(head) + size - 17 == size
+    return (f"failing(es10.load_euicc_package(bytes.fromhex('{head.hex()}'), "
+            f"stream=Stream(bytes({sent})), length={size - 17}))")
+
+
+async def test_a_package_of_4096_bytes_is_read_and_one_of_4097_refused(bench: Bench) -> None:
+    bench.first = ()
+    taken, refused = await bench.call(streamed(4096, 4079), streamed(4097, 4080))
+    assert taken.startswith("no error but b'\\xbfQ")
+    assert refused == "CommandTooLong an eUICC package of more than 4096 bytes"
+
+
+async def test_a_package_whose_stream_ends_early_is_refused(bench: Bench) -> None:
+    bench.first = ()
+    [told] = await bench.call(streamed(1000, 982))
+    assert told == "CommandTooLong an eUICC package that ends early"
+
+
 # ---- profiles
 
 
@@ -315,9 +339,20 @@ async def test_3_4_what_the_card_refuses_in_the_end_is_what_the_eim_hears(bench:
     assert await bench.execute(("disable", {"iccid": A}), refuse=99) == [("disable", False, "undefinedError")]
 
 
+async def test_3_4_1_the_rules_authorisation_table_is_told_as_the_card_has_it(bench: Bench) -> None:
+    [answer] = await bench.call(load(bench.package(("getRAT", {}))))
+    bench.verified(bytes.fromhex(answer))
+    assert "a60c300a80020640a10082020780" in answer
+
+
+async def test_3_4_1_delete_names_the_profile_to_the_card(bench: Bench) -> None:
+    assert await bench.execute(("delete", {"iccid": B})) == [("delete", True, "ok")]
+    assert bench.said == ["bf330c5a0a" + B.hex()]
+
+
 async def test_listing_asks_again_without_what_a_consumer_card_does_not_know(bench: Bench) -> None:
-    got = await bench.execute(("listProfileInfo", {"tagList": bytes.fromhex("5A9F709F269F67")}), ("getRAT", {}))
-    assert [one[1] for one in got] == [True, True]
+    got = await bench.execute(("listProfileInfo", {"tagList": bytes.fromhex("5A9F709F269F67")}))
+    assert [one[1] for one in got] == [True]
     assert bench.said is not None
     assert bench.said[0] == "bf2d055c035a9f70"
 
@@ -376,6 +411,14 @@ async def test_3_5_1_eims_are_added_updated_listed_and_deleted(bench: Bench) -> 
 async def test_3_5_1_what_an_eco_must_not_do_it_does_not(bench: Bench, operation: Any, words: str) -> None:
     [(_, ok, said)] = await bench.execute(operation(bench.pki))
     assert (ok, said) == (False, words)
+
+
+async def test_3_5_1_3_a_counter_is_lowered_along_with_another_key(bench: Bench, tmp_path: Path) -> None:
+    """Nothing that was signed before is signed with that key."""
+    other = configuration(Pki.open(tmp_path / "other"))["eimPublicKeyData"]
+    await bench.execute(("listEim", {}))
+    update = ("updateEim", {"eimId": "eim.example", "counterValue": 0, "eimPublicKeyData": other})
+    assert await bench.execute(update) == [("updateEim", True, "ok")]
 
 
 async def test_3_5_1_1_there_is_room_for_four_eims(bench: Bench) -> None:

@@ -132,3 +132,11 @@ async def test_5_9_an_error_of_the_card_is_told_by_its_code(micropython: Run, fu
         "no error but None" if name in good else f"CardRefused {function}: the card refused with {code}"
         for code, name in kind.names.items()
     ]
+
+
+async def test_5_9_2_iot_specific_info_alone_means_an_ipa_in_the_device(micropython: Run) -> None:
+    """EUICCInfo2 of v1.0 has no ipaMode; a card without iotSpecificInfo is none of SGP.32."""
+    answers = [tlv(0xBF22, *fields).hex() for fields in (
+        (), (tlv(0xB4),), (tlv(0xB4), integer(0x90, 0)), (tlv(0xB4), integer(0x90, 1)))]
+    out = await micropython(SCRIPT.replace("{answers}", repr(answers)).replace("{call}", "es10.ipa_mode()"))
+    assert out.splitlines() == [f"no error but {mode}" for mode in (None, 0, 0, 1)]

@@ -48,6 +48,9 @@ async def package(es9):
 async def hexed(awaitable):
     return bytes(await awaitable).hex()
 
+async def sized(awaitable):
+    return len(await awaitable)
+
 TID = bytes.fromhex("A1B2C3D4")
 '''
 
@@ -305,6 +308,15 @@ async def test_5_6_4_every_empty_answer_to_a_notification_is_success(micropython
 ], ids=range(27))
 async def test_6_5_what_is_no_answer_has_a_name(micropython: Run, body: bytes, reason: str) -> None:
     assert (await call(micropython, INITIATE, body))[-1] == reason
+
+
+async def test_a_field_of_4096_bytes_is_taken_and_one_of_4097_refused(micropython: Run) -> None:
+    body = answer({**SERVER, "serverCertificate": tlv(0x30, bytes(4096))}, transactionId=TID)
+    expression = INITIATE.replace("hexed(es9.", "sized(es9.")
+    assert (await call(micropython, expression, body))[-1] == f"no error but {len(FIELDS) - 504 + 4100}"
+    body = answer({**SERVER, "serverCertificate": tlv(0x30, bytes(4097))}, transactionId=TID)
+    assert (await call(micropython, expression, body))[-1] == (
+        "Es9Malformed initiateAuthentication: a field of more than 4096 bytes")
 
 
 @pytest.mark.parametrize("expression", [AUTHENTICATE, "package(es9)"])

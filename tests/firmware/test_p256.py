@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from microipa.crypto import ec
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+PRIME = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
+B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+ROOT_OF_B = pow(B, (PRIME + 1) // 4, PRIME)
 VERIFY = """
 import asyncio
 from ipa.card import p256
@@ -92,6 +95,16 @@ async def test_a_key_is_a_point_of_the_curve_in_its_one_form(micropython: Run) -
     out = await micropython(POINTS.replace("{keys}", repr(keys)))
     form, curve = "not an uncompressed key on P-256", "not a point of P-256"
     assert out.splitlines() == ["True", curve, curve, form, form, form]
+
+
+async def test_sec1_3_2_2_1_a_coordinate_is_below_the_prime(micropython: Run) -> None:
+    """The point with x = 0 is on the curve; with the prime in its place it would be a second form of the same key."""
+    prefix = spki(ec.generate_key())[:-64]
+    y = ROOT_OF_B.to_bytes(32, "big")
+    keys = [prefix + bytes(32) + y, prefix + PRIME.to_bytes(32, "big") + y]
+    script = POINTS.replace("[0] > 0", "[0] == 0")
+    out = await micropython(script.replace("{keys}", repr(keys)))
+    assert out.splitlines() == ["True", "not a point of P-256"]
 
 
 async def test_fips186_5_a_signature_has_one_form_and_no_zero_in_it(micropython: Run) -> None:

@@ -125,6 +125,19 @@ async def test_3_1_1_1_a_bad_package_is_answered_with_its_transaction_and_the_st
     assert scene.said == [("eim", provide(answer))]
 
 
+@pytest.mark.parametrize(("size", "why"), [
+    (512, "without tagList"), (513, "513 bytes where at most 512 may be")])
+async def test_a_request_of_512_bytes_is_read_and_one_of_513_is_not(micropython: Run, size: int, why: str) -> None:
+    value = tlv(0x83, bytes(size - 4))
+    scene = await play(micropython, f"package('{tlv(0xBF52, value).hex()}')", [], [EMPTY])
+    assert why in "".join(scene.log)
+
+
+async def test_a_request_that_is_cut_off_inside_is_told_with_the_place(micropython: Run) -> None:
+    scene = await play(micropython, f"package('{tlv(0xBF52, tlv(0xA1, bytes.fromhex('5c05bf'))).hex()}')", [], [EMPTY])
+    assert [line for line in scene.log if "5C wants 5 bytes" in line]
+
+
 INFO_2 = tlv(0xBF22, tlv(0x81, b"\x02\x03\x01"))
 EUM, EUICC = tlv(0xA5, bytes(500)), tlv(0xA6, bytes(600))
 TOKEN = bytes.fromhex("840105")
@@ -514,3 +527,17 @@ async def test_removing_what_is_gone_already_is_no_error(micropython: Run) -> No
                        [acknowledge(7)])
     assert scene.outcome == "no error but False"
     assert "notify: 7 stays on the card: RemoveNotificationFromList: the card refused with 127" in scene.log
+
+
+INSTALLED = tlv(0xBF37, tlv(0xBF27, tlv(0x80, TX), tlv(0xBF2F, tlv(0x80, b"\x05"), tlv(0x0C, b"smdp.example:none")),
+                            tlv(0xA2, tlv(0xA0))), tlv(0x5F37, SIGNATURE))
+
+
+@pytest.mark.parametrize("noted", ["aa", TX.hex()], ids=["of another download", "of an SM-DP+ that cannot be reached"])
+async def test_5_7_4_a_result_that_the_device_cannot_deliver_itself_goes_to_the_eim(
+        micropython: Run, noted: str) -> None:
+    card = [(STORED, stored()), (tlv(0xBF28), tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x05"))))),
+            (one(5)[0], tlv(0xBF2B, tlv(0xA0, INSTALLED))), remove(5)]
+    scene = await play(micropython, f"direct('OSError(1)', '{noted}')", card, [b""])
+    assert (scene.outcome, scene.left) == ("no error but True", [])
+    assert scene.to("eim") == [tlv(0xBF3D, tlv(0xA0, INSTALLED))]
