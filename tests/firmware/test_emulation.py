@@ -13,7 +13,7 @@ from board_run import Run
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from microipa.asn1 import sgp32
-from microipa.asn1.tlv import parse, tlv
+from microipa.asn1.tlv import integer, parse, tlv
 from microipa.crypto.pki import Pki
 from microipa.eim import packages
 from microipa.eim.packages import PackageResult
@@ -53,6 +53,8 @@ def card(command):
     if tag in (0xBF31, 0xBF32, 0xBF33):
         iccid = said[-26:-6] if tag != 0xBF33 else said[-20:]
         code = refuse if refuse else 0 if iccid in states else 1
+        if code < 0:
+            return 0x6A80
         if not code and tag == 0xBF33:
             code = 2 if states[iccid] else 0
             if not code:
@@ -193,6 +195,30 @@ async def test_2_11_1_1_a_signing_certificate_of_a_known_ca_is_verified(bench: B
     assert await bench.execute(update) == [("updateEim", False, "commandError")]
 
 
+async def test_2_11_1_1_of_a_known_ca_only_a_signature_with_sha256_is_genuine(bench: Bench) -> None:
+    """ecdsa-with-SHA384 (RFC 5758 3.2): what the device cannot check it does not take."""
+    (bench.folder / "roots.der").write_bytes(bench.pki.ci.der)
+    signed, _, signature = (one.raw for one in parse(bench.pki.eim_signing.der))
+    sha384 = bytes.fromhex("300a06082a8648ce3d040303")
+    add = ("addEim", certified(bench.pki, tlv(0x30, signed, sha384, signature), eim_id="other.example"))
+    assert await bench.execute(add) == [("addEim", False, "commandError")]
+
+
+async def test_2_11_1_1_a_certificate_with_a_key_on_another_curve_is_refused(bench: Bench) -> None:
+    p256 = bytes.fromhex("2a8648ce3d030107")
+    other = bench.pki.eim_signing.der.replace(p256, p256[:-1] + b"\x06")
+    add = ("addEim", certified(bench.pki, other, eim_id="other.example"))
+    assert await bench.execute(add) == [("addEim", False, "commandError")]
+
+
+async def test_2_11_1_1_a_signature_with_a_number_of_33_octets_is_refused(bench: Bench) -> None:
+    (bench.folder / "roots.der").write_bytes(bench.pki.ci.der)
+    signed, algorithm, _ = (one.raw for one in parse(bench.pki.eim_signing.der))
+    signature = tlv(0x03, b"\0" + tlv(0x30, tlv(0x02, b"\1" * 33), tlv(0x02, b"\1")))
+    add = ("addEim", certified(bench.pki, tlv(0x30, signed, algorithm, signature), eim_id="other.example"))
+    assert await bench.execute(add) == [("addEim", False, "commandError")]
+
+
 async def test_2_11_1_1_a_first_eim_with_a_forged_certificate_is_refused(bench: Bench) -> None:
     (bench.folder / "roots.der").write_bytes(bench.pki.ci.der)
     bench.first = ()
@@ -236,8 +262,9 @@ async def test_5_9_4_and_5_9_18_an_initial_eim_is_kept_and_told_with_token_and_w
     told = sgp32.decode("EimConfigurationData", tlv(0x30, bytes.fromhex(found)))
     assert (told["eimId"], told["associationToken"], "counterValue" in told) == ("eim.example", 1, False)
     assert none == "no error but None"
-    [refused] = await bench.call(f"failing({add_initial(bench.pki)})")
-    assert refused == "CardRefused AddInitialEim: the card refused with 2"
+    for name in ("eim.example", "another"):
+        [refused] = await bench.call(f"failing({add_initial(bench.pki, eimId=name)})")
+        assert refused == "CardRefused AddInitialEim: the card refused with 2"
 
 
 async def test_5_9_1_unknown_eim_and_wrong_signature_get_an_unsigned_error(bench: Bench) -> None:
@@ -315,6 +342,7 @@ async def test_3_4_1_enable_comes_last_and_with_a_refresh(bench: Bench) -> None:
     ([("enable", {"iccid": A})], ["profileNotInDisabledState"]),
     ([("enable", {"iccid": B, "rollbackFlag": None})], ["rollbackNotAvailable"]),
     ([("enable", {"iccid": B}), ("enable", {"iccid": A})], ["ok", "undefinedError"]),
+    ([("enable", {"iccid": B}), ("disable", {"iccid": A})], ["ok", "undefinedError"]),
     ([("disable", {"iccid": A}), ("enable", {"iccid": B})], ["ok", "ok"]),
     ([("disable", {"iccid": B})], ["profileNotInEnabledState"]),
     ([("disable", {"iccid": OTHER})], ["iccidOrAidNotFound"]),
@@ -336,7 +364,13 @@ async def test_3_4_each_psmo_has_the_result_an_iot_card_would_give(
 async def test_3_4_what_the_card_refuses_in_the_end_is_what_the_eim_hears(bench: Bench) -> None:
     assert await bench.execute(("enable", {"iccid": B}), refuse=5) == [("enable", False, "catBusy")]
     assert await bench.execute(("enable", {"iccid": B}), refuse=3) == [("enable", False, "disallowedByPolicy")]
+    assert await bench.execute(("disable", {"iccid": A}), refuse=6) == [("disable", False, "undefinedError")]
     assert await bench.execute(("disable", {"iccid": A}), refuse=99) == [("disable", False, "undefinedError")]
+
+
+async def test_3_4_a_status_word_instead_of_an_answer_is_undefinedError(bench: Bench) -> None:
+    delete = ("delete", {"iccid": B})
+    assert await bench.execute(delete, refuse=-1) == [("delete", False, "undefinedError")]
 
 
 async def test_3_4_1_the_rules_authorisation_table_is_told_as_the_card_has_it(bench: Bench) -> None:
@@ -411,6 +445,26 @@ async def test_3_5_1_eims_are_added_updated_listed_and_deleted(bench: Bench) -> 
 async def test_3_5_1_what_an_eco_must_not_do_it_does_not(bench: Bench, operation: Any, words: str) -> None:
     [(_, ok, said)] = await bench.execute(operation(bench.pki))
     assert (ok, said) == (False, words)
+
+
+@pytest.mark.parametrize(("counter", "words"), [
+    (-1, "counterValueOutOfRange"), (0, "token 2"), ((1 << 31) - 1, "token 2"), (1 << 31, "counterValueOutOfRange")])
+async def test_3_5_1_1_a_counter_of_an_added_eim_has_31_bits(bench: Bench, counter: int, words: str) -> None:
+    raw = sgp32.encode("EimConfigurationData", configuration(bench.pki, "new.example"))
+    fields = [field.raw for field in parse(raw) if field.tag != 0x83]
+    result = await bench.result(bench.package(raw=tlv(0xA1, tlv(0xA8, *fields, integer(0x83, counter)))))
+    assert [one.words for one in result.outcomes] == [words]
+
+
+async def test_3_5_1_4_an_eim_is_listed_with_the_type_of_its_name(bench: Bench) -> None:
+    await bench.execute(("addEim", configuration(bench.pki, "new.example", eimIdType=2)))
+    [answer] = await bench.call(load(bench.package(("listEim", {}))))
+    assert tlv(0x30, tlv(0x80, b"new.example"), integer(0x82, 2)).hex() in answer
+
+
+async def test_3_5_1_2_an_eim_without_a_name_is_not_deleted_and_the_result_is_that_of_delete(bench: Bench) -> None:
+    result = await bench.result(bench.package(raw=tlv(0xA1, tlv(0xA9, tlv(0x80)))))
+    assert [(one.operation, one.words) for one in result.outcomes] == [("deleteEim", "commandError")]
 
 
 async def test_3_5_1_3_a_counter_is_lowered_along_with_another_key(bench: Bench, tmp_path: Path) -> None:

@@ -177,6 +177,13 @@ def test_2_5_5_a_header_that_no_der_has_ends_the_load(dp: Dp, piece: bytes) -> N
     assert refused(dp, changed(package, 1, package[1] + piece)) == ("configureISDP", STRUCTURE)
 
 
+@pytest.mark.parametrize("head", [b"\xa0\x80", b"\xa0\x84\0\0\0\x20"], ids=["no length", "length of four bytes"])
+def test_2_5_5_a_part_whose_length_no_der_has_ends_the_load_before_more_comes(dp: Dp, head: bytes) -> None:
+    first, *_ = pieces(dp)
+    assert dp.terminal.es10(first) == b""
+    assert failure(dp.verified(parse(dp.terminal.es10(head)))) == ("initialiseSecureChannel", STRUCTURE)
+
+
 def test_2_5_5_a_segment_has_a_largest_size(dp: Dp) -> None:
     package = pieces(dp)
     head = parse(tlv(0x86, bytes(install.MAX_LEAF + 1))).raw[:4]
@@ -232,6 +239,14 @@ def test_5_5_4_elements_that_are_no_tlv_end_the_load(dp: Dp, last: bytes) -> Non
     package = dp.segments(build(spec(2)) + last, metadata(spec(2)))
     command, reason = refused(dp, package)
     assert (command, reason) == ("loadProfileElements", "installFailedDueToPEProcessingError")
+
+
+def test_5_5_4_an_element_that_is_no_tlv_ends_the_load_before_the_others_come(dp: Dp) -> None:
+    dp.segment = 200
+    assert 0xA0 in dp.authenticate()
+    assert 0xA0 in dp.prepare()
+    *begun, _ = dp.segments(b"\xa0\x80" + build(spec(2)), metadata(spec(2)))
+    assert refused(dp, begun) == ("loadProfileElements", "installFailedDueToPEProcessingError")
 
 
 def test_sgp32_5_9_the_select_answer_tells_both_standards(terminal: Terminal) -> None:
