@@ -248,11 +248,22 @@ async def test_2_11_1_an_eim_id_is_a_text_of_1_to_128_characters(bench: Bench, e
     assert told == ("no error but None" if taken else "CardRefused AddInitialEim: the card refused with 7")
 
 
-@pytest.mark.parametrize("key", [None, tlv(0xA5), tlv(0xA5, tlv(0xA0))])
+@pytest.mark.parametrize("key", [
+    None, tlv(0xA5), tlv(0xA5, tlv(0xA0)), tlv(0xA5, b"\xa0\x05\x30"), tlv(0xA5, b"\xa1\x05\x30"),
+    tlv(0xA5, tlv(0xA0, b"\x30\x59\x30")), tlv(0xA5, tlv(0xA1, b"\x30\x82")), b"\xa5\x05\xa0"])
 async def test_2_11_1_an_eim_has_a_key_on_p256(bench: Bench, key: bytes | None) -> None:
     bench.first = ()
     whole = parse(sgp32.encode("EimConfigurationData", configuration(bench.pki)))
     der = tlv(0x30, *(field.raw for field in whole if field.tag != 0xA5), key or b"")
+    [told] = await bench.call(f"failing(es10.add_initial_eim(bytes.fromhex('{der.hex()}')))")
+    assert told == "CardRefused AddInitialEim: the card refused with 7"
+
+
+@pytest.mark.parametrize("empty", [0x83, 0x84])
+async def test_2_11_1_an_eim_has_a_counter_and_a_token_of_at_least_a_byte(bench: Bench, empty: int) -> None:
+    bench.first = ()
+    whole = parse(sgp32.encode("EimConfigurationData", configuration(bench.pki)))
+    der = tlv(0x30, *(tlv(empty) if field.tag == empty else field.raw for field in whole))
     [told] = await bench.call(f"failing(es10.add_initial_eim(bytes.fromhex('{der.hex()}')))")
     assert told == "CardRefused AddInitialEim: the card refused with 7"
 

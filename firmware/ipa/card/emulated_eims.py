@@ -39,6 +39,11 @@ class Refused(Exception):
         self.code = code
 
 
+def code_of(error):
+    """The code with which a card tells of Refused or TlvError."""
+    return error.code if isinstance(error, Refused) else _COMMAND_ERROR
+
+
 def signing_key(configuration):
     """The point on P-256 of an eimPublicKeyData in the value of a configuration. Raises p256.BadKey."""
     data = tlv.find(configuration, _PUBLIC_KEY)
@@ -79,14 +84,15 @@ class Ecos:
             if tag == _UPDATE_EIM:
                 self._update(value)
                 return tlv.encode_integer(0x8A, _OK)
-        except Refused as error:
+        except (Refused, tlv.TlvError) as error:
+            code = code_of(error)
             if tag == _ADD_EIM:
-                return tlv.encode(tag, _code(error.code))
-            return tlv.encode_integer(0x89 if tag == _DELETE_EIM else 0x8A, error.code)
+                return tlv.encode(tag, _code(code))
+            return tlv.encode_integer(0x89 if tag == _DELETE_EIM else 0x8A, code)
         return None
 
     async def check(self, configuration):
-        """A signing certificate whose CA the device knows must be that CA's. Raises Refused."""
+        """A signing certificate whose CA the device knows must be that CA's. Raises Refused, TlvError."""
         certificate = tlv.find(configuration, _PUBLIC_KEY, 0xA1)
         if certificate is None:
             return
@@ -100,7 +106,7 @@ class Ecos:
             raise Refused(_COMMAND_ERROR)
 
     def add(self, configuration):
-        """Returns the association token, None without one. Raises Refused."""
+        """Returns the association token, None without one. Raises Refused, TlvError."""
         fields = _fields(configuration)
         name = _name(fields)
         if self._place(name) is not None:
@@ -150,13 +156,13 @@ class Ecos:
 
 
 def _fields(configuration):
-    """{tag: raw TLV} of what is known; a signing key must be one on P-256. Raises Refused."""
+    """{tag: raw TLV} of what is known; a signing key must be one on P-256. Raises Refused, TlvError."""
     try:
         fields = {tag: raw for tag, _, raw in tlv.items(configuration) if tag in _FIELDS}
         if _PUBLIC_KEY in fields:
             signing_key(fields[_PUBLIC_KEY])
         return fields
-    except (tlv.TlvError, p256.BadKey):
+    except p256.BadKey:
         raise Refused(_COMMAND_ERROR) from None
 
 

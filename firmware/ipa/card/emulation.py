@@ -80,8 +80,8 @@ class Emulation(Es10):
             first = tlv.find(configuration, 0x30) or b""
             await ecos.check(first)
             ecos.add(first)
-        except emulated_eims.Refused as error:
-            raise CardRefused("AddInitialEim", error.code) from None
+        except (emulated_eims.Refused, tlv.TlvError) as error:
+            raise CardRefused("AddInitialEim", emulated_eims.code_of(error)) from None
         self.state.set(**ecos.changes)
 
     async def get_certs(self, ci_pk_id=None):
