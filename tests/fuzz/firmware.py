@@ -311,13 +311,13 @@ def _result(message: bytes) -> None:
 
 
 def _load(message: bytes) -> None:
-    async def load() -> None:
+    async def load(metadata: bytes | None) -> None:
         transaction = message[11:27]  # that of the undamaged one
         eim_ = esipa.Esipa(Server(message))
         reader, length = await eim_.get_bound_profile_package(transaction, b"\xbf\x21\x00")
-        await bpp.Loader(Channel(Carrier(b"")), reader, reader.head, length, expected=b"").load()
+        await bpp.Loader(Channel(Carrier(b"")), reader, reader.head, length, metadata=metadata).load()
 
-    done(load())
+    _all([lambda: done(load(None)), lambda: done(load(b""))], (*CARD, *SERVER))
 
 
 # The modem

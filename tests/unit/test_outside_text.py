@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from microipa.asn1 import saip
 from microipa.asn1.tlv import tlv
@@ -24,6 +26,7 @@ from microipa.cli.main import app, main
 from microipa.common.console import Terminal, out
 from microipa.common.outside_text import VisibleFormatter, visible, visible_lines
 from microipa.eim.store import Alarm, Device, Order, Store
+from microipa.hil.markup import clean
 from microipa.hil.record import FAILED, Case, Recorder, Run
 from microipa.lab import EID, LabFolder, new_profile
 from microipa.saip import build
@@ -146,6 +149,8 @@ VERBS: dict[str, Callable[[Path, str], tuple[object, ...]]] = {
     "board check": lambda lab, name: (f"--board={name}", "--port=/dev/null"),
     "board restart": lambda lab, name: (f"--board={name}", "--port=/dev/null"),
     "board virtual": lambda lab, name: (lab / "flash", f"--heap={name}"),
+    "card apdu": lambda lab, name: ("--lab", lab, "--", name),
+    "card shell": lambda lab, name: ("--lab", lab, f"--card={name}"),
     "card serve": lambda lab, name: ("--lab", lab, f"--vpcd={name}"),
     "decode": lambda lab, name: (f"--type={name}", "BF4F03020101"),
     "demo": lambda lab, name: ("--lab", lab, f"--act={name}"),
@@ -234,18 +239,25 @@ def test_a_trace_is_one_line_an_event_whatever_parts_have_said(tmp_path: Path, k
         assert json.loads(row)["kind"] == kind
 
 
+OTHER_FIELDS = ("direction", "message", "command", "response", "data", "order", "eid", "bytes", "lost", "began")
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | NAMES, st.lists, max_leaves=3)
 
 
 @settings(quickly, max_examples=25)
+@example(part="eim", kind="order", fields={"state": "done", "order": "x", "eid": "x"})
+@example(part="radio", kind="datagram", fields={"bytes": "x"})
+@example(part="radio", kind="datagram", fields={"flow": "tcp 192.0.2.1:1 192.0.2.2:2", "seq": "x", "ack": None})
+@example(part="radio", kind="datagram", fields={"payload": "x"})
+@example(part="radio", kind="datagram", fields={"payload": "00" * 65_530})
+@example(part="radio", kind="datagram", fields={"flow": f"udp {'x' * 70_000}:{'9' * 5000} y:1", "payload": "00"})
 @given(part=st.sampled_from(["eim", "x"]), kind=st.sampled_from([*KINDS, "apdu", "es10", "datagram", "power", "es11"]),
-       fields=st.dictionaries(st.sampled_from([*FIELDS, "direction", "message", "command", "response", "data"]), JSON))
+       fields=st.dictionaries(st.sampled_from([*FIELDS, *OTHER_FIELDS]), JSON))
 def test_an_event_that_lacks_what_its_kind_has_is_shown_or_refused_by_name(
     tmp_path: Path, part: str, kind: str, fields: dict[str, Any]
 ) -> None:
     file = tmp_path / "trace.jsonl"
     file.write_text(Event(1.0, part, kind, fields).to_json())
-    for form in ((), ("--json",)):
+    for form in ((), ("--json",), ("--html", tmp_path / "x.html"), ("--pcapng", tmp_path / "x.pcapng")):
         assert microipa("trace", file, *form).count("\n") == 1
     Timeline(Terminal(file=io.StringIO()))(Event(1.0, part, kind, fields))
     a_run = Recorder(tmp_path / "run", RUN)
@@ -297,6 +309,20 @@ def test_a_report_holds_text_and_no_elements_of_others(tmp_path: Path, name: str
         assert all(character.isprintable() or character == "\n" for character in text)
 
 
+@settings(quickly, max_examples=25)
+@given(kind=st.sampled_from(KINDS), name=NAMES)
+def test_the_page_of_a_trace_holds_text_and_no_elements_of_others(tmp_path: Path, kind: str, name: str) -> None:
+    file, html = tmp_path / "trace.jsonl", tmp_path / "trace.html"
+    fields = dict.fromkeys(FIELDS, name) | {"direction": "in", "message": "bf4f03020101", "order": 7, "eid": name}
+    events = [Event(1.0, part, kind, fields) for part in ("eim", "board", name)]
+    file.write_text("".join(event.to_json() + "\n" for event in events))
+    assert "written" in microipa("trace", file, "--html", html)
+    page = html.read_text(encoding="utf-8")
+    assert not re.search(r"<(script|a|b>alert|x)\b|href", page)
+    assert all(character.isprintable() or character == "\n" for character in page)
+    assert escape(clean(name)) in page
+
+
 def test_a_board_of_ones_own_is_listed_by_its_files_and_no_markup(tmp_path: Path) -> None:
     folder = tmp_path / "[bold]board"
     folder.mkdir()
@@ -304,6 +330,15 @@ def test_a_board_of_ones_own_is_listed_by_its_files_and_no_markup(tmp_path: Path
     said = microipa("board", "check", "--board", folder, "--port", "/dev/null")
     assert "[bold]board" in said
     assert "\x1b" not in said
+
+
+def test_a_session_that_began_beyond_the_calendar_has_no_date(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    events = [Event(1e9, "lab", "session", {"began": "9999-12-31T23:59:59+00:00"}),
+              Event(1e9, "card", "apdu", {"command": "00" * 70_000, "response": ""})]  # fmt: skip
+    file.write_text("".join(event.to_json() + "\n" for event in events))
+    assert "written" in microipa("trace", file, "--pcapng", tmp_path / "x")
+    assert "no dates" in microipa("trace", file, "--since", "2026-01-01")
 
 
 @given(NAMES)

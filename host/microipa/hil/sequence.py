@@ -215,7 +215,8 @@ class _Reader:
         way = "up" if fields.get("direction") == "up" else "down"
         pile = self._tethered if event.part == TETHER else self._datagrams
         pile.add(event.seconds, way)
-        pile.add(event.seconds, f"bytes {way}", int(fields.get("bytes", 0)))
+        octets = fields.get("bytes")
+        pile.add(event.seconds, f"bytes {way}", octets if isinstance(octets, int) else 0)
         if fields.get("lost"):
             pile.add(event.seconds, f"lost {way}")
 

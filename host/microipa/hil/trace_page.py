@@ -28,7 +28,7 @@ class _Device:
     """What the events told of a device, the newest last."""
 
     networks: list[str] = field(default_factory=list)
-    orders: dict[int, tuple[str, str, str]] = field(default_factory=dict)
+    orders: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     alarms: list[str] = field(default_factory=list)
 
 
@@ -80,7 +80,7 @@ def _noted(events: Iterable[Event], devices: dict[str, _Device]) -> Iterator[Eve
             device = devices.setdefault(eid, _Device())
             if event.kind == "order" and event.part in EIMS:
                 summary, state, result = (str(fields.get(name) or "") for name in ("summary", "state", "result"))
-                device.orders[int(fields.get("order", 0))] = summary, state, result
+                device.orders[str(fields.get("order"))] = summary, state, result
             elif event.kind == "network":
                 device.networks = [*device.networks[-9:], in_words(event) or ""]
             elif event.kind == "alarm":
@@ -90,8 +90,8 @@ def _noted(events: Iterable[Event], devices: dict[str, _Device]) -> Iterator[Eve
 
 def _device(eid: str, device: _Device) -> Element:
     names = ("order", "what", "state", "result")
-    lines = (element("tr", *(element("td", cell) for cell in (str(number), *told)))
-             for number, told in sorted(device.orders.items()))  # fmt: skip
+    lines = (element("tr", *(element("td", cell) for cell in (number, *told)))
+             for number, told in device.orders.items())  # fmt: skip
     orders = element("table", element("thead", element("tr", *(element("th", name) for name in names))),
                      element("tbody", *lines), class_="listing wide")  # fmt: skip
     return element(

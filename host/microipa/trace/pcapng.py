@@ -32,6 +32,8 @@ _FLAGS = {"F": 1, "S": 2, "P": 8, "A": 16}
 _AIR, _ESIPA = 0, 1
 _MODEM, _CARD = "10.64.0.1", "127.0.0.1"
 _SERVERS = ipaddress.ip_network("198.51.100.0/24")  # for documentation (RFC 5737): nobody has these
+_LONGEST = 65_400  # bytes of a payload: what an IPv4 packet has room for behind its headers
+_LONGEST_NAME = 253  # of a host
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -58,7 +60,7 @@ def capture(events: Iterable[Event], secrets: Mapping[str, list[str]]) -> Iterat
                 if packet := _packet(event.fields, flow):
                     yield _enhanced(_AIR, moment, packet, "lost on the radio link" if event.fields.get("lost") else "")
             case "apdu":
-                apdu = bytes.fromhex(event.fields["command"] + event.fields["response"])
+                apdu = bytes.fromhex(event.fields["command"] + event.fields["response"])[:_LONGEST]
                 gsmtap = struct.pack(">BBBBHbbIBBBB", 2, 4, _GSMTAP_SIM, 0, 0, 0, 0, 0, 0, 0, 0, 0)
                 udp = _udp(_GSMTAP_PORT, _GSMTAP_PORT, gsmtap + apdu)
                 yield _enhanced(_AIR, moment, _ipv4(_UDP, _CARD, _CARD, udp), "")
@@ -96,7 +98,8 @@ class _Hosts:
     def new_names(self) -> Iterator[bytes]:
         """A block that tells the names that were met since the last."""
         for name in self._new:
-            entry = ipaddress.IPv4Address(self._known[name]).packed + name.encode("ascii", "replace") + b"\0"
+            text = name[:_LONGEST_NAME].encode("ascii", "replace") + b"\0"
+            entry = ipaddress.IPv4Address(self._known[name]).packed + text
             yield _block(_NAMES, struct.pack("<HH", _IPV4_NAME, len(entry)) + _padded(entry) + bytes(4))
         self._new.clear()
 
@@ -117,19 +120,19 @@ class _Flow:
         if len(words) != 3:
             return cls()
         (device, _, device_port), (server, _, server_port) = (word.rpartition(":") for word in words[1:])
-        ports = [int(port) % 65536 if port.isdecimal() else 0 for port in (device_port, server_port)]
+        ports = [int(port[:5]) % 65536 if port.isdecimal() else 0 for port in (device_port, server_port)]
         return cls(words[0], hosts.address(device or _MODEM), ports[0], hosts.address(server), ports[1])
 
 
 def _packet(fields: Mapping[str, Any], flow: _Flow) -> bytes:
     """An IPv4 packet; b"" for the modem's own DNS, of which only the size is known."""
-    payload = bytes.fromhex(str(fields.get("payload", "")))
+    payload = bytes.fromhex(fields.get("payload", ""))[:_LONGEST]
     up = fields.get("direction") == "up"
     ends = (flow.device, flow.server) if up else (flow.server, flow.device)
     ports = (flow.device_port, flow.server_port) if up else (flow.server_port, flow.device_port)
     if flow.protocol == "tcp":
         flags = sum(_FLAGS.get(letter, 0) for letter in str(fields.get("flags", "A")))
-        numbers = [int(fields.get(name, 0)) % 2**32 for name in ("seq", "ack")]
+        numbers = [number % 2**32 if isinstance(number, int) else 0 for number in map(fields.get, ("seq", "ack"))]
         return _ipv4(_TCP, *ends, struct.pack(">HHIIBBHHH", *ports, *numbers, 5 << 4, flags, 65535, 0, 0) + payload)
     if not payload:
         return b""

@@ -25,6 +25,7 @@ SETTLED = ("done", "failed", "expired", "cancelled")
 LONGEST_LINE = 1024 * 1024  # bytes
 _LOOK_S = 0.2  # so often a file that is followed is looked at
 _LOWEST_T, _HIGHEST_T = -1e9, 1e9
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000  # with such a time before or after it is still a date
 
 
 class BadTrace(MicroipaError):
@@ -58,6 +59,8 @@ def _checked(event: Event) -> Event:
     for name in TEXT_FIELDS.get(kind, ()):
         if not isinstance(fields[name], str):
             raise TypeError
+    if kind == "datagram":
+        bytes.fromhex(fields.get("payload", ""))
     if kind == "order":
         fields["state" if event.part in EIMS else "text"]
     return event
@@ -192,6 +195,8 @@ def began(event: Event) -> datetime | None:
     try:
         moment = datetime.fromisoformat(str(event.fields.get("began")))
     except ValueError:
+        return None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
