@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from pathlib import Path
 
 import pytest
 from cli_runner import Microipa, microipa  # noqa: F401
+from eim_client import DtlsClient
 from microipa.crypto.pki import Pki
+from microipa.crypto.tls import client_context
+from microipa.eim.dtls import DtlsServer
+from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.lab import Lab
+from microipa.net.https_server import serve_https
 from microipa.trace import Event, Record
+from microipa.trace.key_log import KeyLog
 from microipa.trace.pcapng import capture
 from microipa.trace.reading import events as events_of
+from starlette.applications import Starlette
 
 RANDOM = "ab" * 32
 HELLO = "16fefd0000000000000000" + "0050" + "01" + "00" * 11 + "fefd" + RANDOM + "00"
@@ -98,9 +106,36 @@ def test_the_keys_of_a_lab_are_its_owners_alone_and_those_of_a_lab_for_real_boar
     Pki.open(tmp_path / "pki")
     lab = Lab(tmp_path)
     assert (tmp_path / "tls-keys.log").stat().st_mode & 0o777 == 0o600
-    assert lab.eim.key_log == lab.smdpp.key_log == lab.smds.key_log == tmp_path / "tls-keys.log"
+    assert lab.eim.key_log is lab.smdpp.key_log is lab.smds.key_log is not None
     assert Lab(tmp_path, host="0.0.0.0").eim.key_log is None
     assert Lab(tmp_path, host="0.0.0.0", tls_keys=True).eim.key_log
+
+
+async def test_a_disk_that_is_full_costs_the_keys_with_one_warning_and_no_connection(tmp_path, caplog, capfd) -> None:
+    pki, keys = Pki.open(tmp_path / "pki"), KeyLog(Path("/dev/full"))
+    dtls = DtlsServer(pki.eim_tls, lambda peer, message: peer.send(message), lambda peer: None, DtlsSettings(),
+                      key_log=keys)  # fmt: skip
+    client = await DtlsClient(await dtls.start("127.0.0.1", 0), pki.ci.certificate).connect()
+    client.send(b"poll")
+    assert await client.receive() == b"poll"
+    dtls.stop()
+    for _ in range(2):
+        async with serve_https(Starlette(), pki.smdpp_tls, key_log=keys) as port:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=client_context([pki.ci.certificate]), server_hostname=Pki.smdpp_address)
+            writer.write(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 404")
+            writer.close()
+    assert [record.getMessage() for record in caplog.records] == ["/dev/full ends here: No space left on device"]
+    assert capfd.readouterr().err == ""
+
+
+def test_room_for_keys_is_asked_for_without_a_trace(tmp_path: Path) -> None:
+    keys = KeyLog(tmp_path / "keys")
+    keys.add(b"CLIENT_RANDOM 1 2")
+    assert keys.has_room()
+    keys.add(b"CLIENT_RANDOM 3 4")
+    assert keys.path.read_text() == "CLIENT_RANDOM 1 2\nCLIENT_RANDOM 3 4\n"
 
 
 @pytest.mark.parametrize("more", ["--follow", "--json"])

@@ -9,7 +9,6 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 from aiocoap import Context, Message, error, interfaces, resource
 from aiocoap.numbers import codes
@@ -31,6 +30,7 @@ from microipa.eim.listeners import Listeners
 from microipa.eim.qblock import Body, Wanted
 from microipa.net import sockets
 from microipa.net.https_server import LOOPBACK, Renewals
+from microipa.trace.key_log import KeyLog
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class CoapsInterface(GenericMessageInterface):
 
     def __init__(
         self, manager: Messages, credential: Credential, settings: DtlsSettings, listeners: Listeners | None,
-        issuers: Sequence[x509.Certificate], key_log: Path | None,
+        issuers: Sequence[x509.Certificate], key_log: KeyLog | None,
     ) -> None:
         super().__init__(manager, log, asyncio.get_running_loop())
         self._remotes: dict[Association, Remote] = {}
@@ -225,13 +225,13 @@ class EsipaResource(resource.Resource):
 async def serve(
     handle: Handle, credential: Credential, *, host: str = LOOPBACK, port: int = 0, settings: DtlsSettings,
     listeners: Listeners | None = None, bound: socket.socket | None = None, renewals: Renewals | None = None,
-    issuers: Sequence[x509.Certificate] = (), key_log: Path | None = None,
+    issuers: Sequence[x509.Certificate] = (), key_log: KeyLog | None = None,
 ) -> AsyncIterator[int]:
     """Answer ESipa at an address of this machine, or at a socket that is ``bound``. Gives the UDP port, chosen by the
     system when ``port`` is 0.
 
     ``listeners`` learns which devices can be asked the other way; ``renewals`` is told how to renew the credential.
-    With ``issuers`` only devices with a certificate under one of them are served. ``key_log``, a file that is there,
+    With ``issuers`` only devices with a certificate under one of them are served. ``key_log``
     gets the secrets of their associations. Raises PortTaken.
     """
     bound = bound or sockets.udp(host, port)

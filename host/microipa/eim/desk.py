@@ -43,6 +43,7 @@ from microipa.net.rsp_client import Network, RspClient
 from microipa.quirks import QUIRKS
 from microipa.storage.unit_of_work import Work, table_of
 from microipa.trace import Trace
+from microipa.trace.key_log import KeyLog
 
 LAST_ORDER = (1 << 63) - 1  # that SQLite can count to
 MOST_NAMED = 3  # devices, where one is asked for that is unknown
@@ -107,7 +108,7 @@ class Eim:
         self.handle: Handle = dispatch.handle
         """Answers one ESipa message (see ``Dispatch.handle``)."""
         self._injector = Injector(self._store, self._orders, dispatch.provide_result, dispatch.note)
-        self.key_log: Path | None = None
+        self.key_log: KeyLog | None = None
         """A file that is there: servers that start later write the secrets of their connections into it."""
         self._serving = 0
         self._renewals: Renewals = []

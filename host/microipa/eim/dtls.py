@@ -13,7 +13,6 @@ import logging
 import secrets
 import socket
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -36,6 +35,7 @@ from microipa.eim.dtls_records import (
 )
 from microipa.eim.half_open import HalfOpen
 from microipa.net import sockets
+from microipa.trace.key_log import KeyLog
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class DtlsServer:
         on_lost: Callable[[Association], None],
         settings: DtlsSettings,
         issuers: Sequence[x509.Certificate] = (),
-        key_log: Path | None = None,
+        key_log: KeyLog | None = None,
     ) -> None:
         """With ``issuers`` only peers with a certificate under one of them are served. See server_context."""
         self.settings, self._issuers, self._key_log = settings, issuers, key_log

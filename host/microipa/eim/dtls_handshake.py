@@ -6,7 +6,6 @@ import asyncio
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,7 +23,7 @@ from microipa.eim.dtls_records import (
     Secrets,
     records,
 )
-from microipa.trace.key_log import add
+from microipa.trace.key_log import KeyLog
 
 CIPHERS = ":".join(SUITES).encode()
 
@@ -192,12 +191,12 @@ class Handshake:
 
 
 def server_context(
-    credential: Credential, clients: Sequence[x509.Certificate] = (), key_log: Path | None = None
+    credential: Credential, clients: Sequence[x509.Certificate] = (), key_log: KeyLog | None = None
 ) -> SSL.Context:
     """One certificate and no chain: an IPA trusts that certificate, its key or its issuer.
 
     With ``clients``, issuers of certificates, only a client with a certificate under one of them is served.
-    ``key_log``, a file that is there, gets the secrets of its associations.
+    ``key_log`` gets the secrets of its associations.
     """
     context = SSL.Context(SSL.DTLS_SERVER_METHOD)
     context.set_cipher_list(CIPHERS)
@@ -213,7 +212,7 @@ def server_context(
             store.add_cert(X509.from_cryptography(issuer))
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
     if key_log:
-        context.set_keylog_callback(lambda _, line: add(key_log, line))
+        context.set_keylog_callback(lambda _, line: key_log.add(line))
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     assert SSL.OP_COOKIE_EXCHANGE is not None  # absent only from libraries without DTLS
     context.set_options(

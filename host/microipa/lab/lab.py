@@ -40,7 +40,7 @@ from microipa.radio import Link, LinkSettings, Network
 from microipa.radio.network import EVERY_PORT
 from microipa.trace import SecondTrace, Trace
 from microipa.trace.key_log import NAME as KEY_LOG
-from microipa.trace.key_log import prepare
+from microipa.trace.key_log import KeyLog
 
 
 class Lab(LabFolder):
@@ -92,7 +92,7 @@ class Lab(LabFolder):
                          trace=self.trace)
         self.trace.about(eid=self.eid)
         if tls_keys or (tls_keys is None and host == LOOPBACK):
-            self.eim.key_log = self.smdpp.key_log = self.smds.key_log = prepare(folder / KEY_LOG)
+            self.eim.key_log = self.smdpp.key_log = self.smds.key_log = KeyLog(folder / KEY_LOG)
         self._certified = certified
         self.eim2: Eim
         self._eims = [self.eim]

@@ -12,7 +12,6 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -28,6 +27,7 @@ from microipa.crypto.revocation import Issuer
 from microipa.crypto.tls import load, server_context, verified_chain
 from microipa.net import sockets
 from microipa.net.tls_listener import Connection, TlsListener
+from microipa.trace.key_log import KeyLog
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY = 65_536  # bytes; the largest request, an authenticateServerResponse, has some 3 kB
@@ -85,10 +85,10 @@ def http_status(error: MicroipaError) -> int:
 async def serve_https(
     app: ASGIApp, credential: Credential, port: int = 0, *, host: str = LOOPBACK,
     clients: Sequence[x509.Certificate | Issuer] = (),
-    bound: socket.socket | None = None, renewals: Renewals | None = None, key_log: Path | None = None
+    bound: socket.socket | None = None, renewals: Renewals | None = None, key_log: KeyLog | None = None
 ) -> AsyncIterator[int]:
     """Serve ``app`` at an address of this machine, or at a socket that is ``bound`` and listens, while the block runs;
-    yields the port. ``renewals`` is told how to renew the credential. ``key_log``, a file that is there, gets the
+    yields the port. ``renewals`` is told how to renew the credential. ``key_log`` gets the
     secrets of its connections. Raises PortTaken.
 
     With ``clients`` only holders of a certificate under one of these are served; ``request.state.chain`` has the
@@ -97,7 +97,7 @@ async def serve_https(
     listener = bound or sockets.tcp(host, port)
     context = server_context(credential, clients)
     if key_log:
-        context.keylog_filename = str(key_log)
+        context.keylog_filename = str(key_log.path)
     if renewals is not None:
         renewals.append(partial(load, context))
     config = uvicorn.Config(
@@ -113,12 +113,14 @@ async def serve_https(
     )
     config.load()
     server = _Server(config)
-    door = TlsListener(
-        listener,
-        context,
-        lambda connection: _Http(config, server.server_state, connection, door),
-        MAX_CONNECTIONS,
-    )
+
+    def speak(connection: Connection) -> _Http:
+        """Called before the handshake."""
+        if key_log and not key_log.has_room():
+            context.keylog_filename = None  # type: ignore[assignment]  # ends it; the stubs know no None
+        return _Http(config, server.server_state, connection, door)
+
+    door = TlsListener(listener, context, speak, MAX_CONNECTIONS)
     listens_at: int = listener.getsockname()[1]
     # The socket listens already: whoever connects before uvicorn is up waits in its queue.
     accepting, serving = asyncio.create_task(door.run()), asyncio.create_task(server.serve(sockets=[]))

@@ -40,6 +40,7 @@ from microipa.smdpp.outbox import Outbox
 from microipa.smdpp.sessions import Sessions
 from microipa.smdpp.store import Operator, Order, OrderInvalid, OrderState, Outgoing, Store, Variant
 from microipa.trace import Trace
+from microipa.trace.key_log import KeyLog
 
 MAX_PACKAGE = 1_000_000  # bytes
 MAX_ACTIVATION_CODE = 255  # characters, SGP.22 clause 4.1
@@ -115,7 +116,7 @@ class Smdpp:
             peers = [keys.operators.certificate]
         issuers = [*(identity.issuer for identity in identities), *peers]
         self._operators = Callers(issuers, ("tls",), roleless=True, named=self._operator_with)
-        self.key_log: Path | None = None
+        self.key_log: KeyLog | None = None
         """A file that is there: an ES9+ server that starts later writes the secrets of its connections into it."""
         self.routes = {} if routes is None else routes
         client = RspClient("smdpp", issuers, self.routes, trace, self._tls)

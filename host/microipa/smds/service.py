@@ -30,6 +30,7 @@ from microipa.smds.identity import SmdsIdentity
 from microipa.smds.store import SCHEMA, Base, EventRecord
 from microipa.storage.database import Database
 from microipa.trace import Trace
+from microipa.trace.key_log import KeyLog
 
 MAX_TEXT = 255  # characters of an event's identifier and address
 MAX_EVENTS = 64  # for one eUICC
@@ -71,7 +72,7 @@ class Smds:
         self._tls = identities[0].tls
         self.address = identities[0].address
         self._servers = Callers([*(identity.issuer for identity in identities), *servers], ("tls",))
-        self.key_log: Path | None = None
+        self.key_log: KeyLog | None = None
         """A file that is there: an ES11 server that starts later writes the secrets of its connections into it."""
         self._store = Database(folder / "smds.sqlite", Base, SCHEMA)
         self._sessions = Sessions()
