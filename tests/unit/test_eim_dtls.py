@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eim_client import DtlsClient
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from microipa.board import find_micropython
 from microipa.crypto.pki import Pki
-from microipa.eim.dtls import Association, DtlsServer
+from microipa.eim.dtls import COOKIE, Association, DtlsServer
 from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.dtls_hello import ClientHello
 from microipa.eim.dtls_records import records
@@ -44,12 +45,16 @@ class Echo:
 
 @contextlib.asynccontextmanager
 async def echo(pki: Pki, **settings: float) -> AsyncIterator[tuple[Echo, int]]:
+    """No datagram may end in an exception, which would reach the loop alone."""
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
     running = Echo(pki, DtlsSettings(**settings))
     port = await running.server.start("127.0.0.1", 0)
     try:
         yield running, port
     finally:
         running.server.stop()
+    assert failed == []
 
 
 async def test_handshake_takes_six_datagrams_and_at_most_1600_bytes(pki: Pki) -> None:
@@ -249,6 +254,26 @@ async def test_peer_without_a_common_cipher_is_refused(pki: Pki) -> None:
         with pytest.raises(SSL.Error):
             await client.connect(2)
         assert running.server.half_open == 0
+
+
+async def test_a_hello_that_openssl_does_not_take_begins_nothing(pki: Pki) -> None:
+    """One with its cookie, and with a session identifier of 33 bytes (RFC 5246 7.4.1.2)."""
+    async with echo(pki) as (running, port):
+        client = await DtlsClient(port, pki.ci.certificate).open()
+
+        def hello(cookie: bytes) -> bytes:
+            body = b"\xfe\xfd" + bytes(32) + b"\x21" + bytes(33) + bytes([len(cookie)]) + cookie + b"\0\2\xc0\x2b\1\0"
+            length = len(body).to_bytes(3, "big")
+            head = b"\x16\xfe\xff" + bytes(8) + (len(body) + 12).to_bytes(2, "big")
+            return head + b"\1" + length + bytes(5) + length + body
+
+        client.transport.sendto(hello(b""))
+        await client._wait()
+        client.transport.sendto(hello(client.down[0][-COOKIE:]))
+        honest = await DtlsClient(port, pki.ci.certificate).connect()
+        honest.send(b"poll")
+        assert await honest.receive() == b"llop"
+        assert (running.server.half_open, running.server.associations) == (0, 1)
 
 
 @given(st.binary(max_size=300))

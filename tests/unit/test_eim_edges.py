@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiocoap.error import BadOption
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import TlvError, integer, parse, tlv
 from microipa.crypto import ec
 from microipa.crypto.pki import subject_key_identifier
-from microipa.eim import Smds, SmdsAddressInvalid, Unreachable, compact, esipa, features, listeners, signed
+from microipa.eim import (
+    Smds,
+    SmdsAddressInvalid,
+    Unreachable,
+    compact,
+    esipa,
+    features,
+    json_binding,
+    listeners,
+    signed,
+)
 from microipa.eim.dtls_records import LAST_SEQUENCE, Records
 from microipa.eim.json_binding import _number
 from microipa.eim.notifications import Notification
@@ -147,9 +160,11 @@ def test_6_3_2_6_an_answer_without_acknowledgements_is_the_empty_one_of_v1_2() -
 # Associations
 
 
-def test_6347_4_1_an_association_writes_no_record_without_a_number() -> None:
+def test_6347_4_1_an_association_writes_its_last_record_and_none_without_a_number() -> None:
     records = Records.__new__(Records)
-    records._sequence = LAST_SEQUENCE + 1
+    records._sequence, records._nonce = LAST_SEQUENCE, 0
+    records._write, records._write_salt = AESGCM(bytes(16)), bytes(4)
+    assert records.protect(23, b"last")[5:11] == b"\xff" * 6
     with pytest.raises(OverflowError, match="no record number left"):
         records.protect(23, b"more")
 
@@ -189,6 +204,31 @@ def test_6_4_a_number_of_json_has_32_bits(value: int, taken: bool) -> None:
     else:
         with pytest.raises(esipa.EsipaRefused, match="is not a number"):
             _number("counter", value)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["BF41", "what is inside"])
+async def test_6_4_the_answer_of_a_card_to_cancel_session_may_have_its_outer_tag(whole: bool) -> None:
+    sent: list[bytes] = []
+
+    async def handle(message: bytes) -> bytes:
+        sent.append(message)
+        return b""
+
+    inside = tlv(0xA0, tlv(0x30), tlv(0x5F37, bytes(64)))
+    card = base64.b64encode(tlv(0xBF41, inside) if whole else inside).decode()
+    body = json.dumps({"transactionId": "0102", "cancelSessionResponse": card}).encode()
+    await json_binding.answer(handle, "cancelSession", body)
+    assert sent == [tlv(0xBF41, tlv(0x80, b"\1\2"), tlv(0xA1, inside))]
+
+
+@pytest.mark.parametrize("address", ["\ud800", 7])
+async def test_6_4_a_text_has_a_form_in_utf_8(address: Any) -> None:
+    async def handle(message: bytes) -> bytes:
+        raise AssertionError(message)
+
+    body = json.dumps({"euiccChallenge": base64.b64encode(bytes(16)).decode(), "smdpAddress": address}).encode()
+    with pytest.raises(esipa.EsipaRefused, match="smdpAddress is not a string"):
+        await json_binding.answer(handle, "initiateAuthentication", body)
 
 
 def test_5_14_7_a_compact_installation_is_refused_by_its_own_name() -> None:

@@ -208,7 +208,8 @@ class DtlsServer:
     def drop(self, association: Association, reason: str) -> None:
         """Forget an association; whoever waits on it is told by ``on_lost``."""
         log.debug("association with %s ends: %s", association.address, reason)
-        if not self._half_open.remove(association) and self._living.get(association.address) is association:
+        self._half_open.remove(association)
+        if self._living.get(association.address) is association:
             del self._living[association.address]
         was_established = association.established
         association.close()
@@ -259,16 +260,18 @@ class DtlsServer:
             return known[0] is not None and known[0].cookie == cookie
         if known[0]:
             self.drop(known[0], "peer began again")
-        if not self._half_open.has_room(address):
-            return False
+        if self._half_open.has_room(address):
+            self._begin(address, hello, cookie)
+        return self._half_open.get(address) is not None
+
+    def _begin(self, address: Address, hello: ClientHello, cookie: bytes) -> None:
+        """Begin an association; none comes of a hello that OpenSSL does not take."""
         if surplus := self._half_open.surplus():
             self.drop(surplus, "too many handshakes from its address")
         try:
             self._half_open.add(Association(self, address, hello, cookie))
         except SSL.Error as error:
             log.debug("hello of %s refused: %s", address, error)
-            return False
-        return True
 
     def _feed(self, association: Association, datagram: bytes) -> None:
         was_established = association.established

@@ -55,10 +55,10 @@ class HalfOpen:
         addresses[association.address] = None
         self._moved(host, len(addresses) - 1, len(addresses))
 
-    def remove(self, association: Association) -> bool:
-        """False when it was not, or not any more, under way."""
+    def remove(self, association: Association) -> None:
+        """Nothing happens when it is not, or not any more, under way."""
         if self._all.get(association.address) is not association:
-            return False
+            return
         del self._all[association.address]
         host = _host(association.address)
         addresses = self._of_host[host]
@@ -66,7 +66,6 @@ class HalfOpen:
         self._moved(host, len(addresses) + 1, len(addresses))
         if not addresses:
             del self._of_host[host]
-        return True
 
     def _moved(self, host: str, before: int, now: int) -> None:
         self._hosts_with[before].pop(host, None)
