@@ -72,6 +72,7 @@ def sealed(folder: Path) -> Path:
         (["orders"], "download"),
         (["orders", "--json"], '"state": "queued"'),
         (["orders", "--eid", EID], "queued"),
+        (["orders", "1"], "download"),
         (["devices"], EID),
         (["devices", EID], "not known"),
         (["devices", "--json"], EID),
@@ -107,6 +108,16 @@ def test_a_trace_and_a_configuration_are_read(microipa: Microipa, sealed: Path, 
     with as_nobody():
         assert microipa("trace", sealed / "trace.jsonl").status == 0
         assert microipa("order", "eim", "configuration", elsewhere / "eim.der", "--lab", sealed).status == 0
+
+
+def test_the_card_is_asked_and_keeps_nothing(microipa: Microipa, sealed: Path) -> None:
+    with as_nobody():
+        status, out, err = microipa("card", "shell", "--lab", sealed, stdin=b"eid\nprofiles\n")
+        assert (status, err) == (0, "")
+        assert EID in out
+        assert "Bootstrap" in out
+        assert microipa("card", "apdu", "00A4000C023F00", "--lab", sealed)[:2] == (0, "9000\n")
+        assert "undefinedError" in microipa("card", "shell", "--lab", sealed, stdin=b"default-dp smdp.example\n").out
 
 
 @pytest.mark.parametrize(

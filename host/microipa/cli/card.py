@@ -107,7 +107,7 @@ def _powered(lab: Path, which: str | None) -> Iterator[Any]:
 
     reader = reader_of(which)
     card: Any = PcscCard(reader) if reader else LabFolder(lab).card()
-    with card.in_reader():
+    with card.in_reader() if reader else card.in_reader(reads=True):
         card.power_on()
         try:
             yield card

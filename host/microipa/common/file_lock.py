@@ -16,11 +16,15 @@ class InUse(MicroipaError):
 
 
 @contextmanager
-def lock(path: Path, what: str | None = None) -> Iterator[None]:
+def lock(path: Path, what: str | None = None, *, reads: bool = False) -> Iterator[None]:
     """Hold ``path``, a file for nothing else, while the block runs; wait for it, or with ``what`` refuse at once.
 
-    ``what`` is the name of the thing in InUse, which tells the holder's process id.
+    ``what`` is the name of the thing in InUse, which tells the holder's process id. ``reads``: where we may not write,
+    the thing itself can be read without a lock.
     """
+    if reads and not os.access(path if path.exists() else path.parent, os.W_OK, effective_ids=True):
+        yield
+        return
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if what else 0))

@@ -142,9 +142,9 @@ class Euicc:
             nvm.state.other_cis = der
             nvm.commit()
 
-    def in_reader(self) -> AbstractContextManager[None]:
+    def in_reader(self, *, reads: bool = False) -> AbstractContextManager[None]:
         """Hold the card while it is in a reader, see ``nvm.in_reader``. Raises InUse."""
-        return in_reader(self._path)
+        return in_reader(self._path, reads=reads)
 
     @property
     def certificate(self) -> bytes:

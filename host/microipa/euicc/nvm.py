@@ -242,12 +242,12 @@ class Nvm:
         return self.writes_left < 0
 
 
-def in_reader(path: Path) -> AbstractContextManager[None]:
+def in_reader(path: Path, *, reads: bool = False) -> AbstractContextManager[None]:
     """Hold the card whose file this is: of two readers each would undo what the other's card wrote.
 
-    For all processes of this machine. Raises InUse.
+    For all processes of this machine. ``reads``: where its file may not be written, it can be read. Raises InUse.
     """
-    return lock(path.with_name(path.name + ".lock"), f"the card {path}")
+    return lock(path.with_name(path.name + ".lock"), f"the card {path}", reads=reads)
 
 
 def is_in_reader(path: Path) -> bool:
