@@ -155,6 +155,41 @@ async def test_answers_without_status_or_without_end_and_streams_that_end_early_
     ]
 
 
+async def test_5_7_2_a_command_has_at_most_256_blocks(micropython: Run) -> None:
+    """With 50 bytes at most the modem takes half of each segment of 100."""
+    out = await micropython(script("""
+    class Counting:
+        def __init__(self, most):
+            self.most, self.octets = most, 0
+        async def transmit(self, apdu):
+            if len(apdu) - 5 > self.most:
+                raise AtError(b"AT+CGLA", "ERROR")
+            self.octets += len(apdu) - 5
+            return b"\\x90\\0"
+    class Zeros:
+        async def readinto(self, view):
+            return len(view)
+    for most, length in ((100, 25600), (50, 12800), (50, 12801)):
+        carrier = Counting(most)
+        print(await failing(Channel(carrier, 100).store(b"\\xa0", stream=Zeros(), length=length - 1)), carrier.octets)
+"""))
+    assert out.splitlines() == [
+        "no error but <memoryview> 25600", "no error but <memoryview> 12800",
+        "CommandTooLong A0 in segments of 50 12800"]
+
+
+async def test_a_card_that_refuses_a_command_when_it_comes_again_for_its_answer_is_told_by_its_status_word(
+        micropython: Run) -> None:
+    out = await micropython(script("""
+    answers = [b"\\x90\\0", b"\\x69\\x85", b"\\x6a\\x80"]
+    class Forgetful:
+        async def transmit(self, apdu):
+            return answers.pop(0)
+    print(await failing(Channel(Forgetful()).store(b"\\xbf\\x2e\\0", answered=True)), answers)
+"""))
+    assert out.strip() == "StatusError card answered 6A80 to BF2E []"
+
+
 async def test_3_7_a_card_that_keeps_more_results_than_there_is_room_for_gives_them_one_after_the_other(
         micropython: Run) -> None:
     out = await micropython(script("""

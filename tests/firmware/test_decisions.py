@@ -340,6 +340,23 @@ async def test_sgp22_2_6_roots_that_cannot_be_read_end_a_direct_download(micropy
     assert told.startswith("DownloadFailed roots.der: 30 wants 5 bytes")
 
 
+async def test_rfc9110_4_2_2_an_sm_dp_without_a_port_is_called_at_443(micropython: Run) -> None:
+    told = await tell(
+        micropython, """import asyncio
+from ipa.net.es9 import Es9
+from ipa.steps import direct
+from rooms import failing
+async def tcp(host, port): raise ValueError((host, port))
+class Session:
+    roots_file, trust, set_aside, tcp = 'none.der', ('pin', b''), None, tcp
+async def call(address):
+    es9 = await direct._connect(Session, address, Es9)
+    return await es9._https._connect(es9._https._host, es9._https._port)
+def connect(address): return asyncio.run(failing(call(address)))""",
+        "connect, 'smdp.example'", "connect, 'smdp.example:8443'")
+    assert told == ["ValueError ('smdp.example', 443)", "ValueError ('smdp.example', 8443)"]
+
+
 async def test_an_anchor_that_cannot_be_read_is_told_so_and_not_taken_for_none(micropython: Run) -> None:
     told = await tell(
         micropython, "from ipa.net.trust import Trust\ndef prepare(*anchors): return Trust(*anchors).prepare(None)",

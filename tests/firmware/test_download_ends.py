@@ -193,6 +193,13 @@ async def test_a_download_that_kills_the_board_every_time_is_given_up(micropytho
     assert scene.outcome == "no error but CoapTimeout nobody answers"  # that was the download of another eIM
 
 
+@pytest.mark.parametrize("ended", [["eim.example", "ff" * 8, 5], ["eim.other", TX.hex(), 5]])
+async def test_a_trigger_is_carried_out_where_another_one_has_ended(micropython: Run, ended: list[object]) -> None:
+    call = f"in_order([session.journal.set(ended=[{ended!r}]), failing({CALL})])"
+    scene = await play(micropython, call, BEGUN, ["CoapTimeout('nobody answers')"])
+    assert scene.outcome == "no error but CoapTimeout nobody answers"
+
+
 async def test_a_download_that_was_cut_off_four_times_gets_its_fifth_attempt(micropython: Run) -> None:
     call = (f"in_order([session.journal.set(download='{TX.hex()}', eim='eim.example', attempts=4), "
             f"failing({CALL})])")

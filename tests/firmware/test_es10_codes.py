@@ -140,3 +140,16 @@ async def test_5_9_2_iot_specific_info_alone_means_an_ipa_in_the_device(micropyt
         (), (tlv(0xB4),), (tlv(0xB4), integer(0x90, 0)), (tlv(0xB4), integer(0x90, 1)))]
     out = await micropython(SCRIPT.replace("{answers}", repr(answers)).replace("{call}", "es10.ipa_mode()"))
     assert out.splitlines() == [f"no error but {mode}" for mode in (None, 0, 0, 1)]
+
+
+@pytest.mark.parametrize(("call", "answers", "told"), [
+    ("es10.get_eid()", ["bf3e00", "bf3e115a0f" + "89" * 15 + "5b", "bf3e135a11" + "89" * 17], "GetEID without an EID"),
+    ("es10.get_euicc_challenge()", ["bf2e00", "bf2e11800f" + "00" * 15, "bf2e138011" + "00" * 17],
+     "GetEuiccChallenge without 16 bytes"),
+    ("es10.list_notifications()", ["bf2800", "bf2803a10100"], "BF28 with neither result nor error"),
+    ("es10.remove_notification(1)", ["bf3000", "bf3003810100"], "BF30 with neither result nor error"),
+])
+async def test_5_9_an_answer_without_what_was_asked_for_is_unexpected(
+        micropython: Run, call: str, answers: list[str], told: str) -> None:
+    out = await micropython(SCRIPT.replace("{answers}", repr(answers)).replace("{call}", call))
+    assert out.splitlines() == [f"UnexpectedAnswer {told}"] * len(answers)

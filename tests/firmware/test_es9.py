@@ -286,6 +286,7 @@ async def test_5_6_4_every_empty_answer_to_a_notification_is_success(micropython
     (b'{"a":}', "JsonError a value is missing"),
     (b'{"a":,}', "JsonError no JSON value begins with ','"),
     (b'{"a":"\\x"}', "JsonError an escape that JSON does not have"),
+    (b'{"a":"\\u00zz"}', "JsonError an escape that JSON does not have"),
     (b'{"a":' + b"[" * 5000, "JsonError JSON nested deeper than 16"),
     (b'{"a":"' + b"x" * 20000, "JsonError JSON without end"),
     (b'{"header":[]}', "JsonError no JSON object where one was due"),
@@ -305,9 +306,24 @@ async def test_5_6_4_every_empty_answer_to_a_notification_is_success(micropython
     (answer({**SERVER, "serverSigned1": "MIHA" + "A" * 250 + "==" + "MAAA"}), "JsonError base64 of 4 characters"),
     (answer({**SERVER, "serverCertificate": tlv(0x30, bytes(4200))}),
      "Es9Malformed initiateAuthentication: a field of more than 4096 bytes"),
-], ids=range(27))
+], ids=range(28))
 async def test_6_5_what_is_no_answer_has_a_name(micropython: Run, body: bytes, reason: str) -> None:
     assert (await call(micropython, INITIATE, body))[-1] == reason
+
+
+@pytest.mark.parametrize(("size", "told"), [(16384, "no error but "), (16385, "JsonError JSON without end")])
+async def test_an_answer_of_16384_bytes_is_read_and_one_of_16385_is_not(
+        micropython: Run, size: int, told: str) -> None:
+    body = answer(SERVER, transactionId=TID, padding="")
+    body = body.replace(b'"padding": ""', b'"padding": "' + b"x" * (size - len(body)) + b'"')
+    assert len(body) == size
+    assert (await call(micropython, INITIATE, body))[-1].startswith(told)
+
+
+@pytest.mark.parametrize(("depth", "told"), [(16, "no error but "), (17, "JsonError JSON nested deeper than 16")])
+async def test_what_is_read_over_is_16_deep_at_most(micropython: Run, depth: int, told: str) -> None:
+    body = answer(SERVER, transactionId=TID, padding="").replace(b'""', b"[" * depth + b"]" * depth)
+    assert (await call(micropython, INITIATE, body))[-1].startswith(told)
 
 
 async def test_a_field_of_4096_bytes_is_taken_and_one_of_4097_refused(micropython: Run) -> None:

@@ -184,6 +184,8 @@ asyncio.run(post(client({scene.ca!r}), b"x" * 500))
 
 # answers
 
+LINE = b"X: ".ljust(128, b"x")  # as long as what is kept of a line
+
 
 @pytest.mark.parametrize(("answer", "expected"), [
     (ok(b"pong"), "pong"),
@@ -198,16 +200,27 @@ asyncio.run(post(client({scene.ca!r}), b"x" * 500))
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;name=value\r\npong\r\n00\r\n\r\n", "pong"),
     (b"HTTP/1.1 100 Continue\r\n\r\n" + ok(b"pong"), "pong"),
     (ok(b"pong", b"Set-Cookie: " + b"x" * 4000), "pong"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 00000004\r\n\r\npong", "pong"),
+    (b"HTTP/1.1 299 OK\r\nContent-Length: 4\r\n\r\npong", "pong"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00000004\r\npong\r\n0\r\n\r\n", "pong"),
+    (ok(b"pong", *[LINE] * 127, LINE[:96]), "pong"),
+    (chunked(b"pong", last=b"0\r\n" + b"\r\n".join([LINE] * 128) + b"\r\n\r\n"), "pong"),
     ([bytes([octet]) for octet in ok(b"pong")], "pong"),
     ([bytes([octet]) for octet in chunked(b"po", b"ng")], "pong"),
 ], ids=["length", "long", "bare header", "204", "empty", "until close", "chunks", "large chunks", "trailers",
-        "chunk extension", "100", "long header", "byte by byte", "chunks byte by byte"])
+        "chunk extension", "100", "long header", "length of 8 digits", "299", "chunk of 8 digits",
+        "headers of 16384 bytes", "trailers of 16384 bytes", "byte by byte", "chunks byte by byte"])
 async def test_rfc9112_6_a_body_in_every_framing(scene: Scene, answer: Answer, expected: str) -> None:
     assert await scene.ask(answer) == expected
 
 
 @pytest.mark.parametrize(("answer", "expected"), [
     (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno", "HttpsRefused HTTP 503"),
+    (b"HTTP/1.1 300 Multiple Choices\r\nContent-Length: 0\r\n\r\n", "HttpsRefused HTTP 300"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 000000004\r\n\r\npong", "HttpsMalformed Content-Length b'000000004'"),
+    (chunked(last=b"000000004\r\npong\r\n0\r\n\r\n"), "HttpsMalformed chunk of length b'000000004'"),
+    (ok(b"pong", *[LINE] * 127, LINE[:97]), "HttpsMalformed more than 16384 bytes of headers"),
+    (chunked(last=b"0\r\n" + b"\r\n".join([LINE] * 128) + b"\r\nX\r\n\r\n"), "HttpsMalformed trailers without end"),
     (b"HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\n\r\n", "HttpsRefused HTTP 302"),
     (b"SSH-2.0\r\n\r\n", "HttpsMalformed no HTTP/1 status line"),
     (b"HTTP/1.1 OK\r\n\r\n", "HttpsMalformed no HTTP/1 status line"),
