@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from cli_runner import Microipa
 from microipa.lab import EID, LabFolder
+from microipa.trace.reading import events
 
 NOBODY = 65534
 
@@ -107,6 +108,7 @@ def test_a_trace_and_a_configuration_are_read(microipa: Microipa, sealed: Path, 
     elsewhere.chmod(0o777)
     with as_nobody():
         assert microipa("trace", sealed / "trace.jsonl").status == 0
+        assert next(events([sealed], follow=True)).fields == {"text": "x"}
         assert microipa("order", "eim", "configuration", elsewhere / "eim.der", "--lab", sealed).status == 0
 
 
