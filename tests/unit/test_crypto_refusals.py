@@ -144,6 +144,15 @@ def test_a_key_of_another_kind_in_the_folder_is_named(tmp_path: Path) -> None:
         Pki.open(tmp_path)
 
 
+@pytest.mark.parametrize("server", ["smdpp_tls", "smds_tls", "eim_tls", "eim2_tls", "operator_tls"])
+def test_2_6_a_tls_key_on_brainpool_in_the_folder_is_named(tmp_path: Path, server: str) -> None:
+    Pki.open(tmp_path).second_eim()
+    key = curves.generate_private_key(curves.BrainpoolP256R1())
+    (tmp_path / f"{server}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(PkiError, match=f"{server}.key is on brainpoolP256r1, a TLS server here needs one on secp256r1"):
+        Pki.open(tmp_path).second_eim()
+
+
 def test_a_crl_counts_from_the_second_of_its_date(pki: Pki) -> None:
     made = NOW - timedelta(days=60)
     assert read_crl(crl(pki.ci), pki.ci.certificate, made).last_update_utc == made

@@ -447,6 +447,8 @@ BROKEN = {
     "nested JSON": b"[" * 100_000,
     "no field": {},
     "no base64": {"transactionId": "11", "serverSigned1": "*", "serverCertificate": "*"},
+    "base64 that is no ASCII": {"transactionId": "11", "serverSigned1": "zażółć", "serverCertificate": "zażółć"},
+    "text that is no UTF-8": b'{"transactionId": "\xff"}',
     "too much": b'"' + b"x" * (5 << 20) + b'"',
 }
 

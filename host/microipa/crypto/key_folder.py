@@ -10,12 +10,11 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from microipa.common.errors import MicroipaError
 from microipa.crypto.certificates import CURVES, UNREADABLE
-from microipa.crypto.pki import Credential
+from microipa.crypto.pki import TLS_CURVE, Credential
 from microipa.crypto.revocation import CrlInvalid, Issuer, crl_beside
 
 CERTIFICATE_SUFFIXES = (".pem", ".der", ".crt")
 KEY_SUFFIXES = (".key", ".key.pem", ".key.der")
-TLS_CURVE = "secp256r1"
 PEM = b"-----BEGIN "  # text of any kind may come before it
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "Credential",
     "Pki",
     "PkiError",
+    "TLS_CURVE",
     "subject_key_identifier",
     "verify_euicc_chain",
     "verify_smdpp_certificate",
@@ -49,6 +50,7 @@ __all__ = [
 
 IIN = "89049032"  # GSMA's test issuer, SGP.26: EIDs of this lab begin with it
 ORGANISATION = "microipa"
+TLS_CURVE = "secp256r1"  # what devices and other servers offer for TLS
 VALID = timedelta(days=20 * 365)
 BACKDATED = timedelta(days=1)  # a peer whose clock is a little slow should not refuse a fresh certificate
 
@@ -152,7 +154,11 @@ class Pki:
 
     def _credential(self, name: str, profile: _Profile, issuer: Credential | None = None) -> Credential:
         """Read key and certificate; make whichever is missing or no longer fits its issuer."""
-        key = self._key(self._folder / f"{name}.key")
+        path = self._folder / f"{name}.key"
+        key = self._key(path)
+        if "_tls" in name and key.curve.name != TLS_CURVE:
+            reason = f"{path} is on {key.curve.name}, a TLS server here needs one on {TLS_CURVE}"
+            raise PkiError(f"{reason}: remove it and it is made again")
         path = self._folder / f"{name}.pem"
         issuer = issuer if profile.issuer is None else getattr(self, profile.issuer)
         if path.exists():
