@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiocoap.error import BadOption
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eim_ipa import OTHER_EID, Refusal, order
 from euicc_peer import EID
@@ -29,7 +30,7 @@ from microipa.eim import (
     listeners,
     signed,
 )
-from microipa.eim.dtls_records import LAST_SEQUENCE, Records
+from microipa.eim.dtls_records import LAST_SEQUENCE, Records, _opened
 from microipa.eim.json_binding import _number
 from microipa.eim.notifications import Notification
 from microipa.eim.onboarding import LARGEST_TOKEN, BadLine, _token
@@ -167,6 +168,15 @@ def test_6347_4_1_an_association_writes_its_last_record_and_none_without_a_numbe
     assert records.protect(23, b"last")[5:11] == b"\xff" * 6
     with pytest.raises(OverflowError, match="no record number left"):
         records.protect(23, b"more")
+
+
+def test_6347_4_1_a_record_may_be_empty_and_is_none_without_its_tag() -> None:
+    key, salt, nonce = AESGCM(bytes(16)), bytes(4), bytes(8)
+    head = b"\x17\xfe\xfd" + b"\0\1" + bytes(6)
+    sealed = key.encrypt(salt + nonce, b"", head[3:] + head[:3] + b"\0\0")
+    assert _opened(key, salt, head + b"\0\x18" + nonce + sealed) == b""
+    with pytest.raises(InvalidTag):
+        _opened(key, salt, head + b"\0\x17" + nonce + sealed[:-1])
 
 
 async def test_a_device_that_does_not_answer_in_time_is_given_up_and_its_order_stays(

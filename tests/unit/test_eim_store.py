@@ -14,12 +14,15 @@ from eim_ipa import OTHER_EID, Refusal, order
 from eim_questions import questions
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
-from microipa.eim import Eim, UnknownDevice, schema
+from microipa.eim import Eim, UnknownDevice, schema, upkeep
+from microipa.eim.forwarder import Forwarder
 from microipa.eim.questions import next_order
-from microipa.eim.store import Base, Device, Order, Store
+from microipa.eim.store import Base, Device, Forward, Order, RelayedAnswer, Store
 from microipa.eim.together import Together
+from microipa.eim.upkeep import Upkeep
 from microipa.storage.database import StoreUnusable
 from microipa.storage.unit_of_work import Work
+from sqlalchemy import create_engine, inspect
 
 LIST = [("listProfileInfo", {})]
 BEFORE_VERSIONS = Path(__file__).with_name("eim_before_versions.sql")
@@ -92,10 +95,70 @@ def test_tables_newer_than_the_program_are_refused_with_both_versions(tmp_path):
         Store(tmp_path / "eim.sqlite")
 
 
+def test_tables_of_an_earlier_version_stay_as_they_are_where_they_can_only_be_read(tmp_path):
+    earlier(tmp_path)
+    engine = create_engine(f"sqlite:///{tmp_path / 'eim.sqlite'}")
+    with engine.connect() as connection:
+        with pytest.raises(StoreUnusable, match="here is of an earlier version and cannot be written"):
+            schema.prepare(connection, Base.metadata, "here", reads_only=True)
+        assert not inspect(connection).has_table("alembic_version")
+    engine.dispose()
+
+
 @pytest.mark.parametrize("url", ["mysql://host/eim", "postgresql://host:port/eim", "://"])
 def test_a_url_of_no_database_is_named(url):
     with pytest.raises(StoreUnusable, match="postgresql://"):
         Store(url)
+
+
+# What the upkeep removes, and when the forwarder looks again
+
+
+def test_the_upkeep_removes_what_is_old_a_part_at_a_time_and_tells_when_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(upkeep, "AT_ONCE", 2)
+    store = Store(tmp_path / "eim.sqlite")
+    now = time.time()
+    with store.work() as db:
+        for number, age in enumerate((9, 9, 9, 0)):
+            db.add(RelayedAnswer(request=str(number), answer=b"", created=now - age * upkeep.ANSWER_SECONDS))
+    more = []
+    for _ in range(3):
+        with store.work() as db:
+            more.append(upkeep._prune_answers(db))
+    assert more == [True, False, False]
+    with raw(tmp_path) as database:
+        assert database.execute("SELECT request FROM relayed_answers").fetchall() == [("3",)]
+
+
+def test_the_upkeep_has_nothing_to_do_twice_for_a_time_that_a_wrong_clock_has_set(tmp_path):
+    store = Store(tmp_path / "eim.sqlite")
+    now = time.time()
+    with store.work() as db:
+        db.add(Forward(digest="a", address="x", message=b"", summary="s", due=now + 1e6))
+    with store.work() as db:
+        assert upkeep._bring_forward(db) is False
+    with raw(tmp_path) as database:
+        assert database.execute("SELECT due FROM forwards").fetchone()[0] < now + 60
+
+
+def test_the_upkeep_ends_all_late_orders_of_a_file(desk, tmp_path):
+    number = desk.order_package(EID, LIST)
+    with raw(tmp_path) as database:
+        database.execute("UPDATE orders SET expires = 1.0")
+        database.commit()
+    Upkeep(desk._store, desk._orders).expire()
+    assert order(desk, number).state == "expired"
+
+
+@pytest.mark.parametrize(("due", "least", "most"), [
+    (None, 30, 30), (-100, 0, 0), (10, 5, 10), (100, 30, 30)])
+def test_the_forwarder_looks_again_when_the_next_is_due_and_after_half_a_minute(tmp_path, due, least, most):
+    store = Store(tmp_path / "eim.sqlite")
+    if due is not None:
+        with store.work() as db:
+            db.add(Forward(digest="a", address="x", message=b"", summary="s", due=time.time() + due))
+    pause = Forwarder(store, None)._pause()  # asks no server
+    assert least <= pause <= most
 
 
 # What goes on the way of a poll and of a result
