@@ -185,6 +185,16 @@ async def test_a_host_that_has_all_the_places_for_handshakes_gives_its_newest_to
         assert running.server.half_open == 1
 
 
+async def test_a_host_that_would_have_as_many_places_as_the_busiest_gets_none_of_its(pki: Pki) -> None:
+    async with echo(pki, max_half_open=3) as (running, port):
+        for host in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
+            await begin(port, pki, host)
+        refused = DtlsClient(port, pki.ci.certificate, local_host="127.0.0.3")
+        with pytest.raises(TimeoutError):
+            await refused.connect(0.2)
+        assert running.server.half_open == 3
+
+
 async def test_peer_that_lost_the_end_of_the_handshake_gets_it_again(pki: Pki) -> None:
     async with echo(pki) as (_, port):
         client = DtlsClient(port, pki.ci.certificate, lose_down=lambda _, number: number == 2)
@@ -256,20 +266,35 @@ async def test_peer_without_a_common_cipher_is_refused(pki: Pki) -> None:
         assert running.server.half_open == 0
 
 
+def hello(cookie: bytes = b"", *, session: int = 0, number: int = 0) -> bytes:
+    """A ClientHello with a session identifier of so many bytes, in the record and the message of this number."""
+    body = b"\xfe\xfd" + bytes(32) + bytes([session]) + bytes(session) + bytes([len(cookie)]) + cookie
+    body += b"\0\2\xc0\x2b\1\0"
+    length, count = len(body).to_bytes(3, "big"), number.to_bytes(2, "big")
+    head = b"\x16\xfe\xff" + bytes(6) + count + (len(body) + 12).to_bytes(2, "big")
+    return head + b"\1" + length + count + bytes(3) + length + body
+
+
+async def test_a_forged_hello_does_not_end_a_handshake_under_way(pki: Pki) -> None:
+    """It has the number of the message that is due next, and no cookie."""
+    async with echo(pki) as (running, port):
+        client = DtlsClient(port, pki.ci.certificate, lose_up=lambda _, number: number >= 2)
+        with contextlib.suppress(TimeoutError):
+            await client.connect(0.1)
+        told = len(client.down)
+        client.transport.sendto(hello(number=2))
+        while len(client.down) == told:
+            await client._wait()
+        assert running.server.half_open == 1
+
+
 async def test_a_hello_that_openssl_does_not_take_begins_nothing(pki: Pki) -> None:
     """One with its cookie, and with a session identifier of 33 bytes (RFC 5246 7.4.1.2)."""
     async with echo(pki) as (running, port):
         client = await DtlsClient(port, pki.ci.certificate).open()
-
-        def hello(cookie: bytes) -> bytes:
-            body = b"\xfe\xfd" + bytes(32) + b"\x21" + bytes(33) + bytes([len(cookie)]) + cookie + b"\0\2\xc0\x2b\1\0"
-            length = len(body).to_bytes(3, "big")
-            head = b"\x16\xfe\xff" + bytes(8) + (len(body) + 12).to_bytes(2, "big")
-            return head + b"\1" + length + bytes(5) + length + body
-
-        client.transport.sendto(hello(b""))
+        client.transport.sendto(hello(session=33))
         await client._wait()
-        client.transport.sendto(hello(client.down[0][-COOKIE:]))
+        client.transport.sendto(hello(client.down[0][-COOKIE:], session=33))
         honest = await DtlsClient(port, pki.ci.certificate).connect()
         honest.send(b"poll")
         assert await honest.receive() == b"llop"
