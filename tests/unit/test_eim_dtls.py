@@ -195,6 +195,40 @@ async def test_a_host_that_would_have_as_many_places_as_the_busiest_gets_none_of
         assert running.server.half_open == 3
 
 
+async def test_a_handshake_has_its_time(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    drop = DtlsServer.drop
+
+    def noting(server: DtlsServer, association: Association, reason: str) -> None:
+        drop(server, association, reason)
+        ended.set_result(reason)
+
+    monkeypatch.setattr(DtlsServer, "drop", noting)
+    async with echo(pki, handshake_seconds=0.2) as (running, port):
+        await begin(port, pki, "127.0.0.2")
+        assert await asyncio.wait_for(ended, 5) == "handshake took too long"
+        assert running.server.half_open == 0
+
+
+async def test_a_host_with_most_associations_loses_its_own_and_not_a_neighbours(pki: Pki) -> None:
+    async with echo(pki, max_associations=3) as (running, port):
+        honest = await DtlsClient(port, pki.ci.certificate).connect()
+        flood = [await DtlsClient(port, pki.ci.certificate, local_host="127.0.0.2").connect() for _ in range(4)]
+        assert running.server.associations == 3
+        honest.send(b"still here")
+        assert await honest.receive() == b"ereh llits"
+        assert [lost.address[1] for lost in running.lost] == [client.local_port for client in flood[:2]]
+
+
+async def test_of_hosts_with_one_association_each_the_one_that_was_silent_longest_loses_it(pki: Pki) -> None:
+    async with echo(pki, max_associations=2) as (running, port):
+        clients = [await DtlsClient(port, pki.ci.certificate, local_host=f"127.0.0.{n}").connect() for n in (1, 2)]
+        clients[0].send(b"poll")
+        assert await clients[0].receive() == b"llop"
+        await DtlsClient(port, pki.ci.certificate, local_host="127.0.0.3").connect()
+        assert [lost.address[0] for lost in running.lost] == ["127.0.0.2"]
+
+
 async def test_peer_that_lost_the_end_of_the_handshake_gets_it_again(pki: Pki) -> None:
     async with echo(pki) as (_, port):
         client = DtlsClient(port, pki.ci.certificate, lose_down=lambda _, number: number == 2)

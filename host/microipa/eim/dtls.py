@@ -34,12 +34,11 @@ from microipa.eim.dtls_records import (
     renumbered,
 )
 from microipa.eim.half_open import HalfOpen
+from microipa.eim.shares import Address, Shares
 from microipa.net import sockets
 from microipa.trace.key_log import KeyLog
 
 log = logging.getLogger(__name__)
-
-Address = tuple[str, int]
 
 RECEIVE_BUFFER = 4 << 20  # bytes of datagrams that wait while a transaction is being kept, as far as the system lets us
 MOST_AT_ONCE = 64  # datagrams read before anything else is done
@@ -152,6 +151,7 @@ class DtlsServer:
         self._secret = secrets.token_bytes(32)
         self._half_open = HalfOpen(settings.max_half_open)
         self._living: dict[Address, Association] = {}
+        self._shares = Shares()
         self._socket: socket.socket | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -211,6 +211,7 @@ class DtlsServer:
         self._half_open.remove(association)
         if self._living.get(association.address) is association:
             del self._living[association.address]
+            self._shares.remove(association.address)
         was_established = association.established
         association.close()
         if was_established:
@@ -287,6 +288,7 @@ class DtlsServer:
             self.drop(association, "closed by the peer")
         elif was_established and messages and association.established:  # least recently heard first
             self._living[association.address] = self._living.pop(association.address)
+            self._shares.renew(association.address)
         return None
 
     def _replace(self, association: Association) -> None:
@@ -294,11 +296,19 @@ class DtlsServer:
         self._half_open.remove(association)
         old = self._living.pop(association.address, None)
         if old:
+            self._shares.remove(association.address)
             old.forget()
             self._on_lost(old)
         if len(self._living) >= self.settings.max_associations:
-            self.drop(next(iter(self._living.values())), "too many associations")
+            self.drop(self._surplus(), "too many associations")
         self._living[association.address] = association
+        self._shares.add(association.address)
+
+    def _surplus(self) -> Association:
+        """The one that was silent longest, of the host that has most."""
+        if self._shares.most > 1:
+            return self._living[self._shares.oldest_of_busiest()]
+        return next(iter(self._living.values()))
 
     def _sweep(self) -> None:
         """Forget handshakes that take too long and peers that left without a word, as MicroPython does."""
