@@ -36,6 +36,10 @@ SIGNED = {"euiccPackageResultDataSigned": RESULT, "euiccSignEPR": SIGNATURE}
 EPR = sgp32.encode("EuiccPackageResult", ("euiccPackageResultSigned", SIGNED))
 
 
+def test_sgp22_5_7_10_a_card_without_a_result_says_so() -> None:
+    assert describe(bytes.fromhex("BF2B03810101")).summary() == "RetrieveNotificationsListResponse: noResultAvailable"
+
+
 def test_text_has_the_standards_names_codes_in_words_and_identities_in_digits() -> None:
     assert describe(EPR).text().splitlines() == [
         "EuiccPackageResult (SGP.32)",

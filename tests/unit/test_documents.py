@@ -45,6 +45,26 @@ def test_the_card_of_a_lab_that_is_up_is_left_alone(example: doctest.DocTest) ->
     assert isinstance(refused.value.exc_info[1], InUse)
 
 
+@pytest.fixture
+def snippet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the tutorial for eSIM experts shows in Python, beside a lab."""
+    monkeypatch.chdir(tmp_path)
+    LabFolder(Path(".lab/demo"), create=True).card()
+    page = (ROOT / "docs/tutorials/esim-expert.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return code
+
+
+def test_the_card_answers_to_what_the_tutorial_sends(snippet: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(snippet, {})
+    assert capsys.readouterr().out.splitlines()[1].startswith("61")
+
+
+def test_the_tutorials_code_leaves_the_card_of_a_lab_that_is_up_alone(snippet: str) -> None:
+    with LabFolder(Path(".lab/demo")).card().in_reader(), pytest.raises(InUse):
+        exec(snippet, {})
+
+
 def test_a_lab_in_python_leaves_the_record_of_one_that_is_up(tmp_path: Path) -> None:
     lab = tmp_path / "lab"
     card = LabFolder(lab, create=True).card()

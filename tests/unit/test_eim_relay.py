@@ -202,6 +202,14 @@ async def test_5_14_6_a_trigger_result_settles_the_download_like_a_notification(
     assert order(desk, number) == settled
 
 
+async def test_interop_a_trigger_result_without_eid_and_transaction_is_known_by_its_session(desk, ipa, trigger, number):
+    authenticated = await ipa.authenticate(await ipa.initiate(trigger), trigger)
+    result = ipa.load(await ipa.bound_package(authenticated))
+    ipa.eid = b""
+    assert await ipa.provide(tlv(0xBF54, result)) == [1]
+    assert order(desk, number).state == "done"
+
+
 @pytest.mark.covers("error.ProfileDownloadTriggerResult.undefinedError")
 async def test_5_14_6_a_device_that_gives_up_says_why(desk, ipa, trigger, number):
     error = tlv(0x30, integer(0x80, UNDEFINED))

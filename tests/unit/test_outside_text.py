@@ -307,6 +307,9 @@ def test_a_report_holds_text_and_no_elements_of_others(tmp_path: Path, name: str
     assert junit.find(".//testcase").get("name") == visible(f"test[{name}]")
     for text in junit.itertext():
         assert all(character.isprintable() or character == "\n" for character in text)
+    assert all(value.isprintable() for one in junit.iter() for value in one.attrib.values())
+    assert {one.tag for one in junit.iter()} == {
+        "testsuites", "testsuite", "properties", "property", "testcase", "failure", "system-out"}
 
 
 @settings(quickly, max_examples=25)
