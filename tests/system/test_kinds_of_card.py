@@ -44,7 +44,7 @@ class Room:
 
 @asynccontextmanager
 async def room(
-        folder: Path, config: dict[str, Any] | None = None, heap: str = "112wK", **card: Any) -> AsyncIterator[Room]:
+        folder: Path, config: dict[str, Any] | None = None, heap: str = "120wK", **card: Any) -> AsyncIterator[Room]:
     trace = Trace()
     events: list[Event] = []
     trace.listen(events.append)

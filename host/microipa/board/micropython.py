@@ -13,7 +13,7 @@ from pathlib import Path
 
 from microipa.common.errors import MicroipaError
 
-DEFAULT_HEAP = "112wK"
+DEFAULT_HEAP = "120wK"
 """For a device on the plain way with its code as .mpy in RAM, as heap_bytes() reads it."""
 
 _MINIMUM = (1, 26)
