@@ -34,14 +34,19 @@ def main() -> int:
             print(*(f"{one.path.relative_to(ROOT)}:{one.line} {one.function}: {one.text}" for one in found), sep="\n")
         return 0
     print(f"seed {options.seed}, {options.seconds:g} s", flush=True)
-    tallies = []
+    tallies = {}
     end = time.monotonic() + options.seconds
-    left = sum(len(found) for _, found in chosen)
-    for part, found in chosen:
-        share = (end - time.monotonic()) * len(found) / left
-        left -= len(found)
-        tallies.append(_try(part, found, Random(f"{options.seed}/{part.name}"), share, options.jobs))
-    return _summary(tallies, sum(len(found) for _, found in chosen), options.seed)
+    for n, (part, found) in enumerate(chosen):
+        seconds = _share((end - time.monotonic()) * options.jobs, chosen[n:]) / options.jobs
+        tallies[part.name] = _try(part, found, Random(f"{options.seed}/{part.name}"), seconds, options.jobs)
+    return _summary(tallies, {part.name: len(found) for part, found in chosen}, options.seed)
+
+
+def _share(seconds: float, waiting: list[tuple[Part, list[Mutant]]]) -> float:
+    """Of the seconds that one process has left, those for the first part: the same share of each part is tried."""
+    part, found = waiting[0]
+    for_mutants = max(seconds - sum(one.mapping for one, _ in waiting), 0.0)
+    return part.mapping + for_mutants * part.each * len(found) / sum(one.each * len(those) for one, those in waiting)
 
 
 def _machine(part: Part) -> ModuleType:
@@ -68,12 +73,16 @@ def _try(part: Part, found: list[Mutant], rng: Random, seconds: float, jobs: int
     return loop.tally
 
 
-def _summary(tallies: list[Tally], total: int, seed: int) -> int:
-    survivors = [line for tally in tallies for line in tally.survivors]
+def _summary(tallies: dict[str, Tally], totals: dict[str, int], seed: int) -> int:
+    survivors = [line for tally in tallies.values() for line in tally.survivors]
+    left = sum(tally.left for tally in tallies.values())
+    if left:
+        tried = (f"{name} {totals[name] - tally.left} of {totals[name]}" for name, tally in tallies.items())
+        print(f"a sample, chosen by the seed and spread over the parts: {', '.join(tried)}; more --seconds try more")
     print(
-        f"{total} mutants: {sum(tally.noticed for tally in tallies)} noticed, {len(survivors)} survived, "
-        f"{sum(tally.explained for tally in tallies)} explained, {sum(tally.left for tally in tallies)} not tried, "
-        f"seed {seed}"
+        f"{sum(totals.values())} mutants: {sum(tally.noticed for tally in tallies.values())} noticed, "
+        f"{len(survivors)} survived, {sum(tally.explained for tally in tallies.values())} explained, "
+        f"{left} not tried, seed {seed}"
     )
     return bool(survivors)
 

@@ -11,12 +11,17 @@ _HOST = "host/microipa"
 
 @dataclass(frozen=True)
 class Part:
-    """``modules`` and ``tests``: patterns below the root of the checkout; ``but``: of those, not these."""
+    """``modules`` and ``tests``: patterns below the root of the checkout; ``but``: of those, not these.
+
+    Seconds as measured with one process: ``mapping`` to see which tests reach which mutants, ``each`` for a mutant.
+    """
 
     name: str
     modules: tuple[str, ...]
     tests: tuple[str, ...]
     but: tuple[str, ...] = ()
+    mapping: float = 60.0
+    each: float = 1.0
 
     def sources(self) -> list[Path]:
         return self._found(self.modules)

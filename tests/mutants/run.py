@@ -69,6 +69,7 @@ class Loop:
 
     def _map(self) -> tuple[dict[str, float], dict[int, list[str]]]:
         """How long each test lasts, and which tests reach which mutant. Tests that fail are told and left out."""
+        began = time.monotonic()
         files = [self._folder / f"map{n}.json" for n in range(self.jobs)]
         for n, file in enumerate(files):
             self._start(lambda n=n, file=file: self._walk(n, file), quiet=False)  # type: ignore[misc]
@@ -83,7 +84,8 @@ class Loop:
                 lasted[name] = seconds
                 for n in numbers:
                     reached.setdefault(n, []).append(name)
-        print(f"  {len(lasted)} tests reach {len(reached)} of {len(self.mutants)} mutants", flush=True)
+        print(f"  {len(lasted)} tests reach {len(reached)} of {len(self.mutants)} mutants, which took "
+              f"{time.monotonic() - began:.0f} s to see", flush=True)  # fmt: skip
         return lasted, {n: self._ranked(n, reached, lasted) for n in reached}
 
     def _ranked(self, n: int, reached: dict[int, list[str]], lasted: dict[str, float]) -> list[str]:

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutants.__main__ import _mutants
+from mutants.__main__ import _mutants, _share, _summary
 from mutants.operators import mutants
 from mutants.parts import PARTS, ROOT, Part
-from mutants.run import EXPLAINED
+from mutants.run import EXPLAINED, Tally
 
 PARSER = '''
 LIMIT, REFUSED = 5, 7
@@ -100,6 +100,23 @@ print(tally.noticed > 3, tally.left, [line.split()[0] for line in tally.survivor
     done = python("-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("True 0 ["), done.stdout + done.stderr
+
+
+def test_as_large_a_share_of_each_part_is_tried() -> None:
+    """Though a part takes longer to begin with, and another longer for each mutant."""
+    slow_start, slow_mutants = Part("a", (), (), mapping=30, each=1), Part("b", (), (), mapping=10, each=4)
+    [mutant, *_] = _mutants(PARTS[0], None)
+    waiting = [(slow_start, [mutant] * 100), (slow_mutants, [mutant] * 50)]
+    assert _share(190, waiting) == 30 + 50  # a half of 100 s
+    assert _share(110, waiting[1:]) == 10 + 100  # a half of 200 s
+    assert _share(20, waiting) == 30  # too little to try anything
+
+
+def test_a_sample_says_how_much_of_each_part_it_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not _summary({"a": Tally(noticed=3, left=7), "b": Tally(noticed=2, explained=1)}, {"a": 10, "b": 3}, 5)
+    sample, total = capsys.readouterr().out.splitlines()
+    assert "a 3 of 10, b 3 of 3;" in sample
+    assert total == "13 mutants: 5 noticed, 0 survived, 1 explained, 7 not tried, seed 5"
 
 
 def test_a_part_that_is_unknown_is_refused_with_those_there_are() -> None:
