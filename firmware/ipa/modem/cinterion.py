@@ -77,7 +77,7 @@ class Tx62(SocketModem):
             self._opened_or_not(0)
 
     def _on_readable(self, rest):
-        self._on_data(int(rest.split(b",")[0]))
+        self._on_data(integer(rest))
 
     def _on_event(self, rest):
         fields = rest.split(b",")
