@@ -198,6 +198,37 @@ async def test_rfc7252_5_5_2_a_diagnosis_that_is_no_text_or_cut_inside_a_letter_
             answer(request, Code.INTERNAL_SERVER_ERROR, said)], 9)
         assert out == [f"CoapRefused 5.00 {words}"]
 
+
+async def test_rfc7252_4_2_a_reset_of_another_message_ends_nothing(micropython: Run) -> None:
+    out, _ = await against(micropython, lambda request: [
+        Message(code=Code.EMPTY, _mtype=Type.RST, _mid=request.mid ^ 1), answer(request, payload=b"yes")], 5)
+    assert out == [told(b"yes")]
+
+
+async def test_rfc7959_2_3_an_answer_before_the_last_block_of_the_request_is_none(micropython: Run) -> None:
+    out, heard = await against(micropython, lambda request: [answer(request, payload=b"yes")], 2048)
+    assert out == ["CoapMalformed answered before the request was complete"]
+    assert len(heard) == 1
+
+
+async def test_rfc7252_5_2_2_an_answer_that_was_announced_and_does_not_come_is_named(micropython: Run) -> None:
+    script = SCRIPT + """
+class Promising:
+    rtt_ms = None
+    sent = []
+    async def send(self, buf):
+        self.sent.append(bytes(buf))
+    async def recv(self, buf, ms):
+        if len(self.sent) > 1:
+            return 0
+        self.sent.append(None)
+        buf[:4] = b"\\x60\\0" + self.sent[0][2:4]
+        return 4
+asyncio.run(posts(Coap(Promising()), 5))
+"""
+    assert (await micropython(script)).splitlines()[-1] == "CoapTimeout acknowledged, and then no answer"
+
+
 async def test_rfc7252_4_2_silence_ends_after_nine_transmissions_for_four_sizes(micropython: Run) -> None:
     script = SCRIPT + """
 class Deaf:

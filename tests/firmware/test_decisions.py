@@ -271,6 +271,14 @@ async def test_sgp22_6_5_2_7_an_sm_ds_answers_with_events_for_this_transaction(m
     assert told[2] == "Es9Malformed authenticateClient: answers another transaction"
 
 
+@pytest.mark.parametrize(("events", "why"), [
+    ("{}", "no JSON array where one was due"),
+    ('[{"eventId":"E"} {"eventId":"F"}]', "neither a comma nor the end of an array")])
+async def test_events_of_an_sm_ds_are_an_array(micropython: Run, events: str, why: str) -> None:
+    [told] = await tell(micropython, DISCOVERY, f"""asked, b'"transactionId":"0102","eventEntries":{events}'""")
+    assert told == f"JsonError {why}"
+
+
 async def test_of_the_events_of_an_sm_ds_the_first_eight_are_taken(micropython: Run) -> None:
     events = ",".join(f'{{"eventId":"{n}","rspServerAddress":"s"}}' for n in range(9))
     [told] = await tell(micropython, DISCOVERY, f"""asked, b'"transactionId":"0102","eventEntries":[{events}]'""")

@@ -200,6 +200,12 @@ async def test_a_trigger_is_carried_out_where_another_one_has_ended(micropython:
     assert scene.outcome == "no error but CoapTimeout nobody answers"
 
 
+async def test_3_2_3_2_a_card_without_a_default_sm_dp_ends_a_download_that_names_none(micropython: Run) -> None:
+    trigger = tlv(0xBF54, tlv(0xA0, tlv(0x81)), tlv(0x82, TX))
+    scene = await play(micropython, f"package('{trigger.hex()}')", [(tlv(0xBF3C), tlv(0xBF3C))], [EMPTY])
+    assert b"the card has no default SM-DP+ address" in scene.to("eim")[-1]
+
+
 async def test_a_download_that_was_cut_off_four_times_gets_its_fifth_attempt(micropython: Run) -> None:
     call = (f"in_order([session.journal.set(download='{TX.hex()}', eim='eim.example', attempts=4), "
             f"failing({CALL})])")

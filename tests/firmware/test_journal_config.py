@@ -129,6 +129,7 @@ async def test_settings_are_the_defaults_with_the_file_over_them(micropython: Ru
     ('{"poll_window": "22:00"}', "ipa.json: poll_window is 22:00, not like 22:00-04:30 or any"),
     ('{"poll_window": "24:00-04:30"}', "ipa.json: poll_window is 24:00-04:30, not like 22:00-04:30 or any"),
     ('{"poll_window": "04:30-04:30"}', "ipa.json: poll_window is 04:30-04:30, not like 22:00-04:30 or any"),
+    ('{"journal_file": ""}', "ipa.json: journal_file is empty"),
     ('["apn"]', "ipa.json is not a JSON object"),
     ('{"apn"', "ipa.json is not JSON"),
 ])
@@ -163,3 +164,8 @@ def test_the_document_lists_every_setting_with_unit_default_and_range() -> None:
 
     assert told == {key: f"| `{json.dumps(default)}` | {allowed(key, default)}"
                     for key, default in config.DEFAULTS.items()}
+
+
+async def test_settings_that_cannot_be_read_are_not_taken_for_none(micropython: Run, tmp_path: Path) -> None:
+    (tmp_path / "ipa.json").mkdir()
+    assert "ipa.json: [Errno 21] EISDIR" in await micropython(CONFIG)
