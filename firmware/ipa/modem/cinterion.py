@@ -73,18 +73,17 @@ class Tx62(SocketModem):
         await self.at.command(b"AT^SISC=%d" % number, timeout_ms=_SEND_MS)
 
     def _on_writable(self, rest):
-        if int(rest.split(b",")[0]) == self._opening:
+        if integer(rest) == self._opening:
             self._opened_or_not(0)
 
     def _on_readable(self, rest):
         self._on_data(integer(rest))
 
     def _on_event(self, rest):
-        fields = rest.split(b",")
-        number = int(fields[0])
-        error = int(fields[2]) if fields[1] == _EVENT else 0
+        number, kind = integer(rest), rest.split(b",")[1:2]
+        error = integer(rest, 2) if kind == [_EVENT] else 0
         if number == self._opening:
-            if fields[1] == _READY or 0 < error <= _LAST_ERROR:
+            if kind == [_READY] or 0 < error <= _LAST_ERROR:
                 self._opened_or_not(error)
         elif 0 < error <= _LAST_ERROR:
             self._on_closed(number)
