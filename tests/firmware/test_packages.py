@@ -541,3 +541,21 @@ async def test_5_7_4_a_result_that_the_device_cannot_deliver_itself_goes_to_the_
     scene = await play(micropython, f"direct('OSError(1)', '{noted}')", card, [b""])
     assert (scene.outcome, scene.left) == ("no error but True", [])
     assert scene.to("eim") == [tlv(0xBF3D, tlv(0xA0, INSTALLED))]
+
+
+NOTHING_LISTED = [(STORED, stored()), (tlv(0xBF28), tlv(0xBF28, tlv(0xA0)))]
+
+
+@pytest.mark.parametrize(("owner", "answers", "delivered", "stays"), [
+    ("eim.example", [acknowledge(7)], True, False),
+    ("eim.example", ["CoapRefused(0x80)"], True, False),  # 4.00 will be so the next time as well
+    ("eim.example", ["CoapRefused(0xA3)"], False, True),  # 5.03 passes
+    ("eim.other", [], True, True),
+], ids=["taken", "refused", "not now", "of another eIM"])
+async def test_a_result_that_the_card_does_not_list_is_kept_until_its_eim_has_said_yes_or_no(
+        micropython: Run, owner: str, answers: list[bytes | str], delivered: bool, stays: bool) -> None:
+    kept = {owner.encode().hex(): epr(7).hex()}
+    call = f"in_order([session.journal.set(unlisted={kept!r}), gather([notify.deliver(session), state('unlisted')])])"
+    scene = await play(micropython, call, NOTHING_LISTED, answers)
+    assert scene.outcome == f"no error but [{delivered}, {kept if stays else None}]"
+    assert scene.to("eim") == ([provide(epr(7))] if answers else [])
