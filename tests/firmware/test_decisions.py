@@ -371,3 +371,94 @@ async def test_an_anchor_that_cannot_be_read_is_told_so_and_not_taken_for_none(m
         micropython, "from ipa.net.trust import Trust\ndef prepare(*anchors): return Trust(*anchors).prepare(None)",
         "prepare, 'ca', b'\\x30\\x03\\x02\\x01'")
     assert told[0].startswith("PeerNotTrusted trusted certificate unreadable: ")
+
+
+TRUSTING = """
+from ipa.net import PeerNotTrusted
+from ipa.net.https import HttpsClosed, HttpsRefused
+from ipa.steps.direct import DirectDownload
+from rooms import failing, run
+class Es10:
+    async def get_euicc_configured_data(self):
+        return b"\\xbf\\x3c\\0"
+class Session:
+    es10 = Es10()
+    esipa = None
+    tries = 0
+    @property
+    def journal(self):
+        return self
+    def get(self, key, default):
+        return self.tries
+    def set(self, tries):
+        self.tries = tries
+async def failed(error):
+    raise error
+def ends(error, tries=0, begun=None):
+    session = Session()
+    session.tries = tries
+    download = DirectDownload(session, None)
+    download.transaction_id = begun
+    return run(failing(download._trusting(failed(error))))
+def discover():
+    return run(failing(DirectDownload(Session(), None).discover(None)))
+"""
+
+
+@pytest.mark.parametrize(("case", "told"), [
+    ("PeerNotTrusted('no', True)", "NotDirect no"),  # the eIM may trust it
+    ("PeerNotTrusted('no')", "DownloadFailed no"),
+    ("HttpsRefused(404)", "DownloadFailed HTTP 404"),
+    ("HttpsRefused(503)", "HttpsRefused HTTP 503"),  # there is another try
+    ("HttpsRefused(503), 7", "NotDirect did not reach : HTTP 503"),
+    ("HttpsRefused(503), 7, b'1'", "NotDirect did not reach : HTTP 503"),
+    ("HttpsClosed('cut'), 7", "NotDirect did not reach : cut"),
+    ("HttpsClosed('cut'), 7, b'1'", "HttpsClosed cut"),
+])
+async def test_3_2_3_1_how_a_direct_download_ends_whose_server_fails(micropython: Run, case: str, told: str) -> None:
+    assert await tell(micropython, TRUSTING, f"ends, {case}") == [told]
+
+
+async def test_sgp22_3_6_2_without_an_sm_ds_in_trigger_and_card_there_is_nobody_to_ask(micropython: Run) -> None:
+    assert await tell(micropython, TRUSTING, "discover,") == [
+        "DownloadFailed neither the trigger nor the card names an SM-DS"]
+
+
+BROKEN = """
+from ipa.net.https import _Channel
+class Tls:
+    def readinto(self, buf):
+        if isinstance(said, Exception):
+            raise said
+        return said
+def asked(what, answer):
+    global said
+    said = answer
+    channel = _Channel(Tls(), None, None)
+    try:
+        return channel.is_idle() if what == "idle" else channel._io(channel._tls.readinto, b"")
+    except Exception as error:
+        return type(error).__name__ + " " + str(error)
+"""
+
+
+async def test_a_connection_is_idle_while_nothing_comes_and_it_is_not_broken(micropython: Run) -> None:
+    cases = ("None", "0", "5", "OSError(104)", "ValueError('tls')")
+    told = await tell(micropython, BROKEN, *(f"asked, 'idle', {case}" for case in cases))
+    assert told == ["True", "False", "False", "False", "False"]
+
+
+async def test_a_connection_that_breaks_after_the_handshake_is_closed(micropython: Run) -> None:
+    told = await tell(micropython, BROKEN, "asked, 'read', OSError(104)", "asked, 'read', ValueError('odd')")
+    assert told == ["HttpsClosed TLS: [Errno 104] ECONNRESET", "HttpsClosed TLS: odd"]
+
+
+async def test_what_went_wrong_is_told_in_13_to_120_characters(micropython: Run) -> None:
+    told = await tell(micropython, """
+from ipa import compat
+from ipa.net import trouble
+def size(n):
+    compat.trouble = "x" * n
+    return len(trouble.text())
+""", *(f"size, {n}" for n in (1, 13, 14, 120, 121)))
+    assert told == ["13", "13", "14", "120", "120"]
