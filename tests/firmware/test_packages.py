@@ -559,3 +559,12 @@ async def test_a_result_that_the_card_does_not_list_is_kept_until_its_eim_has_sa
     scene = await play(micropython, call, NOTHING_LISTED, answers)
     assert scene.outcome == f"no error but [{delivered}, {kept if stays else None}]"
     assert scene.to("eim") == ([provide(epr(7))] if answers else [])
+
+
+async def test_5_7_4_a_device_without_tcp_leaves_the_result_of_a_direct_download_to_the_eim(
+        micropython: Run) -> None:
+    card = [(STORED, stored()), (tlv(0xBF28), tlv(0xBF28, tlv(0xA0, tlv(0xBF2F, tlv(0x80, b"\x05"))))),
+            (one(5)[0], tlv(0xBF2B, tlv(0xA0, INSTALLED))), remove(5)]
+    call = f"in_order([session.journal.set(direct='{TX.hex()}'), notify.deliver(session)])"
+    scene = await play(micropython, call, card, [b""])
+    assert (scene.outcome, scene.to("eim")) == ("no error but True", [tlv(0xBF3D, tlv(0xA0, INSTALLED))])

@@ -322,6 +322,23 @@ async def test_a_forged_hello_does_not_end_a_handshake_under_way(pki: Pki) -> No
         assert running.server.half_open == 1
 
 
+async def test_an_old_hello_does_not_end_the_handshake_that_followed_it(pki: Pki) -> None:
+    """That of the association which still lives, with its cookie and the number of the message that is due next."""
+    async with echo(pki) as (running, port):
+        first = await DtlsClient(port, pki.ci.certificate).connect()
+        await first.close()
+        second = DtlsClient(port, pki.ci.certificate, local_port=first.local_port, lose_up=lambda _, n: n >= 2)
+        with contextlib.suppress(TimeoutError):
+            await second.connect(0.1)
+        old = bytearray(first.up[1])
+        old[5:11], old[17:19] = (9).to_bytes(6, "big"), b"\0\2"
+        second.transport.sendto(bytes(old))
+        honest = await DtlsClient(port, pki.ci.certificate).connect()
+        honest.send(b"poll")
+        assert await honest.receive() == b"llop"
+        assert running.server.half_open == 1
+
+
 async def test_a_hello_that_openssl_does_not_take_begins_nothing(pki: Pki) -> None:
     """One with its cookie, and with a session identifier of 33 bytes (RFC 5246 7.4.1.2)."""
     async with echo(pki) as (running, port):

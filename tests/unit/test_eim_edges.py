@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,8 @@ from euicc_peer import EID
 from microipa.asn1 import sgp32
 from microipa.asn1.tlv import TlvError, integer, parse, tlv
 from microipa.crypto import ec
-from microipa.crypto.pki import subject_key_identifier
+from microipa.crypto.pki import Pki, subject_key_identifier
+from microipa.crypto.revocation import Issuer
 from microipa.eim import (
     Smds,
     SmdsAddressInvalid,
@@ -30,13 +32,16 @@ from microipa.eim import (
     listeners,
     signed,
 )
+from microipa.eim.answers import DataAnswer
 from microipa.eim.dtls_records import LAST_SEQUENCE, Records, _opened
 from microipa.eim.json_binding import _number
+from microipa.eim.notices import Notices
 from microipa.eim.notifications import Notification
-from microipa.eim.onboarding import LARGEST_TOKEN, BadLine, _token
+from microipa.eim.onboarding import LARGEST_TOKEN, BadFile, BadLine, _lines, _token
 from microipa.eim.operations import parse as operation
 from microipa.eim.packages import PackageInvalid, PackageResult, encode_operations, question
 from microipa.eim.qblock import Wanted
+from microipa.eim.relayed import RelayFailed
 from microipa.eim.sources import LONGEST
 from microipa.eim.store import Device
 from test_eim_inject import LIST, listener  # noqa: F401
@@ -294,6 +299,16 @@ def test_5_14_what_was_not_known_before_is_not_rebuilt(rebuild, message: bytes, 
         rebuild(parse(message), session(**known))
 
 
+def test_5_14_2_an_answer_without_certificates_is_rebuilt_of_known_ones_alone() -> None:
+    with pytest.raises(compact.NotRebuilt, match=f"the certificates of {EID} are not known"):
+        compact.authenticate_server(parse(AUTHENTICATED), session(), None)  # type: ignore[arg-type]
+
+
+def test_5_14_a_signature_needs_the_certificate_of_the_euicc() -> None:
+    with pytest.raises(compact.NotRebuilt, match=f"the certificate of {EID} is not known"):
+        compact._verify(session(), parse(SIGNATURE), b"")
+
+
 @pytest.mark.parametrize("lacking", ["server_signed_1", "euicc_info2", "ctx_params_1"])
 def test_5_14_2_euicc_signed1_is_rebuilt_of_three_things(lacking: str) -> None:
     known = {"server_signed_1": SERVER, "euicc_info2": INFO_2, "ctx_params_1": tlv(0xA0)}
@@ -377,3 +392,62 @@ def test_euicc_info1_that_agrees_with_the_signed_euicc_info2_is_known() -> None:
     device.info2_signed = False
     assert not signed.info1(device, info1)
     assert not signed.info1(Device(eid=EID, euicc_info2=None, info2_signed=True), info1)
+
+
+# What is cut short, or of somebody else
+
+
+def test_sgp22_2_5_3_a_package_without_its_metadata_is_none() -> None:
+    with pytest.raises(features.MetadataMismatch, match="the package cannot be read"):
+        features.check_package(parse(tlv(0xBF36, tlv(0xBF23))), b"")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_sgp22_2_5_6_a_notification_has_two_certificates(count: int) -> None:
+    pending = tlv(0x30, tlv(0xBF2F, tlv(0x80, b"\1")), SIGNATURE, *[tlv(0x30)] * count)
+    with pytest.raises(TlvError, match=f"notification with {count} certificates instead of 2"):
+        Notification.read(parse(pending))
+
+
+def test_2_11_2_a_package_result_has_one_of_its_forms() -> None:
+    with pytest.raises(TlvError, match="A5 is no EuiccPackageResult"):
+        PackageResult.read(parse(tlv(0xBF51, tlv(0xA5))))
+
+
+def test_a_list_of_devices_is_a_text_in_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "devices.csv").write_bytes(b"eid\n\xff\xfe\n")
+    with pytest.raises(BadFile, match="is neither CSV nor JSON lines in UTF-8"):
+        list(_lines(tmp_path / "devices.csv"))
+
+
+def test_5_14_2_another_euicc_that_answers_in_a_session_is_eid_mismatch(pki: Pki) -> None:
+    answer = tlv(0xBF38, tlv(0xA0, tlv(0x30), pki.euicc(EID).der, pki.eum.der, SIGNATURE))
+    other: Any = SimpleNamespace(order=SimpleNamespace(eid=OTHER_EID))
+    with pytest.raises(RelayFailed, match=f"{EID} answers for {OTHER_EID}") as failed:
+        signed.learn(None, other, parse(answer), Issuer.of(pki.ci.certificate))  # type: ignore[arg-type]
+    assert failed.value.code == 7
+
+
+def test_5_14_7_a_notification_that_comes_in_the_name_of_another_device_is_refused(desk: Any, pki: Pki) -> None:
+    pending = tlv(0x30, tlv(0xBF2F, tlv(0x80, b"\1"), tlv(0x81, b"\7\x80"), tlv(0x0C, b"a")), SIGNATURE,
+                  pki.euicc(EID).der, pki.eum.der)  # fmt: skip
+    notices = Notices(desk._orders, Issuer.of(pki.ci.certificate))
+    other: Any = SimpleNamespace(eid=OTHER_EID)
+    refused = pytest.raises(esipa.ResultRefused, match=f"of {EID} came in the name of {OTHER_EID}")
+    with desk._store.work() as db, refused:
+        notices._signer(db, Notification.read(parse(pending)), other)
+
+
+async def test_5_14_7_a_forged_result_in_handle_notification_is_refused_and_an_alarm(desk: Any) -> None:
+    desk_alarms = len(desk.device(EID).alarms)
+    forged = tlv(0xBF51, tlv(0xA0, tlv(0x30, tlv(0x80, b"eim.microipa.example"), tlv(0x81, b"\1"),
+                                       tlv(0x83, b"\1"), tlv(0x30)), SIGNATURE))  # fmt: skip
+    with pytest.raises(esipa.EsipaRefused):
+        await desk.handle(tlv(0xBF3D, tlv(0xBF50, tlv(0x5A, bytes.fromhex(EID)), forged)))
+    assert len(desk.device(EID).alarms) == desk_alarms + 1
+
+
+@pytest.mark.parametrize(("tags", "both"), [((), False), ((0xA5,), False), ((0xA6,), False), ((0xA5, 0xA6), True)])
+def test_2_11_2_1_an_answer_has_certificates_where_it_has_both(tags: tuple[int, ...], both: bool) -> None:
+    answer = DataAnswer.read(parse(tlv(0xBF52, tlv(0xA0, tlv(0x80), *map(tlv, tags)))))
+    assert answer.has_certificates is both
