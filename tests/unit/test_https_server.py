@@ -164,6 +164,23 @@ async def test_whoever_waits_for_an_answer_is_not_thrown_out(pki, small):
         assert not any(one.reader.at_eof() for one in waiting)
 
 
+async def test_requests_of_one_address_that_wait_for_answers_do_not_keep_others_out(pki, small):
+    """Some answers take as long as another server likes."""
+    async with serving(pki) as bench:
+        honest = await bench.client()
+        assert await honest.served()
+        flood = [await bench.client(OTHER_HOST) for _ in range(ROOM - 1)]
+        for one in flood:
+            await one.say(WHOLE.replace(b"/echo", b"/never"))
+        assert await (await bench.client()).served()
+        assert await honest.served()
+        ends = [asyncio.create_task(one.is_closed()) for one in flood]
+        done, waiting = await asyncio.wait(ends, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert (len(done), len(waiting)) == (1, ROOM - 2)
+        for one in waiting:
+            one.cancel()
+
+
 # a time for each phase
 
 

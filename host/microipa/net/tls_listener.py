@@ -57,7 +57,8 @@ class Connection:
 
 class TlsListener:
     """Accepts on ``listener``. When ``limit`` connections are open, a new one takes the place of another: of the
-    source address that has most, the one that has been silent longest. Those whose answer is due stay.
+    source address that has most, the one that has been silent longest; where the answers to all of them are due, the
+    newest, unless the new one is of that address too.
 
     ``serve(connection)`` makes the protocol that speaks over a connection, whose handshake is done; the protocol
     tells ``closed(connection)`` when it is over.
@@ -103,13 +104,18 @@ class TlsListener:
         self._open.discard(connection)
 
     def _make_room(self, newcomer: str = "") -> bool:
-        """Throw one connection out. False where every one waits for its answer."""
-        idle = [connection for connection in self._open if not connection.busy]
-        if not idle:
-            return False
+        """Throw one connection out. False where the newcomer's source has most, and each waits for its answer."""
         shares = Counter(connection.source for connection in self._open)
         shares[newcomer] += 1
-        victim = max(idle, key=lambda one: (shares[one.source], -one.silent_since))
+        most = max(shares.values())
+        of_busiest = [connection for connection in self._open if shares[connection.source] == most]
+        idle = [connection for connection in of_busiest if not connection.busy]
+        if idle:
+            victim = min(idle, key=lambda one: one.silent_since)
+        elif shares[newcomer] < most:
+            victim = max(of_busiest, key=lambda one: one.silent_since)
+        else:
+            return False
         self.closed(victim)
         victim.drop()
         return True
