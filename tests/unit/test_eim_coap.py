@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -325,6 +326,24 @@ async def test_too_many_requests_at_once_are_answered_by_5_03(pki, monkeypatch):
         assert (await peer.exchange(b"2")).code == Code.SERVICE_UNAVAILABLE
         ready.set()
         assert (await peer.receive()).payload == b"first"
+
+
+async def test_requests_of_one_host_that_wait_for_answers_leave_places_for_others(pki, monkeypatch):
+    monkeypatch.setattr("microipa.eim.coap.MOST_AT_ONCE", 4)
+
+    async def handle(request: bytes) -> bytes:
+        if request == b"wait":
+            await asyncio.Event().wait()
+        return b"ok"
+
+    async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
+        flood = [Bare(await DtlsClient(port, pki.ci.certificate, local_host="127.0.0.2").connect()) for _ in range(4)]
+        for one in flood:
+            one.send(b"wait")
+        answers = Counter([(await one.receive()).code for one in flood])
+        assert answers == {Code.EMPTY: 3, Code.SERVICE_UNAVAILABLE: 1}
+        honest = Bare(await DtlsClient(port, pki.ci.certificate).connect())
+        assert (await honest.exchange(b"poll")).payload == b"ok"
 
 
 async def test_a_question_repeated_for_smaller_blocks_is_not_executed_again(pki):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from itertools import count
@@ -28,6 +29,7 @@ from microipa.eim.json_binding import Handle
 from microipa.eim.kept import SLOW_LINK, Answers, Done, Kept, Messages, Requests, Said
 from microipa.eim.listeners import Listeners
 from microipa.eim.qblock import Body, Wanted
+from microipa.eim.shares import host_of
 from microipa.net import sockets
 from microipa.net.https_server import LOOPBACK, Renewals
 from microipa.trace.key_log import KeyLog
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 ASN1_PATH = ("gsma", "rsp2", "asn1")
 JSON_PATH = ("gsma", "rsp2", "esipa")
 MOST_AT_ONCE = 256  # requests being answered; each may wait for an SM-DP+
+FOR_OTHERS = 4  # one in so many of these places is kept from the host that has all the others
 TROUBLE = OptionNumber(esipa.TROUBLE_OPTION)
 LARGEST_PAYLOAD = 1024  # of one message: with CoAP, DTLS, UDP and IP headers it stays below every modem's limit
 
@@ -68,6 +71,11 @@ class Remote(interfaces.EndpointAddress):
     @property
     def hostinfo(self) -> str:
         return f"{self._association.address[0]}:{self._association.address[1]}"
+
+    @property
+    def host(self) -> str:
+        """What counts as one host, see ``shares``."""
+        return host_of(self._association.address)
 
     @property
     def uri_base(self) -> str:
@@ -151,7 +159,7 @@ class EsipaResource(resource.Resource):
         super().__init__()
         self._handle = handle
         self._listeners = listeners
-        self._running = 0
+        self._running = Counter[str]()  # by host
         self._etags = count(1)
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
@@ -203,9 +211,10 @@ class EsipaResource(resource.Resource):
         return answer
 
     async def render_post(self, request: Message) -> Message:
-        if self._running == MOST_AT_ONCE:
+        host = request.remote.host
+        if self._running.total() >= MOST_AT_ONCE or self._running[host] >= MOST_AT_ONCE - MOST_AT_ONCE // FOR_OTHERS:
             return Message(code=codes.SERVICE_UNAVAILABLE, transport_tuning=SLOW_LINK)
-        self._running += 1
+        self._running[host] += 1
         clients.CLIENT.set(request.remote.client)
         esipa.hear(b"".join(option.value for option in request.opt.get_option(TROUBLE)[:1]))
         try:
@@ -217,7 +226,8 @@ class EsipaResource(resource.Resource):
         except Busy as busy:
             code, payload = codes.SERVICE_UNAVAILABLE, str(busy).encode()
         finally:
-            self._running -= 1
+            self._running[host] -= 1
+            self._running += Counter()  # without hosts that have none
         return Message(code=code, payload=payload, transport_tuning=SLOW_LINK)
 
 

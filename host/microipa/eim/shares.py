@@ -21,7 +21,7 @@ class Shares:
 
     def of(self, address: Address) -> int:
         """How many its host has."""
-        return len(self._of_host.get(_host(address), ()))
+        return len(self._of_host.get(host_of(address), ()))
 
     def oldest_of_busiest(self) -> Address:
         return next(iter(self._of_busiest()))
@@ -30,18 +30,18 @@ class Shares:
         return next(reversed(self._of_busiest()))
 
     def add(self, address: Address) -> None:
-        host = _host(address)
+        host = host_of(address)
         addresses = self._of_host.setdefault(host, {})
         addresses[address] = None
         self._moved(host, len(addresses) - 1, len(addresses))
 
     def renew(self, address: Address) -> None:
-        addresses = self._of_host[_host(address)]
+        addresses = self._of_host[host_of(address)]
         del addresses[address]
         addresses[address] = None
 
     def remove(self, address: Address) -> None:
-        host = _host(address)
+        host = host_of(address)
         addresses = self._of_host[host]
         del addresses[address]
         self._moved(host, len(addresses) + 1, len(addresses))
@@ -63,7 +63,7 @@ class Shares:
             self.most -= 1
 
 
-def _host(address: Address) -> str:
+def host_of(address: Address) -> str:
     """What counts as one host: an IPv4 address, or the network of an IPv6 address."""
     host = address[0]
     return str(int(ip_address(host.partition("%")[0])) >> IPV6_SITE) if ":" in host else host
