@@ -80,7 +80,10 @@ async def _reply(reader: asyncio.StreamReader, http: h11.Connection, largest: in
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
-            http.receive_data(await reader.read(PIECE))
+            piece = await reader.read(PIECE)
+            if not piece and head is None:
+                raise Broken("the server closed the connection without an answer")
+            http.receive_data(piece)
         elif isinstance(event, h11.Response):
             head = event
         elif isinstance(event, h11.Data):
@@ -89,5 +92,3 @@ async def _reply(reader: asyncio.StreamReader, http: h11.Connection, largest: in
                 raise TooLong(f"the answer has more than {largest} bytes")
         elif isinstance(event, h11.EndOfMessage) and head is not None:
             return Reply(head.status_code, {k.decode(): v.decode("latin-1") for k, v in head.headers}, bytes(body))
-        elif isinstance(event, h11.ConnectionClosed):
-            raise Broken("the server closed the connection without an answer")
