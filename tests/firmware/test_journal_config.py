@@ -169,3 +169,25 @@ def test_the_document_lists_every_setting_with_unit_default_and_range() -> None:
 async def test_settings_that_cannot_be_read_are_not_taken_for_none(micropython: Run, tmp_path: Path) -> None:
     (tmp_path / "ipa.json").mkdir()
     assert "ipa.json: [Errno 21] EISDIR" in await micropython(CONFIG)
+
+
+async def test_each_number_of_the_settings_may_be_its_smallest_and_largest_and_no_other_beyond(
+        micropython: Run) -> None:
+    out = await micropython("""
+import json
+from ipa import config
+def taken(key, value):
+    with open("ipa.json", "w") as file:
+        json.dump({key: value}, file)
+    try:
+        return config.load()[key] == value
+    except config.ConfigError:
+        return False
+for key, largest in config._LARGEST.items():
+    smallest = config._SMALLEST.get(key, 1)
+    told = [taken(key, value) for value in (smallest - 1, smallest, largest, largest + 1)]
+    if told != [False, True, True, False]:
+        print(key, told)
+print("all")
+""")
+    assert out.strip() == "all"

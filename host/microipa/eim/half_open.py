@@ -47,10 +47,8 @@ class HalfOpen:
         self._all[association.address] = association
         self._shares.add(association.address)
 
-    def remove(self, association: Association) -> bool:
-        """False when it was not, or not any more, under way."""
-        if self._all.get(association.address) is not association:
-            return False
-        del self._all[association.address]
-        self._shares.remove(association.address)
-        return True
+    def remove(self, association: Association) -> None:
+        """Nothing happens when it is not, or not any more, under way."""
+        if self._all.get(association.address) is association:
+            del self._all[association.address]
+            self._shares.remove(association.address)
