@@ -62,7 +62,9 @@ assert after(on(6 * DAY, moved=True)) == policy.UNREACHED""",
 assert not policy.has_moved(HERE, NEAR, settings)
 assert policy.has_moved(HERE, FAR, settings)
 assert not policy.has_moved(None, FAR, settings) and not policy.has_moved(HERE, None, settings)
-assert not policy.has_moved((0, 179.99), (0, -179.99), settings)""",
+assert not policy.has_moved((0, 179.99), (0, -179.99), settings)
+settings["fallback_moved_km"] = 111
+assert not policy.has_moved((0, 0), (1, 0), settings) and policy.has_moved((0, 0), (1.01, 0), settings)""",
     "7: home is tried after a time": """
 fallback = policy.begun("iccid", "home", settings)
 fallback, home = policy.homeward(fallback, DAY - 1, False)

@@ -171,3 +171,8 @@ async def test_a_bad_answer_ends_in_a_named_error(micropython: Run, what: str) -
 async def test_a_burst_that_nobody_asked_for_is_refused(micropython: Run) -> None:
     async with peer(lambda request: [block(request, 0, 5, kind=Type.ACK)]) as (port, _):
         assert (await micropython(PLAIN, port, 12)).splitlines() == ["CoapMalformed a burst that nobody asked for"]
+
+
+async def test_a_peer_that_sends_nothing_new_is_asked_five_times(micropython: Run) -> None:
+    _, heard = await against(micropython, bad((0, {}), (0, {})))
+    assert len(heard) == 1 + 5
