@@ -462,3 +462,15 @@ def size(n):
     return len(trouble.text())
 """, *(f"size, {n}" for n in (1, 13, 14, 120, 121)))
     assert told == ["13", "13", "14", "120", "120"]
+
+
+async def test_a_datagram_beyond_the_path_is_not_sent_and_mbedtls_hears_emsgsize(micropython: Run) -> None:
+    told = await tell(micropython, """
+from ipa.net.dtls import _Stream
+class Out:
+    def write(self, buf):
+        return len(buf)
+def sent(n):
+    return _Stream(Out(), 100).write(bytes(n))
+""", "sent, 100", "sent, 101")
+    assert told == ["100", "-90"]
