@@ -16,6 +16,7 @@ from microipa.eim.dtls import COOKIE, Association, DtlsServer
 from microipa.eim.dtls_handshake import DtlsSettings
 from microipa.eim.dtls_hello import ClientHello
 from microipa.eim.dtls_records import records
+from microipa.eim.shares import host_of
 from OpenSSL import SSL
 
 IP_AND_UDP = 28
@@ -378,3 +379,8 @@ async def test_damaged_datagrams_do_not_disturb_the_endpoint(pki: Pki, data: st.
         other = await DtlsClient(port, pki.ci.certificate).connect()
         other.send(b"poll")
         assert await other.receive() == b"llop"
+
+
+def test_4291_2_5_4_a_network_of_64_bits_is_one_host_and_the_next_another() -> None:
+    one, same, other = (("2001:db8::1", 1), ("2001:db8::ffff:0:0:2", 2), ("2001:db8:0:1::1", 1))
+    assert host_of(one) == host_of(same) != host_of(other)
