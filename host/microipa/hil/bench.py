@@ -40,11 +40,11 @@ FEATURES = {
     "card contacts": "a card whose memory the bench can look into",
     "modem faults": "a modem that fails on demand",
     "SM-DP+ in reach": "a network in which the board reaches the bench's SM-DP+ by itself",
-    "heap for direct downloads": "room for TCP, HTTP and JSON: 96wK where code runs in flash, more where it is in RAM",
+    "heap for direct downloads": "room for TCP, HTTP and JSON: 112wK with code in flash, 160wK with code in RAM",
     "network between": "a network that the bench can redirect: an eIM out of reach",
 }
 _HEAP = re.compile(r"([1-9][0-9]*)(w?)([KM]?)")
-_DIRECT = "144wK"  # what direct downloads want where the code lies in RAM, see firmware/README.md
+_DIRECT = {"romfs": "112wK", "mpy": "160wK"}  # words of 64 bits that direct downloads want
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -109,7 +109,7 @@ class Place:
         if self.tether and feature == "radio control":
             return f"datagrams meet no radio on the tether of {self.name}"
         if self.is_virtual:
-            is_short = _octets(self.heap) < _octets(_DIRECT) and self.form != "romfs"
+            is_short = _octets(self.heap) < _octets(_DIRECT[self.form])
             has = set(FEATURES) - ({"heap for direct downloads"} if is_short else set())
         else:
             has = {"own SM-DP+"}  # until the card has been asked: see Station.lacks
