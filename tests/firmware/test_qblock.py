@@ -154,6 +154,7 @@ BAD: dict[str, tuple[Reply, str]] = {
     "another body": (bad((0, {}), (1, {"etag": b"\2"})), "CoapMalformed a block of another body"),
     "a block that is not full": (bad((0, {}), (1, {"short": 1})), "CoapMalformed 63 bytes in block 1 of 64"),
     "a block beyond the burst": (bad((0, {}), (11, {"last": 14})), "CoapMalformed 64 bytes in block 11 of 64"),
+    "the block behind the burst": (bad((0, {}), (10, {"last": 14})), "CoapMalformed 64 bytes in block 10 of 64"),
     "two last blocks": (bad((0, {}), (3, {"last": 3}), (2, {"last": 2})), "CoapMalformed block 2 is the last of 4"),
     "nothing new, over and over": (bad((0, {}), (0, {})), "CoapTimeout block 1 never comes"),
     "no body any more": (
