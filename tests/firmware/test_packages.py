@@ -568,3 +568,9 @@ async def test_5_7_4_a_device_without_tcp_leaves_the_result_of_a_direct_download
     call = f"in_order([session.journal.set(direct='{TX.hex()}'), notify.deliver(session)])"
     scene = await play(micropython, call, card, [b""])
     assert (scene.outcome, scene.to("eim")) == ("no error but True", [tlv(0xBF3D, tlv(0xA0, INSTALLED))])
+
+
+async def test_an_eim_that_acknowledges_what_it_was_not_sent_has_removed_nothing(micropython: Run) -> None:
+    scene = await play(micropython, f"package('{PACKAGE.hex()}')", [(PACKAGE, epr(7, LIST_PROFILES))], [acknowledge(9)])
+    assert scene.to("card") == [PACKAGE]
+    assert "package: result delivered, 0 acknowledged and removed from the card" in scene.log
