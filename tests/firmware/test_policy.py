@@ -27,6 +27,12 @@ def on(seconds, plmn="home", signal=-80, moved=False):
 """
 
 RULES = {
+    "nothing has failed: nothing is lost, however little the settings bear": """
+settings.update(fallback_unregistered_s=1, fallback_unreached_s=1, fallback_polls=1)
+assert policy.lost({}, settings) is None
+assert policy.lost({"off": 1}, settings) == policy.UNREGISTERED
+assert policy.lost({"on": 1}, settings) == policy.UNREACHED
+assert policy.lost({"polls": 1}, settings) == policy.UNREACHED""",
     "1: no registration for long enough": """
 assert after(off(DAY - 1)) is None
 assert after(off(DAY - HOUR), off(HOUR)) == policy.UNREGISTERED""",
