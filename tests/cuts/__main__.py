@@ -127,9 +127,11 @@ def play(flow_name: str, kind: str | None, number: int, templates: Path) -> Coun
 
 
 def spread(points: list[Point], most: int) -> list[Point]:
-    """So many of them, evenly, the first and the last among them."""
+    """So many of them, evenly, the first and the last among them; one alone is that in the middle."""
     if len(points) <= most:
         return points
+    if most == 1:
+        return [points[len(points) // 2]]
     return [points[round(place * (len(points) - 1) / (most - 1))] for place in range(most)]
 
 
