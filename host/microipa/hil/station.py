@@ -231,12 +231,16 @@ class Station:
         check_config(content, f"settings of {self.place.name}")
         with Repl(self.port) as repl:
             self.kind = kind(repl)
-            package = self.package = self.package.with_files({SETTINGS: content, EIM: self._eim_configuration()})
+            # With all parts that a case may switch on: they are left out by the settings of a version.
+            parts = json.dumps({**self.settings, "download": "direct"}).encode()
+            given = {SETTINGS: parts, EIM: self._eim_configuration()}
+            package = self.package = self.package.with_files(given)
             check_fit(self.kind, self.place.family, package.files["product.mpy"][1])
             if self.place.tether and not self.kind.dtls:
                 raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own: nothing for a tether")
             in_rom = self.place.form == "romfs"
             self.flashed = (flash_romfs if in_rom else flash)(repl, package, lambda *_: None)
+            self.write_settings(repl, content)
 
     @property
     def firmware(self) -> str:
