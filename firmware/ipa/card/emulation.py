@@ -179,8 +179,10 @@ class Emulation(Es10):
             return results
         from ipa.card import es10c
 
-        if not await es10c.Psmos(self).is_done(run["switch"]):
-            es10c.settle(results, es10c.UNDEFINED)
+        psmos = es10c.Psmos(self)
+        psmos.switch = run["switch"]
+        if not await psmos.is_done(psmos.switch):  # the package was accepted: what it asks for is done now
+            es10c.settle(results, await psmos.commit())
         return results
 
     # Results

@@ -22,7 +22,7 @@ from microipa.common.errors import MicroipaError
 
 BAUD = 115200
 _READ_S = 1.0  # a pty is read without looking first whether something is there
-_ENTER_S = 2.5
+_ENTER_S = 5.0  # a virtual board with a romfs reads its partition first
 _TRIES = 3  # opening the port resets some boards, which hear nothing while they boot; a program may catch a Ctrl-C
 _CHUNK = 1024
 # What mpremote lets through when bytes stop coming, or come garbled
