@@ -6,7 +6,7 @@ import hashlib
 import json
 import runpy
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -65,10 +65,12 @@ class BadTrust(MicroipaError):
 
 @dataclass(frozen=True)
 class Package:
-    """One version; ``files`` by their path in its folder. ``modems``: the names of those it has drivers for."""
+    """One version; ``files`` by their path in its folder. ``modems``: the names of those it has drivers for.
+    ``kept``: settings whose parts stay even where its own have switched them off."""
 
     files: Mapping[str, bytes]
     modems: tuple[str, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -88,7 +90,7 @@ class Package:
 
     def without_unused(self) -> Package:
         """The same without what its settings have switched off: flash is short on some boards."""
-        settings = json.loads(self.files.get(SETTINGS, b"{}"))
+        settings = {**json.loads(self.files.get(SETTINGS, b"{}")), **self.kept}
         unused = {module for wanted_by, modules in _FOR for module in modules
                   if all(settings.get(key) != value for key, value in wanted_by)}
         return replace(self, files={name: content for name, content in self.files.items()

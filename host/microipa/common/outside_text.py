@@ -23,7 +23,7 @@ def visible(text: object, limit: int | None = None) -> str:
 def visible_lines(text: object, limit: int | None = None) -> str:
     """The same for text that may have several lines, such as a reason with a traceback."""
     lines = _cut(text, limit).replace("\r\n", "\n").split("\n")
-    return "\n".join(visible(line.expandtabs(4)) for line in lines)
+    return "\n".join(visible(line.replace("\t", "    ")) for line in lines)
 
 
 class VisibleFormatter(logging.Formatter):

@@ -39,6 +39,8 @@ Matcher = Callable[[Event], bool]
 _CALL_S = 60.0
 SPARES = "spares.json"
 QUICK = {"apn": "iot.microipa.example", "stop_when_idle": True, "backoff_s": 1, "backoff_max_s": 2}
+SWITCHED_ON = {"download": "direct"}
+"""Settings that cases switch on: the parts for them are flashed from the start."""
 """What every board on a bench is set to, over its defaults and under what the bench says."""
 
 
@@ -231,16 +233,13 @@ class Station:
         check_config(content, f"settings of {self.place.name}")
         with Repl(self.port) as repl:
             self.kind = kind(repl)
-            # With all parts that a case may switch on: they are left out by the settings of a version.
-            parts = json.dumps({**self.settings, "download": "direct"}).encode()
-            given = {SETTINGS: parts, EIM: self._eim_configuration()}
-            package = self.package = self.package.with_files(given)
+            package = self.package = replace(
+                self.package.with_files({SETTINGS: content, EIM: self._eim_configuration()}), kept=SWITCHED_ON)
             check_fit(self.kind, self.place.family, package.files["product.mpy"][1])
             if self.place.tether and not self.kind.dtls:
                 raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own: nothing for a tether")
             in_rom = self.place.form == "romfs"
             self.flashed = (flash_romfs if in_rom else flash)(repl, package, lambda *_: None)
-            self.write_settings(repl, content)
 
     @property
     def firmware(self) -> str:
