@@ -50,8 +50,7 @@ class Polls:
         await self.until("rrc", state=State.PSM)
 
     async def idle_poll(self) -> list[Event]:
-        """All of one poll out of PSM with nothing to do, until the modem sleeps again."""
-        await self.asleep()
+        """All of one poll with nothing to do, from a modem in PSM until it sleeps again."""
         begun = len(self.events)
         await self.nothing_to_do()
         await self.asleep()
@@ -59,9 +58,11 @@ class Polls:
 
 
 def said(events: list[Event]) -> list[str]:
-    """The AT commands among them."""
-    return [str(event.fields["text"]) for event in events
-            if event.kind == "at" and event.fields["direction"] == "in" and "text" in event.fields]
+    """The AT commands among them. One that is repeated at once counts once: how often the board looks again for a
+    datagram depends on how fast this machine is."""
+    lines = [str(event.fields["text"]) for event in events
+             if event.kind == "at" and event.fields["direction"] == "in" and "text" in event.fields]
+    return [line for line, before in zip(lines, ["", *lines], strict=False) if line != before]
 
 
 def apdus(events: list[Event]) -> int:
@@ -78,6 +79,7 @@ async def test_an_idle_poll_out_of_psm_attaches_not_and_is_short(tmp_path: Path,
         polls = Polls(lab)
         await lab.board.start()
         await polls.nothing_to_do()
+        await polls.asleep()
         spent = lab.link.rrc.spent
         fewest: list[str] = []
         for _ in range(3):  # a machine that has much to do lets the board look for an answer twice
@@ -92,4 +94,4 @@ async def test_an_idle_poll_out_of_psm_attaches_not_and_is_short(tmp_path: Path,
             fewest = min(fewest or commands, commands, key=len)
             if len(fewest) <= AT_MOST:
                 break
-    assert len(fewest) <= AT_MOST, fewest
+    assert len(fewest) <= AT_MOST, "\n".join(fewest)
