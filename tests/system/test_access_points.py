@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from microipa.eim.packages import ROLLED_BACK
-from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, Lab, Preloaded, acts
-from microipa.lab.acts import access_points
+from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, Lab, Preloaded, scenarios
+from microipa.lab.scenarios import access_points
 from rich.console import Console
 from switching import NEW, TIMEOUT_S, Device, attached_to, enabled, introduce, logged
 
@@ -77,9 +77,9 @@ async def test_the_demo_has_an_act_of_a_switch_and_a_rollback_between_operators_
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in QUICK.items():
         monkeypatch.setitem(access_points.CONFIG, name, seconds)
-    assert await acts.perform("access-points", tmp_path / "lab", "none", Console(quiet=True)) == 0
+    assert await scenarios.run("access-points", tmp_path / "lab", "none", Console(quiet=True)) == 0
     monkeypatch.setitem(access_points.TABLE, f"plmn:{NEW}", "mistaken.example")
-    assert await acts.perform("access-points", tmp_path / "lab", "none", Console(quiet=True)) == 1
+    assert await scenarios.run("access-points", tmp_path / "lab", "none", Console(quiet=True)) == 1
 
 
 async def test_5_9_20_the_fallback_comes_up_over_its_own_access_point(device: Device, template: Template) -> None:

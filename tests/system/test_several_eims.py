@@ -11,7 +11,7 @@ import pytest
 from microipa.asn1 import sgp32
 from microipa.eim import OrderView
 from microipa.lab import Lab
-from microipa.lab.acts.switch_eim import replace_eim
+from microipa.lab.scenarios.switch_eim import replace_eim
 from microipa.trace import Event, Trace
 from scene import QUICK, es10
 

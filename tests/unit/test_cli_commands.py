@@ -173,7 +173,7 @@ def test_a_file_that_holds_no_subscribers_is_named(microipa: Microipa, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "words", [["demo", "--radio", "none"], ["demo", "--radio", "none", "--act", "rollback"], ["bill"]]
+    "words", [["demo", "--radio", "none"], ["demo", "--radio", "none", "--scenario", "rollback"], ["bill"]]
 )
 def test_what_is_not_a_labs_is_never_removed(microipa: Microipa, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "board").mkdir()
@@ -387,10 +387,10 @@ def test_a_wrong_option_of_the_demo_leaves_the_last_run_as_it_was(microipa: Micr
 
 
 def test_an_act_that_there_is_none_of_is_refused_by_name(microipa: Microipa, tmp_path: Path) -> None:
-    reason = refused(microipa, "demo", "--act", "intermezzo", "--lab", tmp_path)
-    assert reason.startswith("no act 'intermezzo': choose one of ")
+    reason = refused(microipa, "demo", "--scenario", "intermezzo", "--lab", tmp_path)
+    assert reason.startswith("no scenario 'intermezzo': choose one of ")
 
 
 def test_the_ways_to_the_servers_are_those_of_first_light(microipa: Microipa, tmp_path: Path) -> None:
-    words = ("demo", "--act", "rollback", "--binding", "json", "--lab", tmp_path)
-    assert refused(microipa, *words).endswith("leave out --act")
+    words = ("demo", "--scenario", "rollback", "--binding", "json", "--lab", tmp_path)
+    assert refused(microipa, *words).endswith("leave out --scenario")

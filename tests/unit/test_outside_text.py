@@ -153,7 +153,7 @@ VERBS: dict[str, Callable[[Path, str], tuple[object, ...]]] = {
     "card shell": lambda lab, name: ("--lab", lab, f"--card={name}"),
     "card serve": lambda lab, name: ("--lab", lab, f"--vpcd={name}"),
     "decode": lambda lab, name: (f"--type={name}", "BF4F03020101"),
-    "demo": lambda lab, name: ("--lab", lab, f"--act={name}"),
+    "demo": lambda lab, name: ("--lab", lab, f"--scenario={name}"),
     "devices": lambda lab, name: ("--lab", lab, "--", name),
     "eim add-devices": lambda lab, name: (f"--config={name}", "--", name),
     "eim serve": lambda lab, name: (f"--config={name}",),

@@ -99,23 +99,23 @@ def microipa(
 def demo(
     lab: Folder = LAB / "demo",
     radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "nbiot",
-    act: Annotated[str | None, typer.Option(help="Scene: rollback, fallback …; without: first light.")] = None,
+    scenario: Annotated[str | None, typer.Option(help="rollback, fallback, …; without it: first light.")] = None,
     direct: Direct = False,
     https: OverHttps = False,
     binding: Binding = "asn1",
     compact: Compact = False,
     certified: Certified = False,
 ) -> None:
-    """Show step by step how a virtual board gets a profile; --act shows other scenes, such as a rollback."""
-    from microipa.lab import acts
+    """Show step by step how a virtual board gets a profile; --scenario shows others, such as a rollback."""
+    from microipa.lab import scenarios
     from microipa.lab.demo import run
     from microipa.lab.ways import Way
 
     way = Way(direct, https, binding == "json", compact, certified)
-    if act is not None and way != Way():
+    if scenario is not None and way != Way():
         ways = "--direct, --https, --binding, --compact and --client-certificate"
-        raise BadInput(f"{ways} are for first light: leave out --act")
-    played = run(lab, radio, out, way) if act is None else acts.perform(act, lab, radio, out)
+        raise BadInput(f"{ways} are for first light only: leave out --scenario")
+    played = run(lab, radio, out, way) if scenario is None else scenarios.run(scenario, lab, radio, out)
     raise typer.Exit(run_async(played))
 
 

@@ -1,4 +1,4 @@
-"""A whole lab: every part of SGP.32 in one call, and what it shows: the demo, its acts, the bill."""
+"""A whole lab: every part of SGP.32 in one call, and what it shows: the demo, its scenarios, the bill."""
 
 from microipa.lab.folder import (
     BOOTSTRAP_OPERATOR,

@@ -11,8 +11,8 @@ from pathlib import Path
 from microipa.common.console import Terminal
 from microipa.eim.packages import ROLLED_BACK
 from microipa.lab import OPERATOR, Lab, LabFolder, Preloaded, forget_all_but_keys
-from microipa.lab.acts import _stage
 from microipa.lab.demo import Meter, run_board
+from microipa.lab.scenarios import _shared
 from microipa.radio import preset
 from microipa.trace import Trace
 from microipa.trace.timeline import Timeline
@@ -40,9 +40,9 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
         after = lab.euicc.profiles()
         orders = lab.eim.orders(lab.eid)
     outcome = next(view for view in orders if view.id == order)
-    back = (_stage.enabled(before), _stage.enabled(after)) == ("Bootstrap", "Bootstrap")
+    back = (_shared.enabled(before), _shared.enabled(after)) == ("Bootstrap", "Bootstrap")
     good = back and (outcome.state, outcome.result) == ("failed", f"{ROLLED_BACK}; before: enable: ok")
-    _stage.summarise({"before": before, "after": after}, orders, console, good)
+    _shared.summarise({"before": before, "after": after}, orders, console, good)
     if good:
         console.print("The switch failed and the device did not: it is on the network, and the eIM knows why.")
     return 0 if good else 1

@@ -1,4 +1,4 @@
-"""What the acts about switching profiles share: waiting for a moment, and what stands on the card in the end."""
+"""What the scenarios share: waiting for an event, and the summary of profiles and orders at the end."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def says(text: str) -> Matcher:
     return lambda event: (event.part, event.kind) == ("board", "log") and text in event.fields["text"]
 
 
-def told(cause: str) -> Matcher:
-    """Matches the eIM's learning of a change that it did not order."""
+def reported(cause: str) -> Matcher:
+    """Matches the report to the eIM of a change that it did not order."""
     return lambda event: (event.part, event.kind, event.fields.get("cause")) == ("eim", "state_change", cause)
 
 
@@ -43,7 +43,7 @@ async def until(lab: Lab, matches: Matcher) -> None:
         for task in waiting:
             task.cancel()
     if not seen.is_set():
-        raise BoardFailed("the board did not come to the end of the act; the trace tells why")
+        raise BoardFailed("the board did not reach the end of the scenario: the trace shows why")
 
 
 def enabled(profiles: list[ProfileState]) -> str:

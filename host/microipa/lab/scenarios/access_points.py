@@ -12,8 +12,8 @@ from pathlib import Path
 from microipa.common.console import Terminal
 from microipa.eim.packages import ROLLED_BACK
 from microipa.lab import BOOTSTRAP_OPERATOR, Lab, LabFolder, Preloaded, forget_all_but_keys
-from microipa.lab.acts import _stage
 from microipa.lab.demo import Meter, run_board
+from microipa.lab.scenarios import _shared
 from microipa.radio import preset
 from microipa.trace import Trace
 from microipa.trace.timeline import Timeline
@@ -46,9 +46,9 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
         moments["in the end"] = lab.euicc.profiles()
         orders = lab.eim.orders(lab.eid)
     ends = {view.id: (view.state, view.result) for view in orders}
-    good = [_stage.enabled(profiles) for profiles in moments.values()] == ["Bootstrap", "New", "New"]
+    good = [_shared.enabled(profiles) for profiles in moments.values()] == ["Bootstrap", "New", "New"]
     good = good and ends[first][0] == "done" and ends[second] == ("failed", f"{ROLLED_BACK}; before: enable: ok")
-    _stage.summarise(moments, orders, console, good)
+    _shared.summarise(moments, orders, console, good)
     if good:
         console.print("Each operator was reached over its own APN, and a wrong one cost no device.")
     return 0 if good else 1

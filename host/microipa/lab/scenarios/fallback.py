@@ -11,7 +11,7 @@ from pathlib import Path
 
 from microipa.common.console import Terminal
 from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, OPERATOR, Lab, LabFolder, Preloaded, forget_all_but_keys
-from microipa.lab.acts import _stage
+from microipa.lab.scenarios import _shared
 from microipa.radio import preset
 from microipa.trace import Event, Trace
 from microipa.trace.timeline import Timeline
@@ -22,7 +22,7 @@ CONFIG = {"fallback_unregistered_s": 3, "attach_timeout_s": 5, "poll_interval_s"
 SEARCH_S = 3.0  # strong cells: three searches shall leave room in a minute for what comes of them
 
 
-def _asks(command: str) -> _stage.Matcher:
+def _asks(command: str) -> _shared.Matcher:
     return lambda event: event.kind == "at" and event.fields.get("text", "").startswith(command)
 
 
@@ -49,24 +49,24 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
         lab.eim.order_package(lab.eid, [("setFallbackAttribute", {"iccid": lifeline.iccid})])
         lab.step(f"the card has a second profile, Lifeline of {OPERATOR}; the eIM orders: fall back to that one")
         await lab.board.start()
-        await _stage.until(lab, _stage.says("the eIM has no more"))
-        await _stage.until(lab, _asks("AT+CCHC"))  # the card is let go: the poll is over
+        await _shared.until(lab, _shared.says("the eIM has no more"))
+        await _shared.until(lab, _asks("AT+CCHC"))  # the card is let go: the poll is over
         moments = {"at home": lab.euicc.profiles()}
         lab.network.set_coverage(BOOTSTRAP_OPERATOR, False)
         lab.step(f"the cells of {BOOTSTRAP_OPERATOR} go silent; nobody can reach the device")
-        await _stage.until(lab, _stage.told("fallback"))
+        await _shared.until(lab, _shared.reported("fallback"))
         moments["home silent"] = lab.euicc.profiles()
         lab.step("the eIM knows that the device has fallen back; it listens for its home after every poll")
-        await _stage.until(lab, _listened)
+        await _shared.until(lab, _listened)
         lab.network.set_coverage(BOOTSTRAP_OPERATOR, True)
         lab.step(f"the cells of {BOOTSTRAP_OPERATOR} are back")
-        await _stage.until(lab, _stage.says("home again"))
+        await _shared.until(lab, _shared.says("home again"))
         lab.board.kill()
         moments["home again"] = lab.euicc.profiles()
         orders = lab.eim.orders(lab.eid)
-    way = [_stage.enabled(profiles) for profiles in moments.values()]
+    way = [_shared.enabled(profiles) for profiles in moments.values()]
     good = way == ["Bootstrap", "Lifeline", "Bootstrap"] and causes == ["fallback", "fallback"]
     good = good and {order.state for order in orders} == {"done"}
-    _stage.summarise(moments, orders, console, good)
+    _shared.summarise(moments, orders, console, good)
     console.print(f"What the eIM heard of changes it had not ordered: {', '.join(causes)}")
     return 0 if good else 1

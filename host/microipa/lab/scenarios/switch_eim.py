@@ -16,7 +16,7 @@ from microipa.asn1 import sgp32
 from microipa.common.console import Terminal, verdict
 from microipa.eim import OrderView
 from microipa.lab import Lab, forget_all_but_keys
-from microipa.lab.acts import _stage
+from microipa.lab.scenarios import _shared
 from microipa.radio import preset
 from microipa.trace import Event, Trace
 from microipa.trace.timeline import Timeline
@@ -43,7 +43,7 @@ class Replacement:
 
 
 async def replace_eim(lab: Lab) -> Replacement:
-    """Play the act in a running lab with two eIMs. Raises BoardFailed."""
+    """Run the scenario in a running lab with two eIMs. Raises BoardFailed."""
     old, new = lab.pki.eim_fqdn, lab.pki.second_eim().eim_fqdn
     configuration = sgp32.decode("EimConfigurationData", lab.eim2.configuration())
     lab.eim.order_package(lab.eid, [("addEim", configuration), ("listEim", {})])
@@ -51,11 +51,11 @@ async def replace_eim(lab: Lab) -> Replacement:
     dismissal = lab.eim2.order_package(lab.eid, [("deleteEim", {"eimId": old}), ("listEim", {})])
     lab.step("the new eIM orders deleteEim of the old one, as soon as the device talks to it")
     await lab.board.start()
-    await _stage.until(lab, _settled(dismissal))
+    await _shared.until(lab, _settled(dismissal))
     late = lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
     first = lab.eim2.order_package(lab.eid, [("listProfileInfo", {})])
     lab.step("both order a list of profiles; the device polls again")
-    await _stage.until(lab, _settled(first))
+    await _shared.until(lab, _settled(first))
     lab.board.kill()
     known = lab.eim2.device(lab.eid).eims or []
     return Replacement(old, new, known, {old: lab.eim.orders(lab.eid), new: lab.eim2.orders(lab.eid)}, late)
