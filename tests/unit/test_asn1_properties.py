@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import asn1tools
+import microipa.asn1
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from microipa.asn1 import Schema, SchemaError, rsp, saip, sgp32
@@ -133,6 +137,21 @@ def test_every_type_reads_what_it_wrote(example: tuple[Schema, str, Any]) -> Non
     der = schema.encode(name, written)
     assert schema.decode(name, der) == written
     assert schema.encode(name, schema.decode(name, der)) == der
+
+
+@cache
+def as_asn1tools_has_it(schema: Schema) -> Any:
+    folder = Path(microipa.asn1.__file__).parent
+    files = {rsp: ["rsp.asn"], sgp32: ["rsp.asn", "sgp32.asn"], saip: ["saip.asn"]}[schema]
+    return asn1tools.compile_files([str(folder / file) for file in files], "der")
+
+
+@settings(max_examples=300, deadline=None)
+@given(typed_values())
+def test_asn1tools_writes_the_same(example: tuple[Schema, str, Any]) -> None:
+    schema, name, written = example
+    module = schema.kinds.home(name)
+    assert schema.encode(name, written) == as_asn1tools_has_it(schema).modules[module][name].encode(written)
 
 
 @settings(max_examples=300, deadline=None)

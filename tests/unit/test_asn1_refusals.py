@@ -153,7 +153,7 @@ def test_a_schema_knows_only_its_own_types() -> None:
         rsp.encode("GetEimPackageRequest", {})
 
 
-# Encoding: asn1tools would let most of these through.
+# Encoding
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_help_loads_nothing_that_takes_long(words: list[str]) -> None:
 
 def test_decode_loads_the_codec_alone() -> None:
     loaded("decode", "bf4f03020101")  # makes what is kept between runs
-    assert loaded("decode", "bf4f03020101") <= {"asn1tools", "pyparsing"}
+    assert loaded("decode", "bf4f03020101") == set()
 
 
 def test_version_is_that_of_the_package(microipa: Microipa) -> None:  # noqa: F811
@@ -109,22 +109,22 @@ def files(module: Path) -> list[Path]:
 
 
 def test_a_parsed_module_is_kept_for_its_owner_and_taken_from_there(module: Path) -> None:
-    first = kept.parsed(module)
+    first = kept.parsed((module,))
     [file] = files(module)
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
-    assert kept._read(file) == first == kept.parsed(module)
+    assert kept._read(file) == first == kept.parsed((module,))
 
 
 def test_a_module_that_has_changed_is_parsed_anew(module: Path) -> None:
-    kept.parsed(module)
+    kept.parsed((module,))
     module.write_text(MODULE.replace("b [0]", "c [0]"))
-    assert kept.parsed(module)["Small"]["types"]["A"]["members"][0]["name"] == "c"
+    assert kept.parsed((module,))["Small"]["types"]["A"]["members"][0]["name"] == "c"
 
 
 @pytest.mark.parametrize("harm", ["others can write it", "half of it", "empty", "not ours"])
 def test_what_may_not_be_ours_or_is_damaged_is_not_taken(module: Path, harm: str) -> None:
-    first = kept.parsed(module)
+    first = kept.parsed((module,))
     [file] = files(module)
     content = file.read_bytes()
     if harm == "others can write it":
@@ -132,12 +132,12 @@ def test_what_may_not_be_ours_or_is_damaged_is_not_taken(module: Path, harm: str
     else:
         file.write_bytes({"half of it": content[:-20], "empty": b"", "not ours": bytes(32) + content[32:]}[harm])
     assert kept._read(file) is None
-    assert kept.parsed(module) == first
+    assert kept.parsed((module,)) == first
 
 
 def test_a_home_that_cannot_be_written_costs_nothing_but_time(module: Path) -> None:
     (module.parent / "cache").write_text("a file")
-    assert kept.parsed(module)["Small"]
+    assert kept.parsed((module,))["Small"]
 
 
 # --json

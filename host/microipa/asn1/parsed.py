@@ -1,4 +1,7 @@
-"""The parsed ASN.1 modules, kept between runs: to parse them takes a second of a start, to read them a millisecond."""
+"""The parsed ASN.1 modules, kept between runs: to parse them takes a second, to read them a millisecond.
+
+Whoever reads them need not load asn1tools either.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,25 @@ from pathlib import Path
 from typing import Any
 
 _OTHERS_WRITE = 0o022
+_FORM = 2  # of what is kept: with the tags noted
 
 
-def parsed(file: Path) -> dict[str, Any]:
-    """The modules of an ASN.1 file, as asn1tools parses them, from the user's cache where it has them."""
-    kept = _place(file)
+def parsed(files: tuple[Path, ...]) -> dict[str, Any]:
+    """The modules of ASN.1 files, as asn1tools parses them, from the user's cache where it has them."""
+    kept = _place(files)
     if kept and (modules := _read(kept)) is not None:
         return modules
     import asn1tools
 
-    modules = dict(asn1tools.parse_files(str(file)))
+    modules = dict(asn1tools.parse_files([str(file) for file in files]))
+    asn1tools.compile_dict(modules, "der")  # notes in ``modules`` which tags are there and how they apply
     if kept:
         with suppress(OSError):  # a home that cannot be written costs time and nothing else
             _write(kept, modules)
     return modules
 
 
-def _place(file: Path) -> Path | None:
+def _place(files: tuple[Path, ...]) -> Path | None:
     """Where the result for this very content, parser and Python is kept; None where the user has no home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
@@ -37,9 +42,10 @@ def _place(file: Path) -> Path | None:
     except RuntimeError:
         return None
     parser = importlib.metadata.version("asn1tools")
-    digest = hashlib.sha256(f"{parser} {sys.implementation.cache_tag} {marshal.version}\n".encode())
-    digest.update(file.read_bytes())
-    return folder / "microipa" / f"{file.stem}-{digest.hexdigest()[:32]}"
+    digest = hashlib.sha256(f"{_FORM} {parser} {sys.implementation.cache_tag} {marshal.version}\n".encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return folder / "microipa" / f"{files[-1].stem}-{digest.hexdigest()[:32]}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Strict reading of DER along a type.
 
-asn1tools encodes for us, but its decoder takes components in any order, reads past the end of a parent and
-says little about where it stopped. Here each element must be where its type wants it; only elements the
+The decoder of asn1tools takes components in any order, reads past the end of a parent and says little about
+where it stopped. Here each element must be where its type wants it; only elements the
 type does not know are passed over, as EXTENSIBILITY IMPLIED demands (X.680 13.4).
 """
 

@@ -1,25 +1,20 @@
 """The lab's ASN.1 modules, compiled when first used.
 
-asn1tools compiles them and encodes. ``reader`` decodes, ``values`` checks what is to be encoded.
+asn1tools parses them; ``reader`` decodes and ``writer`` encodes along what it found.
 """
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from microipa.asn1.kinds import Kind, Kinds
 from microipa.asn1.parsed import parsed
 from microipa.asn1.reader import Node, SchemaError, read
-from microipa.asn1.values import ready
+from microipa.asn1.writer import write
 
 _FOLDER = Path(__file__).parent
-
-
-@cache
-def _parsed(name: str) -> dict[str, Any]:
-    return parsed(_FOLDER / name)
 
 
 class Schema:
@@ -36,38 +31,31 @@ class Schema:
 
     def __init__(self, title: str, *files: str) -> None:
         self.title = title
-        self._files = files
+        self._files = tuple(_FOLDER / file for file in files)
 
     @cached_property
-    def _compiled(self) -> tuple[Kinds, Any]:
-        import asn1tools
-
-        modules = {name: module for file in self._files for name, module in _parsed(file).items()}
-        specification = asn1tools.compile_dict(modules, "der")  # also notes in ``modules`` how tags apply
-        return Kinds(modules), specification
+    def kinds(self) -> Kinds:
+        """All of them, by name."""
+        return Kinds(parsed(self._files))
 
     @property
     def types(self) -> tuple[str, ...]:
         """Names of all types."""
-        return tuple(self._compiled[0])
+        return tuple(self.kinds)
 
     def is_own(self, type_name: str) -> bool:
         """Whether the last module defines this type, be it anew."""
-        kinds, _ = self._compiled
-        return type_name in kinds and kinds.home(type_name) == kinds.last
+        return type_name in self.kinds and self.kinds.home(type_name) == self.kinds.last
 
     def kind(self, type_name: str) -> Kind:
         """The type of that name. Raises SchemaError without one."""
-        kinds, _ = self._compiled
-        if type_name not in kinds:
+        if type_name not in self.kinds:
             raise SchemaError(f"{self.title} has no type {type_name!r}")
-        return kinds[type_name]
+        return self.kinds[type_name]
 
     def encode(self, type_name: str, value: Any) -> bytes:
         """The DER of ``value``. Raises SchemaError, without an offset."""
-        value = ready(self.kind(type_name), value, type_name)
-        kinds, specification = self._compiled
-        return bytes(specification.modules[kinds.home(type_name)][type_name].encode(value))
+        return write(self.kind(type_name), value, type_name)
 
     def decode(self, type_name: str, der: bytes) -> Any:
         """The value that ``der``, all of it, encodes. Raises SchemaError with an offset."""

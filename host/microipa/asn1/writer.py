@@ -1,4 +1,4 @@
-"""Checks before encoding: asn1tools lets a misspelt field fall away and encodes what DER forbids."""
+"""Strict writing of DER along a type: what the type does not have or allow is refused, by the component's path."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from microipa.asn1.kinds import Kind
 from microipa.asn1.reader import SchemaError, limits_error, size_error
-from microipa.asn1.tlv import TlvError, parse
+from microipa.asn1.tlv import TlvError, parse, tlv
 
 _OID = re.compile(r"(?:[01]\.[1-3]?\d|2\.\d+)(?:\.\d+)*", re.ASCII)
 
 
-def ready(kind: Kind, value: Any, path: str) -> Any:
-    """``value`` as asn1tools encodes it to DER: named BIT STRINGs without trailing zeros (X.690 11.2.2).
-
-    Raises SchemaError, which names the component by its ``path``.
-    """
-    return _CHECKS[kind.base](kind, value, path)
+def write(kind: Kind, value: Any, path: str) -> bytes:
+    """The DER of ``value``. Raises SchemaError, which names the component by its ``path``."""
+    encoded = _CONTENTS[kind.base](kind, value, path)
+    for tag in reversed(kind.tags):
+        encoded = tlv(tag, encoded)
+    return encoded
 
 
 def _want(value: Any, form: type, what: str, path: str) -> None:
@@ -26,49 +26,57 @@ def _want(value: Any, form: type, what: str, path: str) -> None:
         raise SchemaError(f"{path}: {value!r} is not {what}")
 
 
-def _sequence(kind: Kind, value: Any, path: str) -> dict[str, Any]:
+def _sequence(kind: Kind, value: Any, path: str) -> bytes:
+    """The components that there are; one that has its default value is left out (X.690 11.5)."""
     _want(value, dict, "a dict of components", path)
-    members = {member.name: member for member in kind.members}
-    for name in value:
-        if name not in members:
-            raise SchemaError(f"{path}: no component {name!r}; there are {', '.join(members) or 'none'}")
-    for name, member in members.items():
-        if member.required and name not in value:
-            raise SchemaError(f"{path}: {name} is missing")
-    return {name: ready(members[name].kind, value[name], f"{path}.{name}") for name in value}
+    if strangers := value.keys() - {member.name for member in kind.members}:
+        names = ", ".join(member.name for member in kind.members)
+        raise SchemaError(f"{path}: no component {min(strangers, key=str)!r}; there are {names or 'none'}")
+    parts = []
+    for member in kind.members:
+        if member.name in value:
+            part = write(member.kind, value[member.name], f"{path}.{member.name}")
+            if member.default is None or value[member.name] != member.default:
+                parts.append(part)
+        elif member.required:
+            raise SchemaError(f"{path}: {member.name} is missing")
+    return b"".join(parts)
 
 
-def _list(kind: Kind, value: Any, path: str) -> list[Any]:
+def _list(kind: Kind, value: Any, path: str) -> bytes:
     _want(value, list, "a list", path)
     _check(size_error(kind, len(value), "elements"), path)
     assert kind.element is not None
-    return [ready(kind.element, item, f"{path}[{index}]") for index, item in enumerate(value)]
+    return b"".join(write(kind.element, item, f"{path}[{index}]") for index, item in enumerate(value))
 
 
-def _choice(kind: Kind, value: Any, path: str) -> tuple[str, Any]:
+def _choice(kind: Kind, value: Any, path: str) -> bytes:
     if not (isinstance(value, tuple) and len(value) == 2):
         raise SchemaError(f"{path}: {value!r} is not a pair (alternative, value)")
     for member in kind.members:
         if member.name == value[0]:
-            return member.name, ready(member.kind, value[1], f"{path}.{member.name}")
+            return write(member.kind, value[1], f"{path}.{member.name}")
     alternatives = ", ".join(member.name for member in kind.members)
     raise SchemaError(f"{path}: no alternative {value[0]!r}; there are {alternatives}")
 
 
-def _integer(kind: Kind, value: Any, path: str) -> int:
+def _integer(kind: Kind, value: Any, path: str) -> bytes:
+    """The fewest octets that hold it (X.690 8.3)."""
     _want(value, int, "an int", path)
     _check(limits_error(kind, value), path)
-    return int(value)
+    magnitude = value if value >= 0 else ~value
+    return int(value).to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True)
 
 
-def _boolean(kind: Kind, value: Any, path: str) -> bool:
+def _boolean(kind: Kind, value: Any, path: str) -> bytes:
     _want(value, bool, "a bool", path)
-    return bool(value)
+    return b"\xff" if value else b"\0"
 
 
-def _null(kind: Kind, value: Any, path: str) -> None:
+def _null(kind: Kind, value: Any, path: str) -> bytes:
     if value is not None:
         raise SchemaError(f"{path}: NULL takes None, not {value!r}")
+    return b""
 
 
 def _octets(kind: Kind, value: Any, path: str) -> bytes:
@@ -77,36 +85,44 @@ def _octets(kind: Kind, value: Any, path: str) -> bytes:
     return bytes(value)
 
 
-def _bits(kind: Kind, value: Any, path: str) -> tuple[bytes, int]:
+def _bits(kind: Kind, value: Any, path: str) -> bytes:
+    """Unused bits are 0 (X.690 11.2.1); where bits have names, those at the end that are 0 are left out (11.2.2)."""
     if not (isinstance(value, tuple) and [type(part) for part in value] == [bytes, int]):
         raise SchemaError(f"{path}: {value!r} is not a pair (bytes, number of bits)")
     octets, count = value
     if not 0 <= count <= 8 * len(octets):
         raise SchemaError(f"{path}: {count} bits do not fit {len(octets)} octets")
-    if kind.names:
-        number = int.from_bytes(octets, "big") >> (8 * len(octets) - count)
-        while count and not number & 1:
-            number >>= 1
-            count -= 1
-        octets = (number << -count % 8).to_bytes((count + 7) // 8, "big")
-    return octets, count
+    number = int.from_bytes(octets, "big") >> (8 * len(octets) - count)
+    while kind.names and count and not number & 1:
+        number >>= 1
+        count -= 1
+    unused = -count % 8
+    return bytes([unused]) + (number << unused).to_bytes((count + 7) // 8, "big")
 
 
-def _text(kind: Kind, value: Any, path: str) -> str:
+def _text(kind: Kind, value: Any, path: str) -> bytes:
     _want(value, str, "a str", path)
     _check(size_error(kind, len(value), "characters"), path)
     try:
-        value.encode()
+        return bytes(value.encode())
     except UnicodeEncodeError as error:
         raise SchemaError(f"{path}: {value!r} has no UTF-8 form") from error
-    return str(value)
 
 
-def _oid(kind: Kind, value: Any, path: str) -> str:
+def _oid(kind: Kind, value: Any, path: str) -> bytes:
+    """The first two arcs are one number (X.690 8.19)."""
     _want(value, str, "an object identifier as dotted text", path)
     if not _OID.fullmatch(value):
         raise SchemaError(f"{path}: {value!r} is not an object identifier as dotted text")
-    return str(value)
+    first, second, *others = map(int, value.split("."))
+    return b"".join(map(_base_128, [40 * first + second, *others]))
+
+
+def _base_128(number: int) -> bytes:
+    octets = [number & 0x7F]
+    while number := number >> 7:
+        octets.insert(0, 0x80 | number & 0x7F)
+    return bytes(octets)
 
 
 def _any(kind: Kind, value: Any, path: str) -> bytes:
@@ -125,7 +141,7 @@ def _check(reason: str | None, path: str) -> None:
         raise SchemaError(f"{path}: {reason}")
 
 
-_CHECKS: dict[str, Callable[[Kind, Any, str], Any]] = {
+_CONTENTS: dict[str, Callable[[Kind, Any, str], bytes]] = {
     "SEQUENCE": _sequence,
     "SEQUENCE OF": _list,
     "CHOICE": _choice,
