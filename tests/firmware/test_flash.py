@@ -1,8 +1,7 @@
-"""What goes to the board: each module compiles, is listed for mip and frozen images, has a price in flash."""
+"""What goes to the board: each module compiles, is frozen with the package, has a price in flash."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -53,12 +52,6 @@ def loaded() -> list[Path]:
     assert done.returncode == 0, done.stderr
     return [found for name in done.stdout.split() for found in MODULES
             if found.with_suffix("").parts in (tuple(name.split(".")), (*name.split("."), "__init__"))]
-
-
-def test_package_json_lists_every_file_for_mip() -> None:
-    urls = json.loads((firmware() / "package.json").read_text())["urls"]
-    assert sorted(Path(source) for source, _ in urls) == sorted([*MODULES, *ROOT])
-    assert all(source == target for source, target in urls)
 
 
 def test_the_manifest_freezes_the_whole_package() -> None:

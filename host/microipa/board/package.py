@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import runpy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from microipa.board.bytecode import bytecode, compiled
+from microipa.board.components import driver_modules, families, is_on, unused
 from microipa.board.known import Board
 from microipa.board.micropython import run_micropython
 from microipa.common import paths
@@ -24,19 +24,6 @@ KEPT = (SETTINGS, EIM, ROOTS, "eim_roots.der", "client.der", "client_key.der")
 """What belongs to the device and goes from version to version, unless new ones are given."""
 
 _HASH_DIGITS = 8
-_DIRECT, _HTTPS, _JSON = ("download", "direct"), ("transport", "https"), ("binding", "json")
-_FOR: tuple[tuple[tuple[tuple[str, Any], ...], tuple[str, ...]], ...] = (
-    ((("emulation", True),), (
-        "ipa/card/emulation", "ipa/card/emulated_eims", "ipa/card/certified", "ipa/card/es10c", "ipa/card/p256")),
-    ((_JSON,), ("ipa/net/esipa_json",)),
-    ((_HTTPS,), ("ipa/net/https_link",)),
-    ((_DIRECT,), ("ipa/steps/direct", "ipa/net/es9", "ipa/net/es11", "ipa/net/role")),
-    ((_HTTPS, _DIRECT), ("ipa/net/https",)),
-    ((_HTTPS, _DIRECT, _JSON), ("ipa/net/json_functions", "ipa/net/jsonstream")),
-    ((("compact", True),), ("ipa/net/compact",)),
-    ((("q_block", True),), ("ipa/net/qblock",)),
-)
-"""The parts of the assistant: modules that only a device with one of these settings loads."""
 SMALL_TLS_BUFFERS = """\
 # A device on CoAP alone, downloads through the eIM, may have small TLS buffers: 16 kB of RAM less for an association,
 # and none of 17 kB in one piece. No server may send it a record of more than 2 kB then, so neither HTTPS nor direct
@@ -91,10 +78,9 @@ class Package:
     def without_unused(self) -> Package:
         """The same without what its settings have switched off: flash is short on some boards."""
         settings = {**json.loads(self.files.get(SETTINGS, b"{}")), **self.kept}
-        unused = {module for wanted_by, modules in _FOR for module in modules
-                  if all(settings.get(key) != value for key, value in wanted_by)}
+        left_out = unused(settings)
         return replace(self, files={name: content for name, content in self.files.items()
-                                    if name.rpartition(".")[0] not in unused})
+                                    if name.rpartition(".")[0] not in left_out})
 
 
 def version_of(hashes: Mapping[str, str]) -> str:
@@ -131,18 +117,15 @@ def build(board: Board, form: Form = "mpy") -> Package:
     else:
         files = {str(path.relative_to(firmware)): path.read_bytes() for path in firmware.glob("ipa/**/*.py")}
         files |= {f"{name}.py": path.read_bytes() for name, path in alone.items()}
-    families = _families()
+    by_modem = families()
     if board.port == "unix":
-        return Package(files, tuple(families))
-    left_out = set(families.values()) - {families[board.modem]}
-    files = {name: content for name, content in files.items() if _family_of(name) not in left_out}
-    return Package(files, tuple(name for name, family in families.items() if family not in left_out))
-
-
-def _family_of(name: str) -> str | None:
-    """The family whose driver this file is a part of, if any: ipa/modem/quectel.mpy, ipa/modem/quectel_dtls.mpy."""
-    path = Path(name)
-    return path.stem.partition("_")[0] if path.parent.name == "modem" else None
+        return Package(files, tuple(by_modem))
+    names = {name.rpartition(".")[0] for name in files}
+    ours = by_modem[board.modem]
+    left_out = set().union(*(driver_modules(family, names) for family in by_modem.values()))
+    left_out -= driver_modules(ours, names)
+    files = {name: content for name, content in files.items() if name.rpartition(".")[0] not in left_out}
+    return Package(files, tuple(name for name, family in by_modem.items() if family == ours))
 
 
 def own_files(config: Path | None, eim: Path | None, roots: Path | None,
@@ -180,14 +163,7 @@ def check_config(text: bytes, name: str = SETTINGS, drivers: Collection[str] = (
 def modems() -> dict[str, bool]:
     """The names that ipa.modem.driver knows, and whether the driver can have the modem speak DTLS itself."""
     folder = paths.firmware() / "ipa" / "modem"
-    return {name: (folder / f"{family}_dtls.py").exists() for name, family in _families().items()}
-
-
-def _families() -> dict[str, str]:
-    """The file of the driver by the name of the modem."""
-    drivers = runpy.run_path(str(paths.firmware() / "ipa" / "modem" / "__init__.py"))["_DRIVERS"]
-    entries = [entry.partition("=") for entry in drivers.split()]
-    return {name: driver.partition(".")[0] for name, _, driver in entries}
+    return {name: (folder / f"{family}_dtls.py").exists() for name, family in families().items()}
 
 
 def manifest(board: Board, config: bytes | None = None) -> str:
@@ -199,7 +175,7 @@ def manifest(board: Board, config: bytes | None = None) -> str:
         package = package.with_files({SETTINGS: config}).without_unused()
     names = sorted(name.removeprefix("ipa/") for name in package.files if name.startswith("ipa/"))
     settings = json.loads(config or b"{}")
-    alone = all(settings.get(key) != value for key, value in (_HTTPS, _DIRECT))
+    alone = not (is_on("https", settings) or is_on("direct", settings))
     return (
         f"# Freezes the assistant for {board.title} into a MicroPython image.\n"
         f"{SMALL_TLS_BUFFERS if alone else ''}"
