@@ -44,9 +44,11 @@ class Eim(Link):
 link = Eim(*[(None, answer if isinstance(answer, Exception) else bytes.fromhex(answer)) for answer in eim_script])
 channel = Channel(Carrier(card))
 esipa = Esipa(link)
+es10 = Es10(channel)
+es10.lists = True  # as after the question for what waits, with which most polls begin
 about_device = device_info("{imei}", b"\\x85\\x03\\x0e\\x00\\x00")
 session = Session(
-    bytes.fromhex("{eid}"), b"eim.example", Es10(channel), esipa, about_device, Journal("ipa.journal"))
+    bytes.fromhex("{eid}"), b"eim.example", es10, esipa, about_device, Journal("ipa.journal"))
 
 def package(text):
     return execute(bytes.fromhex(text))

@@ -6,7 +6,7 @@ import pytest
 from board_run import Run
 from microipa.asn1 import rsp, sgp32
 from microipa.asn1.tlv import tlv
-from scenes import DEVICE_INFO, EID, SIGNATURE, TX, acknowledge, epe, epr, play, provide, remove
+from scenes import DEVICE_INFO, EID, SIGNATURE, TX, Scene, acknowledge, epe, epr, play, provide, remove
 
 PACKAGE = tlv(0xBF51, tlv(0x30, bytes(300)), tlv(0x5F37, SIGNATURE))
 STORED = bytes.fromhex("bf2b04a0028200")
@@ -559,6 +559,41 @@ async def test_a_result_that_the_card_does_not_list_is_kept_until_its_eim_has_sa
     scene = await play(micropython, call, NOTHING_LISTED, answers)
     assert scene.outcome == f"no error but [{delivered}, {kept if stays else None}]"
     assert scene.to("eim") == ([provide(epr(7))] if answers else [])
+
+
+async def lost(micropython: Run, lists: str, listed: object) -> Scene:
+    """A package of which the result does not reach the eIM, and what the journal keeps of it then."""
+    kept = f"in_order([failing(package('{PACKAGE.hex()}')), state('unlisted')])"
+    script = [*([] if listed is None else [(STORED, listed)]), (PACKAGE, epr(7, LIST_PROFILES))]
+    return await play(micropython, f"(setattr(es10, 'lists', {lists}), {kept})[1]", script, ["CoapTimeout('lost')"])
+
+
+KEPT = f"no error but {({b'eim.example'.hex(): epr(7, LIST_PROFILES).hex()})}"
+
+
+@pytest.mark.parametrize("listed", NOT_LISTED[:2], ids=["6A80", "code 127"])
+async def test_a_poll_that_has_not_asked_the_card_for_its_results_asks_before_a_package_and_keeps_what_it_does_not_list(
+        micropython: Run, listed: bytes | int) -> None:
+    scene = await lost(micropython, "None", listed)
+    assert (scene.outcome, scene.left) == (KEPT, [])
+    assert scene.to("card") == [STORED, PACKAGE]
+
+
+async def test_a_card_that_lists_its_results_keeps_them_itself(micropython: Run) -> None:
+    scene = await lost(micropython, "None", stored())
+    assert (scene.outcome, scene.to("card")) == ("no error but None", [STORED, PACKAGE])
+    scene = await lost(micropython, "True", None)
+    assert (scene.outcome, scene.to("card")) == ("no error but None", [PACKAGE])
+
+
+@pytest.mark.parametrize("acknowledged", [7, 9])
+async def test_3_1_1_2_the_result_of_an_injected_package_is_kept_until_it_is_acknowledged(
+        micropython: Run, acknowledged: int) -> None:
+    ordered = tlv(0xBF4E, PACKAGE).hex()
+    content = tlv(0xBF4E, tlv(0xBF53, tlv(0x80, bytes([acknowledged])))).hex()
+    call = f"(setattr(es10, 'lists', False), in_order([transfers('{ordered}', '{content}'), state('unlisted')]))[1]"
+    scene = await play(micropython, call, [(PACKAGE, epr(7, LIST_PROFILES))], [])
+    assert scene.outcome == ("no error but None" if acknowledged == 7 else KEPT)
 
 
 async def test_5_7_4_a_device_without_tcp_leaves_the_result_of_a_direct_download_to_the_eim(

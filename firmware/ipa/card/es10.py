@@ -45,7 +45,7 @@ class UnexpectedAnswer(CardError):
 
 
 class Es10:
-    lists = True  # the eUICC package results that it keeps
+    lists = None  # does it list the results that it keeps? Not known until it has been asked
 
     def __init__(self, channel):
         self.channel = channel

@@ -69,8 +69,7 @@ class Transfer:
         return (tlv.head(_TRANSFER_EIM_PACKAGE, sum([len(part) for part in self._result])),) + self._result
 
     async def provide_eim_package_result(self, _eid, *result):
-        self._result = result
-        return ()
+        self._result = result  # which goes later, as the answer: nothing is acknowledged now
 
 
 async def listen(session, coap, ms, most):

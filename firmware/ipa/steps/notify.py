@@ -15,13 +15,19 @@ _ANY_LENGTH = const(0x3FFFFFFF)
 
 
 async def provide(session, *result):
-    """ProvideEimPackageResult. Removes from the card what the eIM acknowledges, returns those seqNumbers."""
+    """ProvideEimPackageResult. Removes from the card what the eIM acknowledges, returns those seqNumbers.
+
+    None where the result goes as the answer to a package that was injected, and is acknowledged later.
+    """
     first = memoryview(result[0])
     tag, start, end = tlv.header(first, 0, _ANY_LENGTH)
     if tag == EUICC_PACKAGE_RESULT:
         sent(session, first[start:end])
+    acknowledged = await session.esipa.provide_eim_package_result(session.eid, *result)
+    if acknowledged is None:
+        return None
     removed = []
-    for seq_number in await session.esipa.provide_eim_package_result(session.eid, *result):
+    for seq_number in acknowledged:
         if await acknowledge(session, seq_number):
             removed.append(seq_number)
     return removed
@@ -44,6 +50,10 @@ async def acknowledge(session, seq_number):
     if seq_number not in session.sent:
         log(ERROR, "notify:", seq_number, "is not this eIM's to acknowledge")
         return False
+    if session.journal.get("unlisted"):
+        from ipa.steps import unlisted
+
+        unlisted.acknowledged(session, seq_number)
     return await remove(session.es10, seq_number)
 
 

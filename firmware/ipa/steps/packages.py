@@ -88,6 +88,8 @@ async def _refuse(session, code, transaction=None):
 
 async def _euicc_package(session, package):
     log(INFO, "package: an eUICC package of", package.length, "bytes goes to the card")
+    if session.es10.lists is None:  # a poll that found nothing to deliver has not asked
+        await notify.results(session.es10)
     body = await package.reader.read(min(package.length, _LOOKED_AT), _LOOKED_AT)
     left = package.length - len(body)
     # A longer one may be a switch: a card that allowed no rollback will say so.
@@ -126,6 +128,8 @@ async def _euicc_package(session, package):
             results = unlisted.of(session)
         result = _kept(results, _identity(error)) or error
     acknowledged = await notify.provide(session, result)  # steps 10 to 17
+    if acknowledged is None:
+        return False
     if unlisted:
         unlisted.replace(journal, session.eim_id.hex(), None)
     log(INFO, "package: result delivered,", len(acknowledged), "acknowledged and removed from the card")

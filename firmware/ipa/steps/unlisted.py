@@ -33,6 +33,12 @@ def of(session):
     return bytes.fromhex((session.journal.get("unlisted") or {}).get(session.eim_id.hex(), ""))
 
 
+def acknowledged(session, seq_number):
+    """The eIM has this result: is it the one that is kept?"""
+    if notify.result_seq_number(tlv.find(of(session), notify.EUICC_PACKAGE_RESULT)) == seq_number:
+        replace(session.journal, session.eim_id.hex(), None)
+
+
 async def deliver(session):
     """False when the eIM could not take it now."""
     result = of(session)
