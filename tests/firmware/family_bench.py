@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from microipa.lab import BOOTSTRAP_OPERATOR, OPERATOR, LabFolder, Preloaded
 from microipa.modem import VirtualModem
+from microipa.net import sockets
 from microipa.radio import Link, Network
 
 Run = Callable[..., Awaitable[str]]
@@ -85,6 +87,16 @@ class Bench:
         return (await micropython(COMMON.replace("{body}", indented), self.family, self.modem.path)).splitlines()
 
 
+def one_port_for_both() -> tuple[socket.socket, socket.socket]:
+    """TCP and UDP at the same port of loopback."""
+    while True:
+        datagram = sockets.udp("127.0.0.1", 0)
+        try:
+            return sockets.tcp(*datagram.getsockname()), datagram
+        except sockets.PortTaken:
+            datagram.close()
+
+
 @asynccontextmanager
 async def echo(network: Network) -> AsyncIterator[None]:
     """UDP and TCP at eim.microipa.example, port 5684, give back what they get; "bye" also ends the stream."""
@@ -94,11 +106,10 @@ async def echo(network: Network) -> AsyncIterator[None]:
             writer.write(data)
         writer.close()
 
-    loop = asyncio.get_running_loop()
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    transport, _ = await loop.create_datagram_endpoint(lambda: Echo(network), local_addr=("127.0.0.1", port))
-    network.route(EIM, 5684, ("127.0.0.1", port))
+    stream, datagram = one_port_for_both()
+    server = await asyncio.start_server(serve, sock=stream)
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: Echo(network), sock=datagram)
+    network.route(EIM, 5684, datagram.getsockname())
     try:
         yield
     finally:

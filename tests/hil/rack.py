@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import random
 import shutil
 import socket
 import sys
@@ -169,7 +170,7 @@ async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "b
             gateway = Gateway(port, by == "rfc2217")
             running.callback(gateway.close)
             port = gateway.url
-        shop = _free_port()
+        shop = port_for_later(socket.SOCK_STREAM)
         identity = replace(Identity.of(lab.pki), tls=_tls_of_localhost(lab.pki), address=f"localhost:{shop}")
         (folder / "shop").mkdir(exist_ok=True)
         smdpp = Smdpp([identity], folder / "shop")
@@ -192,10 +193,12 @@ def _ordered(lab: Any, smdpp: Any) -> str:
     return code
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+def port_for_later(kind: socket.SocketKind) -> int:
+    """A free port that another process binds later: below those that the system gives to others meanwhile."""
+    while True:
+        with socket.socket(socket.AF_INET, kind) as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port := random.randrange(10_000, 32_768)))  # noqa: S311 (no secret)
+            return port
 
 
 def _tls_of_localhost(pki: Any) -> Any:

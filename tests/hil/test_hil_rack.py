@@ -24,14 +24,7 @@ from microipa.board.terminal import Terminal
 from microipa.hil.record import load
 from microipa.modem.serial import Serial
 from obliging_modem import modem
-from rack import Gateway, place, rack
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+from rack import Gateway, place, port_for_later, rack
 
 
 async def hil(folder: Path, bench: str, cases: str) -> tuple[int, str]:
@@ -67,7 +60,7 @@ CASES = "profiles_are_listed or its_result_comes or a_disabled or (switch_ends_w
 @pytest.mark.timeout(300)
 async def test_a_board_of_others_is_tried_and_places_that_do_not_come_up_say_why(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as running:
-        port = free_udp_port()
+        port = port_for_later(socket.SOCK_DGRAM)
         told = await running.enter_async_context(
             rack(tmp_path / "rack", eim_port=port, by="rfc2217", family="nrf91", dtls=False))
         known = {"modem": "nrf91", "ci": told.ci, "profiles": told.profiles, "power_on": told.power_on,

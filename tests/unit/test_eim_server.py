@@ -221,6 +221,16 @@ def test_a_port_in_use_is_one_sentence_and_exit_status_2(refused, config, monkey
         assert f"cannot listen on {address}" in refused(config)
 
 
+def test_a_udp_port_that_another_server_shares_with_its_workers_is_refused():
+    shared = sockets.udp_shared("127.0.0.1", 0, 2)
+    port = shared[0].getsockname()[1]
+    for workers in (1, 2):
+        with pytest.raises(sockets.PortTaken, match="Address already in use"):
+            sockets.udp_shared("127.0.0.1", port, workers)
+    for one in shared:
+        one.close()
+
+
 def test_the_database_is_its_owners_alone(pki, config):
     Eim(pki, config.parent, es9_routes={})
     assert stat.S_IMODE((config.parent / "eim.sqlite").stat().st_mode) == 0o600

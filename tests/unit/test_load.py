@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,3 +65,9 @@ async def test_the_associations_that_polled_first_live_beside_all_that_came_late
     async with loaded(tmp_path, pki) as load:
         _, polls = await load.living(300)
     assert polls.failures == 0
+
+
+async def test_two_loads_on_one_machine_do_not_take_each_others_addresses(pki, tmp_path):
+    async with loaded(tmp_path, pki) as load:
+        both = await asyncio.gather(load.living(40), load.living(40))
+    assert [polls.failures for _, polls in both] == [0, 0]

@@ -60,13 +60,8 @@ def _eim(config: Config) -> Eim:
 
 
 def _listen(config: Config, workers: int) -> Listening:
-    coaps: list[socket.socket] = []
-    if config.coaps:
-        host, port = config.coaps
-        for _ in range(workers):
-            coaps.append(sockets.udp(host, port, shared=workers > 1))
-            port = coaps[0].getsockname()[1]
-    return Listening(tuple(coaps), sockets.tcp(*config.https) if config.https else None)
+    coaps = sockets.udp_shared(*config.coaps, workers) if config.coaps else ()
+    return Listening(coaps, sockets.tcp(*config.https) if config.https else None)
 
 
 def _tell(config: Config, places: Listening) -> None:

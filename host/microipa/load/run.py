@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +18,12 @@ from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
 from microipa.load import crowd, postgresql
-from microipa.load.device import CoapsLink, Device, HttpsLink, dtls_context
+from microipa.load.device import CoapsLink, Device, Failed, HttpsLink, dtls_context
 from microipa.load.fleet import TOKEN, Fleet, eid
 from microipa.load.server import Server, running, write_configuration
 
 LOOPBACK = "127.0.0.1"
-FIRST_HOST, FIRST_PORT, PORTS_OF_ONE = 3, 20_000, 10_000  # of associations that only live: 127.0.0.3:20000
+HOSTS, PORTS = range(3, 255), range(20_000, 30_000)  # of associations that only live: 127.0.0.3:20000, …
 ACTIVE = 32  # devices that work at the same time
 DISABLED = integer(0x84, 0)  # disableResult ok
 
@@ -146,11 +148,11 @@ class Load:
         those that were opened first, beside all the others."""
         await self._open_all()
         links: list[CoapsLink] = []
+        places = _places()
         before = self._server.memory()
 
         async def one(number: int) -> None:
-            host, port = divmod(number, PORTS_OF_ONE)
-            link = await self.coaps(source=(f"127.0.0.{FIRST_HOST + host}", FIRST_PORT + port)).open()
+            link = await self._coaps_from_the_next(places)
             await self._devices[0].poll(link.ask)
             if number < self._active:
                 links.append(link)
@@ -209,8 +211,24 @@ class Load:
         await self._devices[0].poll(https.ask)
         https.close()
 
+    async def _coaps_from_the_next(self, places: Iterator[tuple[str, int]]) -> CoapsLink:
+        """An association from the first place that nobody has: another load may run on this machine."""
+        for place in places:
+            try:
+                return await self.coaps(place).open()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise Failed(f"all {len(HOSTS) * len(PORTS)} addresses of loopback for associations are taken")
+
     async def _measure(self, name: str, work: Work) -> Figures:
         return await measure(self._server, name, self._active, self._operations, work)
+
+
+def _places() -> Iterator[tuple[str, int]]:
+    """Addresses that associations come from, each once: the server takes a second one from there for the first."""
+    for host, port in itertools.product(HOSTS, PORTS):
+        yield f"127.0.0.{host}", port
 
 
 @dataclass(frozen=True)

@@ -27,20 +27,29 @@ def tcp(host: str, port: int) -> socket.socket:
     return made
 
 
-def udp(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A bound socket. ``shared``: others of ours may bind the same port, and the system deals peers out among them,
-    each to the same one as long as none comes or goes (SO_REUSEPORT). Raises PortTaken.
+def udp(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises PortTaken."""
+    return udp_shared(host, port, 1)[0]
+
+
+def udp_shared(host: str, port: int, number: int) -> tuple[socket.socket, ...]:
+    """So many sockets bound to one port. The system deals peers out among them, each to the same one as long as none
+    comes or goes (SO_REUSEPORT). Raises PortTaken, also when another server shares the port with its own.
     """
-    made = None
+    made: list[socket.socket] = []
     try:
-        (family, kind, number, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        made = socket.socket(family, kind, number)
-        made.setblocking(False)
-        if shared:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind(address)
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        for _ in range(number):
+            one = socket.socket(family, kind, protocol)
+            made.append(one)
+            one.setblocking(False)
+            if one is not made[0]:
+                for each in (made[0], one):
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(address)  # the first one alone, so that the port is nobody else's
+            address = one.getsockname()
     except OSError as error:
-        if made:
-            made.close()
+        for one in made:
+            one.close()
         raise PortTaken(f"cannot listen on {host}:{port} (UDP): {error.strerror}") from error
-    return made
+    return tuple(made)
