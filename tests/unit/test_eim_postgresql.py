@@ -19,7 +19,8 @@ from microipa.eim.store import Base, Device, Store
 from microipa.eim.together import Together
 from microipa.eim.upkeep import TURN
 from microipa.load import postgresql
-from microipa.storage.database import StoreBusy, StoreUnusable
+from microipa.storage.database import StoreBusy
+from microipa.storage.schema import StoreUnusable
 from microipa.storage.unit_of_work import Work
 from sqlalchemy import create_engine
 from test_eim_inject import (

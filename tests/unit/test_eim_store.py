@@ -14,13 +14,13 @@ from eim_ipa import OTHER_EID, Refusal, order
 from eim_questions import questions
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
-from microipa.eim import Eim, UnknownDevice, schema, upkeep
+from microipa.eim import Eim, UnknownDevice, upkeep
 from microipa.eim.forwarder import Forwarder
 from microipa.eim.questions import next_order
-from microipa.eim.store import Base, Device, Forward, Order, RelayedAnswer, Store
+from microipa.eim.store import SCHEMA, Base, Device, Forward, Order, RelayedAnswer, Store
 from microipa.eim.together import Together
 from microipa.eim.upkeep import Upkeep
-from microipa.storage.database import StoreUnusable
+from microipa.storage.schema import StoreUnusable
 from microipa.storage.unit_of_work import Work
 from sqlalchemy import create_engine, inspect
 
@@ -56,7 +56,7 @@ def test_tables_from_before_versions_become_those_of_a_new_database(tmp_path):
     with store.work() as db:
         context = MigrationContext.configure(db.connection)
         assert compare_metadata(context, Base.metadata) == []
-        assert context.get_current_revision() == schema.NEWEST
+        assert context.get_current_revision() == SCHEMA.newest
 
 
 async def test_an_eim_from_before_versions_goes_on_with_what_it_had(pki, tmp_path):
@@ -91,7 +91,7 @@ def test_tables_newer_than_the_program_are_refused_with_both_versions(tmp_path):
     with raw(tmp_path) as database:
         database.execute("UPDATE alembic_version SET version_num = '0999'")
         database.commit()
-    with pytest.raises(StoreUnusable, match=f"has version 0999 .* up to {schema.NEWEST}"):
+    with pytest.raises(StoreUnusable, match=f"has version 0999 .* up to {SCHEMA.newest}"):
         Store(tmp_path / "eim.sqlite")
 
 
@@ -100,7 +100,7 @@ def test_tables_of_an_earlier_version_stay_as_they_are_where_they_can_only_be_re
     engine = create_engine(f"sqlite:///{tmp_path / 'eim.sqlite'}")
     with engine.connect() as connection:
         with pytest.raises(StoreUnusable, match="here is of an earlier version and cannot be written"):
-            schema.prepare(connection, Base.metadata, "here", reads_only=True)
+            SCHEMA.prepare(connection, "here", reads_only=True)
         assert not inspect(connection).has_table("alembic_version")
     engine.dispose()
 

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from microipa import saip
@@ -14,7 +15,8 @@ from microipa.smdpp import OrderInvalid, OrderState, OrderStateError, Refused, S
 from microipa.smdpp.identity import Identity
 from microipa.smdpp.sessions import Authenticated, Sessions
 from microipa.smdpp.store import Order, Store
-from microipa.storage.database import StoreBusy, StoreUnusable
+from microipa.storage.database import StoreBusy
+from microipa.storage.schema import StoreUnusable
 
 EID = "89049032123451234512345678901235"
 
@@ -136,13 +138,14 @@ def test_a_refusal_keeps_what_it_changed_an_error_does_not(tmp_path):
         assert store.find(database, "LOST", EID) is None
 
 
-def test_a_database_of_another_version_is_named_and_left_alone(tmp_path):
+def test_a_database_of_another_program_is_named_and_left_alone(tmp_path):
     path = tmp_path / "smdpp.sqlite"
-    other = sqlite3.connect(path)
-    other.execute("CREATE TABLE orders (matching_id)")
-    other.close()
-    with pytest.raises(StoreUnusable, match="remove it"):
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE orders (matching_id)")
+    with pytest.raises(StoreUnusable, match="stays so: no such table: downloads"):
         Store(path)
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("orders",)]
     assert Store(tmp_path / "new.sqlite")
     assert Store(tmp_path / "new.sqlite")
 

@@ -19,7 +19,8 @@ from microipa.eim.relayed import AUTHENTICATE, CANCEL, GET_PACKAGE, INITIATE
 from microipa.eim.results import Results
 from microipa.eim.store import Store
 from microipa.eim.together import Together
-from microipa.storage.database import StoreBusy, StoreUnusable
+from microipa.storage.database import StoreBusy
+from microipa.storage.schema import StoreUnusable
 from microipa.trace import Trace
 
 log = logging.getLogger(__name__)

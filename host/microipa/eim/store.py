@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from microipa.eim.schema import prepare
 from microipa.storage.database import Connections
+from microipa.storage.schema import Schema
 from microipa.storage.unit_of_work import Row, Work
 
 QUEUED, DELIVERED, DONE, FAILED, EXPIRED = "queued", "delivered", "done", "failed", "expired"
@@ -321,14 +321,15 @@ def plain(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: v.isoformat() if isinstance(v, datetime) else v for name, v in fields.items()}
 
 
+SCHEMA = Schema(Base.metadata, Path(__file__).with_name("migrations"))
+
+
 class Store(Connections):
-    """The database of one eIM. One of an earlier version is taken along (see ``schema``)."""
+    """The database of one eIM."""
 
     def __init__(self, place: Path | str) -> None:
         """Raises StoreUnusable, StoreBusy, OSError."""
-        super().__init__(place)
-        with self.opening() as connection:
-            prepare(connection, Base.metadata, self.place, self.reads_only)
+        super().__init__(place, SCHEMA)
 
     @contextmanager
     def work(self) -> Iterator[Work]:

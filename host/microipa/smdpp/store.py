@@ -20,8 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, obje
 from microipa.common.errors import MicroipaError
 from microipa.smdpp.refusal import Refused
 from microipa.storage.database import Database, UtcDateTime, utc_now
-
-SCHEMA = 5  # grows with every change of the tables
+from microipa.storage.schema import Schema
 
 
 class OrderInvalid(MicroipaError):
@@ -187,11 +186,14 @@ class Notification(Base):
     received: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+SCHEMA = Schema(Base.metadata, Path(__file__).with_name("migrations"))
+
+
 class Store(Database):
     """The database of one SM-DP+. Profile packages in it contain subscriber keys."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, Base, SCHEMA)
+        super().__init__(path, SCHEMA)
 
     @contextmanager
     def work(self) -> Iterator[Session]:

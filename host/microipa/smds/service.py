@@ -27,7 +27,7 @@ from microipa.smdpp.refusal import MalformedRequest, Refused
 from microipa.smdpp.rsp_http import Function, Interface
 from microipa.smdpp.sessions import RspSession, Sessions
 from microipa.smds.identity import SmdsIdentity
-from microipa.smds.store import SCHEMA, Base, EventRecord
+from microipa.smds.store import SCHEMA, EventRecord
 from microipa.storage.database import Database
 from microipa.trace import Trace
 from microipa.trace.key_log import KeyLog
@@ -74,7 +74,7 @@ class Smds:
         self._servers = Callers([*(identity.issuer for identity in identities), *servers], ("tls",))
         self.key_log: KeyLog | None = None
         """A file that is there: an ES11 server that starts later writes the secrets of its connections into it."""
-        self._store = Database(folder / "smds.sqlite", Base, SCHEMA)
+        self._store = Database(folder / "smds.sqlite", SCHEMA)
         self._sessions = Sessions()
         by_ci = {identity.ci_pk_id: identity for identity in identities}
         self._authentication = Authentication(SM_DS, by_ci, self._sessions, self.address)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from microipa.storage.database import UtcDateTime, utc_now
-
-SCHEMA = 1  # grows with every change of the tables
+from microipa.storage.schema import Schema
 
 
 class Base(DeclarativeBase):
@@ -25,3 +25,6 @@ class EventRecord(Base):
     rsp_server_address: Mapped[str]
     owner: Mapped[str]  # OID of the server that registered it
     registered: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+SCHEMA = Schema(Base.metadata, Path(__file__).with_name("migrations"))

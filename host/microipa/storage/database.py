@@ -10,13 +10,13 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import DateTime, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import DateTime, Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import (
     ArgumentError,
@@ -26,10 +26,11 @@ from sqlalchemy.exc import (
     NoSuchModuleError,
     OperationalError,
 )
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeDecorator
 
 from microipa.common.errors import Busy, MicroipaError
+from microipa.storage.schema import Schema, StoreUnusable
 
 BUSY_TIMEOUT_MS = 5000  # how long to wait for another process to finish its transaction
 TURN_MS = 20  # in which SQLite asks often
@@ -41,10 +42,6 @@ CONNECT_TIMEOUT_S = 3  # of PostgreSQL; a poll that finds it away is answered wi
 
 class StoreBusy(Busy):
     """The database cannot be read or written now: another process keeps it to itself, the disk is full, it is away."""
-
-
-class StoreUnusable(MicroipaError):
-    """What is there is no database, or was made by another version of this program."""
 
 
 class ReadOnly(MicroipaError):
@@ -71,10 +68,10 @@ def utc_now() -> datetime:
 class Connections:
     """The way to the database at ``place``, a path or a URL. Several processes may have it open."""
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(self, place: Path | str, schema: Schema) -> None:
         """A file is created readable by its owner alone; one in a folder that cannot be written is only read.
 
-        Raises StoreUnusable, OSError.
+        Tables of an earlier version are migrated. Raises StoreUnusable, StoreBusy, OSError.
         """
         self.reads_only = _is_sealed(place)
         self.place, self.engine = _open_to_read(Path(place)) if self.reads_only else _open(place)
@@ -82,6 +79,8 @@ class Connections:
         self._away_until = 0.0
         self._asking = self._reading if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         weakref.finalize(self, self.engine.dispose)
+        with self.reader() if self.reads_only else self.transaction() as connection:
+            schema.prepare(connection, self.place, self.reads_only)
 
     @property
     def is_sqlite(self) -> bool:
@@ -102,10 +101,6 @@ class Connections:
         """Read as of one moment, beside whoever writes. Raises StoreBusy."""
         with self.failures_are_named(), self._reading.connect() as connection:
             yield connection
-
-    def opening(self) -> AbstractContextManager[Connection]:
-        """A transaction to make tables in, or to see that they are there. Raises StoreBusy."""
-        return self.reader() if self.reads_only else self.transaction()
 
     def _require_writable(self) -> None:
         if self.reads_only:
@@ -141,20 +136,7 @@ class Connections:
 
 
 class Database(Connections):
-    """The SQLite file ``path`` with the tables of ``base``; ``schema`` grows when they change so that old files do not
-    fit.
-    """
-
-    def __init__(self, path: Path, base: type[DeclarativeBase], schema: int) -> None:
-        """Created readable by its owner alone. Raises StoreUnusable, StoreBusy."""
-        super().__init__(path)
-        with self.opening() as connection:
-            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version != schema and inspect(connection).get_table_names():
-                raise StoreUnusable(f"{path} is of another version of microipa: remove it")
-            if not self.reads_only:
-                base.metadata.create_all(connection)
-                connection.exec_driver_sql(f"PRAGMA user_version = {schema}")
+    """A database whose rows are read and changed by SQLAlchemy's sessions."""
 
     @contextmanager
     def work(self) -> Iterator[Session]:
