@@ -19,10 +19,12 @@ NEW = "eim2.microipa.example"
 
 
 @asynccontextmanager
-async def two_eims(folder: Path, events: list[Event], **config: object) -> AsyncIterator[Lab]:
+async def two_eims(
+        folder: Path, events: list[Event], *, quirks: tuple[str, ...] = (), **config: object) -> AsyncIterator[Lab]:
     trace = Trace()
     trace.listen(events.append)
-    async with Lab(folder, radio="none", trace=trace, board_config={**QUICK, **config}, two_eims=True) as lab:
+    async with Lab(folder, radio="none", trace=trace, board_config={**QUICK, **config}, two_eims=True,
+                   quirks=quirks) as lab:
         yield lab
 
 
@@ -109,6 +111,20 @@ async def test_3_1_1_1_an_eim_that_is_gone_keeps_no_other_from_being_served(tmp_
         assert states(lab.eim2.orders()) == ["package done", "data done"]
     log = [event.fields["text"] for event in events if event.kind == "log"]
     assert any("poll: eIM eim.microipa.example:" in line for line in log)
+
+
+async def test_3_1_1_2_an_eim_that_injects_acknowledgements_of_everything_removes_nothing_of_another(
+        tmp_path: Path) -> None:
+    events: list[Event] = []
+    quirks = ("foreign-injects", "notification-4xx:1")  # what the first eIM refuses stays on the card for now
+    async with two_eims(tmp_path, events, inject_wait_s=1, quirks=quirks) as lab:
+        lab.eim.order_download(lab.eid, lab.offer(), needs_proof=False)
+        await lab.board.start()
+        assert await asyncio.wait_for(lab.board.wait(), 60) == 0
+        assert states(lab.eim.orders()) == ["download done", "data done"]
+    log = [event.fields["text"] for event in events if event.kind == "log"]
+    assert [line for line in log if line.endswith("is not this eIM's to acknowledge")]
+    assert es10(tmp_path, "BF2B00").raw.hex() == "bf2b02a000"  # in the end its own eIM has taken it
 
 
 @pytest.mark.covers("cause.otherEim")

@@ -27,5 +27,7 @@ class Behaviour:
     """Activation codes in triggers have blanks and line ends around their parts, and inside."""
     foreign: bool = False
     """The second eIM of the card acknowledges what belongs to the first."""
+    injects: bool = False
+    """The second eIM of the card injects an acknowledgement of every number there may be, wherever a device listens."""
     curious: bool = False
     """The second eIM of the card asks for all stored results, and acknowledges every number there may be."""

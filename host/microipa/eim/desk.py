@@ -30,6 +30,7 @@ from microipa.eim.identity import EimIdentity
 from microipa.eim.injector import Injector
 from microipa.eim.json_binding import Handle
 from microipa.eim.notices import Notices
+from microipa.eim.odd_injector import OddInjector
 from microipa.eim.orders import Orders
 from microipa.eim.packages import Operation
 from microipa.eim.polls import Polls
@@ -107,7 +108,8 @@ class Eim:
                             self._behaviour, trace)
         self.handle: Handle = dispatch.handle
         """Answers one ESipa message (see ``Dispatch.handle``)."""
-        self._injector = Injector(self._store, self._orders, dispatch.provide_result, dispatch.note)
+        injector = OddInjector if self._behaviour.injects else Injector
+        self._injector = injector(self._store, self._orders, dispatch.provide_result, dispatch.note)
         self.key_log: KeyLog | None = None
         """A file that is there: servers that start later write the secrets of their connections into it."""
         self._serving = 0

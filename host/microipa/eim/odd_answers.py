@@ -15,6 +15,7 @@ _OK, _KEY_ID = 0xA0, 0x04  # inside InitiateAuthenticationResponseEsipa
 _SHORT = 4
 _CURIOUS = b"whatsaid"  # eimTransactionId
 _FOREIGN_RESULTS = 64  # seqNumbers of a card that is new
+EVERYTHING = esipa.acknowledge(list(range(1, _FOREIGN_RESULTS)))
 
 
 class OddAnswers:
@@ -50,7 +51,7 @@ class OddAnswers:
         if behaviour.blanks and answer.startswith(esipa.GET_EIM_PACKAGE.to_bytes(2, "big")):
             return _with_blanks(answer)
         if behaviour.foreign and answer and parse(answer).tag == esipa.PROVIDE_EIM_PACKAGE_RESULT:
-            return esipa.acknowledge(list(range(1, _FOREIGN_RESULTS)))
+            return EVERYTHING
         return answer
 
 
@@ -59,7 +60,7 @@ class OddAnswers:
         if not self._asked and request.startswith(esipa.GET_EIM_PACKAGE.to_bytes(2, "big")):
             self._asked = True
             return tlv(esipa.GET_EIM_PACKAGE, packages.data_request(tlv(0x5C, b"\xa2"), _CURIOUS))
-        return esipa.acknowledge(list(range(1, _FOREIGN_RESULTS))) if _CURIOUS in request else b""
+        return EVERYTHING if _CURIOUS in request else b""
 
 
 def _with_blanks(answer: bytes) -> bytes:

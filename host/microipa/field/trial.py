@@ -94,6 +94,7 @@ TRIALS: dict[str, Trial] = {
     "eim-slow": Trial(1, limit_s=120),
     "eim-code-blanks": _BOTH,
     "eim-silent": Trial(limit_s=180),
+    "foreign-injects": Trial(settings={"inject_wait_s": 1}, limit_s=120),
     # No time, or a wrong one
     "cclk-error": Trial(options=_PINNED),
     "cclk-impossible": Trial(options=_PINNED),

@@ -77,6 +77,8 @@ QUIRKS = (
     Quirk("foreign-questions", "eim2", {"curious": True},
           "A second eIM on the card asks for all stored results, and acknowledges every number there may be.",
           "field.md 2"),
+    Quirk("foreign-injects", "eim2", {"injects": True},
+          "A second eIM on the card injects an acknowledgement of every number there may be.", "field.md 2"),
     Quirk("foreign-ack", "eim2", {"foreign": True},
           "A second eIM on the card acknowledges results and notifications that are not its own.", "field.md 2"),
 )
