@@ -15,6 +15,14 @@ _COPY = "ipa.good"
 _NAME = "ipa.json"
 _DOUBTFUL = const(2)  # starts in a row that failed: settings that were good never yet may be why
 _CHUNK = const(128)
+_PARTS = (  # the modules that only some settings use, and a version for other settings is flashed without
+    ("transport", "https", "net.https_link"),
+    ("binding", "json", "net.esipa_json"),
+    ("compact", True, "net.compact"),
+    ("q_block", True, "net.qblock"),
+    ("download", "direct", "steps.direct"),
+    ("emulation", True, "card.emulation"),
+)
 
 
 def settings(folder, board, woken=False):
@@ -60,11 +68,38 @@ def settings(folder, board, woken=False):
 
 
 def _check(found, board, woken):
-    if found["sleep"] != "none" or found["psm_periodic_s"]:
-        reason = _mismatch(board, found)
+    for reason in (_absent(found), _mismatch(board, found)):
         if reason and not woken:
             log(ERROR, "boot:", reason)
             compat.trouble = "; ".join([part for part in (compat.trouble, reason) if part])
+
+
+def _absent(settings):
+    """What is switched on by hand and was not flashed, in words; "" when all is there. The device goes on without."""
+    from ipa.config import DEFAULTS
+    from ipa.modem import UnknownModem, driver
+
+    found = []
+    for key, value, name in _PARTS:
+        if settings[key] == value and not _is_there("ipa." + name):
+            settings[key] = DEFAULTS[key]
+            found.append(key)
+    if settings["modem"] != "auto":
+        try:
+            driver(settings["modem"])
+        except (UnknownModem, ImportError):
+            settings["modem"] = "auto"
+            found.append("modem")
+    return "not in this firmware, so the defaults hold (flash it again): " + ", ".join(found) if found else ""
+
+
+def _is_there(name):
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    compat.unload((name,))
+    return True
 
 
 def _mismatch(board, settings):
@@ -72,6 +107,8 @@ def _mismatch(board, settings):
     on without: the sleep is set to "none" where the board has none."""
     found = []
     mode = settings["sleep"]
+    if mode == "none" and not settings["psm_periodic_s"]:
+        return ""
     if mode != "none" and not hasattr(board, mode + "_sleep"):
         settings["sleep"] = "none"
         found.append("the board has no {} sleep, so it stays awake".format(mode))

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from microipa.board.virtual import Form
 from microipa.cli.eim_views import _in_full
 from microipa.lab import Lab
 from microipa.trace import Event, Trace
@@ -16,10 +17,10 @@ from scene import QUICK
 TIMEOUT_S = 45
 
 
-def lab(folder: Path, events: list[Event], **config: object) -> Lab:
+def lab(folder: Path, events: list[Event], form: Form = "by hand", **config: object) -> Lab:
     trace = Trace()
     trace.listen(events.append)
-    return Lab(folder, radio="none", trace=trace, heap="128wK", board_config={**QUICK, **config})
+    return Lab(folder, radio="none", trace=trace, heap="128wK", board_config={**QUICK, **config}, form=form)
 
 
 async def play(running: Lab) -> None:
@@ -59,6 +60,27 @@ async def test_the_eim_hears_once_of_settings_that_do_not_hold(tmp_path: Path, w
         with console.capture() as shown:
             console.print(_in_full(view))
         assert view.trouble in shown.get()
+
+
+@pytest.mark.parametrize("way", [
+    {"transport": "https"}, {"binding": "json"}, {"compact": True}, {"q_block": True}, {"download": "direct"},
+    {"emulation": True}, {"modem": "tx62"}, {"modem": "nonsense"},
+    {"transport": "https", "binding": "json", "q_block": True},
+])
+async def test_what_was_switched_on_by_hand_and_not_flashed_is_named_once_and_the_device_goes_on_without(
+        tmp_path: Path, way: dict[str, object]) -> None:
+    events: list[Event] = []
+    async with lab(tmp_path, events, "mpy") as running:
+        flash = running.board.folder
+        (flash / "ipa/modem/cinterion.mpy").unlink()
+        (flash / "ipa.json").write_text(json.dumps({**json.loads((flash / "ipa.json").read_text()), **way}))
+        running.eim.order_download(running.eid, running.offer(), needs_proof=False)
+        await play(running)
+        assert {order.state for order in running.eim.orders()} == {"done"}
+        named = f"not in this firmware, so the defaults hold (flash it again): {', '.join(way)}"
+        assert running.eim.device(running.eid).trouble == named
+    log = [event.fields["text"] for event in events if (event.part, event.kind) == ("board", "log")]
+    assert len([line for line in log if "not in this firmware" in line]) == 1
 
 
 async def test_the_eim_hears_of_a_task_that_crashed_which_is_started_again(tmp_path: Path) -> None:

@@ -177,11 +177,7 @@ def _download(session, transaction, kind):
     """With the SM-DP+ itself where this device may and the trigger says with which one, else by the eIM."""
     if session.tcp is None or kind is None:
         return Download(session, transaction)
-    try:
-        from ipa.steps.direct import DirectDownload  # needs more heap, which others have for themselves
-    except ImportError:  # the settings were another's when this version was flashed
-        log(ERROR, "download: this firmware has no direct downloads, flash it again; through the eIM")
-        return Download(session, transaction)
+    from ipa.steps.direct import DirectDownload  # needs more heap, which others have for themselves
 
     return DirectDownload(session, transaction)
 
