@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
+from microipa.common.console import Terminal
 from microipa.energy.inputs import work, work_of
 from microipa.energy.targets import verdicts
-from microipa.lab.bill import Row, measure, traffic
+from microipa.lab.bill import Row, measure, show, traffic
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +45,11 @@ def test_a_battery_is_forecast_from_what_was_measured(bill: list[Row]) -> None:
     assert measured.poll.up == pytest.approx(shipped.poll.up, rel=0.1)
     assert measured.package.down == pytest.approx(shipped.package.down, rel=0.1)
     assert all(verdict.met for verdict in verdicts("nrf91", measured))
+
+
+def test_as_json_there_is_one_object_for_each_row_and_each_target(
+        tmp_path: Path, bill: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(bill, tmp_path, Terminal(), as_json=True) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["what"] for row in rows if "what" in row] == [row.what for row in bill]
+    assert {row["modem"] for row in rows if "target" in row} == {"nrf91", "bg95"}

@@ -66,6 +66,8 @@ def test_a_device_that_cannot_come_through_is_red_and_says_why(
     assert "RED" in said
     assert "0 of 2" in said
     assert "0 of 1 cells are good" in said
+    assert run.run(tmp_path, ["refuses-cfun"], ["bg95"], 1, Console(), as_json=True) == 1
+    assert json.loads(capsys.readouterr().out)["reason"] == tried.reason
 
 
 @pytest.mark.parametrize("quirk", [

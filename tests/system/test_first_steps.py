@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
@@ -76,6 +77,17 @@ async def test_a_check_of_the_board_of_a_lab_that_is_up_goes_well_and_a_restart_
         await desk.check()
         await desk.restart()
         await desk.polls()
+
+
+async def test_a_check_as_json_is_one_object_for_each_step(tmp_path: Path) -> None:
+    async with Lab(tmp_path / "lab", radio="none", board_config=SETTINGS, trace=Trace()) as lab:
+        desk = await desk_of(lab)
+        words = ("board", "check", "--board", "virtual", "--port", desk.port, "--json")
+        process = await asyncio.create_subprocess_exec(BIN / "microipa", *words, stdout=asyncio.subprocess.PIPE)
+        output, _ = await asyncio.wait_for(process.communicate(), 100)
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert rows[0] == {"step": "serial", "good": True, "seen": desk.port}
+    assert [row["step"] for row in rows[-2:]] == ["socket to the eIM", "DTLS or TLS with the eIM"]
 
 
 @pytest.mark.parametrize("steps", [

@@ -14,7 +14,9 @@ import pytest
 import typer
 from cli_runner import Microipa, microipa  # noqa: F401
 from microipa.asn1 import parsed as kept
+from microipa.asn1.tlv import parse_all
 from microipa.cli.main import app
+from microipa.lab import LabFolder
 
 MICROIPA = Path(sys.executable).with_name("microipa")
 HEAVY = ("asyncio", "cryptography", "sqlalchemy", "starlette", "uvicorn", "aiocoap", "OpenSSL", "pyparsing",
@@ -142,8 +144,16 @@ def test_a_home_that_cannot_be_written_costs_nothing_but_time(module: Path) -> N
 
 # --json
 
-SHOWS = ["battery", "board list", "decode", "devices", "lab quirks", "orders", "pki", "profile check", "profile show",
-         "smdpp orders", "trace"]  # fmt: skip
+SHOWS = {"battery", "bill", "board check", "board list", "card apdu", "card shell", "decode", "devices", "field",
+         "lab quirks", "orders", "pki", "profile check", "profile show", "smdpp orders", "trace"}  # fmt: skip
+DOES = {  # something, and says what became of it
+    "board restart", "board virtual", "card serve", "demo", "eim add-devices", "eim serve", "enrol", "flash",
+    "hil report", "lab up", "modem record", "new product", "order cancel", "order data", "order default-dp",
+    "order delete", "order disable", "order download", "order eim add", "order eim configuration", "order eim delete",
+    "order eim list", "order eim update", "order enable", "order fallback set", "order fallback unset",
+    "order immediate-enable", "order list", "order package", "order rat", "profile build", "smdpp cancel",
+    "smdpp order", "smdpp stock",
+}  # fmt: skip
 
 
 def verbs(command, name: str = "") -> dict[str, list]:
@@ -154,11 +164,58 @@ def verbs(command, name: str = "") -> dict[str, list]:
     return {words: options for word, one in below.items() for words, options in verbs(one, f"{name} {word}").items()}
 
 
-def test_verbs_that_show_something_take_json_and_json_means_that_everywhere() -> None:
+def test_verbs_that_show_something_and_no_others_take_json() -> None:
     tree = {words.strip(): options for words, options in verbs(typer.main.get_command(app)).items()}
     jsons = {words: option for words, options in tree.items() for option in options if "--json" in option.opts}
-    assert set(SHOWS) <= set(jsons)
+    assert set(tree) == SHOWS | DOES
+    assert set(jsons) == SHOWS
     assert all(option.is_flag and "JSON" in option.help for option in jsons.values())
+
+
+def objects(text: str) -> list[dict]:
+    """The JSON objects that ``text`` is, with nothing between them but white space."""
+    found, rest = [], text.strip()
+    while rest:
+        one, end = json.JSONDecoder().raw_decode(rest)
+        assert isinstance(one, dict)
+        found.append(one)
+        rest = rest[end:].lstrip()
+    return found
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab in which every verb has something to show."""
+    folder = tmp_path_factory.mktemp("shown")
+    lab = LabFolder(folder / "lab", create=True)
+    eid = lab.card().eid
+    for words in (["enrol", eid], ["order", "list"], ["smdpp", "order"]):
+        subprocess.run([MICROIPA, *words, "--lab", folder / "lab"], check=True, stdout=subprocess.DEVNULL)
+    (folder / "trace.jsonl").write_text('{"t": 1, "part": "lab", "kind": "step", "text": "x"}\n')
+    subprocess.run([MICROIPA, "profile", "build", folder / "built.der"], check=True, stdout=subprocess.DEVNULL)
+    elements = parse_all((folder / "built.der").read_bytes())
+    (folder / "endless.der").write_bytes(b"".join(element.raw for element in elements[:-1]))
+    return folder
+
+
+@pytest.mark.parametrize(("words", "stdin"), [
+    ("battery --board walter --cell 19Ah --poll 1h", ""),
+    ("board list", ""),
+    ("card apdu --lab {}/lab 00A40004023F00 0070000001", ""),
+    ("card shell --lab {}/lab", "eid\nhelp\nnothing\nprofiles\n"),
+    ("decode bf4f03020101", ""),
+    ("devices --lab {}/lab", ""),
+    ("lab quirks", ""),
+    ("orders --lab {}/lab", ""),
+    ("pki --lab {}/lab", ""),
+    ("profile check {}/endless.der", ""),
+    ("profile show {}/built.der", ""),
+    ("smdpp orders --lab {}/lab", ""),
+    ("trace {}/trace.jsonl", ""),
+])
+def test_with_json_nothing_but_json_is_printed(
+        microipa: Microipa, shown: Path, words: str, stdin: str) -> None:  # noqa: F811
+    assert objects(microipa(*words.format(shown).split(), "--json", stdin=stdin.encode()).out)
 
 
 @pytest.mark.parametrize("words", [["lab", "quirks"], ["board", "list"]])

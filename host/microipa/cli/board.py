@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from microipa.common.console import LAB, BadInput, Json, out, print_json, run_async
+from microipa.common.console import LAB, BadInput, Json, errors, out, print_json, run_async
 from microipa.common.outside_text import visible
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ def list_boards(as_json: Json = False) -> None:
 
 
 @app.command("check")
-def check_board(board: BoardName = None, port: Port = "auto") -> None:
+def check_board(board: BoardName = None, port: Port = "auto", as_json: Json = False) -> None:
     """Test a board step by step from its serial port to the eIM; say which step fails and what to look at."""
-    from microipa.board.check import check
+    from microipa.board.check import CheckFailed, check
     from microipa.board.known import find_board
     from microipa.board.repl import Repl
 
@@ -156,15 +156,28 @@ def check_board(board: BoardName = None, port: Port = "auto") -> None:
         raise BadInput("which board? Name it with --board; `microipa board list` shows them")
     known = find_board(board)
     with Repl(chosen_port(known, port)) as repl:
-        out.print(DONE, f"{'serial':26} {repl.port}")
+        _tell_step("serial", repl.port, as_json)
         try:
-            with out.status("") if out.is_terminal else nullcontext() as status:
+            with out.status("") if out.is_terminal and not as_json else nullcontext() as status:
                 begin = (lambda title: status.update(Text(title))) if status else (lambda _: None)
                 for title, seen in check(repl, known, begin):
-                    out.print(DONE, f"{title:26} {seen}")
-            out.print("All steps went well.")
+                    _tell_step(title, seen, as_json)
+            if not as_json:
+                out.print("All steps went well.")
+        except CheckFailed as error:
+            if as_json:
+                print_json({"good": False, "seen": str(error)})
+            raise
         finally:
-            out.print(f"The board's program is stopped. Start it: microipa board restart {_same(board, port)}")
+            restart = f"The board's program is stopped. Start it: microipa board restart {_same(board, port)}"
+            (errors if as_json else out).print(restart)
+
+
+def _tell_step(title: str, seen: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"step": title, "good": True, "seen": seen})
+    else:
+        out.print(DONE, f"{title:26} {seen}")
 
 
 @app.command("restart")

@@ -10,7 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from microipa.common.console import LAB, BadInput, Folder, hex_bytes, host_and_port, out, run_async
+from microipa.common.console import (
+    LAB,
+    BadInput,
+    Folder,
+    Json,
+    errors,
+    hex_bytes,
+    host_and_port,
+    out,
+    print_json,
+    run_async,
+)
+from microipa.common.errors import MicroipaError
 
 card_app = typer.Typer(no_args_is_help=True, help="Talk to the lab's card, or to one in a PC/SC reader.")
 
@@ -26,7 +38,6 @@ def reader_of(card: str | None) -> str:
     if card and (kind != "pcsc" or not colon or not reader):
         raise BadInput(f"--card {card[:64]} is not pcsc:READER")
     return reader
-
 
 
 @card_app.command()
@@ -55,19 +66,24 @@ def apdu(
     commands: Annotated[list[str], typer.Argument(metavar="HEX", help="One command APDU each.")],
     lab: Folder = LAB,
     card: Which = None,
+    as_json: Json = False,
 ) -> None:
     """Send APDUs to the card after a reset; prints data and status word of each, in hex."""
     sent = [hex_bytes("HEX", command) for command in commands]
     with _powered(lab, card) as contacts:
         for command in sent:
-            print(contacts.transmit(command).hex())
+            response = contacts.transmit(command)
+            if as_json:
+                print_json({"command": command.hex(), "data": response[:-2].hex(), "sw": response[-2:].hex()})
+            else:
+                print(response.hex())
 
 
 @card_app.command()
-def shell(lab: Folder = LAB, card: Which = None) -> None:
+def shell(lab: Folder = LAB, card: Which = None, as_json: Json = False) -> None:
     """Call functions of ES10 by name, one a line: `eid`, `profiles`, `info2` …; `help` lists them."""
     from microipa.asn1.describe import describe
-    from microipa.euicc.es10 import VERBS, Es10, Es10Error, request
+    from microipa.euicc.es10 import VERBS, Es10, request
 
     with _powered(lab, card) as contacts:
         es10 = Es10(contacts)
@@ -75,14 +91,20 @@ def shell(lab: Folder = LAB, card: Which = None) -> None:
             verb, *arguments = line.split()
             if verb == "help":
                 for name, (says, _) in VERBS.items():
-                    out.print(f"{name:14} {says}")
+                    (errors if as_json else out).print(f"{name:14} {says}")
                 continue
             try:
-                answer = es10.call(request(verb, arguments))
-            except Es10Error as error:
-                out.print(str(error))
+                answer = describe(es10.call(request(verb, arguments)))
+            except MicroipaError as error:  # also what the card says and nobody understands
+                if as_json:
+                    print_json({"function": verb, "error": str(error)})
+                else:
+                    out.print(str(error))
                 continue
-            out.print(*describe(answer).text().split("\n"), sep="\n")
+            if as_json:
+                print_json({"function": verb, **answer.json()})
+            else:
+                out.print(*answer.text().split("\n"), sep="\n")
 
 
 def _lines() -> Iterator[str]:

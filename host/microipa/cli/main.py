@@ -127,11 +127,12 @@ def field(
     modem: Annotated[list[str] | None, typer.Option(help="bg95, nrf91, …; may be repeated. All without.")] = None,
     lab: Annotated[Path, typer.Option(help="Folder for the labs and the results.")] = LAB / "field",
     jobs: Annotated[int | None, typer.Option(min=1, help="Labs at a time; without: four for each core.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Try a device under every quirk with every modem; exit status 1 when one does not finish its two orders."""
     from microipa.field.run import jobs_here, run
 
-    raise typer.Exit(run(lab, quirk or [], modem or [], jobs or jobs_here(), out))
+    raise typer.Exit(run(lab, quirk or [], modem or [], jobs or jobs_here(), out, as_json))
 
 
 @app.command()
@@ -140,11 +141,12 @@ def bill(
     ts48: Annotated[
         Path | None, typer.Option(help="Profile package of GSMA TS.48 (DER) to download as well.", dir_okay=False)
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Measure what polls, packages and downloads cost on the air; exit status 1 when a target is missed."""
     from microipa.lab.bill import run
 
-    raise typer.Exit(run_async(run(lab, read_package(ts48) if ts48 else None, out)))
+    raise typer.Exit(run_async(run(lab, read_package(ts48) if ts48 else None, out, as_json)))
 
 
 @app.command()

@@ -38,6 +38,7 @@ class Terminal(Console):
 
 
 out = Terminal()
+errors = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -76,6 +77,13 @@ def joules(work: Work) -> Table:
 def _cells(spent: Spent) -> Iterator[str]:
     for parts in _COLUMNS.values():
         yield f"{sum(spent.joules[part] for part in parts):.2f} J"
+
+
+def for_programs(work: Work) -> Iterator[dict[str, Any]]:
+    """Every target with each modem as JSON."""
+    for modem in MODEMS:
+        for one in verdicts(modem, work):
+            yield {"target": one.words, "modem": modem, "forecast": one.forecast, "met": one.met}
 
 
 def met_or_not(work: Work) -> Table:

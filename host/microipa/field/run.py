@@ -14,7 +14,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from microipa.common.console import Terminal
+from microipa.common.console import Terminal, print_json
 from microipa.common.errors import MicroipaError
 from microipa.field import cell
 from microipa.field.cell import Cell
@@ -55,8 +55,13 @@ def _cells(quirks: Sequence[str], modems: Sequence[str]) -> Iterator[tuple[str, 
                 yield from ((quirk, family, way) for way in trial(quirk).ways)
 
 
-def run(folder: Path, quirks: Sequence[str], modems: Sequence[str], jobs: int, console: Terminal) -> int:
-    """``microipa field``: try all cells, ``jobs`` at a time. Returns the exit status: 1 when a cell is red."""
+def run(
+    folder: Path, quirks: Sequence[str], modems: Sequence[str], jobs: int, console: Terminal, as_json: bool = False
+) -> int:
+    """``microipa field``: try all cells, ``jobs`` at a time. Returns the exit status: 1 when a cell is red.
+
+    With ``as_json`` each cell is a line of JSON as it ends, and nothing else is printed.
+    """
     wanted = cells(quirks, modems)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -64,13 +69,19 @@ def run(folder: Path, quirks: Sequence[str], modems: Sequence[str], jobs: int, c
     with (folder / RESULTS).open("w") as file:
         for number, result in enumerate(_results(folder, wanted, jobs), 1):
             results.append(result)
-            file.write(json.dumps({**asdict(result), "good": result.is_good}) + "\n")
+            row = {**asdict(result), "good": result.is_good}
+            file.write(json.dumps(row) + "\n")
             file.flush()
-            console.print(f"{number}/{len(wanted)} {_words(result)}")
+            if as_json:
+                print_json(row)
+            else:
+                console.print(f"{number}/{len(wanted)} {_words(result)}")
+    red = sum(not one.is_good for one in results)
+    if as_json:
+        return 1 if red else 0
     place = {key: number for number, key in enumerate(wanted)}
     results.sort(key=lambda one: place[one.quirk, one.family, one.way])
     Terminal(width=TABLE_WIDTH, file=console.file).print(table(results))
-    red = sum(not one.is_good for one in results)
     console.print(f"{len(results) - red} of {len(results)} cells are good, {time.monotonic() - began:.0f} s; "
                   f"each as a line of JSON in {folder / RESULTS}, its lab beside it")
     return 1 if red else 0

@@ -17,7 +17,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-from microipa.common.console import Terminal, lines
+from microipa.common.console import Terminal, lines, print_json
 from microipa.common.errors import MicroipaError
 from microipa.energy import targets
 from microipa.energy.inputs import work_of
@@ -91,6 +91,21 @@ class Row:
             ("ESipa up", self.payload.up, target.up),
         ]
         return [(f"{what} ≤ {most:,}", value <= most) for what, value, most in kept if most is not None]
+
+    def for_programs(self) -> dict[str, Any]:
+        """The same as JSON: bytes, counts, seconds and joules; targets in words with whether they are met."""
+        cost = self.cost
+        return {
+            "what": self.what,
+            "packets": cost.datagrams,
+            "bytes": cost.bytes,
+            "round_trips": cost.round_trips,
+            "air_s": cost.up.airtime_s + cost.down.airtime_s,
+            "energy_j": cost.energy_mj / 1000,
+            "esipa_up": self.payload.up,
+            "esipa_down": self.payload.down,
+            "targets": dict(self.verdicts()),
+        }
 
     def arithmetic(self) -> str:
         """Where the bytes go that are no payload."""
@@ -282,18 +297,26 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
         return [*rows, plain, bursts, compact, *https]
 
 
-async def run(folder: Path, ts48: bytes | None, console: Terminal) -> int:
+async def run(folder: Path, ts48: bytes | None, console: Terminal, as_json: bool = False) -> int:
     """``microipa bill``: measure and print. Returns the exit status, 1 when a measured row misses its target."""
-    rows = await measure(folder, ts48)
-    console.width = max(console.width, WIDTH)
-    console.print(_table(rows))
+    return show(await measure(folder, ts48), folder, console, as_json)
+
+
+def show(rows: Sequence[Row], folder: Path, console: Terminal, as_json: bool) -> int:
+    """Print rows and targets, and keep what `microipa battery` takes from them. Returns the exit status."""
     missed = [row for row in rows if not all(met for _, met in row.verdicts())]
-    for row in missed:
-        if row.payload.both:
-            console.print(row.arithmetic())
     measured = traffic(rows)
     (folder / TRAFFIC).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     work = work_of(measured)
+    if as_json:
+        for line in [*(row.for_programs() for row in rows), *targets.for_programs(work)]:
+            print_json(line)
+        return 1 if missed else 0
+    console.width = max(console.width, WIDTH)
+    console.print(_table(rows))
+    for row in missed:
+        if row.payload.both:
+            console.print(row.arithmetic())
     console.print(targets.joules(work), targets.met_or_not(work))
     console.print(f"Every datagram: {folder / 'trace.jsonl'}; for microipa battery --bill: {folder / TRAFFIC}")
     return 1 if missed else 0
