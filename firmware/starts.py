@@ -1,6 +1,6 @@
 """What is known of the starts behind us. Loaded when it is asked, forgotten by forget().
 
-    ipa.restarts   a line each: how many starts in a row failed; why, for people; `told` once an eIM knows; `failed`
+    ipa.restarts   a line each: how many starts in a row failed; why, for people; `told` once an eIM has it; `failed`
                    from the failure of a start until the next one has loaded
     ipa.loading    is there while a start loads its modules
     ipa.trial      names a version that has reached no eIM yet, and has a dot for each of its starts: see switch.py
@@ -31,7 +31,7 @@ def interrupted():
 
 def begin():
     """A start begins. One that ended while it loaded, by the watchdog or a power cut, has failed. Raises OSError."""
-    count, reason, told, last = _read()
+    count, reason, sent, last = _read()
     if _LOADING in os.listdir():
         _write(count + 1, _INTERRUPTED, last="failed")
         print("starts:", _INTERRUPTED)
@@ -39,7 +39,7 @@ def begin():
     with open(_LOADING, "w"):
         pass
     if count and not last:
-        _write(0, reason, told)
+        _write(0, reason, sent)
 
 
 def loaded():
@@ -48,9 +48,9 @@ def loaded():
         os.remove(_LOADING)
     except OSError:
         pass  # the flash was full, or Ctrl-C came later
-    count, reason, told, last = _read()
+    count, reason, sent, last = _read()
     if last:
-        _write(count, reason, told)
+        _write(count, reason, sent)
 
 
 def failed_by(error, after_ms):
@@ -64,24 +64,24 @@ def failed_by(error, after_ms):
     return min(1 << min(count, 12), _LONGEST_S)
 
 
-def untold():
+def unreported():
     """Why the board began again, or with other settings, as long as no eIM has heard it; "" otherwise."""
-    _, reason, told, _ = _read()
-    return "" if told else reason
+    _, reason, sent, _ = _read()
+    return "" if sent else reason
 
 
 def note(reason, count=None):
     """Keep something for the eIM's operator, and how many starts failed where that changes. Raises OSError."""
     before, _, _, last = _read()
-    if count is not None or untold() != _words(reason):
+    if count is not None or unreported() != _words(reason):
         _write(before if count is None else count, reason, last=last)
 
 
-def reached(told):
-    """A poll has reached an eIM, which proves the version that runs; `told`: it took what untold() says. Raises
+def reached(sent):
+    """A poll has reached an eIM, which proves the version that runs; `sent`: it took what unreported() says. Raises
     OSError."""
     count, reason, before, last = _read()
-    if told and reason and not before:
+    if sent and reason and not before:
         _write(count, reason, "told", last)
     try:
         os.remove(TRIAL)
@@ -114,16 +114,16 @@ def _read():
     for name in (_FILE, _FILE + ".new"):  # the second one after a power cut on FAT
         try:
             with open(name) as file:
-                count, reason, told, last = (file.read(256) + "\n\n\n\n").split("\n")[:4]
-            return int(count) if count.isdigit() else 0, reason, told, last
+                count, reason, sent, last = (file.read(256) + "\n\n\n\n").split("\n")[:4]
+            return int(count) if count.isdigit() else 0, reason, sent, last
         except (OSError, ValueError):
             pass
     return 0, "", "", ""
 
 
-def _write(count, reason, told="", last=""):
+def _write(count, reason, sent="", last=""):
     with open(_FILE + ".new", "w") as file:
-        file.write("{}\n{}\n{}\n{}\n".format(count, _words(reason), told, last))
+        file.write("{}\n{}\n{}\n{}\n".format(count, _words(reason), sent, last))
     os.rename(_FILE + ".new", _FILE)
     if hasattr(os, "sync"):
         os.sync()

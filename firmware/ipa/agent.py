@@ -405,7 +405,7 @@ class Agent:
             below.at = layers.EIM
             began = ticks_ms()
             try:
-                return await conversation.hold(eim, below.eid, below.device_info, below.plmn, bool(below.eims))
+                return await conversation.run(eim, below.eid, below.device_info, below.plmn, bool(below.eims))
             except (ModemError, NetError, asyncio.TimeoutError) as error:
                 if conversation.link.answered or ticks_diff(ticks_ms(), began) > _QUICK_MS:
                     raise
@@ -418,7 +418,7 @@ class Agent:
                 await below.modem.close_context()
             await below.climb(self._patience_ms())
         below.at = layers.EIM
-        return await conversation.hold(eim, below.eid, below.device_info, below.plmn, bool(below.eims))
+        return await conversation.run(eim, below.eid, below.device_info, below.plmn, bool(below.eims))
 
     def _network_goes(self, reason):
         self.conversation.end()

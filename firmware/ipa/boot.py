@@ -61,7 +61,7 @@ def settings(folder, board, woken=False):
             log(ERROR, "boot:", reason)
             _try(starts.note, reason)
     if not woken:
-        compat.trouble = starts.untold() or reason
+        compat.trouble = starts.unreported() or reason
     starts.forget()
     _check(found, board, woken)
     return found
@@ -127,11 +127,11 @@ def _mismatch(board, settings):
 
 def reached(folder):
     """A poll has reached an eIM: the version that runs and the settings in folder are good. False to try it again."""
-    told = compat.told is not None
-    if compat.told == compat.trouble:
+    sent = compat.sent is not None
+    if compat.sent == compat.trouble:
         compat.trouble = ""
-    compat.told = None
-    done = _try(starts.reached, told) and _try(_keep, folder + _NAME)
+    compat.sent = None
+    done = _try(starts.reached, sent) and _try(_keep, folder + _NAME)
     starts.forget()
     return done
 

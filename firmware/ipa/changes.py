@@ -44,8 +44,8 @@ async def note(es10, journal, cause, but=None, **more):
     journal.set(cause=causes or None, **more)
 
 
-def told(journal, eim_id):
-    """This eIM (hex) knows."""
+def answered(journal, eim_id):
+    """This eIM (hex) has answered a request with its cause, which is deleted."""
     causes = dict(journal.get("cause"))
     del causes[eim_id]
     journal.set(cause=causes or None)

@@ -34,7 +34,7 @@ clock_offset = 0  # seconds, of a board that cannot set the clock that time.time
 log_level = INFO
 log_sink = print
 trouble = ""  # what the eIM's operator should know of this device: goes with the next poll
-told = None  # what of it is on its way
+sent = None  # the `trouble` that the last request carried; None while no eIM has answered since
 
 # No eIM certificate of SGP.32 is older: a clock that shows an earlier date was never set.
 _CLOCK_SET = const(1735689600)  # 2025-01-01T00:00:00Z
@@ -80,10 +80,10 @@ def unload(names=_SOMETIMES + _SELDOM):
             delattr(sys.modules[package], name)
 
 
-def rehearse():
-    """Load and forget what every device needs sometime.
+def intern_names():
+    """Load and unload the modules that every device needs at some time, so that MicroPython interns their names now.
 
-    The names in it stay, in tables that MicroPython makes large and in one piece: there is room for them now.
+    The tables of interned names are large, each in one piece, and stay: at this moment the heap has room for them.
     """
     for name in _SOMETIMES:
         __import__(name)

@@ -33,7 +33,7 @@ class Conversation:
         self.link, self._esipa, self._compact = chosen(modem, settings)
         self.reached = False  # an eIM has answered; whoever asks sets it back
         self._sent = None, None  # eIM of the last session, and what it was sent
-        self.told = {}  # by card and eIM its rPLMN since boot, which is said again when it has changed
+        self.plmn = {}  # by card and eIM: the rPLMN last sent since boot; it is sent again only after a change
         self.wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
     def end(self):
@@ -62,10 +62,10 @@ class Conversation:
             session.protocols |= _IPA_INJECT_COAPS
         return session
 
-    async def hold(self, eim, eid, device_info, plmn, calm):
+    async def run(self, eim, eid, device_info, plmn, nothing_waits):
         """Talk to this eIM until it has nothing more or the profile changes. Returns one of the three above.
 
-        `calm`: nothing waits on the card, which may be closed.
+        `nothing_waits`: no result and no notification waits on the card; the channel to it may be closed.
         """
         session = self.session(eim.eim_id, eid, device_info)
         session.sent.clear()
@@ -79,7 +79,7 @@ class Conversation:
             return SWITCH
         self.link.answered = False
         # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
-        waiting = not calm and await notify.waiting(session)
+        waiting = not nothing_waits and await notify.waiting(session)
         await self.link.open(eim)
         try:
             return await self._over(session, waiting, plmn)
@@ -110,18 +110,18 @@ class Conversation:
                 self._proven(eim_id)
         cause = (self._journal.get("cause") or {}).get(eim_id)
         for number in range(self._settings["packages_per_poll"]):
-            news = None if self.told.get(whom) == plmn else plmn
+            changed = None if self.plmn.get(whom) == plmn else plmn
             # Most polls find nothing; where there is a package the network connects once more.
             self._modem.last = not (self.wait_ms or self.trigger)
-            package = await session.esipa.get_eim_package(session.eid, news, cause)
-            if news is not None:
-                self.told[whom] = news
+            package = await session.esipa.get_eim_package(session.eid, changed, cause)
+            if changed is not None:
+                self.plmn[whom] = changed
             if not number:
                 self._proven(eim_id)
             if cause is not None:
                 from ipa import changes  # seldom needed
 
-                changes.told(self._journal, eim_id)
+                changes.answered(self._journal, eim_id)
                 cause = None
             if package is None:
                 log(INFO, "poll: the eIM has no package" if not number else "poll: the eIM has no more")

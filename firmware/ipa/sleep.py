@@ -163,7 +163,8 @@ def _save(agent, board, **more):
         "unserved": agent.unserved,
         "pause": agent.pause,
         "heard": agent.conversation.reached or below.modem.heard,
-        "told": [[key.hex(), plmn and plmn.hex()] for key, plmn in agent.conversation.told.items()],
+        # "told" is the key that earlier versions wrote, too: a device may be updated while it sleeps.
+        "told": [[key.hex(), plmn and plmn.hex()] for key, plmn in agent.conversation.plmn.items()],
         "at": below.at,
         "layers": below.failures,
         "radio": None if below.radio_ms is None else ticks_diff(ticks_ms(), below.radio_ms),
@@ -201,7 +202,7 @@ def _restore(agent, board):
     agent.pause = values["pause"]
     agent.conversation.reached = values["heard"]
     for key, plmn in values["told"]:
-        agent.conversation.told[unhexlify(key)] = plmn and unhexlify(plmn)
+        agent.conversation.plmn[unhexlify(key)] = plmn and unhexlify(plmn)
     below.at = values["at"]
     below.failures = values["layers"]
     if values["radio"] is not None:

@@ -19,7 +19,7 @@ def over(agent, board, settings, folder):
 
     def on_event(event, detail):
         nonlocal proven
-        if event == events.POLL_ENDED and detail is True and not (proven and compat.told is None):
+        if event == events.POLL_ENDED and detail is True and not (proven and compat.sent is None):
             from ipa import boot
 
             proven = boot.reached(folder)

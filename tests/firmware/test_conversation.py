@@ -47,7 +47,7 @@ async def main(between, **settings):
     for number in range(len(PLMNS) or 2):
         if number:
             between(talk)
-        assert await talk.hold(Known, EID, b"", PLMNS.pop(0) if PLMNS else None, False) == IDLE
+        assert await talk.run(Known, EID, b"", PLMNS.pop(0) if PLMNS else None, False) == IDLE
     print("asked the card with sockets", *said)
     print("sent", *[socket.sent for socket in modem.sockets], "open", *[not socket.closed for socket in modem.sockets])
     talk.end()
@@ -180,7 +180,7 @@ async def failing():
     Dtls._io = cut
     for _ in range(2):
         try:
-            await talk.hold(Known, b"", b"", None, False)
+            await talk.run(Known, b"", b"", None, False)
         except MemoryError:
             print("MemoryError", *[socket.closed for socket in modem.sockets])
 asyncio.run(failing())

@@ -131,7 +131,7 @@ class Socket(io.IOBase):
         self._closed = False  # by the other side; the modem may still hold what came before
         self._closing = False
         self._work = asyncio.Event()  # for the task
-        self._news = asyncio.Event()  # for wait() and flush()
+        self._changed = asyncio.Event()  # for wait() and flush()
         asyncio.create_task(self._run())
 
     def ioctl(self, _request, _arg):
@@ -140,17 +140,17 @@ class Socket(io.IOBase):
     async def wait(self, timeout_ms):
         """Until something came, what was written went, or the time is over."""
         if (self._to_send or not self._received) and not self._error:
-            self._news.clear()
+            self._changed.clear()
             try:
-                await wait_for_ms(self._news.wait(), timeout_ms)
+                await wait_for_ms(self._changed.wait(), timeout_ms)
             except asyncio.TimeoutError:
                 pass
 
     async def flush(self):
         """Until what was written is with the modem."""
         while self._to_send and not self._error:
-            self._news.clear()
-            await wait_for_ms(self._news.wait(), _FLUSH_MS)
+            self._changed.clear()
+            await wait_for_ms(self._changed.wait(), _FLUSH_MS)
 
     def close(self):
         """The task closes the modem's socket as soon as the modem is free."""
@@ -168,7 +168,7 @@ class Socket(io.IOBase):
     def fail(self, error):
         self._error = error
         self._work.set()
-        self._news.set()
+        self._changed.set()
 
     async def _run(self):
         while not self._closing:
@@ -212,7 +212,7 @@ class Socket(io.IOBase):
             self._modem.heard = True
             self._received = n
             self._more = True  # the URC comes again only after an empty answer
-            self._news.set()
+            self._changed.set()
 
     def _end(self):
         """All that came before the end has been read."""
@@ -274,7 +274,7 @@ class Datagram(Socket):
         finally:
             self._to_send = 0
             self._tx = None
-            self._news.set()
+            self._changed.set()
 
     async def _close(self):
         await super()._close()

@@ -57,7 +57,7 @@ class Stream(Socket):
         self._to_send -= n
         self._tx[: self._to_send] = self._tx[n : n + self._to_send]
         if not self._to_send:
-            self._news.set()
+            self._changed.set()
 
     async def _receive(self):
         try:

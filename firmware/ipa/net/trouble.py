@@ -15,16 +15,16 @@ HEADER = b"Microipa-Trouble"
 
 def text():
     """At least 13 characters of printable ASCII."""
-    compat.told = compat.trouble
-    told = "".join([char if " " <= char <= "~" else "?" for char in compat.trouble])[:_LONGEST].encode()
-    return told + b" " * (_SHORTEST - len(told))
+    compat.sent = compat.trouble
+    message = "".join([char if " " <= char <= "~" else "?" for char in compat.trouble])[:_LONGEST].encode()
+    return message + b" " * (_SHORTEST - len(message))
 
 
 def put_option(buf, used, number):
     """The option into a request whose last option has this number. Returns where it ends."""
-    told = text()
+    message = text()
     delta = _OPTION - number - 269  # RFC 7252 3.1: two octets more for the number, one more for the length
-    buf[used : used + 4] = bytes((0xED, delta >> 8, delta & 0xFF, len(told) - _SHORTEST))
+    buf[used : used + 4] = bytes((0xED, delta >> 8, delta & 0xFF, len(message) - _SHORTEST))
     used += 4
-    buf[used : used + len(told)] = told
-    return used + len(told)
+    buf[used : used + len(message)] = message
+    return used + len(message)
