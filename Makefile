@@ -30,7 +30,7 @@ micropython32: $(STAMP)
 test32: $(STAMP)
 	program=$${MICROPYTHON:-$$($(MAKE) -s micropython32)} && MICROPYTHON=$$program $(BIN)/pytest $(MEMORY_TESTS) $(ARGS)
 
-# The smallest heaps, by form and way, into firmware/README.md; takes half an hour. ARGS=--table: without measuring.
+# The smallest heaps, by form and protocols, into firmware/README.md; takes half an hour. ARGS=--table: without measuring.
 heap-needed: $(STAMP)
 	program=$${MICROPYTHON:-$$($(MAKE) -s micropython32)} && MICROPYTHON=$$program $(BIN)/python tools/heap_needed.py $(ARGS)
 

@@ -41,13 +41,13 @@ def test_every_module_compiles_and_the_whole_fits_its_flash(
         for module, size in sizes.items():
             print(f"{size:7,}  {module}")
         print(f"{sum(sizes.values()):7,}  bytes of flash")
-        print(f"{sum(sizes[module] for module in loaded()):7,}  of them loaded by a device on the plain way")
+        print(f"{sum(sizes[module] for module in loaded()):7,}  of them loaded by a device with the default protocols")
     assert sum(sizes.values()) < FLASH
     assert sum(sizes[module] for module in loaded()) < LOADED
 
 
 def loaded() -> list[Path]:
-    """The modules that MicroPython imports for the plain way: one modem family, CoAP, indirect downloads."""
+    """The modules that MicroPython imports for the default protocols: one modem family, CoAP, indirect downloads."""
     done = run_micropython(BOOT, path=[firmware()], heapsize="160wK")
     assert done.returncode == 0, done.stderr
     return [found for name in done.stdout.split() for found in MODULES

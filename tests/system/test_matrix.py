@@ -1,4 +1,4 @@
-"""First light on every way there is: path × transport × binding × compact (SGP.32 3.2.3, 6), nothing shortened but
+"""First light with all protocols: path × transport × binding × compact (SGP.32 3.2.3, 6), nothing shortened but
 the radio's delay."""
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import pytest
 from microipa.asn1.tlv import parse
 from microipa.lab import Lab
 from microipa.lab.demo import first_light
-from microipa.lab.ways import Way
+from microipa.lab.protocols import Protocols
 from microipa.trace import Event, Trace
 from scene import QUICK, Recording, es10, record
 
 ALL_LEFT = 0x20 | 0x10 | 0x08  # eimDownloadDataHandling, eimCtxParams1Generation, eimProfileMetadataVerification
-WAYS = [Way(*chosen) for chosen in product((False, True), repeat=4)]
+ALL = [Protocols(*chosen) for chosen in product((False, True), repeat=4)]
 FUNCTIONS = {"bf39": "InitiateAuthentication", "bf3b": "AuthenticateClient", "bf3a": "GetBoundProfilePackage",
              "bf3d": "HandleNotification"}
 
 
-async def lit(folder: Path, way: Way, **more: Any) -> Recording:
-    return await record(folder, board_config={**way.settings, **more}, heap=way.heap)
+async def lit(folder: Path, protocols: Protocols, **more: Any) -> Recording:
+    return await record(folder, board_config={**protocols.settings, **more}, heap=protocols.heap)
 
 
 def uplink(recording: Recording) -> dict[str, bytes]:
@@ -40,32 +40,34 @@ def capabilities(recording: Recording) -> tuple[int, int]:
     return told[0x80].value[1], told[0x81].value[1]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
-async def test_first_light_on_every_way(way: Way, tmp_path: Path) -> None:
-    light = await lit(tmp_path, way)
+@pytest.mark.parametrize("protocols", ALL, ids=str)
+async def test_first_light_with_all_protocols(protocols: Protocols, tmp_path: Path) -> None:
+    light = await lit(tmp_path, protocols)
     assert light.outcome.succeeded, [order.result for order in light.outcome.orders]
     assert es10(tmp_path, "BF2B00").value == bytes.fromhex("A000")  # nothing waits on the card
     log = "\n".join(event.fields["text"] for event in light.of("board", "log"))
-    assert ("HTTPS with eim" in log, "DTLS with eim" in log) == (way.https, not way.https)
+    assert ("HTTPS with eim" in log, "DTLS with eim" in log) == (protocols.https, not protocols.https)
     assert "compact: the plain form follows" not in log
-    assert capabilities(light) == (0x40 | 0x80 * way.direct | 0x04 * way.compact, 0x80 if way.https else 0x40)
-    if not way.direct:
+    features = 0x40 | 0x80 * protocols.direct | 0x04 * protocols.compact
+    assert capabilities(light) == (features, 0x80 if protocols.https else 0x40)
+    if not protocols.direct:
         said = uplink(light)
         assert 0xBF20 not in parse(said["InitiateAuthentication"])  # the eIM had asked who the card is
-        assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == way.compact
+        assert (0xA2 in parse(said["AuthenticateClient"])[0xBF38]) == protocols.compact
 
 
-@pytest.mark.parametrize("way", [Way(certified=True), Way(https=True, certified=True)], ids=str)
-async def test_first_light_where_the_eim_asks_for_a_client_certificate(way: Way, tmp_path: Path) -> None:
-    light = await record(tmp_path, board_config=way.settings, heap=way.heap, certified=True)
+@pytest.mark.parametrize("protocols", [Protocols(certified=True), Protocols(https=True, certified=True)], ids=str)
+async def test_first_light_where_the_eim_asks_for_a_client_certificate(protocols: Protocols, tmp_path: Path) -> None:
+    light = await record(tmp_path, board_config=protocols.settings, heap=protocols.heap, certified=True)
     assert light.outcome.succeeded, [order.result for order in light.outcome.orders]
 
 
-@pytest.mark.parametrize("way", [Way(compact=True), Way(https=True, json=True, compact=True)], ids=str)
-async def test_2_11_1_2_all_that_an_eim_can_do_for_the_device_it_does(way: Way, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "protocols", [Protocols(compact=True), Protocols(https=True, json=True, compact=True)], ids=str)
+async def test_2_11_1_2_all_that_an_eim_can_do_for_the_device_it_does(protocols: Protocols, tmp_path: Path) -> None:
     """No activation code, no SM-DP+ address, no ctxParams1 and no metadata are on the air."""
     left = dict.fromkeys(("eim_download_data", "eim_ctx_params_1", "eim_metadata"), True)
-    light = await lit(tmp_path, way, **left)
+    light = await lit(tmp_path, protocols, **left)
     assert light.outcome.succeeded
     assert capabilities(light)[0] == 0x40 | ALL_LEFT | 0x04
     told = [parse(bytes.fromhex(event.fields["message"]))
@@ -93,8 +95,8 @@ async def test_5_14_a_card_that_is_not_as_the_eim_knew_it_is_still_served(tmp_pa
                 database.execute("update devices set euicc_info2 = ?", (outdated,))
 
     trace.listen(hear)
-    config = {**QUICK, **Way(compact=True).settings}
-    async with Lab(tmp_path, trace=trace, radio="none", heap=Way(compact=True).heap, board_config=config) as lab:
+    config = {**QUICK, **Protocols(compact=True).settings}
+    async with Lab(tmp_path, trace=trace, radio="none", heap=Protocols(compact=True).heap, board_config=config) as lab:
         outcome = await first_light(lab)
     assert outcome.succeeded
     refused = [event.fields["code"] for event in events if (event.part, event.kind) == ("eim", "relay")]

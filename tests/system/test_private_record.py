@@ -1,4 +1,4 @@
-"""The record of a whole session tells no secrets, whichever way the device has to its servers."""
+"""The record of a whole session tells no secrets, whatever protocols the device uses."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 import pytest
 from microipa.lab import Lab, LabFolder
 from microipa.lab.demo import first_light
-from microipa.lab.ways import Way
+from microipa.lab.protocols import Protocols
 from microipa.trace import Record, Trace
 from scene import QUICK, record
 
-WAYS: dict[str, dict[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     "through the eIM": {},
-    "direct": {"board_config": Way(direct=True).settings, "heap": Way(direct=True).heap},
-    "JSON": {"board_config": Way(https=True, json=True).settings, "heap": Way(https=True, json=True).heap},
+    "direct": {"board_config": Protocols(direct=True).settings, "heap": Protocols(direct=True).heap},
+    "JSON": {"board_config": Protocols(https=True, json=True).settings, "heap": Protocols(https=True, json=True).heap},
     "DTLS of a BG95": {"family": "bg95", "board_config": {"dtls": "modem"}, "trust": "ca"},
     "DTLS of an nRF91": {"family": "nrf91", "board_config": {"dtls": "modem"}, "trust": "ca"},
     "csim": {"quirks": frozenset({"csim-only"})},
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_no_activation_code_no_key_and_no_value_of_aka_is_kept(way: str, tmp_path: Path) -> None:
-    light = await record(tmp_path, measure_heap=False, **WAYS[way])
+@pytest.mark.parametrize("protocols", CASES)
+async def test_no_activation_code_no_key_and_no_value_of_aka_is_kept(protocols: str, tmp_path: Path) -> None:
+    light = await record(tmp_path, measure_heap=False, **CASES[protocols])
     assert light.outcome.succeeded, light.outcome.orders
     file = Record(tmp_path / "trace.jsonl")
     for event in light.events:

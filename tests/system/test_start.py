@@ -39,11 +39,11 @@ async def test_a_poll_that_reaches_the_eim_keeps_the_settings_and_ends_the_trial
         assert running.eim.device(running.eid).trouble is None
 
 
-@pytest.mark.parametrize("way", [{}, {"transport": "https"}, {"transport": "https", "binding": "json"},
+@pytest.mark.parametrize("protocols", [{}, {"transport": "https"}, {"transport": "https", "binding": "json"},
                                  {"binding": "json"}, {"q_block": True}, {"block_size": 256}])
-async def test_the_eim_hears_once_of_settings_that_do_not_hold(tmp_path: Path, way: dict[str, object]) -> None:
+async def test_the_eim_hears_once_of_settings_that_do_not_hold(tmp_path: Path, protocols: dict[str, object]) -> None:
     events: list[Event] = []
-    async with lab(tmp_path, events, **way) as running:
+    async with lab(tmp_path, events, **protocols) as running:
         flash = running.board.folder
         (flash / "ipa.json").rename(flash / "ipa.good")
         (flash / "ipa.json").write_text("{torn")

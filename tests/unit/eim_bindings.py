@@ -1,4 +1,4 @@
-"""The four ways to ask an eIM (SGP.32 6): CoAP or HTTPS, ASN.1 or JSON; what an Ipa's ``ask`` may be."""
+"""The four transports and bindings of an eIM (SGP.32 6): CoAP or HTTPS, ASN.1 or JSON; what an Ipa's ``ask`` may be."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from microipa.eim import Eim
 from microipa.eim.esipa import EsipaRefused
 
 Ask = Callable[[bytes], Awaitable[bytes]]
-WAYS = [("coap", "asn1"), ("coap", "json"), ("https", "asn1"), ("https", "json")]
+BINDINGS = [("coap", "asn1"), ("coap", "json"), ("https", "asn1"), ("https", "json")]
 HEADERS = {"User-Agent": "gsma-rsp-ipad", "X-Admin-Protocol": "gsma/rsp/v2.1.0"}
 ASN1_TYPE, JSON_TYPE = "application/x-gsma-rsp-asn1", "application/json;charset=UTF-8"
 

@@ -1,4 +1,4 @@
-"""One eIM, one database, four ways to ask: CoAP and HTTPS, ASN.1 and JSON (SGP.32 6.1 to 6.4)."""
+"""One eIM and one database over CoAP and HTTPS, in ASN.1 and JSON (SGP.32 6.1 to 6.4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from eim_bindings import ASN1_TYPE, HEADERS, JSON_TYPE, WAYS, asking, b64, https_client
+from eim_bindings import ASN1_TYPE, BINDINGS, HEADERS, JSON_TYPE, asking, b64, https_client
 from eim_ipa import EID_NOT_FOUND, NO_PACKAGE, OTHER_EID, UNDEFINED, Ipa, Refusal, order
 from euicc_peer import EID, spec
 from microipa.asn1.tlv import parse, tlv
@@ -22,7 +22,7 @@ POLL = tlv(0xBF4F, tlv(0x5A, bytes.fromhex(EID)))
 OK = {"functionExecutionStatus": {"status": "Executed-Success"}}
 
 
-@pytest.mark.parametrize(("transport", "binding"), WAYS)
+@pytest.mark.parametrize(("transport", "binding"), BINDINGS)
 async def test_6_a_device_works_its_whole_queue_off_by_any_way(transport, binding, pki, tmp_path, events, enrolled):
     smdpp = Smdpp(pki, tmp_path)
     routes: dict[str, tuple[str, int]] = {}
@@ -40,7 +40,7 @@ async def test_6_a_device_works_its_whole_queue_off_by_any_way(transport, bindin
     assert view.state in (OrderState.INSTALLED, OrderState.DOWNLOADED)  # its notification may still be under way
 
 
-@pytest.mark.parametrize(("transport", "binding"), WAYS)
+@pytest.mark.parametrize(("transport", "binding"), BINDINGS)
 async def test_6_refusals_have_the_same_meaning_by_any_way(transport, binding, pki, desk, enrolled):
     async with asking(desk, pki, transport, binding) as ask:
         for ipa, code in ((Ipa(ask, enrolled), NO_PACKAGE), (Ipa(ask, enrolled, OTHER_EID), EID_NOT_FOUND)):

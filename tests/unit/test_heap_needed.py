@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from microipa.board.known import find_board
-from microipa.board.needs import chosen_form, forms_that_fit, heap_needed, needed_on, way_of
+from microipa.board.needs import chosen_form, forms_that_fit, heap_needed, needed_on, protocols_of
 from microipa.common.paths import firmware, tools
 
 
@@ -42,9 +42,9 @@ def test_where_tls_has_its_memory_is_a_matter_of_the_port() -> None:
     assert needed_on(pico, "romfs") - needed_on(desk, "romfs") == 24 * 1024
 
 
-@pytest.mark.parametrize(("settings", "way"), [
+@pytest.mark.parametrize(("settings", "protocols"), [
     ({}, "CoAP"), ({"compact": True}, "CoAP, compact"), ({"transport": "https"}, "HTTPS"),
     ({"transport": "https", "binding": "json"}, "CoAP and JSON"),
     ({"download": "direct", "binding": "json"}, "direct")])
-def test_the_way_is_that_of_the_settings(settings: dict[str, object], way: str) -> None:
-    assert way_of(settings) == way
+def test_the_protocols_are_those_of_the_settings(settings: dict[str, object], protocols: str) -> None:
+    assert protocols_of(settings) == protocols

@@ -1,4 +1,4 @@
-"""`microipa board check`: the way from the USB port to the eIM, one step after the other, as one brings a board up."""
+"""`microipa board check`: checks a board step by step, from the USB port to the eIM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from microipa.board.flash import LARGEST_KEPT, ROM, check_board, check_fit, is_whole, kind, versions
 from microipa.board.known import Board
-from microipa.board.needs import FORMS, HELPERS_BYTES, Form, needed_on, way_of
+from microipa.board.needs import FORMS, HELPERS_BYTES, Form, needed_on, protocols_of
 from microipa.board.package import SETTINGS
 from microipa.board.repl import BoardFailed, Repl
 from microipa.common import paths
@@ -88,7 +88,7 @@ def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tu
 
 
 def _heap(repl: Repl, board: Board, free: int) -> str:
-    """Whether the heap will do for the code that is there, in its form, and the way in its settings.
+    """Whether the heap will do for the code that is there, in its form, and the protocols in its settings.
 
     Raises CheckFailed.
     """
@@ -96,14 +96,15 @@ def _heap(repl: Repl, board: Board, free: int) -> str:
     form: Form = "romfs" if running == ROM else "mpy"
     settings = repl.value(f"_read({f'{running}/{SETTINGS}' if running else SETTINGS!r}, {LARGEST_KEPT})")
     try:
-        way = way_of(json.loads(settings or b"{}"))
+        protocols = protocols_of(json.loads(settings or b"{}"))
     except (ValueError, AttributeError):
-        way = way_of({})  # what is wrong with them is told where they are used
-    needed = needed_on(board, form, way)
+        protocols = protocols_of({})  # what is wrong with them is told where they are used
+    needed = needed_on(board, form, protocols)
     free += HELPERS_BYTES
-    told = f"{free // 1024} KiB free, {needed // 1024} needed ({form}, {way})"
+    told = f"{free // 1024} KiB free, {needed // 1024} needed ({form}, {protocols})"
     if free < needed:
-        others = [f"{other} needs {needed_on(board, other, way) // 1024}" for other in FORMS[FORMS.index(form) + 1:]]
+        left = FORMS[FORMS.index(form) + 1:]
+        others = [f"{other} needs {needed_on(board, other, protocols) // 1024}" for other in left]
         raise CheckFailed(f"heap: {told}: choose another form of the code ({', '.join(others)}), or a build with PSRAM")
     return told
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from microipa.common.errors import MicroipaError
 
 DEFAULT_HEAP = "120wK"
-"""For a device on the plain way with its code as .mpy in RAM, as heap_bytes() reads it."""
+"""For a device with the default protocols and its code as .mpy in RAM, as heap_bytes() reads it."""
 
 _MINIMUM = (1, 26)
 _SHARE_OF_32_BITS = 0.75

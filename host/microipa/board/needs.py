@@ -1,4 +1,4 @@
-"""How much heap the assistant needs, by the form of its code, the way it takes and the place of TLS memory.
+"""How much heap the assistant needs, by the form of its code, the protocols it uses and the place of TLS memory.
 
 What is in heap_needed.toml was measured on a 32-bit MicroPython (tools/heap_needed.py, `make heap-needed`).
 """
@@ -24,32 +24,32 @@ TLS_BYTES = 24 * 1024
 TLS_BYTES_SMALL = 8 * 1024
 """The same with buffers of 2 kB for both, see package.SMALL_TLS_BUFFERS."""
 FROZEN_SAVES = 27 * 1024
-"""Computed, no build of MicroPython was at hand: a heap dump at the fullest moment of the plain way in romfs had this
-that a frozen module has in flash: 9.0 kB tables of names, 3.6 kB names, 8.0 kB tables of constants and functions,
-7.4 kB constant objects."""
+"""Computed, as no build of MicroPython was at hand. In a heap dump of the romfs form, with the default protocols and at
+the moment of the largest use, these parts are in flash when a module is frozen: 9.0 kB tables of names, 3.6 kB names,
+8.0 kB tables of constants and functions, 7.4 kB constant objects."""
 HELPERS_BYTES = 6 * 1024
 """What our own part takes of a board's heap while it says how much is free (tools/flash_helpers.py)."""
-WAYS = ("CoAP", "CoAP, compact", "CoAP and JSON", "HTTPS", "direct")
+PROTOCOLS = ("CoAP", "CoAP, compact", "CoAP and JSON", "HTTPS", "direct")
 _FILE = Path(__file__).with_name("heap_needed.toml")
 
 
 @functools.lru_cache(maxsize=1)
 def measured() -> Mapping[str, Mapping[str, int]]:
-    """Bytes of heap by form (mpy, romfs) and way, TLS memory outside."""
+    """Bytes of heap by form (mpy, romfs) and protocols, TLS memory outside."""
     found: dict[str, dict[str, int]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return found
 
 
-def heap_needed(form: Form, way: str = "CoAP", *, tls_in_heap: bool = False, small_buffers: bool = False) -> int:
+def heap_needed(form: Form, protocols: str = "CoAP", *, tls_in_heap: bool = False, small_buffers: bool = False) -> int:
     """Bytes; those of a frozen form and of TLS in the heap are computed."""
-    bytes_needed = measured()["romfs"][way] - FROZEN_SAVES if form == "frozen" else measured()[form][way]
+    bytes_needed = measured()["romfs"][protocols] - FROZEN_SAVES if form == "frozen" else measured()[form][protocols]
     if tls_in_heap:
         bytes_needed += TLS_BYTES_SMALL if small_buffers else TLS_BYTES  # of one association: there are never two
     return bytes_needed
 
 
-def way_of(settings: Mapping[str, Any]) -> str:
-    """The way that a device with these settings (ipa.json) takes; of several the one that needs most."""
+def protocols_of(settings: Mapping[str, Any]) -> str:
+    """The row of the table for a device with these settings (ipa.json); of several the one that needs most."""
     if settings.get("download") == "direct":
         return "direct"
     if settings.get("binding") == "json":
@@ -59,20 +59,20 @@ def way_of(settings: Mapping[str, Any]) -> str:
     return "CoAP, compact" if settings.get("compact") else "CoAP"
 
 
-def needed_on(board: Board, form: Form, way: str = "CoAP") -> int:
+def needed_on(board: Board, form: Form, protocols: str = "CoAP") -> int:
     """The same on a board, whose port decides where TLS has its memory."""
-    return heap_needed(form, way, tls_in_heap=board.port in TLS_IN_HEAP)
+    return heap_needed(form, protocols, tls_in_heap=board.port in TLS_IN_HEAP)
 
 
-def chosen_form(board: Board, way: str, heap_free: int, has_romfs: bool) -> tuple[Form, str]:
+def chosen_form(board: Board, protocols: str, heap_free: int, has_romfs: bool) -> tuple[Form, str]:
     """The form that a board with so many bytes of heap can carry, and why it is not bytecode in RAM. "frozen" where
     neither that nor a romfs partition will do."""
     heap = heap_free + HELPERS_BYTES
-    needed = needed_on(board, "mpy", way)
+    needed = needed_on(board, "mpy", protocols)
     if heap >= needed:
         return "mpy", ""
-    why = f"bytecode in RAM needs {needed // 1024} KiB of heap ({way}), the board has {heap // 1024}"
-    in_rom = needed_on(board, "romfs", way)
+    why = f"bytecode in RAM needs {needed // 1024} KiB of heap ({protocols}), the board has {heap // 1024}"
+    in_rom = needed_on(board, "romfs", protocols)
     if not has_romfs:
         return "frozen", f"{why}, and no romfs partition"
     if heap < in_rom:
@@ -80,6 +80,6 @@ def chosen_form(board: Board, way: str, heap_free: int, has_romfs: bool) -> tupl
     return "romfs", why
 
 
-def forms_that_fit(board: Board, way: str = "CoAP") -> list[Form]:
+def forms_that_fit(board: Board, protocols: str = "CoAP") -> list[Form]:
     """By what board.toml says of its heap; the ones that are easier to flash first."""
-    return [form for form in FORMS if needed_on(board, form, way) <= board.heap_kb * 1024]
+    return [form for form in FORMS if needed_on(board, form, protocols) <= board.heap_kb * 1024]

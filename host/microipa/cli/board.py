@@ -62,10 +62,10 @@ def flash_command(
     back: Annotated[bool, typer.Option("--back", help="Run the version before this one again.")] = False,
 ) -> None:
     """Put the assistant onto a board, or go back to the version before."""
-    ways = [name for name, chosen in (("--mpy", mpy), ("--py", py), ("--romfs", romfs), ("--back", back),
+    options = [name for name, chosen in (("--mpy", mpy), ("--py", py), ("--romfs", romfs), ("--back", back),
                                       ("--freeze-manifest", freeze_manifest)) if chosen]
-    if len(ways) > 1:
-        raise BadInput(f"{' and '.join(ways)} exclude each other: choose one")
+    if len(options) > 1:
+        raise BadInput(f"{' and '.join(options)} exclude each other: choose one")
     from microipa.board.flash import check_board, check_fit, flash, go_back, kind
     from microipa.board.known import find_board, read_board
     from microipa.board.package import SETTINGS, build, check_config, make_line, manifest, own_files
@@ -232,13 +232,13 @@ def _is_romfs(repl: Repl, board: Board, package: Package, heap_free: int) -> boo
     Raises BoardUnfit.
     """
     from microipa.board.flash import BoardUnfit, settings_of, versions
-    from microipa.board.needs import chosen_form, way_of
+    from microipa.board.needs import chosen_form, protocols_of
     from microipa.board.package import SETTINGS
     from microipa.board.romfs import partition_size
 
     whole = package.with_files(settings_of(repl, versions(repl)[:1], package))
-    way = way_of(json.loads(whole.files.get(SETTINGS, b"{}")))
-    form, why = chosen_form(board, way, heap_free, partition_size(repl) > 0)
+    protocols = protocols_of(json.loads(whole.files.get(SETTINGS, b"{}")))
+    form, why = chosen_form(board, protocols, heap_free, partition_size(repl) > 0)
     if form == "frozen":
         raise BoardUnfit(f"{why}: freeze the assistant (--freeze-manifest), or flash with --mpy all the same")
     if why:

@@ -109,13 +109,13 @@ def demo(
     """Show step by step how a virtual board gets a profile; --scenario shows others, such as a rollback."""
     from microipa.lab import scenarios
     from microipa.lab.demo import run
-    from microipa.lab.ways import Way
+    from microipa.lab.protocols import Protocols
 
-    way = Way(direct, https, binding == "json", compact, certified)
-    if scenario is not None and way != Way():
-        ways = "--direct, --https, --binding, --compact and --client-certificate"
-        raise BadInput(f"{ways} are for first light only: leave out --scenario")
-    played = run(lab, radio, out, way) if scenario is None else scenarios.run(scenario, lab, radio, out)
+    protocols = Protocols(direct, https, binding == "json", compact, certified)
+    if scenario is not None and protocols != Protocols():
+        options = "--direct, --https, --binding, --compact and --client-certificate"
+        raise BadInput(f"{options} are for first light only: leave out --scenario")
+    played = run(lab, radio, out, protocols) if scenario is None else scenarios.run(scenario, lab, radio, out)
     raise typer.Exit(run_async(played))
 
 
@@ -225,12 +225,13 @@ def lab_up(
     from microipa.lab.demo import stay_up
     from microipa.lab.keys import LabKeys
     from microipa.lab.peers import Peers
-    from microipa.lab.ways import Way
+    from microipa.lab.protocols import Protocols
 
     keys = LabKeys(tuple(smdpp_keys or ()), eim_keys, card_keys, tuple(smds_keys or ()))
-    way = Way(direct, https, binding == "json", compact, certified)
+    protocols = Protocols(direct, https, binding == "json", compact, certified)
     peers = Peers.given(trust_ci or (), route or (), eim, without or ())
-    run_async(stay_up(lab, radio, out, keys, way, modem, quirk or (), host, tls_keys, peers, quiet, reader_of(card)))
+    reader = reader_of(card)
+    run_async(stay_up(lab, radio, out, keys, protocols, modem, quirk or (), host, tls_keys, peers, quiet, reader))
 
 
 @lab_app.command("quirks")

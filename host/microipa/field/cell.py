@@ -15,7 +15,7 @@ from microipa.eim import OrderView
 from microipa.field.trial import DIRECT, NONE, SETTINGS, Trial, trial
 from microipa.lab import Lab
 from microipa.lab.demo import queue_orders
-from microipa.lab.ways import Way
+from microipa.lab.protocols import Protocols
 from microipa.trace import Event, Trace
 
 FINAL = frozenset(("done", "failed", "expired", "cancelled"))
@@ -32,7 +32,7 @@ class Cell:
 
     quirk: str
     family: str
-    way: str = ""
+    download: str = ""
     done: int = 0
     orders: int = 2
     seconds: float = 0.0
@@ -79,9 +79,9 @@ class Counts:
             self._radio = self._radio or fields["text"].startswith(_SWITCHES_RADIO)
 
 
-def run(folder: Path, quirk: str, family: str, way: str) -> Cell:
+def run(folder: Path, quirk: str, family: str, download: str) -> Cell:
     """Try one device, in a process of its own. ``quirk`` may have a number of its own, and NONE is none."""
-    cell, tried = Cell(quirk, family, way), trial(quirk)
+    cell, tried = Cell(quirk, family, download), trial(quirk)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         return asyncio.run(_try(folder, cell, tried))
@@ -92,14 +92,14 @@ def run(folder: Path, quirk: str, family: str, way: str) -> Cell:
 async def _try(folder: Path, cell: Cell, tried: Trial) -> Cell:
     trace = Trace(folder / "trace.jsonl")
     counts = Counts(trace)
-    way = Way(direct=cell.way == DIRECT)
+    protocols = Protocols(direct=cell.download == DIRECT)
     async with Lab(
         folder,
         trace=trace,
         family=cell.family,
         quirks=_switched_on(cell.quirk, tried),
-        board_config={**SETTINGS, **way.settings, **tried.settings},
-        **{"radio": "none", "heap": way.heap, **tried.options},
+        board_config={**SETTINGS, **protocols.settings, **tried.settings},
+        **{"radio": "none", "heap": protocols.heap, **tried.options},
     ) as lab:
         if tried.settings.get("emulation"):
             await _enrol(lab)

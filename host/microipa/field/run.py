@@ -33,7 +33,7 @@ class NothingToTry(MicroipaError):
 
 
 def cells(quirks: Sequence[str], modems: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Quirk, family and way of each cell; everything for empty lists.
+    """Quirk, family and download path of each cell; everything for empty lists.
 
     Raises UnknownQuirk, UnknownFamily, NothingToTry.
     """
@@ -52,7 +52,7 @@ def _cells(quirks: Sequence[str], modems: Sequence[str]) -> Iterator[tuple[str, 
         name = quirk.partition(":")[0]
         for family in modems or families(quirk):
             if name == NONE or QUIRKS[name].suits(family):
-                yield from ((quirk, family, way) for way in trial(quirk).ways)
+                yield from ((quirk, family, download) for download in trial(quirk).downloads)
 
 
 def run(
@@ -80,7 +80,7 @@ def run(
     if as_json:
         return 1 if red else 0
     place = {key: number for number, key in enumerate(wanted)}
-    results.sort(key=lambda one: place[one.quirk, one.family, one.way])
+    results.sort(key=lambda one: place[one.quirk, one.family, one.download])
     Terminal(width=TABLE_WIDTH, file=console.file).print(table(results))
     console.print(f"{len(results) - red} of {len(results)} cells are good, {time.monotonic() - began:.0f} s; "
                   f"each as a line of JSON in {folder / RESULTS}, its lab beside it")
@@ -121,4 +121,4 @@ def _words(result: Cell) -> str:
 
 
 def _modem(result: Cell) -> str:
-    return f"{result.family}, {result.way}" if result.way else result.family
+    return f"{result.family}, {result.download}" if result.download else result.family

@@ -24,7 +24,8 @@ class Trial:
 
     ``limit_s`` is how long the device has. ``attaches``: how many the network may count, the one after boot and the one
     on the new profile; None where the quirk is about coverage or makes the modem begin again. ``families``: on which it
-    is tried, empty for those of the part. ``ways``: of downloading. ``ends``: how the two orders are to end.
+    is tried, empty for those of the part. ``downloads``: direct, indirect or both. ``ends``: how the two orders are to
+    end.
     """
 
     number: float | None = None
@@ -33,11 +34,11 @@ class Trial:
     limit_s: float = 60.0
     attaches: int | None = 2
     families: tuple[str, ...] = ()
-    ways: tuple[str, ...] = (INDIRECT,)
+    downloads: tuple[str, ...] = (INDIRECT,)
     ends: tuple[str, str] = ("done", "done")
 
 
-_BOTH = Trial(ways=(INDIRECT, DIRECT))
+_BOTH = Trial(downloads=(INDIRECT, DIRECT))
 _REFUSED = Trial(3, ends=("done", "failed"))  # so often the eIM asks for what nobody has signed
 _CONSUMER = Trial(settings={"emulation": True}, options={"card": {"kind": "consumer"}, "heap": "176wK"})
 _PINNED = {"trust": "pin"}  # no certificate whose dates a device without a clock would have to judge
@@ -88,7 +89,7 @@ TRIALS: dict[str, Trial] = {
     "smdpp-restart": _BOTH,
     "smdpp-nulls": _BOTH,
     "smdpp-byte-order-mark": _BOTH,
-    "smdpp-critical-policy": Trial(ways=(DIRECT,)),
+    "smdpp-critical-policy": Trial(downloads=(DIRECT,)),
     "smdpp-other-metadata": replace(_BOTH, ends=("failed", "failed")),
     # eIM
     "eim-slow": Trial(1, limit_s=120),

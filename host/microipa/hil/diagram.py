@@ -60,5 +60,5 @@ def _stroke(row: Row, places: dict[str, int]) -> Element | None:
     if not row.target or row.target == row.source:
         return element("i", class_="note", style=f"--from:{places[row.source]}")
     ends = sorted((places[row.source], places[row.target]))
-    way = "both" if row.answered else "right" if places[row.source] == ends[0] else "left"
-    return element("i", class_=f"{way} heavy" if row.heavy else way, style="--from:{};--to:{}".format(*ends))
+    arrow = "both" if row.answered else "right" if places[row.source] == ends[0] else "left"
+    return element("i", class_=f"{arrow} heavy" if row.heavy else arrow, style="--from:{};--to:{}".format(*ends))

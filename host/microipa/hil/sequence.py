@@ -212,13 +212,13 @@ class _Reader:
 
     def _datagram(self, event: Event) -> None:
         fields = event.fields
-        way = "up" if fields.get("direction") == "up" else "down"
+        direction = "up" if fields.get("direction") == "up" else "down"
         pile = self._tethered if event.part == TETHER else self._datagrams
-        pile.add(event.seconds, way)
+        pile.add(event.seconds, direction)
         octets = fields.get("bytes")
-        pile.add(event.seconds, f"bytes {way}", octets if isinstance(octets, int) else 0)
+        pile.add(event.seconds, f"bytes {direction}", octets if isinstance(octets, int) else 0)
         if fields.get("lost"):
-            pile.add(event.seconds, f"lost {way}")
+            pile.add(event.seconds, f"lost {direction}")
 
     def _flush(self) -> None:
         """Put what has piled up before the next row."""
@@ -245,7 +245,7 @@ def _carried(pile: _Pile, tag: str) -> Row | None:
     lost = count["lost up"] + count["lost down"]
     if count["up"] + count["down"] < FEW_DATAGRAMS and not lost:
         return None
-    text = "; ".join(f"{count[way]} datagrams {way}, {count[f'bytes {way}']:,} bytes" for way in ("up", "down"))
+    text = "; ".join(f"{count[one]} datagrams {one}, {count[f'bytes {one}']:,} bytes" for one in ("up", "down"))
     if lost:
         text += f"; lost {count['lost up']} up and {count['lost down']} down"
     return Row(pile.seconds, tag, text, BOARD, EIM, answered=True, faint=True, loud=bool(lost))

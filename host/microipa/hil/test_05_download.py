@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("own SM-DP+")
 
 
 @pytest.fixture(params=["indirect", "direct"])
-def way(request: pytest.FixtureRequest, board: Board) -> str:
+def download(request: pytest.FixtureRequest, board: Board) -> str:
     """How the board downloads in this case."""
     if request.param == "direct":
         board.set(download="direct")
@@ -22,7 +22,7 @@ def way(request: pytest.FixtureRequest, board: Board) -> str:
 
 
 BOTH = pytest.mark.parametrize(
-    "way",
+    "download",
     [
         pytest.param("indirect", marks=pytest.mark.sgp(INDIRECT, "SGP.32 3.2.3.2")),
         pytest.param("direct", marks=[pytest.mark.sgp(DIRECT, "SGP.32 3.2.3.1"),
@@ -34,7 +34,7 @@ BOTH = pytest.mark.parametrize(
 
 @BOTH
 def test_a_profile_is_downloaded_and_everyone_hears_of_it(
-    way: str, board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter
+    download: str, board: Board, eim: EimDesk, card: CardView, smdpp: SmdppCounter
 ) -> None:
     offer = smdpp.offer()
     order = eim.download(offer.code)
@@ -43,11 +43,11 @@ def test_a_profile_is_downloaded_and_everyone_hears_of_it(
     assert card.profiles()[offer.iccid] == "disabled"
     smdpp.until("installed", offer)
     assert smdpp.asked() == ALL_OF_IT
-    assert ("in BF3B" in eim.messages()) == (way == "indirect")  # AuthenticateClientRequestEsipa
+    assert ("in BF3B" in eim.messages()) == (download == "indirect")  # AuthenticateClientRequestEsipa
 
 
 @BOTH
-def test_an_order_that_the_smdpp_does_not_know_fails(way: str, board: Board, eim: EimDesk, card: CardView) -> None:
+def test_an_order_that_the_smdpp_does_not_know_fails(download: str, board: Board, eim: EimDesk, card: CardView) -> None:
     before = card.profiles()
     order = eim.download("LPA:1$smdpp.microipa.example$NO-SUCH-ORDER")
     board.poll()

@@ -145,10 +145,10 @@ class Session:
         """
         part = self._after[: self._answered(function)]
         sizes = {
-            way: sum(
-                len(event.fields["message"]) // 2 for event in part if event.kind == "esipa" and _comes(event, way)
+            side: sum(
+                len(event.fields["message"]) // 2 for event in part if event.kind == "esipa" and _comes(event, side)
             )
-            for way in ("in", "out")
+            for side in ("in", "out")
         }
         return _count(part), Payload(sizes["in"], sizes["out"])
 

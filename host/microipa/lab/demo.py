@@ -20,7 +20,7 @@ from microipa.lab import Lab, forget_all_but_keys, new_profile, require_idle
 from microipa.lab.folder import NO_PEERS
 from microipa.lab.keys import LabKeys
 from microipa.lab.peers import Peers
-from microipa.lab.ways import Way
+from microipa.lab.protocols import Protocols
 from microipa.net.https_server import LOOPBACK
 from microipa.quirks import QUIRKS
 from microipa.radio import Counters, preset
@@ -30,7 +30,7 @@ from microipa.trace.timeline import Timeline
 
 BOARD_TIMEOUT_S = 600.0
 POLL_S = 5  # of `microipa lab up`, where somebody waits
-PLAIN = Way()
+DEFAULT = Protocols()
 _HEAP = re.compile(r"heap: peak (\d+) of")
 
 
@@ -138,18 +138,18 @@ async def run_board(lab: Lab, meter: Meter) -> None:
         raise BoardFailed(f"the board stopped with status {status}; last: {meter.last_line}")
 
 
-async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> int:
+async def run(folder: Path, radio: str, console: Terminal, protocols: Protocols = DEFAULT) -> int:
     """``microipa demo``: first light with a live timeline and a summary. Returns the exit status."""
     link = preset(radio)  # a wrong name must not cost the last run's record
     forget_all_but_keys(folder)
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console))
-    settings = {"stop_when_idle": True, **way.settings}
+    settings = {"stop_when_idle": True, **protocols.settings}
     async with Lab(
-        folder, radio=link, trace=trace, board_config=settings, heap=way.heap, measure_heap=True,
-        form="mpy", certified=way.certified,
+        folder, radio=link, trace=trace, board_config=settings, heap=protocols.heap, measure_heap=True,
+        form="mpy", certified=protocols.certified,
     ) as lab:
-        lab.step(f"the board downloads {way}")
+        lab.step(f"the board downloads {protocols}")
         outcome = await first_light(lab)
     summarise(outcome, console)
     console.print(f"Every message: microipa trace {folder / 'trace.jsonl'}")
@@ -157,7 +157,7 @@ async def run(folder: Path, radio: str, console: Terminal, way: Way = PLAIN) -> 
 
 
 async def stay_up(
-    folder: Path, radio: str, console: Terminal, keys: LabKeys, way: Way = PLAIN, family: str = "bg95",
+    folder: Path, radio: str, console: Terminal, keys: LabKeys, protocols: Protocols = DEFAULT, family: str = "bg95",
     quirks: Sequence[str] = (), host: str = LOOPBACK, tls_keys: bool | None = None, peers: Peers = NO_PEERS,
     quiet: bool = False, reader: str = "",
 ) -> None:
@@ -174,10 +174,10 @@ async def stay_up(
     keys = keys.over(LabKeys.of(folder))
     trace = Trace(folder / "trace.jsonl")
     trace.listen(Timeline(console, quiet))
-    settings = {"poll_interval_s": POLL_S, **way.settings}
+    settings = {"poll_interval_s": POLL_S, **protocols.settings}
     async with Lab(
-        folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=way.heap, keys=keys,
-        host=host, certified=way.certified, tls_keys=tls_keys, peers=peers,
+        folder, radio=radio, family=family, quirks=quirks, trace=trace, board_config=settings, heap=protocols.heap,
+        keys=keys, host=host, certified=protocols.certified, tls_keys=tls_keys, peers=peers,
         card=PcscCard(reader, trace) if reader else None,
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")

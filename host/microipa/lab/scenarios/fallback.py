@@ -64,8 +64,8 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
         lab.board.kill()
         moments["home again"] = lab.euicc.profiles()
         orders = lab.eim.orders(lab.eid)
-    way = [_shared.enabled(profiles) for profiles in moments.values()]
-    good = way == ["Bootstrap", "Lifeline", "Bootstrap"] and causes == ["fallback", "fallback"]
+    enabled = [_shared.enabled(profiles) for profiles in moments.values()]
+    good = enabled == ["Bootstrap", "Lifeline", "Bootstrap"] and causes == ["fallback", "fallback"]
     good = good and {order.state for order in orders} == {"done"}
     _shared.summarise(moments, orders, console, good)
     console.print(f"What the eIM heard of changes it had not ordered: {', '.join(causes)}")

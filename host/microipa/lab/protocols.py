@@ -1,4 +1,4 @@
-"""The ways a device has to its servers, as the demo and the tests choose among them (SGP.32 3.2.3, 6)."""
+"""The protocols between a device and its servers, as demo, lab and tests choose them (SGP.32 3.2.3, 6)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from microipa.board.micropython import DEFAULT_HEAP
 
 
 @dataclass(frozen=True)
-class Way:
-    """Without anything: through the eIM, over CoAP, in ASN.1, every message whole."""
+class Protocols:
+    """The default: indirect download (through the eIM), CoAP, ASN.1, complete messages."""
 
     direct: bool = False
     https: bool = False
