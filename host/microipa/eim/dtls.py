@@ -250,19 +250,23 @@ class DtlsServer:
 
         A living association of the same address stays until the new handshake is finished (see ``_feed``):
         a forged or forgotten hello does not cut anyone off. Returns whether the hello is to be fed on.
+
+        A host that gets no place is not answered: its hellos cost so little that they do not fill the socket's queue,
+        where those of others would be lost.
         """
+        known = (self._half_open.get(address), self._living.get(address))
+        if not known[0] and not self._half_open.has_room(address):
+            return False
         identity = f"{address[0]}|{address[1]}|".encode() + hello.plain
         cookie = hmac.digest(self._secret, identity, hashlib.sha256)[:COOKIE]
         if not hmac.compare_digest(hello.cookie, cookie):
             self.transmit(hello.verify_request(cookie), address)
             return False
-        known = (self._half_open.get(address), self._living.get(address))
         if any(one and one.cookie == cookie for one in known):
             return known[0] is not None and known[0].cookie == cookie
         if known[0]:
             self.drop(known[0], "peer began again")
-        if self._half_open.has_room(address):
-            self._begin(address, hello, cookie)
+        self._begin(address, hello, cookie)
         return self._half_open.get(address) is not None
 
     def _begin(self, address: Address, hello: ClientHello, cookie: bytes) -> None:

@@ -70,12 +70,13 @@ class Hellos(asyncio.DatagramProtocol):
         start = RECORD + HANDSHAKE + VERSION
         self._hello = self._template[:start] + secrets.token_bytes(RANDOM) + self._template[start + RANDOM :]
         self._transport.sendto(self._hello)
+        self.begun += 1
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if data[RECORD] != 3 or not self._hello:  # HelloVerifyRequest
             return
         self._transport.sendto(_with_cookie(self._hello, data[RECORD + HANDSHAKE + VERSION + 1 :]))
-        self._hello, self.begun = b"", self.begun + 1
+        self._hello = b""
 
 
 def _with_cookie(hello: bytes, cookie: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from cryptography import x509
@@ -20,6 +20,7 @@ from microipa.eim.dtls_handshake import CIPHERS
 from microipa.eim.dtls_records import records
 
 ANSWER_SECONDS = 30.0
+ACK_TIMEOUT_S, MAX_RETRANSMIT = 2.0, 4  # RFC 7252 4.8
 URI_PATH = b"\xb4gsma\x04rsp2\x04asn1"  # RFC 7252 3.1: option 11 three times
 CON, EMPTY_ACK = 0, b"\x60\x00"
 CON_POST, CHANGED = b"\x42\x02", 0x44  # version 1, token of two bytes, 0.02; 2.04
@@ -90,11 +91,11 @@ class CoapsLink(asyncio.DatagramProtocol):
         token = self._mid.to_bytes(2, "big")
         request = CON_POST + token + token + URI_PATH + b"\xff" + payload
         try:
-            for _ in range(3):
+            for wait in self._waits():
                 self._ssl.send(request)
                 self._flush()
                 try:
-                    async with asyncio.timeout(self._patience / 3):
+                    async with asyncio.timeout(wait):
                         while True:
                             answer = await self._until(lambda: self._ssl.recv(1 << 14))
                             if answer[1] and answer[4:6] == token:
@@ -107,6 +108,15 @@ class CoapsLink(asyncio.DatagramProtocol):
         except SSL.Error as error:
             raise Failed(f"association lost: {type(error).__name__}") from error
         raise Failed("no answer")
+
+    def _waits(self) -> Iterator[float]:
+        """Seconds from one transmission of a request to the next, and after the last (RFC 7252 4.2)."""
+        left = self._patience
+        for repeat in range(MAX_RETRANSMIT):
+            if left > (wait := ACK_TIMEOUT_S * 2**repeat):
+                yield wait
+                left -= wait
+        yield left
 
     async def closed(self) -> bool:
         """Whether the server says good-bye (close_notify) before long."""
