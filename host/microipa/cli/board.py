@@ -25,7 +25,7 @@ DONE = Text("✓", "green")
 
 app = typer.Typer(no_args_is_help=True, help="List, check and restart boards.")
 
-new_app = typer.Typer(no_args_is_help=True, help="Begin something of your own.")
+new_app = typer.Typer(no_args_is_help=True, help="Create a product of your own.")
 
 BoardName = Annotated[
     str | None, typer.Option("--board", help="A name of `microipa board list`, or the path of your own board's folder.")
@@ -45,23 +45,25 @@ def add_to(microipa: typer.Typer) -> None:
 def flash_command(
     board: BoardName = None,
     port: Port = "auto",
-    mpy: Annotated[bool, typer.Option("--mpy", help="Bytecode in the file system, where the heap will do.")] = False,
-    py: Annotated[bool, typer.Option("--py", help="Source in the file system; wants much more heap.")] = False,
-    romfs: Annotated[bool, typer.Option("--romfs", help="Bytecode in the board's romfs partition.")] = False,
+    mpy: Annotated[bool, typer.Option("--mpy", help="Bytecode in the file system, if the heap suffices.")] = False,
+    py: Annotated[bool, typer.Option("--py", help="Source in the file system; needs much more heap.")] = False,
+    romfs: Annotated[bool, typer.Option(
+        "--romfs", help="Bytecode in the board's romfs partition; runs in flash.")] = False,
     freeze_manifest: Annotated[
         Path | None,
-        typer.Option(help="Write the manifest that freezes the assistant here; needs no board.", dir_okay=False),
+        typer.Option(help="Write a manifest that freezes the assistant to this file; needs no board.", dir_okay=False),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings (ipa.json); the board's own stay by default.")] = None,
+    config: Annotated[Path | None, typer.Option(
+        help="Settings (ipa.json); by default those on the board are kept.")] = None,
     eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) for a card without an eIM.")] = None,
     roots: Annotated[Path | None, typer.Option(help="Certificates trusted for SM-DP+ servers (DER).")] = None,
     app: Annotated[
         Path | None,
-        typer.Option(help="Folder of your product (microipa new product): all of it goes along.", file_okay=False),
+        typer.Option(help="Folder of your product (microipa new product), copied completely.", file_okay=False),
     ] = None,
-    back: Annotated[bool, typer.Option("--back", help="Run the version before this one again.")] = False,
+    back: Annotated[bool, typer.Option("--back", help="Return to the version before this one.")] = False,
 ) -> None:
-    """Put the assistant onto a board, or go back to the version before."""
+    """Install the assistant on a board, or return to the version before."""
     options = [name for name, chosen in (("--mpy", mpy), ("--py", py), ("--romfs", romfs), ("--back", back),
                                       ("--freeze-manifest", freeze_manifest)) if chosen]
     if len(options) > 1:
@@ -115,10 +117,10 @@ def flash_command(
 
 @new_app.command("product")
 def new_product_command(
-    folder: Annotated[Path, typer.Argument(help="A new folder.")],
-    board: Annotated[str, typer.Option(help="The board it begins with: a name of `microipa board list`.")] = "virtual",
+    folder: Annotated[Path, typer.Argument(help="Folder to create.")],
+    board: Annotated[str, typer.Option(help="Board to copy: a name of `microipa board list`.")] = "virtual",
 ) -> None:
-    """Make a folder of your own product: board, start, an application beside the assistant, settings."""
+    """Create a folder for your product: board.py, main.py, an application beside the assistant, settings."""
     from microipa.board.known import find_board
     from microipa.board.product import new_product
 
@@ -128,7 +130,7 @@ def new_product_command(
 
 @app.command("list")
 def list_boards(as_json: Json = False) -> None:
-    """Show the boards microipa knows."""
+    """Show the boards that microipa supports."""
     from dataclasses import asdict
 
     from microipa.board.known import known_boards
@@ -147,7 +149,7 @@ def list_boards(as_json: Json = False) -> None:
 
 @app.command("check")
 def check_board(board: BoardName = None, port: Port = "auto", as_json: Json = False) -> None:
-    """Test a board step by step from its serial port to the eIM; say which step fails and what to look at."""
+    """Test a board step by step from its serial port to the eIM; name the step that fails and what to look at."""
     from microipa.board.check import CheckFailed, check
     from microipa.board.known import find_board
     from microipa.board.repl import Repl
@@ -182,7 +184,7 @@ def _tell_step(title: str, seen: str, as_json: bool) -> None:
 
 @app.command("restart")
 def restart_board(board: BoardName = None, port: Port = "auto") -> None:
-    """Start the board's program, and wait for its first words."""
+    """Start the board's program and wait for its first output."""
     from microipa.board.known import find_board
     from microipa.board.repl import Repl
 
@@ -192,10 +194,11 @@ def restart_board(board: BoardName = None, port: Port = "auto") -> None:
 
 @app.command("virtual")
 def virtual(
-    folder: Annotated[Path, typer.Argument(help="Its flash; made when it is not there.", file_okay=False)],
+    folder: Annotated[Path, typer.Argument(
+        help="Folder for its flash; created if it does not exist.", file_okay=False)],
     heap: Annotated[str, typer.Option(help="Bytes; 96wK: 196,608 on 64 bits, 147,456 on 32.")] = "96wK",
 ) -> None:
-    """Run a board without modem as a process, until Ctrl-C; its REPL is on a pty."""
+    """Run a virtual board without a modem until Ctrl-C; its REPL is on a pty."""
     from microipa.board.micropython import run_micropython
 
     try:

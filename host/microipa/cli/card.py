@@ -24,7 +24,7 @@ from microipa.common.console import (
 )
 from microipa.common.errors import MicroipaError
 
-card_app = typer.Typer(no_args_is_help=True, help="Talk to the lab's card, or to one in a PC/SC reader.")
+card_app = typer.Typer(no_args_is_help=True, help="Use the lab's card, or one in a PC/SC reader.")
 
 Which = Annotated[
     str | None,
@@ -43,12 +43,12 @@ def reader_of(card: str | None) -> str:
 @card_app.command()
 def serve(
     lab: Folder = LAB,
-    vpcd: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where vpcd listens.")] = "127.0.0.1:35963",
-    card_keys: Annotated[Path | None, typer.Option(help="Folder with euicc, eum and ci, for a new card.")] = None,
+    vpcd: Annotated[str, typer.Option(metavar="HOST:PORT", help="Address at which vpcd listens.")] = "127.0.0.1:35963",
+    card_keys: Annotated[Path | None, typer.Option(help="Folder with keys euicc, eum and ci for a new card.")] = None,
 ) -> None:
-    """Put the card into vsmartcard's virtual PC/SC reader, until that goes away.
+    """Insert the card into vsmartcard's virtual PC/SC reader (vpcd) until vpcd ends.
 
-    Refused while a lab is up in the same folder: a card can be in one reader only.
+    Refused while a lab is running in the same folder: a card can be in one reader only.
     """
     from microipa.euicc import vpcd as reader
     from microipa.lab import LabFolder
@@ -63,12 +63,12 @@ def serve(
 
 @card_app.command()
 def apdu(
-    commands: Annotated[list[str], typer.Argument(metavar="HEX", help="One command APDU each.")],
+    commands: Annotated[list[str], typer.Argument(metavar="HEX", help="Command APDUs in hex.")],
     lab: Folder = LAB,
     card: Which = None,
     as_json: Json = False,
 ) -> None:
-    """Send APDUs to the card after a reset; prints data and status word of each, in hex."""
+    """Reset the card and send it APDUs; print data and status word of each response in hex."""
     sent = [hex_bytes("HEX", command) for command in commands]
     with _powered(lab, card) as contacts:
         for command in sent:
@@ -81,7 +81,7 @@ def apdu(
 
 @card_app.command()
 def shell(lab: Folder = LAB, card: Which = None, as_json: Json = False) -> None:
-    """Call functions of ES10 by name, one a line: `eid`, `profiles`, `info2` …; `help` lists them."""
+    """Call ES10 functions by name, one a line: `eid`, `profiles`, `info2`, …; `help` lists them."""
     from microipa.asn1.describe import describe
     from microipa.euicc.es10 import VERBS, Es10, request
 

@@ -23,16 +23,16 @@ def decode(
         typer.Argument(metavar="DATA…", help="The object in hex or base64, a file with it (also DER), or - for stdin."),
     ],
     type_name: Annotated[
-        str | None, typer.Option("--type", help="ASN.1 type; found by the tag by default.")
+        str | None, typer.Option("--type", help="ASN.1 type; by default it is found by the tag.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     reencode: Annotated[
-        bool, typer.Option("--reencode", help="Print the DER of what was understood.")
+        bool, typer.Option("--reencode", help="Print the decoded object encoded again in DER.")
     ] = False,
 ) -> None:
     """Decode any ESipa, ES10, ES9+ or SAIP object.
 
-    Hex may have spaces, colons, commas, 0x and \\x between its digits.
+    Hex digits may be separated by spaces, colons, commas, 0x and \\x.
     """
     from microipa.asn1.describe import describe
 

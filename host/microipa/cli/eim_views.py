@@ -24,10 +24,11 @@ ICCID_DIGITS = 20
 
 @eim_app.command()
 def orders(
-    number: Annotated[int | None, typer.Argument(min=1, help="One order in full; all in short by default.")] = None,
+    number: Annotated[int | None, typer.Argument(
+        min=1, help="Show this order in full; by default a line for each order.")] = None,
     lab: Folder = LAB,
-    eid: Annotated[str | None, typer.Option(callback=checked, help="Only this device's.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Only so many of the newest.")] = 100,
+    eid: Annotated[str | None, typer.Option(callback=checked, help="Only orders of this device.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Only this many, the newest ones.")] = 100,
     as_json: Json = False,
 ) -> None:
     """Show the eIM's orders and their results."""
@@ -73,12 +74,13 @@ def _order_in_full(view: OrderView) -> Table:
 def devices(
     eid: Annotated[
         str | None,
-        typer.Argument(metavar="[EID]", callback=checked, help="One device in full; all in short by default."),
+        typer.Argument(
+            metavar="[EID]", callback=checked, help="Show this device in full; by default a line for each device."),
     ] = None,
     lab: Folder = LAB,
     as_json: Json = False,
 ) -> None:
-    """Show what the eIM knows of its devices: profiles, eIMs, token, counter, capabilities, alarms."""
+    """Show the eIM's data about its devices: profiles, eIMs, token, counter, capabilities, alarms."""
     from microipa.lab import LabFolder
 
     eim = LabFolder(lab).eim
@@ -95,18 +97,18 @@ def devices(
 
 @eim_app.command()
 def enrol(
-    eid: Annotated[str, typer.Argument(callback=checked, help="The eUICC, 32 digits.")],
+    eid: Annotated[str, typer.Argument(callback=checked, help="EID of the eUICC, 32 digits.")],
     device_key: Annotated[
-        Path | None, typer.Option(help="Public key (DER) of a device that signs in place of a consumer card.")
+        Path | None, typer.Option(help="Public key (DER) of a device that signs in place of its consumer eUICC.")
     ] = None,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove the device, with its orders.")
     ] = False,
     lab: Folder = LAB,
 ) -> None:
-    """Let the eIM manage a device.
+    """Add a device to the eIM.
 
-    With --device-key the eIM takes results that the device has signed in place of its card, which does not obey eIMs.
+    With --device-key the eIM accepts results signed by the device in place of its card, which is a consumer eUICC.
     """
     from microipa.lab import LabFolder
 

@@ -19,12 +19,14 @@ def hil() -> None:
 
 @app.command()
 def report(
-    run_folder: Annotated[Path, typer.Argument(help="The folder that --run named, or one board's in it.")],
-    html: Annotated[Path | None, typer.Option(help="The page, by default report.html in it.", dir_okay=False)] = None,
+    run_folder: Annotated[Path, typer.Argument(help="Folder given by --run, or one board's folder in it.")],
+    html: Annotated[Path | None, typer.Option(
+        help="HTML file, by default report.html in RUN_FOLDER.", dir_okay=False)] = None,
     against: Annotated[
-        Path | None, typer.Option(help="The folder of an earlier run, to say what has changed.", file_okay=False)
+        Path | None, typer.Option(help="Folder of an earlier run, to list what has changed.", file_okay=False)
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="JUnit XML, by default junit.xml in it.", dir_okay=False)] = None,
+    junit: Annotated[Path | None, typer.Option(
+        help="JUnit XML file, by default junit.xml in RUN_FOLDER.", dir_okay=False)] = None,
 ) -> None:
     """Write the report of a run: one page of HTML for people, JUnit XML for machines."""
     from microipa.hil.report import write_reports

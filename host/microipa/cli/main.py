@@ -51,13 +51,14 @@ app.command()(battery)
 app.command()(trace)
 app.command()(decode)
 
-Direct = Annotated[bool, typer.Option("--direct", help="Download from the SM-DP+ itself.")]
-OverHttps = Annotated[bool, typer.Option("--https", help="Ask the eIM over HTTPS instead of CoAP.")]
-Binding = Annotated[Literal["asn1", "json"], typer.Option(help="How messages to the eIM are encoded.")]
+Direct = Annotated[bool, typer.Option("--direct", help="Download directly from the SM-DP+.")]
+OverHttps = Annotated[bool, typer.Option("--https", help="Use HTTPS instead of CoAP to the eIM.")]
+Binding = Annotated[Literal["asn1", "json"], typer.Option(help="Encoding of the messages to the eIM.")]
 Certified = Annotated[
     bool, typer.Option("--client-certificate", help="Let the eIM ask the board for a client certificate.")
 ]
-Compact = Annotated[bool, typer.Option("--compact", help="Leave out what the eIM knows already (minimizeEsipaBytes).")]
+Compact = Annotated[bool, typer.Option(
+    "--compact", help="Leave out what the eIM can reconstruct (minimizeEsipaBytes).")]
 
 
 def main() -> None:
@@ -89,7 +90,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def microipa(
     version: Annotated[
-        bool, typer.Option("--version", help="Say which version this is.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version of microipa.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """An SGP.32 lab: eIM, SM-DP+, software eUICC, AT modem, radio and a MicroPython board."""
@@ -98,7 +99,7 @@ def microipa(
 @app.command()
 def demo(
     lab: Folder = LAB / "demo",
-    radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "nbiot",
+    radio: Annotated[str, typer.Option(help="nbiot (real delays), short (shorter delays) or none.")] = "nbiot",
     scenario: Annotated[str | None, typer.Option(help="rollback, fallback, …; without it: first light.")] = None,
     direct: Direct = False,
     https: OverHttps = False,
@@ -122,14 +123,15 @@ def demo(
 @app.command()
 def field(
     quirk: Annotated[
-        list[str] | None, typer.Option(help="One of `microipa lab quirks`, or none; may be repeated. All without.")
+        list[str] | None, typer.Option(help="A quirk of `microipa lab quirks`, or none. Repeatable; all by default.")
     ] = None,
-    modem: Annotated[list[str] | None, typer.Option(help="bg95, nrf91, …; may be repeated. All without.")] = None,
+    modem: Annotated[list[str] | None, typer.Option(help="bg95, nrf91, … Repeatable; all by default.")] = None,
     lab: Annotated[Path, typer.Option(help="Folder for the labs and the results.")] = LAB / "field",
-    jobs: Annotated[int | None, typer.Option(min=1, help="Labs at a time; without: four for each core.")] = None,
+    jobs: Annotated[int | None, typer.Option(
+        min=1, help="Number of labs at the same time; by default four for each core.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Try a device under every quirk with every modem; exit status 1 when one does not finish its two orders."""
+    """Test a device with every quirk and every modem; exit status 1 if one does not complete its two orders."""
     from microipa.field.run import jobs_here, run
 
     raise typer.Exit(run(lab, quirk or [], modem or [], jobs or jobs_here(), out, as_json))
@@ -139,11 +141,11 @@ def field(
 def bill(
     lab: Folder = LAB / "bill",
     ts48: Annotated[
-        Path | None, typer.Option(help="Profile package of GSMA TS.48 (DER) to download as well.", dir_okay=False)
+        Path | None, typer.Option(help="Also download this profile package of GSMA TS.48 (DER).", dir_okay=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what polls, packages and downloads cost on the air; exit status 1 when a target is missed."""
+    """Measure the bytes, airtime and energy of polls, packages and downloads; exit status 1 if a target is missed."""
     from microipa.lab.bill import run
 
     raise typer.Exit(run_async(run(lab, read_package(ts48) if ts48 else None, out, as_json)))
@@ -151,7 +153,7 @@ def bill(
 
 @app.command()
 def pki(lab: Folder = LAB, as_json: Json = False) -> None:
-    """Create the lab's test certificates, or show those it has."""
+    """Show the lab's test certificates; create them if there are none."""
     from rich.table import Table
 
     from microipa.crypto.pki import Pki
@@ -180,37 +182,43 @@ def pki(lab: Folder = LAB, as_json: Json = False) -> None:
 @lab_app.command("up")
 def lab_up(
     lab: Folder = LAB,
-    radio: Annotated[str, typer.Option(help="nbiot (real time), short (delays divided) or none.")] = "short",
-    modem: Annotated[str, typer.Option(help="The modem's name, as the driver's: bg95, nrf91, …")] = "bg95",
+    radio: Annotated[str, typer.Option(help="nbiot (real delays), short (shorter delays) or none.")] = "short",
+    modem: Annotated[str, typer.Option(help="Name of the modem: bg95, nrf91, …")] = "bg95",
     smdpp_keys: Annotated[
-        list[Path] | None, typer.Option(help="Folder with ci, auth, pb and tls; once for each CI, the preferred first.")
+        list[Path] | None, typer.Option(
+            help="Folder with ci, auth, pb and tls. Repeat for several CIs, the preferred one first.")
     ] = None,
     smds_keys: Annotated[list[Path] | None, typer.Option(help="Folder with ci, auth and tls of an SM-DS.")] = None,
     eim_keys: Annotated[Path | None, typer.Option(help="Folder with signing, tls and its issuer, ci.")] = None,
     card_keys: Annotated[Path | None, typer.Option(help="Folder with euicc, eum and ci.")] = None,
     quirk: Annotated[
-        list[str] | None, typer.Option(help="One of `microipa lab quirks`, as sim-busy-after-cfun:7; may be repeated.")
+        list[str] | None, typer.Option(
+            help="A quirk of `microipa lab quirks`, such as sim-busy-after-cfun:7. Repeatable.")
     ] = None,
     trust_ci: Annotated[
         list[Path] | None,
-        typer.Option(help="Certificate of another maker's CI: card, board and eIM trust servers under it. Repeatable."),
+        typer.Option(help="Certificate of another CI that card, board and eIM are to trust. Repeatable."),
     ] = None,
     route: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST=IP:PORT", help="Where a name leads, for board, eIM and SM-DP+. Repeatable."),
+        typer.Option(
+            metavar="HOST=IP:PORT", help="Address for a host name, used by board, eIM and SM-DP+. Repeatable."),
     ] = None,
-    eim: Annotated[Path | None, typer.Option(help="EimConfigurationData (DER) of another eIM for the board.")] = None,
+    eim: Annotated[Path | None, typer.Option(
+        help="EimConfigurationData (DER) of another eIM that the board is to use.")] = None,
     without: Annotated[
         list[str] | None, typer.Option(metavar="smdpp|eim", help="Leave out the lab's own SM-DP+ or eIM. Repeatable.")
     ] = None,
     card: Which = None,
-    host: Annotated[str, typer.Option(help="Address at which all servers listen; 0.0.0.0 is every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(
+        help="Address at which all servers listen; 0.0.0.0: all addresses.")] = "127.0.0.1",
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print only where things are, and alarms; the trace has the rest.")
+        bool, typer.Option("--quiet", "-q", help="Print only addresses and alarms; the trace has everything.")
     ] = False,
     tls_keys: Annotated[
         bool | None,
-        typer.Option("--tls-keys/--no-tls-keys", help="Keep the servers' TLS secrets; by default on loopback only."),
+        typer.Option(
+            "--tls-keys/--no-tls-keys", help="Write the servers' TLS secrets to a file; by default only on loopback."),
     ] = None,
     direct: Direct = False,
     https: OverHttps = False,
@@ -218,9 +226,9 @@ def lab_up(
     compact: Compact = False,
     certified: Certified = False,
 ) -> None:
-    """Start servers, modem and board, and stay up until Ctrl-C.
+    """Start servers, modem and board, and run them until Ctrl-C.
 
-    Keys of other makers: certificates as .pem, .der or .crt, private keys as .key beside them.
+    Folders with keys: certificates as .pem, .der or .crt files, private keys as .key files beside them.
     """
     from microipa.lab.demo import stay_up
     from microipa.lab.keys import LabKeys
@@ -236,7 +244,7 @@ def lab_up(
 
 @lab_app.command("quirks")
 def lab_quirks(as_json: Json = False) -> None:
-    """List the quirks of the field that a lab can be given by --quirk."""
+    """List the misbehaviours of real equipment that --quirk adds to a lab."""
     from dataclasses import asdict
 
     from microipa.quirks import QUIRKS

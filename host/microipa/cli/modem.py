@@ -13,27 +13,27 @@ from microipa.common.console import host_and_port, out, require_writable, run_as
 if TYPE_CHECKING:
     from microipa.modem.record import Tour
 
-app = typer.Typer(no_args_is_help=True, help="Record what a modem and its driver say.")
+app = typer.Typer(no_args_is_help=True, help="Record the dialogue of a modem and its driver.")
 
 
 @app.callback()
 def modem() -> None:
-    """Record what a modem and its driver say."""
+    """Record the dialogue of a modem and its driver."""
 
 
 @app.command("record")
 def record_command(
     output: Annotated[Path, typer.Argument(help="File for the transcript.", dir_okay=False)],
-    family: Annotated[str, typer.Option("--modem", help="The driver: bg95, gm02s, nrf91, …")],
-    port: Annotated[str, typer.Option(help="The modem's serial port or URL; virtual: the lab's.")] = "virtual",
+    family: Annotated[str, typer.Option("--modem", help="Name of the driver: bg95, gm02s, nrf91, …")],
+    port: Annotated[str, typer.Option(help="Serial port or URL of the modem; virtual: the lab's modem.")] = "virtual",
     baud: Annotated[int, typer.Option(min=300, help="Bits per second on the port.")] = 115200,
-    apn: Annotated[str, typer.Option(help="Access point of the card's network.")] = "iot",
-    echo: Annotated[str | None, typer.Option(help="HOST:PORT of a UDP service that gives back what it gets.")] = None,
+    apn: Annotated[str, typer.Option(help="Access point name (APN) of the card's network.")] = "iot",
+    echo: Annotated[str | None, typer.Option(help="HOST:PORT of a UDP echo service.")] = None,
 ) -> None:
-    """Run a driver through all that the assistant asks of a modem, and record every byte.
+    """Run a driver through everything that the assistant does with a modem, and record every byte.
 
-    The driver runs in MicroPython on this machine. Registers, sends one datagram, resets the card; no profile is
-    changed. The EID, the IMEI and the network stand in the file.
+    The driver runs in MicroPython on this machine. It registers, sends one datagram and resets the card; it changes no
+    profile. The file contains the EID, the IMEI and the network.
     """
     from microipa.modem import FAMILIES, UnknownFamily
     from microipa.modem.record import record

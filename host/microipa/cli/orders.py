@@ -15,7 +15,7 @@ from microipa.cli.order_book import named, order, order_package, order_switch, q
 from microipa.cli.profile import read_package
 from microipa.common.console import LAB, BadInput, Eid, Expires, Folder, Wait, hex_bytes, moment, out, write
 
-order_app = typer.Typer(no_args_is_help=True, help="Tell the eIM what a device shall do at its next poll.")
+order_app = typer.Typer(no_args_is_help=True, help="Order something that a device does at its next poll.")
 fallback_app = typer.Typer(no_args_is_help=True, help="Set or unset the fallback attribute of a profile.")
 eims_app = typer.Typer(no_args_is_help=True, help="Add, delete, update or list the eIMs of a card (eCOs).")
 order_app.add_typer(fallback_app, name="fallback")
@@ -32,25 +32,25 @@ def download(
     profile: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Package (DER); a fresh one by default. Of several of one profile the card gets what fits."
+            help="Profile package (DER); a new one by default. Of several, the SM-DP+ takes one that fits the card."
         ),
     ] = None,
-    activation_code: Annotated[str | None, typer.Option(help="LPA:1$… of an order some SM-DP+ holds.")] = None,
-    default: Annotated[bool, typer.Option("--default", help="What the card's default SM-DP+ has for it.")] = False,
-    smds: Annotated[bool, typer.Option("--smds", help="What the card's SM-DS knows of; directly only.")] = False,
-    smds_address: Annotated[str | None, typer.Option(help="What this SM-DS knows of; directly only.")] = None,
+    activation_code: Annotated[str | None, typer.Option(help="Activation code (LPA:1$…) of any SM-DP+.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Ask the card's default SM-DP+ for a profile.")] = False,
+    smds: Annotated[bool, typer.Option("--smds", help="Ask the card's SM-DS; only with direct download.")] = False,
+    smds_address: Annotated[str | None, typer.Option(help="Ask this SM-DS; only with direct download.")] = None,
     confirmation_code: Annotated[
         str | None, typer.Option(help="Confirmation code that the SM-DP+ asks for.")
     ] = None,
     bound: Annotated[
-        bool, typer.Option("--bound", help="The SM-DP+ gives it to this EID only: the eIM waits for no proof.")
+        bool, typer.Option("--bound", help="The SM-DP+ has it for this EID only: the eIM needs no proof of the EID.")
     ] = False,
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Order the download of a profile, through the eIM or directly, as the device is set (SGP.32 3.2.3)."""
+    """Order the download of a profile; the device's setting says whether through the eIM or directly (SGP.32 3.2.3)."""
     from microipa.eim.sources import ActivationCode, DefaultSmdp, Smds, Source
     from microipa.lab import LabFolder
 
@@ -84,7 +84,7 @@ def download(
 @order_app.command("enable")
 def enable(
     iccid: Iccid,
-    rollback: Annotated[bool, typer.Option(help="Let the device go back when the profile does not connect.")] = True,
+    rollback: Annotated[bool, typer.Option(help="Go back to the old profile if the new one does not connect.")] = True,
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
@@ -145,19 +145,19 @@ def immediate_enable(
 
 @fallback_app.command("set")
 def fallback_set(iccid: Iccid, lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
-    """Make a profile the one to fall back to (PSMO setFallbackAttribute)."""
+    """Set the fallback attribute of a profile (PSMO setFallbackAttribute)."""
     order(lab, eid, expires, wait, "setFallbackAttribute", iccid)
 
 
 @fallback_app.command("unset")
 def fallback_unset(lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: Wait = False) -> None:
-    """Take the fallback attribute away (PSMO unsetFallbackAttribute)."""
+    """Remove the fallback attribute (PSMO unsetFallbackAttribute)."""
     order(lab, eid, expires, wait, "unsetFallbackAttribute")
 
 
 @order_app.command("default-dp")
 def default_dp(
-    address: Annotated[str, typer.Argument(help="Host name of the SM-DP+; none takes the old one away.")] = "",
+    address: Annotated[str, typer.Argument(help="Host name of the SM-DP+; leave it out to delete the address.")] = "",
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
@@ -206,13 +206,14 @@ def eim_update(
         Path | None, typer.Option("--from", help="EimConfigurationData (DER) with new keys.", dir_okay=False)
     ] = None,
     fqdn: Annotated[str | None, typer.Option(help="New host name of its server.")] = None,
-    counter: Annotated[str | None, typer.Option(help="New counterValue; a lower one only with a new key.")] = None,
+    counter: Annotated[str | None, typer.Option(
+        help="New counterValue; lower than the old one only with a new key.")] = None,
     lab: Folder = LAB,
     eid: Eid = None,
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Change what the card knows of an eIM (eCO updateEim)."""
+    """Change the card's data about an eIM (eCO updateEim)."""
     terms = named(**{"from": None if file is None else str(file)}, fqdn=fqdn, counter=counter)
     order(lab, eid, expires, wait, "updateEim", eim_id, *terms)
 
@@ -226,7 +227,8 @@ def eim_list(lab: Folder = LAB, eid: Eid = None, expires: Expires = None, wait: 
 @eims_app.command("configuration")
 def eim_configuration(
     output: Annotated[Path, typer.Argument(help="File to write it to (DER).", dir_okay=False)],
-    trust: Annotated[str, typer.Option(help="Trust of its TLS server: ca, certificate or pin.")] = "ca",
+    trust: Annotated[str, typer.Option(
+        help="What a card trusts for the eIM's TLS server: ca, certificate or pin.")] = "ca",
     lab: Folder = LAB,
 ) -> None:
     """Write this eIM's own EimConfigurationData, for a card or for another eIM's `order eim add`."""
@@ -250,7 +252,7 @@ def package(
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Several operations in one eUICC package: PSMOs or eCOs by their names, executed in this order.
+    """Order several operations in one eUICC package: PSMOs or eCOs by name, executed in this order.
 
     enable ICCID (rollback) · disable ICCID · delete ICCID · listProfileInfo (iccid= or aid= or class=) (tags=) ·
     getRAT · configureImmediateEnable on/off (oid=) (address=) · setFallbackAttribute ICCID ·
@@ -267,9 +269,11 @@ def data(
     fields: Annotated[
         list[str] | None, typer.Argument(metavar="FIELD…", help="Fields of IpaEuiccData by name; all by default.")
     ] = None,
-    ci: Annotated[str | None, typer.Option(help="Certificates under this CI key identifier, hex.")] = None,
+    ci: Annotated[str | None, typer.Option(
+        help="Only certificates under the CI with this key identifier (hex).")] = None,
     notifications: Annotated[
-        str | None, typer.Option(help="Only those of install, enable, disable or delete, or of this seqNumber.")
+        str | None, typer.Option(
+            help="Only notifications of install, enable, disable or delete, or the one with this seqNumber.")
     ] = None,
     result: Annotated[int | None, typer.Option(min=0, help="Only the stored result with this seqNumber.")] = None,
     lab: Folder = LAB,
@@ -277,7 +281,7 @@ def data(
     expires: Expires = None,
     wait: Wait = False,
 ) -> None:
-    """Ask IPA and card about themselves (IpaEuiccDataRequest)."""
+    """Request data of IPA and card (IpaEuiccDataRequest)."""
     from microipa.lab import LabFolder
 
     end = moment(expires)
@@ -296,9 +300,9 @@ def data(
 
 @order_app.command("cancel")
 def cancel(
-    number: Annotated[int, typer.Argument(help="The order's number, see `microipa orders`.")], lab: Folder = LAB
+    number: Annotated[int, typer.Argument(help="Number of the order, see `microipa orders`.")], lab: Folder = LAB
 ) -> None:
-    """End an order: the device does not get it, or not again."""
+    """Cancel an order: the eIM does not deliver it, or not again."""
     from microipa.lab import LabFolder
 
     eim = LabFolder(lab).eim

@@ -21,10 +21,10 @@ Package = Annotated[Path, typer.Argument(help="Profile package (DER).", dir_okay
 def build(
     output: Annotated[Path, typer.Argument(help="File to write the package to (DER).", dir_okay=False)],
     template: Annotated[
-        str, typer.Option(help="iot, iot-minimal (PE-IoT, the fewest bytes) or ts48-like (a telephone's).")
+        str, typer.Option(help="iot, iot-minimal (PE-IoT, smallest) or ts48-like (for a telephone).")
     ] = "iot",
-    iccid: Annotated[str | None, typer.Option(help="19 or 20 digits; a fresh one by default.")] = None,
-    imsi: Annotated[str | None, typer.Option(help="6 to 15 digits; a fresh one by default.")] = None,
+    iccid: Annotated[str | None, typer.Option(help="19 or 20 digits; a new one by default.")] = None,
+    imsi: Annotated[str | None, typer.Option(help="6 to 15 digits; a new one by default.")] = None,
     k: Annotated[str | None, typer.Option(help="Subscriber key, 32 hex digits; random by default.")] = None,
     opc: Annotated[str | None, typer.Option(help="OPc, 32 hex digits; random by default.")] = None,
     name: Annotated[str, typer.Option(help="Profile name shown to the eIM.")] = "microipa",
@@ -34,7 +34,7 @@ def build(
     ] = None,
     filler: Annotated[int, typer.Option(min=0, max=500_000, help="Extra bytes of file content.")] = 0,
     apn: Annotated[
-        str | None, typer.Option(help='Access point name that the card tells the device; "": the network\'s default.')
+        str | None, typer.Option(help='Access point name in the profile; "": the network\'s default.')
     ] = None,
 ) -> None:
     """Build a profile package."""
@@ -64,9 +64,9 @@ def show(
     sizes: Annotated[bool, typer.Option("--sizes", help="Only sizes, each compared with the first.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show profile packages as trees, or their sizes; keys, PINs and PUKs stay hidden.
+    """Show profile packages as trees, or their sizes; keys, PINs and PUKs are hidden.
 
-    The bound size is what a device has to fetch: enciphered for one card by the lab's SM-DP+.
+    The bound size is what a device downloads: the package encrypted for one card by the lab's SM-DP+.
     """
     from microipa.crypto.pki import Pki
     from microipa.saip import metadata
@@ -90,7 +90,7 @@ def show(
 
 @profile_app.command()
 def check(file: Package, as_json: Json = False) -> None:
-    """Say what a card or an operator would object to; exit status 1 when that is an error."""
+    """Check profile packages for what a card or an operator would reject; exit status 1 if there is an error."""
     findings = _parsed(file).checks()
     for finding in findings:
         if as_json:

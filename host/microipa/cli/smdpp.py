@@ -20,11 +20,11 @@ from microipa.common.eid import checked
 if TYPE_CHECKING:
     from microipa.smdpp import OrderView
 
-smdpp_app = typer.Typer(no_args_is_help=True, help="Show and make orders of the lab's SM-DP+.")
+smdpp_app = typer.Typer(no_args_is_help=True, help="Show and create download orders of the lab's SM-DP+.")
 
 Profile = Annotated[
     list[Path] | None,
-    typer.Argument(help="Package (DER); a fresh one by default. Of several of one profile a card gets what fits."),
+    typer.Argument(help="Profile package (DER); by default a new one. Of several, a card gets one that fits it."),
 ]
 
 
@@ -32,7 +32,7 @@ Profile = Annotated[
 def orders(
     lab: Folder = LAB, as_json: Json = False
 ) -> None:
-    """Show profiles in stock and on order, and their states."""
+    """Show the profiles in stock and the download orders with their states."""
     from microipa.lab import LabFolder
 
     views = LabFolder(lab).smdpp.orders()
@@ -66,14 +66,18 @@ def _line(view: OrderView) -> str:
 def order(
     profile: Profile = None,
     matching_id: Annotated[str | None, typer.Option(help="Letters, digits, hyphens; random by default.")] = None,
-    eid: Annotated[str | None, typer.Option(callback=checked, help="For this card only; for any by default.")] = None,
-    default: Annotated[bool, typer.Option(help="No matching identifier: for a default SM-DP+.")] = False,
-    event: Annotated[bool, typer.Option(help="A card finds it at its SM-DS, told while the lab is up.")] = False,
-    confirmation_code: Annotated[str | None, typer.Option(help="Code that the downloader must give.")] = None,
+    eid: Annotated[str | None, typer.Option(
+        callback=checked, help="Only for this card; by default for any card.")] = None,
+    default: Annotated[bool, typer.Option(
+        help="No matching identifier: the card has this SM-DP+ as its default.")] = False,
+    event: Annotated[bool, typer.Option(
+        help="Register an event at the SM-DS, where the card finds it; the lab must be running.")] = False,
+    confirmation_code: Annotated[str | None, typer.Option(
+        help="Confirmation code that is required for the download.")] = None,
     expires: Expires = None,
     lab: Folder = LAB,
 ) -> None:
-    """Offer a profile for download; --default and --event are for the lab's own card where --eid names no other."""
+    """Offer a profile for download; --default and --event are for the lab's card unless --eid names another."""
     from microipa.lab import LabFolder
 
     desk = LabFolder(lab)
@@ -94,10 +98,10 @@ def order(
 @smdpp_app.command()
 def stock(
     profile: Profile = None,
-    profile_type: Annotated[str, typer.Option("--type", help="What an operator may order it by.")] = "iot",
+    profile_type: Annotated[str, typer.Option("--type", help="Profile type by which an operator orders it.")] = "iot",
     lab: Folder = LAB,
 ) -> None:
-    """Put a profile into stock, to be ordered by ES2+; prints its ICCID."""
+    """Add a profile to the stock, for orders over ES2+; print its ICCID."""
     from microipa.lab import LabFolder
 
     desk = LabFolder(lab)
@@ -111,7 +115,7 @@ def cancel(
     name: Annotated[str, typer.Argument(help="matchingId or ICCID.")],
     lab: Folder = LAB,
 ) -> None:
-    """End an order that is not downloaded."""
+    """Cancel an order that has not been downloaded."""
     from microipa.lab import LabFolder
 
     LabFolder(lab).smdpp.cancel(name)

@@ -16,36 +16,37 @@ if TYPE_CHECKING:
 
 def trace(
     file: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="trace.jsonl of a lab; of a folder all its files in turn.")
+        list[Path], typer.Argument(metavar="FILE…", help="trace.jsonl of a lab, or a folder with several traces.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, decoded.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what is being recorded, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option(
+        "--follow", help="Continue with new events while they are recorded, until Ctrl-C.")] = False,
     part: Annotated[
-        list[str] | None, typer.Option(help="Only what this part tells: board, modem, card, eim, …; may be repeated.")
+        list[str] | None, typer.Option(help="Only events of this part: board, modem, card, eim, … Repeatable.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only the last 30s, 10m, 12h, 7d, or from 2026-11-29T14:00 on.")
+        str | None, typer.Option(help="Only events of the last 30s, 10m, 12h, 7d, or since 2026-11-29T14:00.")
     ] = None,
     order: Annotated[
-        int | None, typer.Option(min=1, help="Only from the delivery of this order of the eIM to its end.")
+        int | None, typer.Option(min=1, help="Only events from the delivery of this order to its end.")
     ] = None,
     eid: Annotated[
-        str | None, typer.Option(callback=checked, help="Only what concerns the device with this card.")
+        str | None, typer.Option(callback=checked, help="Only events of the device with this EID.")
     ] = None,
     pcapng: Annotated[
         Path | None,
-        typer.Option(help="Write a capture for Wireshark instead, decrypted by --tls-keys.", dir_okay=False),
+        typer.Option(help="Write a capture file for Wireshark, which decrypts it with --tls-keys.", dir_okay=False),
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write a page instead: what it tells of devices, and sequence diagrams.", dir_okay=False),
+        typer.Option(help="Write an HTML page with device data and sequence diagrams.", dir_okay=False),
     ] = None,
     tls_keys: Annotated[
         Path | None,
         typer.Option(help="NSS key log for --pcapng; by default tls-keys.log beside the trace.", dir_okay=False),
     ] = None,
 ) -> None:
-    """Decode recorded sessions: ESipa, ES10, APDUs, AT; one line a message, as it is read."""
+    """Decode recorded sessions (ESipa, ES10, APDUs, AT), one line a message."""
     from microipa.trace import reading, session
 
     wanted = reading.Wanted(frozenset(part or ()), past("--since", since), order, eid)

@@ -1,4 +1,4 @@
-"""How many years a cell lasts, where its charge goes, and what one setting more would bring."""
+"""How many years a cell lasts, where its charge goes, and what one more setting would gain."""
 
 from __future__ import annotations
 
