@@ -27,9 +27,9 @@ from microipa.board.micropython import find_micropython, word_bytes
 from microipa.common import paths
 from microipa.lab import Lab
 from microipa.lab.demo import first_light
-from microipa.lab.ways import Way
+from microipa.lab.protocols import Protocols
 
-WAYS = {"CoAP": Way(), "HTTPS": Way(https=True), "direct": Way(direct=True)}
+PROTOCOLS = {"CoAP": Protocols(), "HTTPS": Protocols(https=True), "direct": Protocols(direct=True)}
 HEAP = 256 * 1024
 _COUNTER = "calloc_counter.c"
 _FLAGS = ("-shared", "-nostdlib", "-ffreestanding", "-fPIC", "-fno-stack-protector", "-O2", "-Wall", "-Werror")
@@ -49,9 +49,9 @@ class Measured:
     largest: tuple[int, ...]
 
 
-async def measured(way: Way) -> Measured:
+async def measured(protocols: Protocols) -> Measured:
     """Of one first light. Raises CannotMeasure, BoardFailed."""
-    settings = {"stop_when_idle": True, "app_tick_ms": 50, **way.settings}
+    settings = {"stop_when_idle": True, "app_tick_ms": 50, **protocols.settings}
     with TemporaryDirectory() as name:
         folder = Path(name)
         heap = str(HEAP * word_bytes() // 4)
@@ -101,8 +101,8 @@ def _environment(**values: str) -> Iterator[None]:
 
 def main() -> None:
     try:
-        for name, way in WAYS.items():
-            seen = asyncio.run(measured(way))
+        for name, protocols in PROTOCOLS.items():
+            seen = asyncio.run(measured(protocols))
             print(f"{name}: {seen.held:,} bytes while an association is open, {seen.peak:,} in its handshake; largest "
                   f"blocks {', '.join(f'{one:,}' for one in seen.largest)}", flush=True)
     except CannotMeasure as error:

@@ -8,14 +8,14 @@ import pytest
 from microipa.board.micropython import word_bytes
 from microipa.board.needs import TLS_BUFFERS, TLS_BYTES
 from microipa.common.paths import tools
-from microipa.lab.ways import Way
+from microipa.lab.protocols import Protocols
 
 
 @pytest.mark.skipif(word_bytes() == 4, reason="Debian's Mbed TLS is configured otherwise than that of chips")
 async def test_a_direct_download_takes_the_memory_of_one_association_at_a_time() -> None:
     tool = runpy.run_path(str(tools() / "tls_memory.py"))
     try:
-        seen = await tool["measured"](Way(direct=True))
+        seen = await tool["measured"](Protocols(direct=True))
     except tool["CannotMeasure"] as reason:
         pytest.skip(str(reason))
     assert seen.largest[:2] == TLS_BUFFERS
