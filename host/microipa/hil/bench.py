@@ -101,6 +101,11 @@ class Place:
     def family(self) -> str:
         return self.known.modem if self.modem == "auto" else self.modem
 
+    @property
+    def sleeps(self) -> bool:
+        """Whether the board sleeps deep between polls, and is woken for the next."""
+        return (self.settings or {}).get("sleep") == "deep"
+
     def lacks(self, feature: str) -> str:
         """Why this place has not what a case needs; "" when it has, as far as the bench file tells. Raises BadBench
         for what no place can have."""

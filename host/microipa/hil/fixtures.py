@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
+from microipa.board import VirtualBoard
 from microipa.board.package import check_config
 from microipa.board.repl import BoardSilent, PortError, Repl
 from microipa.board.terminal import Terminal
 from microipa.hil import supply
 from microipa.hil.at_lines import heard
 from microipa.hil.banner import is_banner
-from microipa.hil.moments import BoardStuck, logged
+from microipa.hil.moments import BoardStuck, logged, sleeps_for
 from microipa.hil.servers import EimDesk, SmdppCounter
-from microipa.hil.station import Matcher, Offer, Station
+from microipa.hil.station import DEEP, SLEPT_S, Matcher, Offer, Station
 from microipa.hil.tether import Tether
 from microipa.lab import BOOTSTRAP_OPERATOR, FALLBACK_ALLOWED, OPERATOR
 from microipa.radio import LinkSettings
@@ -33,7 +34,6 @@ class Board:
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._terminal: Terminal | None = None
         self._tether: Tether | None = None
         self._dark = threading.Event()
         self._cut_failed: supply.BadSupply | None = None
@@ -54,18 +54,25 @@ class Board:
             repl.run("import os\nfor name in os.listdir():\n if name.startswith('ipa.journal'): os.remove(name)")
 
     def start(self) -> None:
-        """Let the program run."""
-        repl = self._repl()
+        """Let the program run; a board that sleeps is woken by its pin."""
+        self._station.settled()
         self._began = self._since = len(self._station.events)
+        if self._is_asleep and self._station.terminal:
+            self._station.loop.call(self._virtual.wake)
+            return
+        repl = self._repl()
         if self._station.place.tether:
             self._tether = Tether(self._station.eim_address, self._type, self._station.record)
-        self._terminal = Terminal(repl, self._heard)
+        self._station.terminal = Terminal(repl, self._heard)
         self._station.runs = True
 
     def wait(self, timeout_s: float = POLL_S) -> None:
         """Until the eIM has nothing more for it and it has ended. Raises BoardStuck, BoardLost."""
-        terminal = self._terminal
+        terminal = self._station.terminal
         assert terminal, "start() it first"
+        if self._station.place.sleeps:
+            self._wait_asleep(timeout_s)
+            return
         if not terminal.ended.wait(timeout_s):
             raise BoardStuck(f"the board still runs after {timeout_s:.0f} s; last: {self._last()}")
         self._hang_up()
@@ -75,14 +82,29 @@ class Board:
         if not any(logged(IDLE)(event) for event in self._station.events[self._began :]):
             raise BoardStuck(f"the board's program has ended without being done; last: {self._last()}")
 
+    def _wait_asleep(self, timeout_s: float) -> None:
+        """Until it has slept for an hour, having nothing to do, and with it its modem."""
+        since = self._since
+        self.until(sleeps_for(DEEP["poll_interval_s"]), timeout_s)
+        self._since = since
+        deadline = time.monotonic() + timeout_s
+        while not self._is_asleep:
+            if time.monotonic() > deadline:
+                raise BoardStuck(f"the board has not fallen asleep after {timeout_s:.0f} s; last: {self._last()}")
+            time.sleep(_LOOK_AGAIN_S / 10)
+        self._station.loop.run(self._station.whole.clock.skip(SLEPT_S))
+
     def poll(self, timeout_s: float = POLL_S) -> None:
         """Let it do all there is for it."""
         self.start()
         self.wait(timeout_s)
 
     def stop(self) -> None:
-        """Stop the program, if it runs, and leave the board at its REPL."""
-        was_running = self._terminal is not None and not self._terminal.ended.is_set()
+        """Stop the program, if it runs, and leave the board at its REPL; one that sleeps may go on."""
+        if self._is_asleep and self._station.terminal:
+            return
+        terminal = self._station.terminal
+        was_running = terminal is not None and not terminal.ended.is_set()
         self._hang_up()
         if was_running:
             self._repl().close()
@@ -159,6 +181,15 @@ class Board:
         self._station.settled()
         return "\n".join(event.fields["text"] for event in self._station.events if event.kind == "log")
 
+    @property
+    def _virtual(self) -> VirtualBoard:
+        assert self._station.virtual
+        return self._station.virtual
+
+    @property
+    def _is_asleep(self) -> bool:
+        return self._station.place.sleeps and self._virtual.asleep
+
     def _supply(self) -> None:
         station = self._station
         station.record("board", "power", on=True)
@@ -190,8 +221,8 @@ class Board:
             self._station.record(part, kind, **fields)
 
     def _type(self, data: bytes) -> None:
-        if self._terminal:
-            self._terminal.write(data)
+        if self._station.terminal:
+            self._station.terminal.write(data)
 
     def _last(self) -> str:
         """What it said last, without what its REPL says when the program has ended."""
@@ -201,10 +232,7 @@ class Board:
     def _hang_up(self) -> None:
         if self._tether:
             self._tether.close()
-        if self._terminal:
-            self._terminal.close()
-            self._terminal = None
-        self._station.runs = False
+        self._station.hang_up()
 
     def _repl(self) -> Repl:
         self._hang_up()

@@ -16,6 +16,11 @@ def logged(text: str) -> Matcher:
     return lambda event: (event.part, event.kind) == ("board", "log") and text in event.fields["text"]
 
 
+def sleeps_for(seconds: int) -> Matcher:
+    """The board begins a deep sleep of so long."""
+    return logged(f"sleep: deep, for {seconds} s")
+
+
 def answered(tag: int) -> Matcher:
     """The card has begun to answer this ES10 function."""
     return lambda event: event.kind == "apdu" and event.fields["response"].startswith(f"{tag:04x}")

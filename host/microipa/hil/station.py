@@ -24,6 +24,7 @@ from microipa.board.flash import ROM, BoardUnfit, Flashed, Kind, check_fit, flas
 from microipa.board.package import EIM, SETTINGS, Package, build, check_config
 from microipa.board.repl import Repl
 from microipa.board.romfs import flash_romfs, partition_for
+from microipa.board.terminal import Terminal
 from microipa.common import paths
 from microipa.crypto.key_folder import read_certificate
 from microipa.crypto.pki import subject_key_identifier
@@ -38,10 +39,14 @@ Matcher = Callable[[Event], bool]
 
 _CALL_S = 60.0
 SPARES = "spares.json"
-QUICK = {"apn": "iot.microipa.example", "stop_when_idle": True, "backoff_s": 1, "backoff_max_s": 2}
+QUICK: dict[str, Any] = {"apn": "iot.microipa.example", "stop_when_idle": True, "backoff_s": 1, "backoff_max_s": 2}
+"""What every board on a bench is set to, over its defaults and under what the bench says."""
+DEEP: dict[str, Any] = {"stop_when_idle": False, "poll_interval_s": 172800, "poll_jitter_percent": 0}
+"""And one whose place says ``sleep = "deep"``: where another has nothing left to do and ends, it sleeps until it is
+woken an hour later. No sleep takes any time."""
+SLEPT_S = 3600
 SWITCHED_ON = {"download": "direct"}
 """Settings that cases switch on: the parts for them are flashed from the start."""
-"""What every board on a bench is set to, over its defaults and under what the bench says."""
 
 
 class Loop:
@@ -92,6 +97,7 @@ class Station:
         self.lab: LabFolder
         self.virtual: VirtualBoard | None = None
         self.port = place.port
+        self.terminal: Terminal | None = None  # where the board's program runs
         self.kind: Kind
         tools = {"heap_meter": True, "tether": place.tether, "at_tap": not place.is_virtual}
         self.package = _with_tools(build(place.known), [name for name, wanted in tools.items() if wanted])
@@ -150,6 +156,15 @@ class Station:
         self._taken.append(put_back)
         return put_back
 
+    def hang_up(self) -> None:
+        """Leave the port, so that somebody can talk to the REPL. A board that sleeps deep is reset for that."""
+        if self.terminal:
+            self.terminal.close()
+            self.terminal = None
+        self.runs = False
+        if self.virtual and self.virtual.asleep:
+            self.loop.call(self.virtual.reset)
+
     def tidy(self) -> None:
         """Forget what a case waits for, and put back what it has taken away."""
         self.loop.call(self._when.clear)
@@ -188,14 +203,16 @@ class Station:
         place = self.place
         shutil.rmtree(self.folder, ignore_errors=True)  # a new card, and a board nobody has flashed
         lab = self.lab = Lab(self.folder / "lab", radio="none", heap=place.heap, family=place.family,
-                             quirks=place.quirks, trace=self.trace, two_eims=True)
+                             quirks=place.quirks, trace=self.trace, two_eims=True, skips_sleep=place.sleeps)
         await self._running.enter_async_context(lab)
         self.eid = lab.eid
         self.home = lab.euicc.profiles()[0].iccid
         self.kept = frozenset([self.home])
         rom_size = partition_for(self.package) if place.form == "romfs" else 0
         board = VirtualBoard(self.folder / "flash", lab.modem.path, heapsize=place.heap, modem=place.family,
-                             rom_size=rom_size)
+                             rom_size=rom_size, power_key=lab.modem.press_power_key, wake_pin=lab.modem.wake_pin,
+                             uart_sleeps=lab.modem.board_sleeps, clock=lab.clock,
+                             skips_under_s=DEEP["poll_interval_s"])
         board.folder.mkdir(parents=True, exist_ok=True)
         self.virtual = board
         self._running.callback(board.pull_out)
@@ -226,7 +243,7 @@ class Station:
         return url.hostname or "", None if url.port == COAPS_PORT else url.port
 
     def _flash(self) -> None:
-        self.settings = {**QUICK, **(self.place.settings or {})}
+        self.settings = {**QUICK, **(DEEP if self.place.sleeps else {}), **(self.place.settings or {})}
         if self.place.modem != "auto" and not self.place.is_virtual:
             self.settings["modem"] = self.place.modem
         content = json.dumps(self.settings).encode()
@@ -268,7 +285,8 @@ class Station:
     # A real card ----------------------------------------------------------------------------------------------
 
     def ask(self) -> About:
-        """Ask modem and card through the board, whose program must not run. Raises what ``about.ask`` raises."""
+        """Ask modem and card through the board, whose program ends here. Raises what ``about.ask`` raises."""
+        self.hang_up()
         return ask(self.port, self.place.known, self.flashed.version, self.settings)
 
     def lacks(self, feature: str) -> str:
