@@ -64,10 +64,13 @@ class Agent:
         self.pause = 0  # seconds since the last poll
         self.turn = asyncio.Lock()  # who has modem and card
         self._may_poll = asyncio.Event()
+        if not journal.get("emergency"):
+            self._may_poll.set()
         self._wake = asyncio.Event()
         self._task = None
         self._room = None  # for TLS, where it takes its memory from this heap
         self._woken_after = None  # ms until the next poll, of a program that a deep sleep began again
+        self.woken_by = ""  # what ended that sleep, until the product has been told
         self._sleeper = None
         if settings["sleep"] != "none":
             from ipa import sleep
@@ -143,8 +146,6 @@ class Agent:
     async def run(self):
         """Poll for ever; with stop_when_idle until nothing is left to do."""
         self._task = asyncio.current_task()
-        if not self.journal.get("emergency"):
-            self._may_poll.set()
         if self._woken_after is None:
             await self._begin()
         while True:
@@ -168,6 +169,7 @@ class Agent:
 
     async def poll_once(self):
         """One poll and what follows from it. Returns the ms until the next, None when nothing is left to do."""
+        self._tell_of_wake()
         async with self.turn:
             self.state = POLLING
             try:
@@ -195,6 +197,7 @@ class Agent:
 
         `pause` counts the seconds since the last poll.
         """
+        self._tell_of_wake()
         self._wait(ms)
         if self._sleeper:
             left = await self._sleeper.sleep(ms, self._wake)
@@ -202,6 +205,12 @@ class Agent:
             left = await self._stay_awake(ms)
         self.pause += (ms - left) // 1000
         self._wait(left)
+
+    def _tell_of_wake(self):
+        """Not before the product, whose program a deep sleep began again as well, has had time to call on()."""
+        if self.woken_by:
+            why, self.woken_by = self.woken_by, ""
+            self.tell(WOKEN, why)
 
     def _wait(self, ms):
         self._due_at = ticks_ms()

@@ -34,6 +34,8 @@ class Layers:
 
     def __init__(self, modem, board, settings, journal, goes, changed):
         self.modem = modem
+        if settings["psm_periodic_s"] and hasattr(board, "woken"):
+            modem.was_on = board.woken() != "power"
         self._board = board
         self._settings = settings
         self._journal = journal
@@ -67,6 +69,8 @@ class Layers:
         joins = self.apn is None or not self.modem.registered()
         if joins:
             await self.again(self._join, patience_ms)
+        elif self.modem.sleeps:
+            self.plmn = await self.again(self.modem.plmn)  # it may have moved meanwhile
         self.at = CONTEXT
         await self.again(self._connect, patience_ms)
         if joins or self.clock_due or unix_time() is None:
@@ -101,7 +105,7 @@ class Layers:
         if not self.begun:
             return False
         try:
-            if not (self.modem.sleeps or self.modem.rests):
+            if not self.modem.sleeps:
                 return await self.modem.ask_registration()
             if not await self.modem.rouse():
                 self.channel.is_open = False

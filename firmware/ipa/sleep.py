@@ -53,7 +53,7 @@ class Sleeper:
             slept = min(max(0, _seconds() - values["since"]) * 1000, slept)
             left = 0
         self._agent.pause = max(0, values["pause"] + slept // 1000)
-        self._agent.tell(WOKEN, why)
+        self._agent.woken_by = why
         return left
 
     async def sleep(self, ms, wake):
@@ -70,10 +70,7 @@ class Sleeper:
                 except asyncio.TimeoutError:
                     ms -= step
                 continue
-            if self.deep:
-                agent.conversation.end()
-            await self._rest()
-            slept = self._deep(may, ms) if self.deep else self._light(may)
+            slept = await self._deep(may, ms) if self.deep else self._light(may)
             ms -= slept
             agent.tell(WOKEN, "")
             if slept < may - _EARLY_MS:
@@ -109,27 +106,18 @@ class Sleeper:
                 sys.print_exception(error)
         return may
 
-    async def _rest(self):
-        """The modem's serial line may sleep too, where no socket is left that needs it."""
+    async def _deep(self, may, ms):
         agent = self._agent
-        modem = agent.layers.modem
+        agent.conversation.end()
         for _ in range(_CLOSING_TRIES):
-            if not modem.is_closing():
+            if not agent.layers.modem.has_sockets():
                 break
             await sleep_ms(_CLOSING_MS)
-        if agent.layers.begun and not modem.rests and not modem.has_sockets():
-            async with agent.turn:
-                try:
-                    await modem.rest()
-                except ModemError as error:
-                    log(INFO, "sleep:", error)
-
-    def _deep(self, may, ms):
-        agent = self._agent
         try:
             _save(agent, self._board, ms=may, left=ms - may, since=_seconds())
         except (OSError, ValueError) as error:
             log(ERROR, "sleep: what is known is lost in this one:", error)
+        log(INFO, "sleep: deep, for", may // 1000, "s")
         self._board.deep_sleep(may)
         return may  # of a board that does not
 
@@ -196,6 +184,9 @@ def _save(agent, board, **more):
         eims = [_configuration(eim) for eim in below.eims or ()]
         if eims and None not in eims and sum([len(eim) for eim in eims]) <= _MOST_OF_EIMS:
             values["eims"] = eims
+    link = agent.conversation.link
+    if hasattr(link, "szx"):
+        values["szx"] = link.szx, link.szx_before
     values.update(more)
     if not hasattr(board, "rtc_memory"):
         agent.journal.set(asleep=values)
@@ -228,6 +219,8 @@ def _restore(agent, board):
     below.modem.sleeps = values["sleeps"]
     below.modem.off = values["off"]
     below.modem.clock_off = values["clock_off"]
+    if "szx" in values:
+        agent.conversation.link.szx, agent.conversation.link.szx_before = values["szx"]
     if "eid" in values:
         below.eid = unhexlify(values["eid"])
         below.device_info = unhexlify(values["device_info"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,7 +33,7 @@ class Desk:
         trace.listen(said.append)
         self.clock = Clock()
         self.serial = Serial(lambda data: None)
-        self.board = VirtualBoard(folder / "flash", self.serial.path, clock=self.clock, skips_sleep=True,
+        self.board = VirtualBoard(folder / "flash", self.serial.path, clock=self.clock, skips_under_s=math.inf,
                                   uart_sleeps=self.serial.board_sleeps, trace=trace)
         self.board.install({})
 
@@ -78,7 +79,7 @@ if board.woken() == "power" and not "again" in os.listdir():
     board.rtc_memory(b"kept")
     board.deep_sleep({DAY_MS})
 """)
-    desk.board._sleeper._skips = False
+    desk.board._sleeper._skips_under_s = 0
     await heard(said, "sleep", state="deep", ms=DAY_MS)
     assert desk.board.running
     assert desk.board.asleep
@@ -164,7 +165,7 @@ async def test_a_sleep_takes_longer_than_the_rtc_counts_where_it_drifts(tmp_path
     trace = Trace()
     trace.listen(said.append)
     clock = Clock()
-    board = VirtualBoard(tmp_path / "flash", clock=clock, skips_sleep=True, drift_percent=5, trace=trace)
+    board = VirtualBoard(tmp_path / "flash", clock=clock, skips_under_s=math.inf, drift_percent=5, trace=trace)
     board.install({})
     (board.folder / "main.py").write_text(START + """
 if board.woken() == "power":

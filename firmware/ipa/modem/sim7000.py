@@ -26,7 +26,7 @@ class Sim7000(Simcom):
         self._told = False
 
     async def _is_up(self, apn):
-        if self.sleeps and not self._told:
+        if (self.sleeps or self.was_on) and not self._told:
             return False  # the context is left from before a sleep, and what its sockets need is not
         try:
             await self.at.command(b"AT+CIFSR;E0")  # the address alone would come without an OK
@@ -38,12 +38,8 @@ class Sim7000(Simcom):
         await self.at.command(b"AT+CIPSHUT", timeout_ms=_ACTIVATE_MS)
 
     async def _bring_up(self, apn):
-        text = ('AT+CIPMUX=1;+CIPRXGET=1;+CSTT="%s"' % apn).encode()
-        try:
-            await self.at.command(text)
-        except AtError:  # they are for the state IP INITIAL, in which it is after a boot and after AT+CIPSHUT
-            await self._take_down()
-            await self.at.command(text)
+        await self._take_down()
+        await self.at.command(('AT+CIPMUX=1;+CIPRXGET=1;+CSTT="%s"' % apn).encode())
         self._told = True
         await self.at.command(b"AT+CIICR", timeout_ms=_ACTIVATE_MS)
         await self.at.command(b"AT+CIFSR;E0")

@@ -76,7 +76,7 @@ class Coap:
         self._confirmed = None  # message id of the last separate response, which may come again
         self._body = None
         self._path = b""
-        self.szx = self._szx_before = _SZX  # the largest blocks of this association, and of the one before
+        self.szx = self.szx_before = _SZX  # the largest blocks of this association, and of the one before
         self._proven = 0  # bytes of the largest payload that reached the eIM
 
     def begin(self, dtls, block_size):
@@ -89,8 +89,8 @@ class Coap:
         most = _SZX
         while 16 << most > block_size or (16 << most) + _HEADERS > dtls.room:
             most -= 1
-        if self.szx != self._szx_before or self.szx > most:
-            self._szx_before, self.szx = self.szx, most
+        if self.szx != self.szx_before or self.szx > most:
+            self.szx_before, self.szx = self.szx, most
 
     async def exchange(self, parts, function=None):
         """POST the bytes of parts, one after the other, to the path of all messages in ASN.1, or to that of one

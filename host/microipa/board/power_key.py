@@ -1,4 +1,4 @@
-"""Power key and pins of a modem, wired to those of the virtual board: a FIFO into which it writes a byte."""
+"""Power key and wake pin of a modem, wired to pins of the virtual board: a FIFO into which it writes a byte."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-WAKE, MAY_SLEEP, STAY_AWAKE = b"wsa"
-"""What the board writes to move the wake pin, and to put the pin that lets the serial line sleep to either level."""
+WAKE = ord("w")
+"""What the board writes to move the wake pin."""
 
 
 class PowerKey:
-    """There from its making to close(). ``pressed`` is called for each press of the key, ``woken`` for each move of
-    the wake pin, ``may_sleep`` for each of the pin of the serial line."""
+    """There from its making to close(). ``pressed`` is called for each press of the key, ``moved`` for each move of
+    the wake pin."""
 
-    def __init__(self, path: Path, pressed: Callable[[], None], woken: Callable[[], None],
-                 may_sleep: Callable[[bool], None]) -> None:
+    def __init__(self, path: Path, pressed: Callable[[], None], moved: Callable[[], None]) -> None:
         self.path = path.resolve()  # for a process in another folder
         self._pressed = pressed
-        self._woken = woken
-        self._may_sleep = may_sleep
+        self._moved = moved
         self.path.unlink(missing_ok=True)
         os.mkfifo(self.path, 0o600)
         # Open for writing as well: the board's end never waits, and its closing is no end of file here.
@@ -36,8 +34,6 @@ class PowerKey:
     def _read(self) -> None:
         for octet in os.read(self._end, 16):
             if octet == WAKE:
-                self._woken()
-            elif octet in (MAY_SLEEP, STAY_AWAKE):
-                self._may_sleep(octet == MAY_SLEEP)
+                self._moved()
             else:
                 self._pressed()

@@ -33,16 +33,16 @@ class Woken(StrEnum):
 class Sleeper:
     """The part of a board that goes on while the program sleeps: its alarm, its RTC and the memory of that."""
 
-    def __init__(self, folder: Path, clock: Clock, *, skips: bool = False, drift_percent: float = 0.0) -> None:
-        """``skips``: the clock skips a sleep instead of waiting for its end. ``drift_percent``: by how much a sleep
-        takes longer than the RTC counts."""
+    def __init__(self, folder: Path, clock: Clock, *, skips_under_s: float = 0.0, drift_percent: float = 0.0) -> None:
+        """``skips_under_s``: the clock skips a shorter sleep instead of waiting for its end. ``drift_percent``: by how
+        much a sleep takes longer than the RTC counts."""
         self.memory = folder.with_name(f"{folder.name}.rtc").resolve()
         self.clock = clock
         self.drift_percent = drift_percent
         self.state = ""
         """Of the program that sleeps: light or deep; "" of one that runs."""
         self.woken = Woken.POWER
-        self._skips = skips
+        self._skips_under_s = skips_under_s
         self._rtc_lags_s = 0.0
         self._alarm: Timer | None = None
         self._skipping: asyncio.Task[None] | None = None
@@ -61,7 +61,7 @@ class Sleeper:
         seconds = ms / 1000 * (1 + self.drift_percent / 100)
         self._began = began, ahead
         self._alarm = self.clock.call_later(seconds, lambda: self.wake(Woken.TIMER))
-        if self._skips:
+        if seconds < self._skips_under_s:
             self._skipping = asyncio.get_running_loop().create_task(
                 self.clock.skip(seconds + 1, lambda: not self.state))
 

@@ -47,18 +47,17 @@ class VirtualBoard:
 
     def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
                  rom_size: int = 0, power_key: Callable[[], None] | None = None,
-                 wake_pin: Callable[[], None] | None = None,
-                 sleep_pin: Callable[[bool], None] | None = None, watchdog_s: float = 8.0,
-                 clock: Clock | None = None, skips_sleep: bool = False, drift_percent: float = 0.0,
+                 wake_pin: Callable[[], None] | None = None, watchdog_s: float = 8.0,
+                 clock: Clock | None = None, skips_under_s: float = 0.0, drift_percent: float = 0.0,
                  uart_sleeps: Callable[[int | None], None] = lambda room: None,
                  trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` as
         heap_bytes() reads it. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
-        ``power_key`` is called when the board presses the power key of its modem, ``wake_pin`` when it moves the pin
-        that wakes one, in families that have it, ``sleep_pin`` when it moves that which lets the serial line of one
-        sleep. ``watchdog_s``: how long its watchdog goes without food. ``skips_sleep``: ``clock`` skips its sleeps,
-        which then take no time. ``drift_percent``: how much longer they are than its RTC counts. ``uart_sleeps`` is
-        told how many bytes the UART takes from now on, None for all."""
+        ``power_key`` is called when the board presses the power key of its modem, ``wake_pin`` when it moves the
+        pin that wakes one, in families that have it. ``watchdog_s``: how long its
+        watchdog goes without food. ``skips_under_s``: ``clock`` skips its sleeps that are shorter than that.
+        ``drift_percent``: how much longer they are than its RTC counts. ``uart_sleeps`` is told how many bytes the
+        UART takes from now on, None for all."""
         self.folder = folder
         self.rom_size = rom_size
         self._uart = uart
@@ -67,11 +66,11 @@ class VirtualBoard:
         self._trace = trace
         self._on_power_key = power_key
         self._on_wake_pin = wake_pin
-        self._on_sleep_pin = sleep_pin
         self._power_key: PowerKey | None = None
         self._watchdog_s = watchdog_s
         self._watchdog: Watchdog | None = None
-        self._sleeper = Sleeper(folder, clock or Clock(), skips=skips_sleep, drift_percent=drift_percent)
+        self._sleeper = Sleeper(folder, clock or Clock(), skips_under_s=skips_under_s,
+                                drift_percent=drift_percent)
         self._sleep_line: SleepLine | None = None
         self._uart_sleeps = uart_sleeps
         self._process: Process | None = None
@@ -169,8 +168,7 @@ class VirtualBoard:
         self.exit_code = None
         if self._on_power_key:
             self._power_key = PowerKey(self.folder.with_name(f"{self.folder.name}.key"), self._on_power_key,
-                                       self._on_wake_pin or self._on_power_key,
-                                       self._on_sleep_pin or (lambda may_sleep: None))
+                                       self._on_wake_pin or self._on_power_key)
         self._run_program()
         self._record("power", on=True)
 
@@ -185,6 +183,16 @@ class VirtualBoard:
     def wake(self) -> None:
         """A pin wakes the board: a key of the product, or the modem that has got an SMS."""
         self._sleeper.wake(Woken.PIN)
+
+    def reset(self) -> None:
+        """The reset key: the program begins again, of a board that sleeps as well."""
+        if self._sleeper.state == "deep":
+            self._sleeper.wake(Woken.RESET)
+        elif self._process:
+            self._sleeper.wake(Woken.RESET)
+            self._sleeper.woken = Woken.RESET
+            self._resets = True
+            self._process.kill()
 
     async def wait(self) -> int:
         """Wait until the board has no power; the exit status of its program, negative for a signal."""
@@ -223,8 +231,6 @@ class VirtualBoard:
             surroundings["MICROIPA_POWER_KEY"] = str(self._power_key.path)
             if self._on_wake_pin:
                 surroundings["MICROIPA_WAKE_PIN"] = str(self._power_key.path)
-            if self._on_sleep_pin:
-                surroundings["MICROIPA_SLEEP_PIN"] = str(self._power_key.path)
         if self.rom_size:
             surroundings["MICROIPA_ROM"] = str(self._partition())
         keep: tuple[int, ...] = ()

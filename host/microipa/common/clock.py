@@ -41,7 +41,9 @@ class Timer:
 class Clock:
     """Timers of this clock come in their order, also of a time that is skipped."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, skips: bool = False) -> None:
+        self.skips = skips
+        """Whether the time in which the board sleeps is skipped; otherwise it is this machine's, but for skip()."""
         self.ahead_s = 0.0
         """Seconds by which it is ahead of this machine's clock."""
         self._timers: list[Timer] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -100,10 +101,11 @@ class Lab(LabFolder):
         self._knows_both = any(chosen.quirk.part == "eim2" for chosen in QUIRKS.choose(quirks))
         if two_eims or self._knows_both:
             self._add_second_eim()
-        self.clock = Clock()
-        self._sleep: dict[str, Any] = {"clock": self.clock, "skips_sleep": skips_sleep, "drift_percent": drift_percent}
+        self.clock = Clock(skips=skips_sleep)
+        self._sleep: dict[str, Any] = {"clock": self.clock, "skips_under_s": math.inf if skips_sleep else 0,
+                                       "drift_percent": drift_percent}
         self.network = Network(trace=self.trace, quirks=quirks, clock=self.clock)
-        self.link = Link(radio, trace=self.trace, quirks=quirks)
+        self.link = Link(radio, trace=self.trace, quirks=quirks, clock=self.clock)
         self.network.admits_strangers = real is not None
         self.euicc: Any
         slot: Card
@@ -158,7 +160,7 @@ class Lab(LabFolder):
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
             self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
-            power_key=self.modem.press_power_key, wake_pin=self.modem.wake_pin, sleep_pin=self.modem.sleep_pin,
+            power_key=self.modem.press_power_key, wake_pin=self.modem.wake_pin,
             uart_sleeps=self.modem.board_sleeps, trace=self.trace, **self._sleep
         )
         self._program_board()

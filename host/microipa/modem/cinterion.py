@@ -6,6 +6,7 @@ Not verified against a TX62: how it words the loss of its context, and the numbe
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
@@ -16,9 +17,12 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
-from microipa.modem.dialect import Dialect, Modem
+from microipa.modem.dialect import Dialect
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD, connection_number, context_number, named_connection, need_network
+
+if TYPE_CHECKING:
+    from microipa.modem.virtual import VirtualModem
 
 TX62_COMMANDS = CommandTable(STANDARD)
 on = TX62_COMMANDS.on
@@ -34,19 +38,8 @@ _CONNECTION = "^SICA"  # kept among the settings while it is active
 _NETWORK_DOWN, _TIMED_OUT, _PEER_CLOSED = 15, 20, 48
 
 
-@on("^SCFG", Form.SET)
-async def configuration(modem: Modem, request: Request) -> None:
-    """``"MEopMode/PwrSave","enabled|disabled",<period>,<wakeup>``: the serial line sleeps while RTS0 is inactive."""
-    mode = request.text(1).lower()
-    if request.text(0).lower() != "meopmode/pwrsave" or mode not in ("enabled", "disabled"):
-        raise CommandFailed(CME_INCORRECT_PARAMETERS)
-    request.number(2, 0, 600)
-    request.number(3, 1, 36000)
-    modem.line.allow(mode == "enabled")
-
-
 @on("^SICA", Form.SET)
-async def internet_connection(modem: Modem, request: Request) -> None:
+async def internet_connection(modem: VirtualModem, request: Request) -> None:
     """``<0 deactivate|1 activate>,<context>``: what Internet services stand on."""
     wanted = request.number(0, 0, 1)
     if context_number(modem, request, 1) != _BEARER:
@@ -62,12 +55,12 @@ async def internet_connection(modem: Modem, request: Request) -> None:
 
 
 @on("^SICA", Form.READ)
-async def internet_connections(modem: Modem, _: Request) -> None:
+async def internet_connections(modem: VirtualModem, _: Request) -> None:
     modem.respond(f"^SICA: {_BEARER},{modem.settings.get(_CONNECTION, '0')}")
 
 
 @on("^SISS", Form.SET)
-async def describe(modem: Modem, request: Request) -> None:
+async def describe(modem: VirtualModem, request: Request) -> None:
     """``<profile>,"<tag>","<value>"``: what AT^SISO then opens; not while it is open."""
     number, tag, value = connection_number(request, _PROFILES), request.text(1).lower(), request.text(2)
     if tag not in _TAGS or (tag == "srvtype" and value.lower() not in ("socket", "none")):
@@ -78,7 +71,7 @@ async def describe(modem: Modem, request: Request) -> None:
 
 
 @on("^SISO", Form.SET)
-async def open_service(modem: Modem, request: Request) -> None:
+async def open_service(modem: VirtualModem, request: Request) -> None:
     """``<profile>``: OK, and the outcome in ^SISW or ^SIS. One that failed has to be closed as well."""
     number = connection_number(request, _PROFILES)
     kind, context, address = (modem.settings.get(f"^SISS {number} {tag}", "") for tag in _TAGS[:3])
@@ -107,7 +100,7 @@ async def open_service(modem: Modem, request: Request) -> None:
 
 
 @on("^SISW", Form.SET)
-async def write(modem: Modem, request: Request) -> None:
+async def write(modem: VirtualModem, request: Request) -> None:
     """``<profile>,<length>``: answers how many bytes it takes and how many a stream has not acknowledged, then
     takes them."""
     connection = named_connection(modem, request, _PROFILES)
@@ -121,7 +114,7 @@ async def write(modem: Modem, request: Request) -> None:
 
 
 @on("^SISR", Form.SET)
-async def read(modem: Modem, request: Request) -> None:
+async def read(modem: VirtualModem, request: Request) -> None:
     """``<profile>,<length>``: data behind their length, of a datagram also how much of it is left; -2 at the end
     of a stream. A length of 0 tells how much waits."""
     connection = named_connection(modem, request, _PROFILES)
@@ -145,7 +138,7 @@ async def read(modem: Modem, request: Request) -> None:
 
 
 @on("^SISC", Form.SET)
-async def close(modem: Modem, request: Request) -> None:
+async def close(modem: VirtualModem, request: Request) -> None:
     number = connection_number(request, _PROFILES)
     if f"^SISS {number} srvtype" not in modem.settings:
         raise CommandFailed(CME_NOT_ALLOWED)
@@ -154,19 +147,19 @@ async def close(modem: Modem, request: Request) -> None:
 
 
 @on("^SMSO", Form.RUN)
-async def switch_off(modem: Modem, _: Request) -> None:
+async def switch_off(modem: VirtualModem, _: Request) -> None:
     modem.respond("^SMSO: MS OFF")
     modem.switch_off("^SHUTDOWN")
 
 
-def _readable(modem: Modem, connection: Connection) -> None:
+def _readable(modem: VirtualModem, connection: Connection) -> None:
     """Once, until a read gave less than it was asked for."""
     if not connection.announced:
         connection.announced = True
         modem.urc(f"^SISR: {connection.id},1")
 
 
-def _connection_lost(modem: Modem, cid: int) -> None:
+def _connection_lost(modem: VirtualModem, cid: int) -> None:
     modem.settings.pop(_CONNECTION, None)
     modem.urc(f"+CGEV: NW PDN DEACT {cid}")
     for connection in modem.packet_data.connections.values():

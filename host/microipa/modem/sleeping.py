@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from microipa.modem.dialect import InPsm, Modem
+from microipa.modem.dialect import InPsm
 from microipa.modem.power import granted
 
-_QUIET_S = 0.3  # on the real clock: a modem that its board talks to does not fall asleep
+if TYPE_CHECKING:
+    from microipa.modem.virtual import VirtualModem
+
+_QUIET_S = 0.5  # of the lab's clock: a modem that its board talks to does not fall asleep
 _KEPT = ("+CPSMS", "+CEDRXS")  # what the modem needs to stay registered as it is, over the loss of its memory
 
 
 class Sleeping:
     """Falls asleep when the radio does (PSM), and wakes with the radio, or by key or pin."""
 
-    def __init__(self, modem: Modem) -> None:
+    def __init__(self, modem: VirtualModem) -> None:
         self._modem = modem
         self.asleep = False
         """The serial line is dead."""
@@ -27,7 +31,7 @@ class Sleeping:
 
     def heard(self) -> None:
         """The board has said something."""
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = self._modem.network.clock.time()
 
     def wake(self) -> None:
         """The power key or the wake pin of a modem in PSM."""
@@ -39,7 +43,7 @@ class Sleeping:
         self.asleep = False
 
     def _is_quiet(self) -> bool:
-        quiet_s = asyncio.get_running_loop().time() - self._heard_at
+        quiet_s = self._modem.network.clock.time() - self._heard_at
         return quiet_s >= _QUIET_S and not self._modem.interpreter.busy
 
     def _fall_asleep(self) -> None:

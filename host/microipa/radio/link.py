@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from microipa.common.clock import Clock
 from microipa.common.errors import MicroipaError
 from microipa.quirks import QUIRKS
 from microipa.radio.behaviour import Behaviour
-from microipa.radio.rrc import Assistance, Rrc
+from microipa.radio.rrc import FASTEST, Assistance, Rrc
 from microipa.trace import Trace
 
 Direction = Literal["up", "down"]
@@ -159,15 +160,16 @@ class Link:
     """Carries datagrams between a modem and the internet, both directions at once, each in order."""
 
     def __init__(self, settings: LinkSettings | str = NBIOT, trace: Trace | None = None,
-                 quirks: Iterable[str] = ()) -> None:
-        """``settings`` may be the name of a preset. Raises UnknownPreset and UnknownQuirk."""
+                 quirks: Iterable[str] = (), clock: Clock | None = None) -> None:
+        """``settings`` may be the name of a preset. ``clock``: of one that skips, the timers of RRC and power saving
+        run as they truly do, and not ``speedup`` times faster. Raises UnknownPreset and UnknownQuirk."""
         behaviour = QUIRKS.behaviour("network", Behaviour(), quirks)
         settings = preset(settings) if isinstance(settings, str) else settings
         self.settings = settings = _worse(settings, behaviour)
         self._lost_first = behaviour.datagrams_lost
         self._sent = {"up": 0, "down": 0}  # datagrams since the radio was off
         self.counters = Counters()
-        self.rrc = Rrc(settings.speedup, behaviour, trace)
+        self.rrc = Rrc(1.0 if clock and clock.skips else min(settings.speedup, FASTEST), behaviour, trace, clock)
         self._trace = trace
         # A string as seed gives the same dice in every process, and one set for each direction.
         self._dice = {way: random.Random(f"{settings.seed}/{way}") for way in ("up", "down")}

@@ -8,19 +8,19 @@ a periodic registration update, out of sleep as well.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
+from microipa.common.clock import Clock, Timer
 from microipa.radio.behaviour import Behaviour
 from microipa.trace import Trace
 
 FASTEST = 20.0
 """Timers of network and modem run so much faster than true at most: a board keeps real time."""
-_ASK_AGAIN_S = 0.05  # on the real clock, whether the modem may sleep now
+_ASK_AGAIN_S = 0.05  # of the clock, whether the modem may sleep now
 _DEFAULT_UPDATE_S = 54 * 60.0  # T3412 (TS 24.301 table 10.2.1)
 
 
@@ -68,7 +68,9 @@ class Spent:
 class Rrc:
     """The states of one device. Its modem sets the four functions below."""
 
-    def __init__(self, speedup: float, behaviour: Behaviour, trace: Trace | None = None) -> None:
+    def __init__(self, speed: float, behaviour: Behaviour, trace: Trace | None = None,
+                 clock: Clock | None = None) -> None:
+        """``speed``: how much faster than ``clock`` its timers run."""
         self.granted: Callable[[], Granted] = Granted
         self.may_sleep: Callable[[], bool] = lambda: True
         """Whether the modem has nothing else to do, such as talking to its board."""
@@ -76,12 +78,13 @@ class Rrc:
         self.on_wake: Callable[[], None] = lambda: None
         self.state = State.OFF
         self._spent = Spent()
-        self._speed = min(speedup, FASTEST)
+        self._clock = clock or Clock()
+        self._speed = speed
         self._behaviour = behaviour
         self._trace = trace
         self._since = 0.0
         self._assistance = Assistance.NONE
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Timer] = {}
         self._kept: list[Callable[[], None]] = []
 
     @property
@@ -151,7 +154,7 @@ class Rrc:
         if self.state in (State.IDLE, State.EDRX):
             self._spent.pages += 1
         if self.state is State.EDRX:
-            asyncio.get_running_loop().call_later(self._to_window_s(), self._page, deliver)
+            self._clock.call_later(self._to_window_s(), lambda: self._page(deliver))
         else:
             deliver()
         return True
@@ -176,9 +179,9 @@ class Rrc:
             deliver()
 
     def _to_window_s(self) -> float:
-        """Seconds on the real clock until the device listens next."""
+        """Seconds of the clock until the device listens next."""
         cycle = (self.granted().cycle_s or 0) / self._speed
-        return cycle - math.fmod(_now() - self._since, cycle) if cycle else 0
+        return cycle - math.fmod(self._clock.time() - self._since, cycle) if cycle else 0
 
     def _assisted(self) -> None:
         self._spent.assisted += 1
@@ -201,7 +204,7 @@ class Rrc:
         if self.granted().active_s is None:
             return
         if not self.may_sleep():
-            self._timers["T3324"] = asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._sleep)
+            self._timers["T3324"] = self._clock.call_later(_ASK_AGAIN_S, self._sleep)
             return
         self._become(State.PSM)
         self.on_sleep()
@@ -216,7 +219,7 @@ class Rrc:
     def _after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
         if name in self._timers:
             self._timers[name].cancel()
-        self._timers[name] = asyncio.get_running_loop().call_later(seconds / self._speed, call)
+        self._timers[name] = self._clock.call_later(seconds / self._speed, call)
 
     def _stop(self) -> None:
         for timer in self._timers.values():
@@ -230,7 +233,7 @@ class Rrc:
             self._record(None)
 
     def _count(self) -> None:
-        now = _now()
+        now = self._clock.time()
         if self._since:
             self._spent.seconds[self.state] += (now - self._since) * self._speed
         self._since = now
@@ -238,7 +241,3 @@ class Rrc:
     def _record(self, event: str | None) -> None:
         if self._trace:
             self._trace.record("radio", "rrc", state=self.state.value, **({"event": event} if event else {}))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
