@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from board_run import Run
 
 START = """
@@ -218,11 +219,53 @@ async def test_3_7_one_result_that_is_too_large_by_itself_does_not_stop_the_devi
     out = await micropython(script("""
     from ipa import tlv
     from ipa.card.es10 import Es10
-    large = tlv.encode(0xBF51, bytes(9000))
-    es10 = Es10(Channel(Carrier(lambda command: tlv.encode(0xBF2B, tlv.encode(0xA2, large)))))
-    print(bytes(await es10.retrieve_results()))
+    large = tlv.encode(0xBF51, bytes(19000))
+    carrier = Carrier(lambda command: tlv.encode(0xBF2B, tlv.encode(0xA2, large)))
+    print(bytes(await Es10(Channel(carrier)).retrieve_results()), len(carrier.apdus))
 """), heapsize="128wK")
-    assert out.splitlines()[-1] == "b''"
+    # The rest is not asked for: 8192 bytes are 33 answers.
+    assert out.splitlines()[-1] == "b'' 34"
+
+
+@pytest.mark.parametrize(("size", "outcome"), [
+    (8192, "no error but 8192"), (8193, "ResponseTooLong more than 8192 bytes")])
+async def test_an_answer_has_8192_bytes_at_most(micropython: Run, size: int, outcome: str) -> None:
+    out = await micropython(script(f"""
+    async def length():
+        return len(await Channel(Carrier(lambda command: bytes({size}))).store(b"\\xbf\\x2e\\x00"))
+    print(await failing(length()))
+"""), heapsize="128wK")
+    assert out.strip() == outcome
+
+
+async def test_3_7_results_that_the_heap_has_no_room_for_are_those_that_it_has_room_for(micropython: Run) -> None:
+    out = await micropython(script("""
+    import gc
+    from ipa import tlv
+    from ipa.card.es10 import Es10
+    kept = [tlv.encode(0xBF51, bytes((n,)) * 500) for n in range(12)]
+    answer = tlv.encode(0xBF2B, tlv.encode(0xA2, *kept))
+    class Lean:
+        # gives its answer without a copy of it
+        async def transmit(self, apdu):
+            self.at = 0 if apdu[1] == 0xE2 else self.at + 250
+            return answer[self.at : self.at + 250] + (b"\\x61\\xfa" if self.at + 250 < len(answer) else b"\\x90\\0")
+    assert len(await Es10(Channel(Lean())).retrieve_results()) == len(answer) - 9
+    carrier = Lean()
+    es10 = Es10(Channel(carrier))
+    full = None
+    try:
+        while True:
+            full = full, bytearray(512)
+    except MemoryError:
+        for _ in range(14):
+            full = full[0]
+    gc.collect()
+    n = len(await es10.retrieve_results())
+    full = None
+    print(n, 0 < n < len(answer) - 9, "of which the card has told", carrier.at - n < 1000)
+"""), heapsize="128wK")
+    assert out.splitlines()[-1].endswith(" True of which the card has told True")
 
 
 RETICENT = """

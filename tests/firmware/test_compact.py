@@ -213,5 +213,11 @@ async def test_any_other_refusal_is_final(micropython: Run) -> None:
     assert out[1:] == ["EsipaRefused a function: the eIM refused with 50"]
 
 
+async def test_a_notification_that_is_refused_with_128_is_refused(micropython: Run) -> None:
+    pending = tlv(0x30, tlv(0xBF2F, tlv(0x80, b"\5")), tlv(0x5F37, bytes(64)), tlv(0x30, bytes(9))).hex()
+    out = await told(micropython, f"print(await failing(compact(128).handle_notification(bytes.fromhex('{pending}'))))")
+    assert out[1:] == ["EsipaRefused a function: the eIM refused with 128"]
+
+
 async def test_what_is_not_made_smaller_passes_through(micropython: Run) -> None:
     assert await told(micropython, "print(await compact().get_eim_package(b''))") == ["passed through"]

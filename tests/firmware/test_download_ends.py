@@ -73,6 +73,19 @@ async def test_sgp22_3_1_3_metadata_are_compared_over_their_segments_and_without
     assert (scene.outcome, scene.left) == ("no error but False", [])
 
 
+@pytest.mark.parametrize(("size", "comes_in"), [(4088, True), (4089, False)])  # and the MAC of a segment
+async def test_sgp22_3_1_3_metadata_inside_the_package_have_4088_bytes_at_most(
+        micropython: Run, size: int, comes_in: bool) -> None:
+    short = tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, tlv(0x94, bytes(1000)))
+    inside = tlv(0xBF25, tlv(0x5A, bytes(10)), *NAMES, tlv(0x94, bytes(1000 + size - len(short))))
+    assert len(inside) == size
+    script = CARD + loaded(inside)
+    card = script + [NO_IMMEDIATE_ENABLE, remove(5)] if comes_in else script + [cancel(4)]
+    answers = [b""] if comes_in else [bytes.fromhex("bf4102a000"), EMPTY]
+    scene = await play(micropython, CALL, card, [INITIATED, offered(), package(inside), *answers])
+    assert any(said[:1] == b"\x86" for said in scene.to("card")) == comes_in
+
+
 # The eIM refuses the result of a download that has ended
 
 async def test_3_2_3_2_a_result_that_the_eim_refuses_ends_the_download_and_answers_the_trigger_when_it_comes_again(
@@ -190,14 +203,15 @@ async def test_a_download_that_kills_the_board_every_time_is_given_up(micropytho
     assert b"cut off 5 times, given up" in scene.to("eim")[0]
     other = f"in_order([session.journal.set(download='{TX.hex()}', eim='eim.other', attempts=5), failing({CALL})])"
     scene = await play(micropython, other, BEGUN, ["CoapTimeout('nobody answers')"])
-    assert scene.outcome == "no error but CoapTimeout nobody answers"  # that was the download of another eIM
+    # That was the download of another eIM.
+    assert (scene.outcome, scene.left) == ("no error but CoapTimeout nobody answers", [])
 
 
 @pytest.mark.parametrize("ended", [["eim.example", "ff" * 8, 5], ["eim.other", TX.hex(), 5]])
 async def test_a_trigger_is_carried_out_where_another_one_has_ended(micropython: Run, ended: list[object]) -> None:
     call = f"in_order([session.journal.set(ended=[{ended!r}]), failing({CALL})])"
     scene = await play(micropython, call, BEGUN, ["CoapTimeout('nobody answers')"])
-    assert scene.outcome == "no error but CoapTimeout nobody answers"
+    assert (scene.outcome, scene.left) == ("no error but CoapTimeout nobody answers", [])
 
 
 async def test_3_2_3_2_a_card_without_a_default_sm_dp_ends_a_download_that_names_none(micropython: Run) -> None:
@@ -210,7 +224,7 @@ async def test_a_download_that_was_cut_off_four_times_gets_its_fifth_attempt(mic
     call = (f"in_order([session.journal.set(download='{TX.hex()}', eim='eim.example', attempts=4), "
             f"failing({CALL})])")
     scene = await play(micropython, call, BEGUN, ["CoapTimeout('nobody answers')"])
-    assert scene.outcome == "no error but CoapTimeout nobody answers"
+    assert (scene.outcome, scene.left) == ("no error but CoapTimeout nobody answers", [])
 
 
 # What the assistant sees of an answer itself

@@ -379,6 +379,90 @@ asyncio.run(main())
         "0", "1163", "2 b'cb'", "message of 1164 bytes, 1163 fit the path", "no association"]
 
 
+async def test_two_records_in_one_datagram_are_the_first_of_them(micropython: Run, pki: Pki) -> None:
+    async with server(pki.eim_tls) as port:
+        out = await micropython(SCRIPT + f"""
+class Gathering(Udp):
+    gathers = False
+    def readinto(self, buf):
+        n = super().readinto(buf)
+        if self.gathers and n and len(self.late) < 2 and self.received < self.whole:
+            self.late.insert(0, (0, bytes(buf[:n])))
+            return None
+        if self.gathers and n and self.late:
+            more = self.late.pop(0)[1]
+            buf[n:n + len(more)] = more
+            n += len(more)
+        return n
+async def main():
+    datagram = Gathering(int(sys.argv[1]))
+    link = Dtls(datagram, "eim.microipa.example", {("ca", pki.ci.der)!r})
+    await link.connect()
+    datagram.whole = datagram.received + 2
+    datagram.gathers = True
+    await link.send(b"a" * 300)
+    await link.send(b"bc")
+    buf = bytearray(1200)
+    n = await link.recv(buf, 3000)
+    print(n, buf[:1], await link.recv(buf, 200))
+asyncio.run(main())
+""", port)
+    assert out.splitlines()[-1] == "300 bytearray(b'a') 0"
+
+
+async def test_a_micropython_without_dtls_is_named(micropython: Run) -> None:
+    out = await micropython(SCRIPT + """
+dtls.tls = None
+asyncio.run(connect(("pin", b"")))
+""", 1)
+    assert out.strip() == "DtlsError this MicroPython has no DTLS: 1.26 or later with mbedTLS is needed"
+
+
+@pytest.mark.parametrize("tls", ["missing", "without DTLS"])
+async def test_where_micropython_has_no_dtls_the_modem_is_asked_for_it(micropython: Run, tls: str) -> None:
+    out = await micropython(f"""
+import asyncio, builtins, sys
+real = builtins.__import__
+def other(name, *rest):
+    if name != "tls":
+        return real(name, *rest)
+    if {tls!r} == "missing":
+        raise ImportError(name)
+    return object()
+builtins.__import__ = other
+from ipa.modem import SocketError
+from ipa.net.coaps import CoapsLink
+from rooms import failing
+class Modem:
+    largest = 1200
+    async def dtls(self, host, port, certificate):
+        raise SocketError("%s:%d under %s" % (host, port, certificate))
+class Eim:
+    host, port, trust = "eim.example", None, ("ca", b"CI")
+link = CoapsLink(Modem(), {{"dtls": "auto", "q_block": False, "dtls_timeout_s": 1}})
+print(asyncio.run(failing(link.open(Eim))))
+""")
+    assert out.strip() == "DtlsError eim.example:5684 under b'CI'"
+
+
+async def test_a_socket_that_fails_under_an_association_ends_it_by_name(micropython: Run, pki: Pki) -> None:
+    async with server(pki.eim_tls) as port:
+        out = await micropython(SCRIPT + f"""
+async def main():
+    datagram = Udp(int(sys.argv[1]))
+    link = Dtls(datagram, "eim.microipa.example", {("ca", pki.ci.der)!r})
+    await link.connect()
+    datagram.write = lambda buf: -5
+    try:
+        await link.send(b"ping")
+    except NetError as error:
+        print(type(error).__name__, error, datagram.closed)
+asyncio.run(main())
+""", port)
+    assert out.startswith("DtlsError DTLS: ")
+    assert out.endswith(" True\n")
+
+
 async def test_a_server_that_closes_is_named(micropython: Run, pki: Pki, tmp_path: Path) -> None:
     endpoint = DtlsServer(pki.eim_tls, lambda association, message: association.close(), lambda _: None,
                           DtlsSettings())

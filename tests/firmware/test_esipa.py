@@ -77,6 +77,8 @@ async def test_6_3_2_5_a_change_the_eim_did_not_order_is_told_with_its_cause(mic
     ("bf4f03020101", "no error but None"),
     ("bf4f03020102", "EsipaRefused GetEimPackage: the eIM refused with 2"),
     ("bf4f0402020080", "EsipaRefused GetEimPackage: the eIM refused with 128"),
+    ("bf4f0602047fffffff", "EsipaRefused GetEimPackage: the eIM refused with 2147483647"),
+    ("bf4f070205017fffffff", "TlvError 5 bytes where at most 4 may be at offset 5"),
     ("bf4f03bf5400", "no error but BF54 "),
     ("bf4f05bf54043000", "EsipaMalformed GetEimPackage: BF54 is longer than what holds it"),
     ("bf5003020101", "EsipaMalformed GetEimPackage: answered with BF50"),

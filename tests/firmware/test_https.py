@@ -185,6 +185,7 @@ asyncio.run(post(client({scene.ca!r}), b"x" * 500))
 # answers
 
 LINE = b"X: ".ljust(128, b"x")  # as long as what is kept of a line
+LONG = b"HTTP/1.1 200 ".ljust(16384, b"x")  # as long as a line may be
 
 
 @pytest.mark.parametrize(("answer", "expected"), [
@@ -204,12 +205,14 @@ LINE = b"X: ".ljust(128, b"x")  # as long as what is kept of a line
     (b"HTTP/1.1 299 OK\r\nContent-Length: 4\r\n\r\npong", "pong"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00000004\r\npong\r\n0\r\n\r\n", "pong"),
     (ok(b"pong", *[LINE] * 127, LINE[:96]), "pong"),
+    (LONG + b"\n\nuntil the end", "until the end"),
     (chunked(b"pong", last=b"0\r\n" + b"\r\n".join([LINE] * 128) + b"\r\n\r\n"), "pong"),
     ([bytes([octet]) for octet in ok(b"pong")], "pong"),
     ([bytes([octet]) for octet in chunked(b"po", b"ng")], "pong"),
 ], ids=["length", "long", "bare header", "204", "empty", "until close", "chunks", "large chunks", "trailers",
         "chunk extension", "100", "long header", "length of 8 digits", "299", "chunk of 8 digits",
-        "headers of 16384 bytes", "trailers of 16384 bytes", "byte by byte", "chunks byte by byte"])
+        "headers of 16384 bytes", "a line of 16384 bytes", "trailers of 16384 bytes", "byte by byte",
+        "chunks byte by byte"])
 async def test_rfc9112_6_a_body_in_every_framing(scene: Scene, answer: Answer, expected: str) -> None:
     assert await scene.ask(answer) == expected
 
@@ -232,6 +235,7 @@ async def test_rfc9112_6_a_body_in_every_framing(scene: Scene, answer: Answer, e
     (ok(b"pong", b"Content-Encoding: gzip"), "HttpsMalformed Content-Encoding b'gzip'"),
     (ok(b"pong", *[b"X: " + b"x" * 120] * 200), "HttpsMalformed more than 16384 bytes of headers"),
     (ok(b"pong", b"X: " + b"x" * 20000), "HttpsMalformed a line of more than 16384 bytes"),
+    (LONG + b"x\n\nuntil the end", "HttpsMalformed a line of more than 16384 bytes"),
     (b"HTTP/1.1 100 Continue\r\n\r\n" * 900 + ok(b"pong"), "HttpsMalformed more than 16384 bytes of headers"),
     (chunked(b"pong")[:-7] + b"nope\r\n", "HttpsMalformed chunk longer than its length"),
     (chunked(last=b"xyz\r\n"), "HttpsMalformed chunk of length b'xyz'"),
@@ -350,6 +354,17 @@ async def connect(host, port):
 asyncio.run(ask({scene.ca!r}))
 """, 0)
     assert out.strip() == "HttpsError no socket to smdpp.microipa.example port 443"
+
+
+async def test_a_name_that_is_too_long_for_tls_ends_in_a_named_error_and_the_socket_is_closed(scene: Scene) -> None:
+    server = Server([])
+    out = await scene.run(server, f"""
+link = client({scene.ca!r}, host="a" * 300)
+asyncio.run(post(link))
+print(streams[0].closed)
+""")
+    assert out[0].startswith("HttpsError no TLS: ")
+    assert out[1] == "True"
 
 
 # trust

@@ -527,6 +527,7 @@ async def test_removing_what_is_gone_already_is_no_error(micropython: Run) -> No
                        [acknowledge(7)])
     assert scene.outcome == "no error but False"
     assert "notify: 7 stays on the card: RemoveNotificationFromList: the card refused with 127" in scene.log
+    assert "package: result delivered, 0 acknowledged and removed from the card" in scene.log
 
 
 INSTALLED = tlv(0xBF37, tlv(0xBF27, tlv(0x80, TX), tlv(0xBF2F, tlv(0x80, b"\x05"), tlv(0x0C, b"smdp.example:none")),
@@ -603,6 +604,7 @@ async def test_5_7_4_a_device_without_tcp_leaves_the_result_of_a_direct_download
     call = f"in_order([session.journal.set(direct='{TX.hex()}'), notify.deliver(session)])"
     scene = await play(micropython, call, card, [b""])
     assert (scene.outcome, scene.to("eim")) == ("no error but True", [tlv(0xBF3D, tlv(0xA0, INSTALLED))])
+    assert not [line for line in scene.log if line.startswith("download:")]  # and does not try it itself
 
 
 async def test_an_eim_that_acknowledges_what_it_was_not_sent_has_removed_nothing(micropython: Run) -> None:
