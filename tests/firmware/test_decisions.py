@@ -406,8 +406,7 @@ def discover():
 
 
 @pytest.mark.parametrize(("case", "told"), [
-    ("PeerNotTrusted('no', True)", "NotDirect no"),  # the eIM may trust it
-    ("PeerNotTrusted('no')", "DownloadFailed no"),
+    ("PeerNotTrusted('no')", "NotDirect no"),  # the eIM may trust it
     ("HttpsRefused(404)", "DownloadFailed HTTP 404"),
     ("HttpsRefused(503)", "HttpsRefused HTTP 503"),  # there is another try
     ("HttpsRefused(503), 7", "NotDirect did not reach : HTTP 503"),

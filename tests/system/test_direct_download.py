@@ -267,16 +267,26 @@ async def test_sgp22_3_1_3_the_right_oid_is_fine(scene: Scene) -> None:
         assert eim_order(lab)[0] == "done"
 
 
-async def test_a_server_under_no_trusted_root_is_not_talked_to(scene: Scene) -> None:
+async def test_a_server_under_no_trusted_root_is_not_talked_to_and_the_download_goes_through_the_eim(
+        scene: Scene) -> None:
     scene.options["trust"] = "pin"  # then the card's eIM configuration brings no certificate
     async with scene.lab() as lab:
-        code = lab.offer()
-        assert "no trusted certificate is configured" in await refused(scene, code, lab)
-        assert scene.asked() == []
-        (lab.board.folder / "roots.der").write_bytes(lab.pki.eim_tls.der + lab.pki.ci.der)
-        second = lab.eim.order_download(EID, code, needs_proof=False)
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
         await run(lab)
-        assert {view.id: view.state for view in lab.eim.orders()}[second] == "done"
+        assert eim_order(lab)[0] == "done"
+        assert installed(lab) == 1
+    assert "download: through the eIM: no trusted certificate is configured" in scene.log()
+    assert scene.asked_by_eim()
+
+
+async def test_a_server_under_a_root_that_is_added_later_is_talked_to(scene: Scene) -> None:
+    scene.options["trust"] = "pin"
+    async with scene.lab() as lab:
+        (lab.board.folder / "roots.der").write_bytes(lab.pki.eim_tls.der + lab.pki.ci.der)
+        lab.eim.order_download(EID, lab.offer(), needs_proof=False)
+        await run(lab)
+        assert eim_order(lab)[0] == "done"
+    assert not scene.asked_by_eim()
 
 
 # what goes wrong on the way

@@ -32,11 +32,7 @@ class ClockUnset(NetError):
 
 
 class PeerNotTrusted(NetError):
-    """The server's certificate or key is not what we were told to trust; `shown`: it has shown one."""
-
-    def __init__(self, reason, shown=False):
-        super().__init__(reason)
-        self.shown = shown
+    """The server's certificate or key is not what we were told to trust, or there is nothing to trust it by."""
 
 
 class ChannelRefused(NetError):

@@ -59,11 +59,11 @@ class Trust:
 
         memory.check(error)
         if self._role and self._role.why:
-            return PeerNotTrusted(self._role.why, True)
+            return PeerNotTrusted(self._role.why)
         if isinstance(error, ValueError):  # how it tells what is wrong with a certificate
-            return PeerNotTrusted(str(error).strip().replace("\n", "; "), True)
+            return PeerNotTrusted(str(error).strip().replace("\n", "; "))
         if _X509_FIRST <= -(error.errno or 0) <= _X509_LAST:
-            return PeerNotTrusted("mbedTLS does not take the server's certificate: %s" % error, True)
+            return PeerNotTrusted("mbedTLS does not take the server's certificate: %s" % error)
         return PeerNotTrusted(self._why) if self._why else None
 
     def _load(self, context):

@@ -78,11 +78,11 @@ class DirectDownload(Download):
         return Download(self.session, self.transaction)
 
     async def _trusting(self, talk):
-        """A server that is not to be trusted, or refuses by HTTP, will do so again: the download has failed."""
+        """What a server that this device cannot trust, or that refuses by HTTP, means for the download."""
         try:
             return await talk
         except PeerNotTrusted as error:
-            raise (NotDirect if error.shown else DownloadFailed)(str(error)) from None
+            raise NotDirect(str(error)) from None
         except NetError as error:
             refused = isinstance(error, HttpsRefused)
             if refused and not error.temporary:
