@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from microipa.load.fleet import Fleet
-from microipa.load.run import Figures, Load, Size, run
+from microipa.load.run import DOWNLOADING, SCENARIOS, Figures, Load, Size, run
 from microipa.load.server import running, write_configuration
 
 OPERATIONS = 192
@@ -20,12 +20,13 @@ async def measured(devices: int, orders: int) -> tuple[dict[str, Figures], float
     def tell(found: Figures) -> None:
         figures[found.name] = found
 
-    memory = await run(Size("sqlite", 1, devices, orders), OPERATIONS, 200, tell)
+    memory = await run(Size("sqlite", 1, devices, orders), OPERATIONS, 200, tell, SCENARIOS[:2])
     return figures, memory
 
 
 async def test_no_operation_costs_more_for_what_is_queued_for_others_and_an_association_takes_25_kb_at_most():
     few, memory = await measured(10, 0)
+    assert few["download through the eIM"].operations == DOWNLOADING
     many, _ = await measured(2000, 20_000)
     assert memory < 25_000
     for name, figures in many.items():

@@ -23,7 +23,7 @@ def main(
     orders: Annotated[str, typer.Option(help="Orders queued for other devices, the same.")] = "0,100000",
     operations: Annotated[int, typer.Option(help="Operations of each scenario.", min=32)] = 1920,
     associations: Annotated[int, typer.Option(help="Living associations beside the first polls.", min=1)] = 1000,
-    scenarios: Annotated[str, typer.Option(help=f"By commas: {', '.join(SCENARIOS)}.")] = SCENARIOS[0],
+    scenarios: Annotated[str, typer.Option(help=f"By commas: {', '.join(SCENARIOS)}.")] = ",".join(SCENARIOS[:2]),
 ) -> None:
     """CPU time of all server processes, the database's too, per operation; rate and latency of each scenario."""
     out.print(f"{HEAD} {'CPU ms':>7} {'rate/s':>8} {'p50 ms':>8} {'p99 ms':>8}", highlight=False)

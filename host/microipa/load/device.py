@@ -199,6 +199,8 @@ class HttpsLink:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 head = await self._reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"HTTP/1.1 204"):
+                    return b""
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
                 body = await self._reader.readexactly(length)
         except (OSError, EOFError, TimeoutError, IndexError) as error:

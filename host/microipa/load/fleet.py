@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import Table, insert
 
 from microipa.crypto.pki import Credential
 from microipa.eim.packages import encode_operations
-from microipa.eim.store import PACKAGE, QUEUED, Device, DeviceKey, Order, Store
+from microipa.eim.store import DOWNLOAD, PACKAGE, QUEUED, Device, DeviceKey, Order, Store
 
 TOKEN = 1
 CHUNK = 50_000  # rows of one transaction
@@ -20,7 +20,9 @@ OPERATIONS = [("disable", {"iccid": "8949000000000000001"})]
 
 
 def eid(number: int) -> str:
-    return f"89049032{number:024d}"
+    """With its check digits (SGP.29 2.2.1)."""
+    digits = f"89049032{number:022d}"
+    return f"{digits}{98 - int(digits) * 100 % 97:02d}"
 
 
 class Fleet:
@@ -42,11 +44,20 @@ class Fleet:
         """Orders for one device."""
         self._queue(device for _ in range(orders))
 
+    def queue_downloads(self, device: int, codes: Iterable[str]) -> None:
+        """Downloads with these activation codes."""
+        fixed = self._new(DOWNLOAD, "download")
+        rows = ({"eid": eid(device), "content": code.encode(), "needs_proof": False, **fixed} for code in codes)
+        self._fill(Order.__table__, rows)
+
     def _queue(self, devices: Iterator[int]) -> None:
-        content = encode_operations(OPERATIONS)
-        fixed = {"kind": PACKAGE, "state": QUEUED, "summary": "disable", "content": content, "created": time.time(),
-                 "deliveries": 0, "refusals": 0}
+        fixed = {"content": encode_operations(OPERATIONS), **self._new(PACKAGE, "disable")}
         self._fill(Order.__table__, ({"eid": eid(n), **fixed} for n in devices))
+
+    @staticmethod
+    def _new(kind: str, summary: str) -> dict[str, Any]:
+        fixed = {"kind": kind, "summary": summary, "created": time.time()}
+        return {**fixed, "state": QUEUED, "deliveries": 0, "refusals": 0}
 
     def _fill(self, table: Any, rows: Iterator[dict[str, Any]]) -> None:
         assert isinstance(table, Table)

@@ -17,8 +17,9 @@ from microipa.asn1.tlv import integer
 from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Pki
 from microipa.crypto.tls import client_context
-from microipa.load import crowd, postgresql
+from microipa.load import crowd, download, postgresql
 from microipa.load.device import CoapsLink, Device, Failed, HttpsLink, dtls_context
+from microipa.load.download import Euicc, Shop
 from microipa.load.fleet import TOKEN, Fleet, eid
 from microipa.load.server import Server, running, write_configuration
 
@@ -27,7 +28,8 @@ HOSTS, PORTS = range(3, 255), range(20_000, 30_000)  # of associations that only
 ACTIVE = 32  # devices that work at the same time
 DISABLED = integer(0x84, 0)  # disableResult ok
 
-SCENARIOS = ("operations", "returning", "attacked")
+SCENARIOS = ("operations", "downloads", "returning", "attacked")
+DOWNLOAD_COSTS, DOWNLOADING = 16, 8  # operations that one download stands for; devices that download at the same time
 
 Work = Callable[[int], Awaitable[None]]
 """One operation of the device with this number."""
@@ -86,13 +88,17 @@ async def measure(server: Server, name: str, active: int, operations: int, work:
 class Load:
     """A server with its fleet, and the scenarios."""
 
-    def __init__(self, server: Server, fleet: Fleet, pki: Pki, active: int, operations: int) -> None:
+    def __init__(
+        self, server: Server, fleet: Fleet, pki: Pki, active: int, operations: int, shop: Shop | None = None
+    ) -> None:
+        """Without a shop there are no downloads."""
         self._server, self._fleet, self._active, self._operations = server, fleet, active, operations
         self._dtls, self._tls = dtls_context(pki.ci.certificate), client_context([pki.ci.certificate])
         key = pki.eim_tls  # any key on P-256 serves as the devices'
         self._device = lambda n: Device(eid(n), key, TOKEN, pki.eim_fqdn, DISABLED)
         self._devices = [self._device(n) for n in range(active)]
         self._name = pki.eim_fqdn
+        self._pki, self._shop = pki, shop
 
     def coaps(self, source: tuple[str, int] | None = None) -> CoapsLink:
         return CoapsLink(self._dtls, (LOOPBACK, self._server.ports["coaps"]), source=source)
@@ -139,6 +145,21 @@ class Load:
             self._fleet.queue(number, self._operations // self._active)
         links = [await self.coaps().open() for _ in self._devices]
         figures = await self._measure("package cycle, CoAPS", lambda n: self._devices[n].cycle(links[n].ask))
+        for link in links:
+            link.close()
+        return figures
+
+    async def downloads(self) -> Figures:
+        """Through the eIM, of a profile each; over HTTPS, where a message is not cut into blocks."""
+        assert self._shop
+        active = min(self._active, DOWNLOADING)
+        each = max(self._operations // DOWNLOAD_COSTS // active, 1)
+        cards = [Euicc(self._pki, eid(number)) for number in range(active)]
+        for number in range(active):
+            self._fleet.queue_downloads(number, self._shop.codes(each))
+        links = [await self.https().open() for _ in cards]
+        figures = await measure(self._server, "download through the eIM", active, each * active,
+                                lambda n: cards[n].download(links[n].ask))
         for link in links:
             link.close()
         return figures
@@ -193,6 +214,8 @@ class Load:
 
     async def run(self, scenario: str) -> list[Figures]:
         """The figures of one of SCENARIOS."""
+        if scenario == "downloads":
+            return [await self.downloads()]
         if scenario == "returning":
             return [await self.returning()]
         if scenario == "attacked":
@@ -247,7 +270,7 @@ async def run(
     scenarios: Sequence[str] = SCENARIOS[:1],
 ) -> float:
     """Scenarios on a fresh server; bytes of memory for each association. Raises NoPostgresql."""
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="microipa-load-")))
         database = str(folder / "eim.sqlite")
         others: tuple[int, ...] = ()
@@ -255,12 +278,13 @@ async def run(
             server = stack.enter_context(postgresql.running())
             database, others = server.create("eim"), (server.pid,)
         pki = Pki.open(folder / "pki")
-        config = write_configuration(folder, pki, database)
+        shop = await stack.enter_async_context(download.shop(folder, pki))
+        config = write_configuration(folder, pki, database, shop.port)
         active = max(min(ACTIVE, size.devices - 1), 1)  # one at least has the orders of the others
         fleet = Fleet(database, pki.eim_tls, size.devices, active)
         fleet.queue_for_others(size.orders)
         async with running(config, "--workers", str(size.workers), others=others) as serving:
-            load = Load(serving, fleet, pki, active, operations)
+            load = Load(serving, fleet, pki, active, operations, shop)
             each, polls = await load.living(associations)
             tell(polls)
             for scenario in scenarios:

@@ -50,15 +50,18 @@ class Server:
         return [pid for root in (self.pid, *self.others) for pid in _tree(root)]
 
 
-def write_configuration(folder: Path, pki: Pki, database: str) -> Path:
-    """An eim.toml with its keys, on loopback ports that the system chooses."""
+def write_configuration(folder: Path, pki: Pki, database: str, smdpp: int | None = None) -> Path:
+    """An eim.toml with its keys, on loopback ports that the system chooses. The SM-DP+ is at the port ``smdpp``."""
     keys = folder / "keys"
     keys.mkdir(parents=True, exist_ok=True)
     for name, credential in (("signing", pki.eim_signing), ("tls", pki.eim_tls)):
         _write(keys, name, credential)
     (keys / "ci.pem").write_bytes(pki.ci.certificate.public_bytes(Encoding.PEM))
     path = folder / "eim.toml"
-    path.write_text(f'keys = "keys"\ndatabase = "{database}"\ncoaps = "127.0.0.1:0"\nhttps = "127.0.0.1:0"\n')
+    text = f'keys = "keys"\ndatabase = "{database}"\ncoaps = "127.0.0.1:0"\nhttps = "127.0.0.1:0"\n'
+    if smdpp:
+        text += f'smdp_routes = {{"{pki.smdpp_address}" = "127.0.0.1:{smdpp}"}}\n'
+    path.write_text(text)
     return path
 
 
