@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from microipa.common import addresses
 from microipa.trace import Event
 
 OTHER_ADDRESS = "127.0.0.2"  # loopback too, and not the one that servers have by default
@@ -75,6 +76,24 @@ async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_pa
     assert "ES10" in session
     rows = await microipa("trace", "--json", str(tmp_path / "lab" / "trace.jsonl"))
     assert all(Event.from_json(row).part for row in rows.splitlines())
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="has no IPv6")
+async def test_a_lab_on_an_ipv6_address_names_its_places_with_brackets(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        MICROIPA, "lab", "up", "--radio", "none", "--lab", str(tmp_path / "lab"), "--host", "::1",
+        stdout=asyncio.subprocess.PIPE, limit=1 << 20)
+    assert process.stdout
+    try:
+        ordered = await until(process.stdout, "operators order by ES2+ at https://")
+        host, port = addresses.split(ordered.split("https://")[1].split(",")[0])
+        assert f"https://[::1]:{port}," in ordered
+        socket.create_connection((host, port), 5).close()
+        served = await until(process.stdout, "smdpp.microipa.example:443 is at [::1]:")
+        socket.create_connection(addresses.split(served.split()[-1]), 5).close()
+    finally:
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.wait(), 20)
 
 
 def runs(pid: int) -> bool:

@@ -90,6 +90,11 @@ def card_info(card):  # noqa: ANN001, ANN201
     return parse(info_1(Chip(Nvm.open(card._path)), parse(bytes.fromhex("BF2000"))))
 
 
+def test_a_route_may_lead_to_an_ipv6_address_in_brackets() -> None:
+    peers = Peers.given([], ["a.example:443=[::1]:8443"], None, [])
+    assert peers.routes == ((("a.example", 443), ("::1", 8443)),)
+
+
 @pytest.mark.parametrize(("given", "sentence"), [
     ({"route": ["nonsense"]}, "--route nonsense is not HOST=IP:PORT"),
     ({"route": ["a.example=127.0.0.1"]}, "--route 127.0.0.1 is not HOST:PORT"),

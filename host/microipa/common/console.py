@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from microipa.common import addresses
 from microipa.common.activation_codes import shortened_codes
 from microipa.common.eid import checked
 from microipa.common.errors import MicroipaError
@@ -100,11 +101,14 @@ def hex_bytes(name: str, text: str) -> bytes:
 
 
 def host_and_port(name: str, text: str) -> tuple[str, int]:
-    """HOST:PORT; ``name`` is what the user knows it by. Raises BadInput."""
-    host, _, port = text.rpartition(":")
-    if not host or not re.fullmatch("[0-9]{1,5}", port, re.ASCII) or not 0 < int(port) < 65536:
+    """HOST:PORT, with a port from 1 on; ``name`` is what the user knows it by. Raises BadInput."""
+    try:
+        host, port = addresses.split(text)
+    except ValueError as error:
+        raise BadInput(f"{name} {error}") from None
+    if not port:
         raise BadInput(f"{name} {text[:64]} is not HOST:PORT")
-    return host, int(port)
+    return host, port
 
 
 def read(file: Path) -> bytes:

@@ -19,6 +19,7 @@ from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.generic_udp import GenericMessageInterface
 from cryptography import x509
 
+from microipa.common import addresses
 from microipa.common.errors import Busy
 from microipa.crypto.pki import Credential
 from microipa.eim import clients, esipa, json_binding
@@ -70,7 +71,7 @@ class Remote(interfaces.EndpointAddress):
 
     @property
     def hostinfo(self) -> str:
-        return f"{self._association.address[0]}:{self._association.address[1]}"
+        return addresses.join(*self._association.address)
 
     @property
     def host(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography import x509
 
+from microipa.common import addresses
 from microipa.common.errors import MicroipaError
 from microipa.crypto.key_folder import read_certificate, read_issuer
 from microipa.eim.dtls_handshake import DtlsSettings
@@ -165,7 +166,7 @@ def _address(path: Path, name: str, text: object) -> Address | None:
     """host:port, an IPv6 host in brackets; None for the empty text."""
     if text == "":
         return None
-    host, _, port = str(text).rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise BadConfig(f"{path}: {name} is {text!r}, not {ADDRESS}")
-    return host.strip("[]"), int(port)
+    try:
+        return addresses.split(str(text))
+    except ValueError:
+        raise BadConfig(f"{path}: {name} is {text!r}, not {ADDRESS}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from microipa.common import addresses
 from microipa.common.errors import MicroipaError
 from microipa.euicc.card import CardOff, Euicc
 
@@ -36,7 +37,7 @@ async def _serve(card: Euicc, host: str, port: int) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError) as error:
-        raise NoReader(f"no vpcd at {host}:{port}: start pcscd with vpcd, then try again") from error
+        raise NoReader(f"no vpcd at {addresses.join(host, port)}: start pcscd with vpcd, then try again") from error
     try:
         line: socket.socket = writer.get_extra_info("socket")
         while message := await _receive(reader, line):

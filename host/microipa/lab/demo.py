@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.table import Column, Table
 
+from microipa.common import addresses
 from microipa.common.console import Terminal, verdict
 from microipa.common.errors import MicroipaError
 from microipa.eim import OrderView
@@ -182,12 +183,13 @@ async def stay_up(
     ) as lab:
         lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
         lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
-        lab.step(f"operators order by ES2+ at https://{host}:{lab.es2_port}, with {folder / 'pki'}/operator_tls.pem")
+        es2 = f"https://{addresses.join(host, lab.es2_port)}"
+        lab.step(f"operators order by ES2+ at {es2}, with {folder / 'pki'}/operator_tls.pem")
         for (name, _), (address, port) in peers.routes:
-            lab.step(f"{name} is at {address}:{port}")
+            lab.step(f"{name} is at {addresses.join(address, port)}")
         if host != LOOPBACK:
             for (name, number), (_, port) in lab.network.routes():
-                lab.step(f"{name}:{number} is at {host}:{port}")
+                lab.step(f"{name}:{number} is at {addresses.join(host, port)}")
         with console_link(lab) as link:
             lab.step(f"the board's REPL is {link}: for microipa flash, microipa board check and mpremote")
             await lab.board.start()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from microipa.common import addresses
 from microipa.common.errors import MicroipaError
 from microipa.modem.dtls import DtlsClient, HandshakeFailed
 from microipa.modem.registration import Registration
@@ -199,7 +200,7 @@ class PacketData:
         if self._opens == self._hangs_at:
             await asyncio.Event().wait()
         target = self._network.resolve(host, port)
-        flow = f"{service.lower()} {self.context(cid).address}:{next(self._ports)} {host}:{port}"
+        flow = f"{service.lower()} {self.context(cid).address}:{next(self._ports)} {addresses.join(host, port)}"
         connection = Connection(connection_id, cid, (host, port), push, target is not None, service, flow)
         connection.transport = await self._transport(connection, target)
         if not self.context(cid).active or connection_id in self.connections:

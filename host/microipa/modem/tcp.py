@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from microipa.common import addresses
 from microipa.common.errors import MicroipaError
 from microipa.radio.link import IP_UDP_HEADERS, Direction, Link
 
@@ -160,7 +161,7 @@ class Stream(asyncio.Protocol):
         try:
             await asyncio.get_running_loop().create_connection(lambda: self, host, port)
         except OSError as error:
-            raise ConnectFailed(f"no connection to {host}:{port}: {error.strerror}") from error
+            raise ConnectFailed(f"no connection to {addresses.join(host, port)}: {error.strerror}") from error
         about = {"payload": b"", "flow": self._flow, "seq": 1, "ack": 1, "flags": "A"}
         self._link.send("up", _BEYOND_UDP, lambda data: None, about=about)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 
+from microipa.common import addresses
 from microipa.common.errors import MicroipaError
 
 BACKLOG = 1024
@@ -22,7 +23,7 @@ def tcp(host: str, port: int) -> socket.socket:
     try:
         made = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        raise PortTaken(f"cannot listen on {addresses.join(host, port)}: {error.strerror}") from error
     made.setblocking(False)
     return made
 
@@ -51,5 +52,5 @@ def udp_shared(host: str, port: int, number: int) -> tuple[socket.socket, ...]:
     except OSError as error:
         for one in made:
             one.close()
-        raise PortTaken(f"cannot listen on {host}:{port} (UDP): {error.strerror}") from error
+        raise PortTaken(f"cannot listen on {addresses.join(host, port)} (UDP): {error.strerror}") from error
     return tuple(made)
