@@ -49,7 +49,7 @@ async def _firmware():
 
     compat.log_sink = _forget
     _on["settings"] = config.load(version + "/ipa.json" if version else "ipa.json")
-    return version or "copied by hand"
+    return version
 
 
 async def _uart():

@@ -151,7 +151,7 @@ def _home_again(lab: Lab) -> bool:
 async def _emulated(folder: Path) -> None:
     """A consumer card whose device the eIM knows by the key that it has made."""
     LabFolder(folder, create=True)
-    options: dict[str, Any] = {"card": {"kind": "consumer"}, "heap": "144wK"}
+    options: dict[str, Any] = {"card": {"kind": "consumer"}, "heap": "216K"}
     async with Lab(folder, radio="none", board_config={**_EMULATION, "stop_when_idle": True}, **options) as lab:
         await lab.board.start()
         await asyncio.wait_for(lab.board.wait(), 60)
@@ -182,7 +182,7 @@ def _enabled_at_once(lab: Lab) -> None:
 FLOWS = [
     Flow("download and enable", _first_light, _downloaded, settled, _new),
     Flow("direct download and enable", _first_light, _downloaded, settled, _new,
-         {"download": "direct"}, {"heap": "176wK"}),
+         {"download": "direct"}, {"heap": "264K"}),
     Flow("list, delete, data request", _order_packages, _deleted, settled, _with("New")),
     Flow("switch", _order_switch, _switched, settled, _with("New"), _QUICK | {"rollback_window_s": 60}),
     Flow("rollback", _order_switch_without_coverage, _rolled_back, settled, _with("New"), _QUICK),
@@ -192,7 +192,7 @@ FLOWS = [
          lambda lab: expect("enabled profile", enabled(lab), "Bootstrap"), _home_again,
          _with("New", FALLBACK_ALLOWED), _SOON),
     Flow("download and enable, emulated card", _download_and_enable, _emulated_downloaded, settled, _emulated,
-         _EMULATION, {"heap": "160wK", "card": {"kind": "consumer"}}),
+         _EMULATION, {"heap": "240K", "card": {"kind": "consumer"}}),
     Flow("switch at a warm wake", _order_switch, _switched, settled, _with("New"), _QUICK | {"rollback_window_s": 60},
          warm=True),
     Flow("switch ordered during deep sleep", _order_switch_in_sleep, _switched,

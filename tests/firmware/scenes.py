@@ -165,7 +165,7 @@ async def play(micropython: Run, call: str, card: Sequence[tuple[bytes, bytes | 
                         "call": call}.items():
         script = script.replace("{" + name + "}", value)
     # The scene and its script live in the heap as well.
-    return Scene(await micropython(script, heapsize="144wK"))
+    return Scene(await micropython(script, heapsize="216K"))
 
 
 def epr(seq: int, results: bytes = b"\x83\x01\x00", counter: int = 1) -> bytes:

@@ -21,7 +21,7 @@ from ipa.net import NetError, ServerError
 
 async def play(micropython: Run, script: str) -> list[object]:
     """What a script printed, each line a Python value."""
-    out = await micropython(PRELUDE + script, heapsize="144wK")
+    out = await micropython(PRELUDE + script, heapsize="216K")
     return [ast.literal_eval(line) for line in out.splitlines() if line.startswith(("[", "("))]
 
 
@@ -233,7 +233,7 @@ one = agent(Modem(), Bare())
 Eims(one, KeyError(7))
 asyncio.run(polls(one, 3))
 print(one.layers.failures)
-""", heapsize="144wK")
+""", heapsize="216K")
     lines = out.splitlines()
     assert lines.count("KeyError: 7") == 3
     assert lines[-1] == "[0, 0, 0, 0, 3]"
@@ -423,7 +423,7 @@ async def life():
     await lease()
     print("had")
 asyncio.run(life())
-""", heapsize="144wK")
+""", heapsize="216K")
     assert out.splitlines() == ["NoRegistration modem: searching", "had"]
 
 

@@ -210,7 +210,7 @@ async def test_3_7_a_card_that_keeps_more_results_than_there_is_room_for_gives_t
         assert [bytes(raw) for raw in results] == kept[: len(results)]
         print(len(kept), len(results))
         await es10.remove_notification(7)
-"""), heapsize="128wK")
+"""), heapsize="192K")
     pairs = [tuple(map(int, line.split())) for line in out.splitlines() if line[0].isdigit()]
     assert pairs == [(n, min(n, 8)) for n in range(12, 0, -1)]
 
@@ -222,7 +222,7 @@ async def test_3_7_one_result_that_is_too_large_by_itself_does_not_stop_the_devi
     large = tlv.encode(0xBF51, bytes(19000))
     carrier = Carrier(lambda command: tlv.encode(0xBF2B, tlv.encode(0xA2, large)))
     print(bytes(await Es10(Channel(carrier)).retrieve_results()), len(carrier.apdus))
-"""), heapsize="128wK")
+"""), heapsize="192K")
     # The rest is not asked for: 8192 bytes are 33 answers.
     assert out.splitlines()[-1] == "b'' 34"
 
@@ -234,7 +234,7 @@ async def test_an_answer_has_8192_bytes_at_most(micropython: Run, size: int, out
     async def length():
         return len(await Channel(Carrier(lambda command: bytes({size}))).store(b"\\xbf\\x2e\\x00"))
     print(await failing(length()))
-"""), heapsize="128wK")
+"""), heapsize="192K")
     assert out.strip() == outcome
 
 
@@ -264,7 +264,7 @@ async def test_3_7_results_that_the_heap_has_no_room_for_are_those_that_it_has_r
     n = len(await es10.retrieve_results())
     full = None
     print(n, 0 < n < len(answer) - 9, "of which the card has told", carrier.at - n < 1000)
-"""), heapsize="128wK")
+"""), heapsize="192K")
     assert out.splitlines()[-1].endswith(" True of which the card has told True")
 
 

@@ -69,7 +69,7 @@ async def polls(micropython: Run, pki: Pki, between: str, settings: str, plmns: 
     async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
         script = SCRIPT.replace("TRUST", repr(pki.ci.der)).replace("EID", repr(EID))
         script = f"PLMNS = {list(plmns)!r}\n" + script
-        out = await micropython(script + f"\nasyncio.run(main({between}{settings}))", port, heapsize="192wK")
+        out = await micropython(script + f"\nasyncio.run(main({between}{settings}))", port, heapsize="288K")
     card, sent = [line for line in out.splitlines() if line.startswith(("asked", "sent"))]
     return card.split()[5:], sent.split()
 
@@ -136,7 +136,7 @@ async def test_3_1_1_2_an_acknowledgement_may_come_in_a_session_of_its_own_and_c
 talk = Conversation(modem, dict(config.DEFAULTS), Journal("ipa.journal"), es10, None)
 talk.session(b"one", b"", b"").sent.add(7)
 print(*[sorted(talk.session(name, b"", b"").sent) for name in (b"one", b"two", b"one")])
-""", heapsize="192wK")
+""", heapsize="288K")
     assert out.split() == ["[7]", "[]", "[]"]
 
 
@@ -164,7 +164,7 @@ class Talk(Conversation):
 Conversation = Talk
 asyncio.run(twice())
 """
-        out = (await micropython(whole, port, heapsize="192wK")).splitlines()
+        out = (await micropython(whole, port, heapsize="288K")).splitlines()
     assert [line for line in out if line.startswith(("reached", "then"))] == ["reached True", "then DtlsTimeout False"]
 
 
@@ -189,5 +189,5 @@ asyncio.run(failing())
         raise AssertionError(request)
 
     async with serve(handle, pki.eim_tls, port=0, settings=DtlsSettings()) as port:
-        out = await micropython(script, port, heapsize="192wK")
+        out = await micropython(script, port, heapsize="288K")
     assert [line for line in out.splitlines() if "Memory" in line] == ["MemoryError True", "MemoryError True True"]

@@ -106,7 +106,7 @@ class Bench:
         script = SCRIPT
         for name, value in values.items():
             script = script.replace("{" + name + "}", value)
-        lines = (await self.micropython(script, heapsize="192wK")).splitlines()
+        lines = (await self.micropython(script, heapsize="288K")).splitlines()
         self.said = [line[5:] for line in lines if line.startswith("card ")]
         return [line for line in lines if not line.startswith(("card ", "I (", "E ("))]
 

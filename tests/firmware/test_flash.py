@@ -48,7 +48,7 @@ def test_every_module_compiles_and_the_whole_fits_its_flash(
 
 def loaded() -> list[Path]:
     """The modules that MicroPython imports for the default protocols: one modem family, CoAP, indirect downloads."""
-    done = run_micropython(BOOT, path=[firmware()], heapsize="160wK")
+    done = run_micropython(BOOT, path=[firmware()], heapsize="240K")
     assert done.returncode == 0, done.stderr
     return [found for name in done.stdout.split() for found in MODULES
             if found.with_suffix("").parts in (tuple(name.split(".")), (*name.split("."), "__init__"))]

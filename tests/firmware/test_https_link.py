@@ -60,7 +60,7 @@ async def said(micropython: Run, pki: Pki, folder: Path, server: Server, *, bind
     for name, value in values.items():
         script = script.replace(name, repr(value))
     async with serving(server, pki.eim_tls, folder) as number:
-        out = await micropython(script, number, heapsize="128wK")
+        out = await micropython(script, number, heapsize="192K")
     return [line for line in out.splitlines() if not line.startswith("I ")]
 
 

@@ -293,7 +293,7 @@ async def listen(micropython: Run, card: object, most: int, *contents: bytes) ->
     script = LISTEN
     for name, value in {"incoming": incoming, "card": card, "most": most}.items():
         script = script.replace("{" + name + "}", repr(value))
-    lines = (await micropython(script, heapsize="128wK")).splitlines()
+    lines = (await micropython(script, heapsize="192K")).splitlines()
     sent = [Message.decode(bytes.fromhex(line[5:])) for line in lines if line.startswith("sent ")]
     return sent, [line for line in lines if not line.startswith("sent ")]
 

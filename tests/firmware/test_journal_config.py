@@ -67,7 +67,7 @@ except OSError as error:
     print(error)
 journal.set(attempts=1)
 """
-    said = (await micropython(script, heapsize="256wK")).strip()
+    said = (await micropython(script, heapsize="384K")).strip()
     assert re.fullmatch(r"ipa.journal: 16384 bytes are the most, cause has \d{5}", said)
     out = await micropython(JOURNAL + "print([journal.get(key) for key in ('profile', 'attempts', 'cause')])")
     assert out.strip() == "['8901', 1, None]"
@@ -84,8 +84,8 @@ while True:
         size -= 1
 print(size)
 """
-    size = int(await micropython(script, heapsize="256wK"))
-    out = await micropython(JOURNAL + "print(len(journal.get('text')))", heapsize="256wK")
+    size = int(await micropython(script, heapsize="384K"))
+    out = await micropython(JOURNAL + "print(len(journal.get('text')))", heapsize="384K")
     assert int(out) == size > 16000
 
 

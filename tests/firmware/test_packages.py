@@ -305,7 +305,7 @@ async def test_2_11_1_2_features_are_those_of_the_settings(micropython: Run, set
 async def test_sgp_22_4_2_device_capabilities_are_those_of_the_modem_family(
         micropython: Run, modem: str, capabilities: object) -> None:
     out = await micropython(
-        f"from ipa.modem import driver\nprint(driver('{modem}').device_capabilities.hex())", heapsize="128wK")
+        f"from ipa.modem import driver\nprint(driver('{modem}').device_capabilities.hex())", heapsize="192K")
     assert tlv(0x30, bytes.fromhex(out)) == rsp.encode("DeviceCapabilities", capabilities)
 
 

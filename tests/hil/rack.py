@@ -142,7 +142,7 @@ def _toml(value: object) -> str:
 
 
 @contextlib.asynccontextmanager
-async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "bg95", heap: str = "128wK",
+async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "bg95", heap: str = "192K",
                pki: Path | None = None, dtls: bool = True) -> Any:
     """``pki``: of the card, in place of one of the rack's own. ``dtls``: what the board's `tls` can. Yields Told."""
     from microipa.board import VirtualBoard
@@ -241,7 +241,7 @@ if __name__ == "__main__":
     parser.add_argument("--eim-port", type=int, default=15684)
     parser.add_argument("--by", choices=WAYS, default="pty")
     parser.add_argument("--family", default="bg95")
-    parser.add_argument("--heap", default="128wK")
+    parser.add_argument("--heap", default="192K")
     parser.add_argument("--foreign", action="store_true", help="the card is not under the bench's CI")
     parser.add_argument("--switch", nargs=2, metavar=("PORT", "STATE"))
     parser.add_argument("--suite", nargs=argparse.REMAINDER, help="run it, with these options of pytest")

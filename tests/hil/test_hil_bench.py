@@ -17,7 +17,7 @@ POWER = 'power_on = "true"\npower_off = "true 2"\n'
 
 def test_several_places_are_read(tmp_path: Path) -> None:
     file = tmp_path / "bench.toml"
-    file.write_text(f'[left]\n{WALTER}{POWER}[right]\nmodem = "nrf91"\nheap = "160wK"\n')
+    file.write_text(f'[left]\n{WALTER}{POWER}[right]\nmodem = "nrf91"\nheap = "240K"\n')
     left, right = read_bench(file)
     assert (left.name, left.family, left.is_virtual, left.card) == ("left", "gm02s", False, "real")
     assert (left.bind, left.eim_port) == ("127.0.0.1", 5684)
@@ -28,10 +28,10 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     assert not any(right.lacks(feature) for feature in FEATURES)
     tethered = Place("t", "walter", port="/dev/ttyACM0", card="real", tether=True).check()
     assert "tether of t" in tethered.lacks("radio control")
-    assert "160wK" in Place("small").lacks("heap for direct downloads")
+    assert "240K" in Place("small").lacks("heap for direct downloads")
     assert Place("smaller", heap="100K").lacks("heap for direct downloads")
-    assert Place("small", form="romfs", heap="96wK").lacks("heap for direct downloads")
-    assert not Place("small", form="romfs", heap="112wK").lacks("heap for direct downloads")
+    assert Place("small", form="romfs", heap="144K").lacks("heap for direct downloads")
+    assert not Place("small", form="romfs", heap="168K").lacks("heap for direct downloads")
 
 
 @pytest.mark.parametrize(("content", "words"), [

@@ -11,7 +11,7 @@ from microipa.hil.title import title
 from microipa.trace import Event
 from microipa.trace.reading import read
 
-RUN = Run("left", "virtual", "1.28.0", "ipa-1a2b3c4d", "mpy", "bg95", "", "virtual", "8904", "96wK", False, "2026")
+RUN = Run("left", "virtual", "1.28.0", "ipa-1a2b3c4d", "mpy", "bg95", "", "virtual", "8904", "144K", False, "2026")
 EVENTS = [Event(1.5, "board", "log", {"text": "I (1) boot"}), Event(2.0, "card", "es9", {})]
 
 

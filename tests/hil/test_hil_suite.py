@@ -36,7 +36,7 @@ def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) ->
     assert "MPY: soft reboot" not in page
     assert "walter" not in page
     run, cases = load(tmp_path / "run" / "virtual")
-    assert (run.modem, run.heap, run.form, run.tether) == ("bg95", "128wK", "romfs", False)
+    assert (run.modem, run.heap, run.form, run.tether) == ("bg95", "192K", "romfs", False)
     assert run.firmware.startswith("ipa-")
     assert run.card_versions
     assert [case.outcome for case in cases] == ["passed"] * 3

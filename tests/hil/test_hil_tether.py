@@ -141,7 +141,7 @@ def test_a_place_without_a_public_address_is_served_and_its_report_says_so(tmp_p
     done = hil(tmp_path, "--run=run", "--tether", "-k", "several_orders or downloaded_and_everyone or comes_whole")
     assert done.returncode == 0, done.stdout
     run, cases = load(tmp_path / "run" / "virtual")
-    assert (run.tether, run.heap) == (True, "128wK")
+    assert (run.tether, run.heap) == (True, "192K")
     passed = [case for case in cases if case.outcome == "passed"]
     assert [case.id.partition("[")[0] for case in passed] == [
         "test_several_orders_are_carried_out_in_their_order_in_one_poll",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from microipa.board import VirtualBoard
-from microipa.board.check import STEPS, CheckFailed, check
+from microipa.board.check import _HOME_OF, STEPS, CheckFailed, _form, _where, check
 from microipa.board.flash import flash, kind
 from microipa.board.known import find_board
 from microipa.board.package import build, own_files
@@ -80,6 +80,53 @@ async def test_the_command_shows_every_step_and_leaves_the_board_at_its_repl(tmp
         ticked = [line for line in output.decode().splitlines() if line.startswith("✓")]
         assert len(ticked) == 4 + len(STEPS)
         assert lab.board.running
+
+
+@pytest.mark.parametrize(("module", "home"), [("asyncio", ".frozen"), ("ours", "lib/ours/__init__.py"), ("none", "")])
+async def test_a_module_of_micropython_s_image_is_told_from_one_in_a_file_system(
+        desk: Desk, module: str, home: str) -> None:
+    there = desk.folder / "lib/ours/__init__.py"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    board = VirtualBoard(desk.folder)
+    port = board.plug_in()
+    await board.start()
+
+    def ask() -> str:
+        with Repl(port) as repl:
+            repl.run("import os")
+            repl.run(_HOME_OF)
+            return str(repl.value(f"_home_of({module!r})"))
+
+    assert (await asyncio.wait_for(asyncio.to_thread(ask), 30)).endswith(home)
+    board.kill()
+    board.pull_out()
+
+
+async def test_a_frozen_assistant_is_measured_by_what_a_frozen_one_needs(tmp_path: Path) -> None:
+    async with Lab(tmp_path / "lab", radio="none", trace=Trace()) as lab:
+        flash = lab.board.folder
+        (flash / "main.py").unlink()
+        shutil.move(flash / "ipa", flash / "lib" / "ipa")
+        (flash / "lib/ipa/__init__.mpy").unlink()
+        (flash / "lib/ipa/__init__.py").write_text('__file__ = "ipa/__init__.py"\n')  # as a frozen one has it
+        port = lab.board.plug_in()
+        await lab.board.start()
+        seen = dict(await checked(port))
+        assert "(frozen, CoAP)" in seen["heap"]
+        assert seen["firmware"] == "frozen"
+
+
+@pytest.mark.parametrize(("running", "home", "form", "where"), [
+    ("", ".frozen", "frozen", "frozen"),
+    ("", "/lib/ipa/__init__.py", "mpy", "copied by hand, /lib/ipa/__init__.py"),
+    ("", "/rom/ipa/__init__.mpy", "romfs", "copied by hand, /rom/ipa/__init__.mpy"),
+    ("/rom", "/rom/ipa/__init__.mpy", "romfs", "/rom"),
+    ("ipa-1a2b3c4d", "", "mpy", "ipa-1a2b3c4d"),
+    ("ipa-1a2b3c4d", ".frozen", "mpy", "ipa-1a2b3c4d; there is a frozen one besides: a frozen main.py runs that"),
+])
+def test_the_form_of_the_code_is_told_by_where_it_lies(running: str, home: str, form: str, where: str) -> None:
+    assert (_form(running, home), _where(running, home)) == (form, where)
 
 
 class Desk:

@@ -19,7 +19,7 @@ from microipa.radio import LinkSettings
 from microipa.trace import Event, Trace
 from scene import QUICK, answered, es10, order
 
-HEAP = "176wK"  # the modules of a direct download are compiled on the heap as well: nothing of this is frozen
+HEAP = "264K"  # the modules of a direct download are compiled on the heap as well: nothing of this is frozen
 DOWNLOAD = ["initiateAuthentication", "authenticateClient", "getBoundProfilePackage", "handleNotification"]
 NOBODY = ("127.0.0.1", 1)
 

@@ -45,7 +45,7 @@ async def test_a_profile_comes_from_an_sm_dp_of_another_maker_under_its_own_ci(
         peers = Peers.given([maker.ci], [f"{maker.folder.smdpp.address}=127.0.0.1:{port}"], None, ["smdpp"])
         config = {**QUICK, "download": download}
         lab = await running.enter_async_context(
-            Lab(ours, radio="none", heap="176wK", board_config=config, peers=peers, trace=Trace()))
+            Lab(ours, radio="none", heap="264K", board_config=config, peers=peers, trace=Trace()))
         package = lab.profile()
         matching_id = maker.folder.smdpp.add_profile(package, eid=lab.eid)
         number = lab.eim.order_download(lab.eid, maker.folder.smdpp.activation_code(matching_id), needs_proof=False)

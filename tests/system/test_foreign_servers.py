@@ -27,7 +27,7 @@ async def download(folder: Path, keys: LabKeys) -> tuple[str, int, str]:
     trace, events = Trace(), list[Event]()
     trace.listen(events.append)
     config = {**QUICK, "download": "direct"}
-    async with Lab(folder, radio="none", heap="176wK", board_config=config, keys=keys, trace=trace) as lab:
+    async with Lab(folder, radio="none", heap="264K", board_config=config, keys=keys, trace=trace) as lab:
         before = len(lab.euicc.profiles())
         lab.smdpp.add_profile(saip.build(new_profile("Foreign")), eid=lab.eid, smds_address=lab.smds.address)
         await lab.smdpp.deliver()

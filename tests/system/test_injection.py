@@ -58,7 +58,7 @@ async def test_3_1_1_2_a_living_board_carries_out_what_is_injected_without_polli
     trace = Trace()
     watch = Watch(trace)
     config = {"inject_wait_s": 60, "packages_per_poll": 32, "backoff_s": 1}
-    async with Lab(tmp_path / "lab", radio="none", trace=trace, board_config=config, heap="128wK") as lab:
+    async with Lab(tmp_path / "lab", radio="none", trace=trace, board_config=config, heap="192K") as lab:
         first = lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
         await lab.board.start()
         listening = await watch.until(says("inject: listening"))
@@ -124,7 +124,7 @@ async def test_3_1_1_2_somebody_on_the_device_hands_over_what_came_by_other_ways
     folder = tmp_path / "lab"
     other = Preloaded("Other", "99970")
     LabFolder(folder, create=True).card(preloaded=[other])
-    async with Lab(folder, radio="none", trace=trace, heap="144wK") as lab:
+    async with Lab(folder, radio="none", trace=trace, heap="216K") as lab:
         board, eid = lab.board.folder, bytes.fromhex(lab.eid)
         (board / "main.py").write_text(LOCAL_CALLER)
 

@@ -44,7 +44,7 @@ class Room:
 
 @asynccontextmanager
 async def room(
-        folder: Path, config: dict[str, Any] | None = None, heap: str = "120wK", **card: Any) -> AsyncIterator[Room]:
+        folder: Path, config: dict[str, Any] | None = None, heap: str = "180K", **card: Any) -> AsyncIterator[Room]:
     trace = Trace()
     events: list[Event] = []
     trace.listen(events.append)
@@ -103,7 +103,7 @@ async def test_sgp22_a_consumer_card_is_named_and_the_way_out_with_it(tmp_path: 
 # ---- a consumer card that is made to obey
 
 EMULATION = {"emulation": True}
-ROOM = "144wK"  # the modules of the emulation and their numbers want a quarter more heap
+ROOM = "216K"  # the modules of the emulation and their numbers want a quarter more heap
 
 
 async def enrol(room: Room) -> None:

@@ -18,7 +18,7 @@ AIR = LinkSettings(loss=0.04, reorder=0.15, duplicate=0.05, seed=3, speedup=100)
 @pytest.mark.parametrize("q_block", [False, True], ids=["RFC 7959", "RFC 9177"])
 async def test_a_profile_comes_whole_in_blocks_and_in_bursts(tmp_path: Path, q_block: bool) -> None:
     events: list[Event] = []
-    async with Lab(tmp_path, radio=AIR, heap="144wK", board_config={**QUICK, "q_block": q_block}) as lab:
+    async with Lab(tmp_path, radio=AIR, heap="216K", board_config={**QUICK, "q_block": q_block}) as lab:
         lab.trace.listen(events.append)
         lab.eim.order_download(lab.eid, lab.offer(build(new_profile("Lossy", filler=15_000))), needs_proof=False)
         await run_board(lab, Meter(lab.trace))

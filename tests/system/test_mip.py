@@ -7,13 +7,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from microipa.board.micropython import word_bytes
 from microipa.common.paths import firmware
 from microipa.lab import Lab
 from microipa.lab.demo import first_light
 from microipa.trace import Trace
 
-HEAP = 96 * 1024 * word_bytes()  # the modules are source here, and compiled in the heap
+HEAP = "512K"  # the modules are source here, and compiled in the heap
 CONFIG = {"stop_when_idle": True, "app_tick_ms": 50}
 
 
@@ -28,7 +27,7 @@ async def installed(port: str, *packages: str) -> None:
 
 
 async def test_the_core_and_one_driver_download_a_profile_through_the_eim(tmp_path: Path) -> None:
-    async with Lab(tmp_path / "lab", radio="none", trace=Trace(), board_config=CONFIG, heap=str(HEAP)) as lab:
+    async with Lab(tmp_path / "lab", radio="none", trace=Trace(), board_config=CONFIG, heap=HEAP) as lab:
         flash = lab.board.folder
         main = (flash / "main.py").read_bytes()
         for name in ("main.py", "restart.py", "starts.py"):

@@ -53,7 +53,7 @@ def test_a_session_is_far_fewer_rows_than_events(recording: Recording, found: li
 
 
 def test_the_page_of_a_real_session_is_a_small_file(recording: Recording, tmp_path: Path) -> None:
-    run = Run("virtual", "virtual", "1.28.0", "ipa-1", "mpy", "bg95", "", "virtual", "8904", "96wK", False, "2026")
+    run = Run("virtual", "virtual", "1.28.0", "ipa-1", "mpy", "bg95", "", "virtual", "8904", "144K", False, "2026")
     recorder = Recorder(tmp_path, run)
     recorder.add(Case("test_first_light[virtual]", "downloads", "SGP.32 3.2.3.2", "it works", PASSED), recording.events)
     page, _ = write_reports(tmp_path)

@@ -20,7 +20,7 @@ TIMEOUT_S = 45
 def lab(folder: Path, events: list[Event], form: Form = "by hand", **config: object) -> Lab:
     trace = Trace()
     trace.listen(events.append)
-    return Lab(folder, radio="none", trace=trace, heap="128wK", board_config={**QUICK, **config}, form=form)
+    return Lab(folder, radio="none", trace=trace, heap="192K", board_config={**QUICK, **config}, form=form)
 
 
 async def play(running: Lab) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from microipa.board.micropython import MicroPythonMissing, find_micropython, heap_bytes
+from microipa.board.micropython import MicroPythonMissing, find_micropython, heap_bytes, on_32_bits
 from microipa.common.paths import tools
 
 WHEELS = Path(sys.executable).parent / "micropython"
@@ -45,15 +45,17 @@ def test_one_on_path_or_named_is_taken(bare: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("word", "size"), [(4, 147456), (8, 196608)])
-def test_a_heap_in_words_fits_the_micropython_that_runs_not_this_python(
+def test_a_heap_of_a_chip_is_a_third_larger_where_micropython_has_words_of_64_bits(
         bare: pytest.MonkeyPatch, tmp_path: Path, word: int, size: int) -> None:
-    """A program of which only the words are asked here."""
+    """A program that is only asked for the size of its words."""
     program = tmp_path / "micropython"
     program.write_text(f'#!/bin/sh\ncase "$2" in *"print(4 if"*) echo {word};; *) echo 1;; esac\n')
     program.chmod(0o755)
     bare.setenv("MICROPYTHON", str(program))
-    assert heap_bytes("96wK") == size
-    assert heap_bytes("98304") == 98304
+    assert heap_bytes("144K") == heap_bytes("147456") == size
+    assert on_32_bits(size, word) == 147456
+    with pytest.raises(ValueError, match="99K is not a heap size"):
+        heap_bytes("99K")
 
 
 def test_a_machine_that_cannot_run_a_32_bit_program_is_told_why(tmp_path: Path) -> None:

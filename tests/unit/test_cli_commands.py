@@ -351,7 +351,7 @@ def test_file_content_that_looks_like_markup_is_shown_as_it_is(microipa: Microip
 
 def test_a_heap_that_micropython_does_not_take_is_refused(microipa: Microipa, tmp_path: Path) -> None:
     sentence = refused(microipa, "board", "virtual", tmp_path / "flash", "--heap", "much")
-    assert sentence == "--heap much is none that MicroPython takes: give 96wK, 128k or 200000"
+    assert sentence == "--heap much is not a heap size: give 144K, 2M or 147456"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,23 @@ from microipa.board.repl import BoardFailed, Repl
 from microipa.common import paths
 from microipa.common.errors import MicroipaError
 
+FROZEN = ".frozen"
+"""Where MicroPython's sys.path has the modules that are a part of its image."""
+_HOME_OF = """
+def _home_of(name):
+    import sys
+    try:
+        path = getattr(__import__(name), "__file__", None)
+    except ImportError:
+        return ""
+    sys.modules.pop(name)
+    try:
+        os.stat(path or "/none")
+    except OSError:
+        return ".frozen"
+    return path
+"""
+# The __file__ of a frozen module is its path in the image, as of one in the current folder; but no file has that name.
 _MARGIN_S = 60.0
 _ATTACH_S = 3600.0
 
@@ -76,24 +93,43 @@ def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tu
     check_fit(found, board.modem)
     yield "capabilities", "DTLS, SHA-256" if found.dtls else "SHA-256; no DTLS, which is left to the modem"
     begin("heap")
-    yield "heap", _heap(repl, board, found.heap_free)
+    repl.run(_HOME_OF)
+    home = str(repl.value("_home_of('ipa')"))
+    running = "".join(versions(repl)[:1])
+    form = _form(running, home)
+    yield "heap", _heap(repl, board, found.heap_free_on_chip, form, running)
     begin(STEPS[0].title)
-    if not _has_firmware(repl):
+    if not (running == ROM or is_whole(repl, running) if running else home):
         raise CheckFailed(
             f"firmware: the board has no whole version of the assistant: microipa flash --board {board.name}")
     repl.run((paths.tools() / "board_check.py").read_text(encoding="utf-8"))
     for step in STEPS:
         begin(step.title)
-        yield step.title, _do(repl, step)
+        seen = _do(repl, step)
+        if step.name == "firmware":
+            seen = _where(running, home)
+        yield step.title, seen
 
 
-def _heap(repl: Repl, board: Board, free: int) -> str:
+def _form(running: str, home: str) -> Form:
+    """The form of the code that runs: of the version ``running``, else of the package at ``home``."""
+    if running == ROM or not running and home.startswith(f"{ROM}/"):
+        return "romfs"
+    return "frozen" if not running and home == FROZEN else "mpy"
+
+
+def _where(running: str, home: str) -> str:
+    """In words. Which of two runs cannot be asked: a frozen main.py goes before one in the file system."""
+    if running:
+        return running + ("; there is a frozen one besides: a frozen main.py runs that" if home == FROZEN else "")
+    return "frozen" if home == FROZEN else f"copied by hand, {home}"
+
+
+def _heap(repl: Repl, board: Board, free: int, form: Form, running: str) -> str:
     """Whether the heap will do for the code that is there, in its form, and the protocols in its settings.
 
     Raises CheckFailed.
     """
-    running = "".join(versions(repl)[:1])
-    form: Form = "romfs" if running == ROM else "mpy"
     settings = repl.value(f"_read({f'{running}/{SETTINGS}' if running else SETTINGS!r}, {LARGEST_KEPT})")
     try:
         protocols = protocols_of(json.loads(settings or b"{}"))
@@ -104,17 +140,10 @@ def _heap(repl: Repl, board: Board, free: int) -> str:
     told = f"{free // 1024} KiB free, {needed // 1024} needed ({form}, {protocols})"
     if free < needed:
         left = FORMS[FORMS.index(form) + 1:]
-        others = [f"{other} needs {needed_on(board, other, protocols) // 1024}" for other in left]
-        raise CheckFailed(f"heap: {told}: choose another form of the code ({', '.join(others)}), or a build with PSRAM")
+        others = ", ".join(f"{other} needs {needed_on(board, other, protocols) // 1024}" for other in left)
+        advice = f"choose another form of the code ({others}), or" if others else "it is the smallest form: choose"
+        raise CheckFailed(f"heap: {told}: {advice} a build with PSRAM")
     return told
-
-
-def _has_firmware(repl: Repl) -> bool:
-    """A whole version that `microipa flash` has put there, or what somebody has copied by hand."""
-    running = versions(repl)
-    if not running:
-        return "ipa" in repl.value("_folders()") and repl.value("_read('main.py', 1)") is not None
-    return running[0] == ROM or is_whole(repl, running[0])
 
 
 def _do(repl: Repl, step: Step) -> str:

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from microipa.board.known import Board
+from microipa.board.micropython import on_32_bits
 from microipa.board.package import KEPT, SETTINGS, Package, check_config, modems, version_of
 from microipa.board.repl import BoardFull, Repl
 from microipa.common import paths
@@ -78,6 +79,13 @@ class Kind:
     heap_free: int
     machine: str = ""
     """Board and chip in words, as "Generic ESP32S3 module with ESP32S3"."""
+    word: int = 4
+    """Bytes of a word: 8 in a virtual board on a 64-bit MicroPython."""
+
+    @property
+    def heap_free_on_chip(self) -> int:
+        """What its free heap is worth in bytes of a chip, to be compared with what needs.py says."""
+        return on_32_bits(self.heap_free, self.word)
 
     @property
     def release(self) -> str:

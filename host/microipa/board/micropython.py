@@ -13,11 +13,11 @@ from pathlib import Path
 
 from microipa.common.errors import MicroipaError
 
-DEFAULT_HEAP = "120wK"
+DEFAULT_HEAP = "180K"
 """For a device with the default protocols and its code as .mpy in RAM, as heap_bytes() reads it."""
 
 _MINIMUM = (1, 26)
-_SHARE_OF_32_BITS = 0.75
+_OF_WORDS = {4: 3, 8: 4}  # how much of a heap a program takes, by the bytes of its words
 _BITS_OF_BLOCK = 3  # in the heap's tables: two say what it is, one whether it has a finaliser
 _PROBE_SECONDS = 20
 _PROBE = f"""
@@ -58,22 +58,26 @@ def find_micropython() -> list[str]:
 
 
 def heap_bytes(heapsize: str, beside: int = 0) -> int:
-    """Bytes of a heap given like -X heapsize=…, ``beside`` for one object of so many bytes that is to cost nothing.
+    """Bytes for -X heapsize of a heap that has ``heapsize`` ("180K", "2M", "98304") bytes on a chip, ``beside`` for one
+    object of so many bytes that is to cost nothing.
 
-    With a w the size is that of a 64-bit program, 8 bytes for 4. A 32-bit program gets three quarters of it, since its
-    objects take half there, its bytecode and its buffers the same: the assistant as a whole 0.69 (firmware/README.md).
+    All heap sizes here are those of a chip, with words of 32 bits. A 64-bit program gets a third more: its objects take
+    twice as much, its bytecode and its buffers the same (firmware/README.md). Raises ValueError.
     """
-    size = re.fullmatch(r"([0-9]+)(w?)([KMkm]?)", heapsize)
+    size = re.fullmatch(r"([0-9]+)([KMkm]?)", heapsize)
     if not size:
-        raise ValueError(f"{heapsize} is no heap size of MicroPython: 96wK or 196608")
-    number, words, unit = size.groups()
-    pointer = word_bytes()
-    whole = int(number) * {"": 1, "K": 1 << 10, "M": 1 << 20}[unit.upper()]
-    if words:
-        whole = 2 * whole if pointer == 8 else int(2 * whole * _SHARE_OF_32_BITS)
-    block = 4 * pointer
+        raise ValueError(f"{heapsize} is not a heap size: give 144K, 2M or 147456, bytes as on a chip")
+    number, unit = size.groups()
+    word = word_bytes()
+    whole = int(number) * {"": 1, "K": 1 << 10, "M": 1 << 20}[unit.upper()] * _OF_WORDS[word] // _OF_WORDS[4]
+    block = 4 * word
     blocks = -(-beside // block)
     return whole + blocks * block + -(-blocks * _BITS_OF_BLOCK // 8)
+
+
+def on_32_bits(heap: int, word: int) -> int:
+    """What bytes of a heap with words of ``word`` bytes are worth on a chip: the reverse of heap_bytes()."""
+    return heap * _OF_WORDS[4] // _OF_WORDS[word]
 
 
 def word_bytes() -> int:

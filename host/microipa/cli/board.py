@@ -106,9 +106,9 @@ def flash_command(
             found = kind(repl)
             check_board(found, known, repl.port)
             check_fit(found, known.modem, None if py else package.files["app.mpy"][1])
-            heap = f"{found.heap_free // 1024} kB of heap free"
+            heap = f"{found.heap_free_on_chip // 1024} KiB of heap free"
             out.print(f"{repl.port}: MicroPython {found.release} on {found.platform}, {heap}")
-            in_rom = romfs if romfs or mpy or py else _is_romfs(repl, known, package, found.heap_free)
+            in_rom = romfs if romfs or mpy or py else _is_romfs(repl, known, package, found.heap_free_on_chip)
             _tell(_with_progress(flash_romfs if in_rom else flash, repl, package))
             _start(repl)
     except BoardLost as error:
@@ -196,7 +196,7 @@ def restart_board(board: BoardName = None, port: Port = "auto") -> None:
 def virtual(
     folder: Annotated[Path, typer.Argument(
         help="Folder for its flash; created if it does not exist.", file_okay=False)],
-    heap: Annotated[str, typer.Option(help="Bytes; 96wK: 196,608 on 64 bits, 147,456 on 32.")] = "96wK",
+    heap: Annotated[str, typer.Option(help="Bytes as on a chip with 32-bit words.")] = "144K",
 ) -> None:
     """Run a virtual board without a modem until Ctrl-C; its REPL is on a pty."""
     from microipa.board.micropython import run_micropython
@@ -206,7 +206,7 @@ def virtual(
     except ValueError:
         starts = False
     if not starts:
-        raise BadInput(f"--heap {heap[:64]} is none that MicroPython takes: give 96wK, 128k or 200000")
+        raise BadInput(f"--heap {heap[:64]} is not a heap size: give 144K, 2M or 147456")
     folder.mkdir(parents=True, exist_ok=True)
     run_async(_stay_up(folder.resolve(), heap))
 

@@ -40,7 +40,7 @@ class Trial:
 
 _BOTH = Trial(downloads=(INDIRECT, DIRECT))
 _REFUSED = Trial(3, ends=("done", "failed"))  # so often the eIM asks for what nobody has signed
-_CONSUMER = Trial(settings={"emulation": True}, options={"card": {"kind": "consumer"}, "heap": "176wK"})
+_CONSUMER = Trial(settings={"emulation": True}, options={"card": {"kind": "consumer"}, "heap": "264K"})
 _PINNED = {"trust": "pin"}  # no certificate whose dates a device without a clock would have to judge
 
 TRIALS: dict[str, Trial] = {

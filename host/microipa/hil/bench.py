@@ -40,11 +40,11 @@ FEATURES = {
     "card contacts": "a card whose memory the bench can look into",
     "modem faults": "a modem that fails on demand",
     "SM-DP+ in reach": "a network in which the board reaches the bench's SM-DP+ by itself",
-    "heap for direct downloads": "room for TCP, HTTP and JSON: 112wK with code in flash, 160wK with code in RAM",
+    "heap for direct downloads": "room for TCP, HTTP and JSON: 168K with code in flash, 240K with code in RAM",
     "network between": "a network that the bench can redirect: an eIM out of reach",
 }
-_HEAP = re.compile(r"([1-9][0-9]*)(w?)([KM]?)")
-_DIRECT = {"romfs": "112wK", "mpy": "160wK"}  # words of 64 bits that direct downloads want
+_HEAP = re.compile(r"([1-9][0-9]*)([KM]?)")
+_DIRECT = {"romfs": "168K", "mpy": "240K"}  # that direct downloads want
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -75,7 +75,7 @@ class Place:
     port: str = ""
     modem: str = "auto"
     card: str = ""
-    heap: str = "128wK"
+    heap: str = "192K"
     form: str = "mpy"
     eim_url: str = ""
     eim_port: int = 5684
@@ -148,7 +148,7 @@ class Place:
         if self.form not in ("mpy", "romfs"):
             raise BadBench(f"{where}: form is {self.form!r}, it is mpy or romfs")
         if not _HEAP.fullmatch(self.heap):
-            raise BadBench(f"{where}: heap is {self.heap!r}, write it as 96wK (words) or 256K (bytes)")
+            raise BadBench(f"{where}: heap is {self.heap!r}, write it as 144K, bytes as on a chip")
         self._check_tether(where)
         for chosen in QUIRKS.choose(self.quirks):
             if not self.is_virtual and chosen.quirk.part not in ("smdpp", "eim"):
@@ -226,11 +226,10 @@ def _place(path: Path, name: str, table: Any) -> Place:
 
 
 def _octets(heap: str) -> int:
-    """What -X heapsize makes of it on a machine with words of 64 bits."""
     found = _HEAP.fullmatch(heap)
     assert found, "check() comes first"
-    number, is_words, unit = found.groups()
-    return int(number) * (2 if is_words else 1) * {"": 1, "K": 1024, "M": 1024**2}[unit]
+    number, unit = found.groups()
+    return int(number) * {"": 1, "K": 1024, "M": 1024**2}[unit]
 
 
 def _is_coaps(url: str) -> bool:

@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--port", help="device, pty or URL (rfc2217://…, socket://…) of the board's REPL")
     group.addoption("--modem", help="modem family (default: the board's own)")
     group.addoption("--card", help="virtual or real (default: virtual in the virtual board)")
-    group.addoption("--heap", help="of the virtual board: 96wK, 128wK (words)")
+    group.addoption("--heap", help="of the virtual board: 144K, bytes as on a chip")
     group.addoption("--form", help="how the board is flashed: mpy (default), or romfs, which runs in place")
     group.addoption("--eim-url", help="where a real board reaches the bench's eIM: coaps://host:port")
     group.addoption("--tether", action="store_true", default=None,

@@ -30,7 +30,7 @@ from microipa.saip import ProfilePackage, build
 from microipa.trace import Event, Trace
 
 AIR = replace(PRESETS["nbiot"], speedup=math.inf)
-HEAP = "160wK"  # of the board: HTTPS takes more than CoAP
+HEAP = "240K"  # of the board: HTTPS takes more than CoAP
 TRAFFIC = "traffic.json"  # in the lab's folder
 WIDTH = 120  # columns of the table, in a file as well
 GET_EIM_PACKAGE, PROVIDE_RESULT, HANDLE_NOTIFICATION = "bf4f", "bf50", "bf3d"

@@ -33,8 +33,8 @@ class Protocols:
     def heap(self) -> str:
         """Heap of the virtual board, which holds all code in it: the table in firmware/README.md."""
         if self.direct:
-            return "160wK"
-        return "144wK" if self.https or self.json or self.compact else DEFAULT_HEAP
+            return "240K"
+        return "216K" if self.https or self.json or self.compact else DEFAULT_HEAP
 
     def __str__(self) -> str:
         path = "direct" if self.direct else "through the eIM"
