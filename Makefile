@@ -7,7 +7,7 @@ DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py ci
 MEMORY_TESTS := tests/firmware $(addprefix tests/system/test_,first_light.py streaming.py memory.py rollback.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
-.PHONY: demo bill field cuts kills test test32 micropython32 heap-needed soak mip-packages coverage hil hil-rack load conformance \
+.PHONY: demo bill field cuts kills test test32 micropython32 heap-needed soak tls-memory mip-packages coverage hil hil-rack load conformance \
 	fuzz mutants docs package lock bench lint clean
 
 demo: $(STAMP)
@@ -37,6 +37,10 @@ heap-needed: $(STAMP)
 # 300 polls with 30 downloads in little heap: make soak ARGS='--polls 1000 --form romfs'
 soak: $(STAMP)
 	program=$${MICROPYTHON:-$$($(MAKE) -s micropython32)} && MICROPYTHON=$$program $(BIN)/python tools/soak.py $(ARGS)
+
+# What Mbed TLS takes of memory for an association, counted while a board works; needs gcc
+tls-memory: $(STAMP)
+	$(BIN)/python tools/tls_memory.py
 
 # The packages for mip, of the whole assistant and by component (host/microipa/board/components.py)
 mip-packages: $(STAMP)

@@ -8,7 +8,7 @@ lets pile up. Each new peak is held; the program's end prints one line:
 
 Words of 64 bits: no figure for a chip. What a chip needs is told by a MicroPython with words of 32 bits:
 MICROPYTHON=$(make -s micropython32).
-TLS memory comes from the C heap there and from this heap on bare-metal ports (28 to 30 kB, see README).
+TLS memory comes from the C heap there and from this heap on bare-metal ports (`make tls-memory`).
 """
 
 import gc

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 from microipa.board.known import find_board
-from microipa.board.needs import chosen_form, forms_that_fit, heap_needed, needed_on, protocols_of
+from microipa.board.needs import (
+    TLS_BUFFERS,
+    TLS_BYTES,
+    TLS_BYTES_SMALL,
+    chosen_form,
+    forms_that_fit,
+    heap_needed,
+    needed_on,
+    protocols_of,
+)
 from microipa.common.paths import firmware, tools
 
 
@@ -40,6 +49,21 @@ def test_the_form_is_chosen_by_the_heap_and_said_why(free_kb: int, has_romfs: bo
 def test_where_tls_has_its_memory_is_a_matter_of_the_port() -> None:
     pico, desk = find_board("pico-lte"), find_board("virtual")
     assert needed_on(pico, "romfs") - needed_on(desk, "romfs") == 24 * 1024
+
+
+def test_small_tls_buffers_save_what_the_buffers_are_smaller() -> None:
+    small = 2048 + TLS_BUFFERS[0] - 16384  # what a record has beside its content is the same
+    saved = sum(TLS_BUFFERS) - 2 * small
+    assert 0 <= TLS_BYTES_SMALL - (TLS_BYTES - saved) < 1024
+    assert heap_needed("frozen", tls_in_heap=True) - heap_needed("frozen", tls_in_heap=True, small_buffers=True) == (
+        TLS_BYTES - TLS_BYTES_SMALL)
+
+
+def test_the_firmware_s_readme_has_the_memory_of_tls_that_is_reckoned_with() -> None:
+    text = " ".join((firmware() / "README.md").read_text().split())
+    assert f"computed: {TLS_BYTES // 1024} KiB for each association that is open at the same time" in text
+    assert f"{TLS_BUFFERS[0]:,} bytes for incoming records and one of {TLS_BUFFERS[1]:,} for outgoing" in text
+    assert f"an association needs {TLS_BYTES_SMALL // 1024} KiB" in text
 
 
 @pytest.mark.parametrize(("settings", "protocols"), [

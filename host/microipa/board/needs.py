@@ -19,10 +19,13 @@ FORMS: tuple[Form, ...] = ("mpy", "romfs", "frozen")
 TLS_IN_HEAP = frozenset({"rp2", "mimxrt", "stm32", "renesas-ra", "alif", "esp32"})
 """Ports on which TLS and the heap share their memory: those that set MICROPY_MBEDTLS_CONFIG_BARE_METAL, and
 ESP32, whose heap grows out of the RAM of which TLS takes a part."""
+TLS_BUFFERS = (16717, 4429)
+"""Of an association, in one piece each: for records that come, and for those that go (mbedtls_config_common.h)."""
 TLS_BYTES = 24 * 1024
-"""Of one association: 16.7 kB for records that come, 4.4 kB for those that go, the rest while a handshake goes on."""
+"""Of an association while it is open, the buffers among them. Measured with MicroPython's Mbed TLS on 64 bits
+(`make tls-memory`): 24,272 bytes; 5.3 kB more in its handshake, when less of the assistant is loaded than later."""
 TLS_BYTES_SMALL = 8 * 1024
-"""The same with buffers of 2 kB for both, see package.SMALL_TLS_BUFFERS."""
+"""The same with 2,381 bytes, for records of 2 kB, in place of both buffers, see package.SMALL_TLS_BUFFERS."""
 FROZEN_SAVES = 27 * 1024
 """Computed, as no build of MicroPython was at hand. In a heap dump of the romfs form, with the default protocols and at
 the moment of the largest use, these parts are in flash when a module is frozen: 9.0 kB tables of names, 3.6 kB names,
