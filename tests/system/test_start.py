@@ -23,6 +23,23 @@ def lab(folder: Path, events: list[Event], form: Form = "by hand", **config: obj
     return Lab(folder, radio="none", trace=trace, heap="192K", board_config={**QUICK, **config}, form=form)
 
 
+def written(flash: Path) -> list[Path]:
+    """The files on a flash and its romfs partition: what was flashed is there, and what the firmware has written."""
+    found = [*flash.iterdir(), *flash.parent.glob("*.romfs")]
+    assert {"eim.der", "board.romfs"} & {path.name for path in found}
+    assert flash / "ipa.journal" in found
+    return [path for path in found if path.is_file()]
+
+
+@pytest.mark.parametrize("form", ["by hand", "mpy", "romfs"])
+async def test_what_lies_on_the_boards_flash_is_its_owners_alone(tmp_path: Path, form: Form) -> None:
+    """Among it the keys of a client certificate and of an emulated card."""
+    async with lab(tmp_path, [], form) as running:
+        await play(running)
+        open_to_all = {path.name for path in written(running.board.folder) if path.stat().st_mode & 0o077}
+    assert open_to_all <= {"restart.py", "starts.py", "heap_meter.py"}
+
+
 async def play(running: Lab) -> None:
     await running.board.start()
     assert await asyncio.wait_for(running.board.wait(), TIMEOUT_S) == 0

@@ -35,9 +35,9 @@ class Process:
             attributes[_LOCAL_FLAGS] |= termios.ECHOK
             termios.tcsetattr(slave, termios.TCSANOW, attributes)
             # A group of its own keeps Ctrl-C for the lab. Not a session of its own: the UART would become the
-            # terminal of that session, and its hang-up would kill the board.
+            # terminal of that session, and its hang-up would kill the board. What it writes may be a private key.
             self._process = subprocess.Popen(command, cwd=folder, env=env, stdin=slave, stdout=slave,
-                                             stderr=slave, process_group=0, pass_fds=keep)
+                                             stderr=slave, process_group=0, pass_fds=keep, umask=0o077)
         except BaseException:
             os.close(self._master)
             raise

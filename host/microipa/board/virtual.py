@@ -108,7 +108,7 @@ class VirtualBoard:
         for name, content in whole.items():
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            _write(target, content)
 
     def _as_flashed(self, files: Mapping[str, bytes], romfs: bool) -> dict[str, bytes]:
         """What lies in the file system; the partition is written."""
@@ -123,7 +123,7 @@ class VirtualBoard:
         if not romfs:
             return {**package.files, **programs}
         content = image(package)
-        self._rom_file.write_bytes(content)
+        _write(self._rom_file, content)
         self.rom_size = len(content)
         return programs
 
@@ -262,7 +262,7 @@ class VirtualBoard:
         """The file of the romfs partition, which outlives everything; empty at first."""
         file = self._rom_file
         if not file.exists() or file.stat().st_size != self.rom_size:
-            file.write_bytes(bytes(self.rom_size))
+            _write(file, bytes(self.rom_size))
         return file
 
     def _flush_uart(self) -> None:
@@ -391,3 +391,10 @@ class VirtualBoard:
     def _record(self, kind: str, **fields: Any) -> None:
         if self._trace:
             self._trace.record("board", kind, **fields)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """For its owner alone: a board's flash holds private keys."""
+    file.touch(0o600)
+    file.chmod(0o600)
+    file.write_bytes(content)
