@@ -1,8 +1,9 @@
-"""The assistant itself: when it talks to the eIMs, and what the product beside it may see and ask.
+"""The agent: it decides when to poll the eIMs, and is the interface for the product beside it.
 
-One poll serves the card's eIMs in turn, each by the eIM package retrieval of 3.1.1.1 to its end, in one DTLS
-association. A profile switch ends the association: the card's REFRESH cuts the network off, and the result
-travels over the new profile. What a poll stands on is in layers.py; what follows from one that failed in recovery.py.
+In one poll the agent serves all eIMs of the card, one after the other, each by a complete eIM package retrieval
+(3.1.1.1) in one DTLS association. A profile switch ends the association, because the card's REFRESH disconnects the
+device from the network; the result is sent over the new profile. layers.py sets up what a poll needs. recovery.py
+decides what to do after a poll that failed.
 """
 
 import asyncio
@@ -19,9 +20,9 @@ from ipa.tlv import TlvError
 
 # Agent.on()
 PROFILE_CHANGED = const(1)  # detail: ICCID (hex), "" for none
-NETWORK_GOES = const(2)  # the network is left on purpose; detail: why
+NETWORK_GOES = const(2)  # the device leaves the network on purpose; detail: the reason
 POLL_ENDED = const(3)  # detail: True when an eIM was reached, else the exception
-WOKEN = const(4)  # detail: what board.woken() says of a deep sleep, "" after a light one
+WOKEN = const(4)  # detail: the result of board.woken() after a deep sleep, "" after a light one
 
 # Agent.state
 STARTING = "starting"
@@ -30,25 +31,24 @@ SWITCHING = "switching"
 SLEEPING = "sleeping"
 SUSPENDED = "suspended"
 
-_MOST_EIMS = const(16)  # an eIM that adds one after the other does not keep a poll going for ever
-_TRIES = const(3)  # to reach an eIM in one poll
-_QUICK_MS = const(30000)  # what fails after longer has been tried long enough
+_MOST_EIMS = const(16)  # limits a poll in which an eIM keeps adding eIMs
+_TRIES = const(3)  # attempts to reach an eIM in one poll
+_QUICK_MS = const(30000)  # an attempt that took longer is not repeated in the same poll
 _LONGEST_SLEEP_MS = const(3600000)  # ticks of 32-bit ports wrap after days
-_ASK_MS = const(60000)  # whether a network has come: a URC can get lost
+_ASK_MS = const(60000)  # between two questions for the registration: a URC can get lost
 
-# What keeps one eIM from being served, and says nothing about the others
+# Errors of one eIM, after which the poll goes on with the next one
 _EIM_FAILURES = (EimUnknown, EimFailed, SocketError, NetError, ServerError, TlvError, OSError, asyncio.TimeoutError)
 
 
 class Agent:
     """`modem`: a driver of ipa.modem; `settings`: from config.load; `board`: set_clock(seconds) is enough.
 
-    Where the board knows its place, `board.position()` gives degrees of latitude and of longitude, or None. A board
-    that can restart itself has `reset()`.
+    Optional methods of the board: `position()` returns (latitude, longitude) in degrees or None; `reset()` restarts it.
     """
 
     state = STARTING
-    busy_since = None  # ticks_ms() at which the poll under way, or the switch in it, began; None between polls
+    busy_since = None  # ticks_ms() at the start of the present poll, or of the switch in it; None between polls
 
     def __init__(self, modem, settings, journal, board):
         self.journal = journal
@@ -57,20 +57,20 @@ class Agent:
         self.layers = layers.Layers(modem, board, settings, journal, self._network_goes, self._profile_changed)
         self.conversation = Conversation(modem, settings, journal, self.layers.es10, self._open_card)
         self._handlers = []
-        self.failures = journal.get("failures", 0)  # polls in a row, over a restart
-        self.unserved = False  # no eIM could be served by the last poll
-        self._due_at = ticks_ms()  # when _due_ms were left until the next poll
+        self.failures = journal.get("failures", 0)  # failed polls in a row, kept over a restart
+        self.unserved = False  # the last poll could not serve any eIM
+        self._due_at = ticks_ms()  # ticks_ms() at which _due_ms was set
         self._due_ms = 0
         self.pause = 0  # seconds since the last poll
-        self.turn = asyncio.Lock()  # who has modem and card
+        self.turn = asyncio.Lock()  # held by whoever uses modem and card
         self._may_poll = asyncio.Event()
         if not journal.get("emergency"):
             self._may_poll.set()
         self._wake = asyncio.Event()
         self._task = None
-        self._room = None  # for TLS, where it takes its memory from this heap
-        self._woken_after = None  # ms until the next poll, of a program that a deep sleep began again
-        self.woken_by = ""  # what ended that sleep, until the product has been told
+        self._room = None  # block reserved for TLS, if TLS allocates its memory in this heap
+        self._woken_after = None  # ms until the next poll, if a deep sleep has just ended
+        self.woken_by = ""  # what ended that sleep, until the product has been notified
         self._sleeper = None
         if settings["sleep"] != "none":
             from ipa import sleep
@@ -82,23 +82,23 @@ class Agent:
     # For the product
 
     def on(self, handler):
-        """Call handler(event, detail) for each event: PROFILE_CHANGED, NETWORK_GOES, POLL_ENDED. It must not wait."""
+        """Call handler(event, detail) for each event: PROFILE_CHANGED, NETWORK_GOES, POLL_ENDED. It must not block."""
         self._handlers.append(handler)
 
     def on_sleep(self, vote):
-        """Ask vote() before each sleep of the board: for how many ms nobody of yours needs the processor, 0 for not
-        now, None for as long as you like. It must not wait. A light sleep stops your tasks, a deep sleep ends them."""
+        """Call vote() before each sleep of the board. It returns the ms that the board may sleep: 0 for not now, None for
+        any time. It must not block. A light sleep stops your tasks, a deep sleep ends them."""
         if self._sleeper:
             self._sleeper.votes.append(vote)
 
     @property
     def leased(self):
-        """Somebody has modem or card now."""
+        """Whether modem or card are in use."""
         return self.turn.locked()
 
     @property
     def under_way(self):
-        """What has begun and is not proven yet, over reboots: "switch", "download", "fallback", "emergency" or None."""
+        """What has begun and not ended, kept over reboots: "switch", "download", "fallback", "emergency" or None."""
         for name in ("emergency", "switch", "download", "fallback"):
             if self.journal.get(name) is not None:
                 return name
@@ -109,14 +109,14 @@ class Agent:
         return max(0, self._due_ms - ticks_diff(ticks_ms(), self._due_at))
 
     def poll_now(self, trigger=None):
-        """Do not wait for the next poll. `trigger`: a Package handed over on the device, for ipa.application."""
+        """Poll now. `trigger`: a Package that was handed over on the device, used by ipa.application."""
         if trigger is not None:
             self.conversation.trigger = trigger
         self._wake.set()
 
     def modem(self):
-        """A lease: `async with agent.modem() as modem` gives the modem, registered and with its data context up, to the
-        product. The agent waits until it is given back. Raises ModemError, CardError when the modem cannot be had."""
+        """A lease: `async with agent.modem() as modem` gives the product exclusive use of the modem, registered and
+        with an active data context. The agent waits until the end. Raises ModemError, CardError if this cannot be set up."""
         return Lease(self, layers.CONTEXT)
 
     def card(self):
@@ -124,11 +124,11 @@ class Agent:
         return Lease(self, layers.CARD)
 
     def profile_switched(self):
-        """Within a lease of the card: another profile was enabled without a REFRESH, so the card's reset is due."""
+        """Within a lease of the card: another profile was enabled without a REFRESH, so the card must be reset."""
         self.layers.reset_due = True
 
     def suspend(self):
-        """End the poll under way; there is none until resume()."""
+        """Stop the present poll; do not poll again until resume()."""
         if self._may_poll.is_set():
             self._may_poll.clear()
             if self._task is not None:
@@ -138,7 +138,7 @@ class Agent:
         self._may_poll.set()
 
     def session(self, eim_id):
-        """Within a lease of the card: what ipa.steps need for packages of this eIM that came by other ways."""
+        """Within a lease of the card: the Session for packages of this eIM that were received by other means."""
         return self.conversation.session(eim_id, self.layers.eid, self.layers.device_info)
 
     # Polls
@@ -168,7 +168,7 @@ class Agent:
                 self.layers.channel.is_open = False
 
     async def poll_once(self):
-        """One poll and what follows from it. Returns the ms until the next, None when nothing is left to do."""
+        """One poll and its consequences. Returns the ms until the next one, None if nothing is left to do."""
         self._tell_of_wake()
         async with self.turn:
             self.state = POLLING
@@ -182,18 +182,18 @@ class Agent:
             try:
                 self._keep_room()
             except MemoryError:
-                pass  # as the next poll will say
+                pass  # the next poll will report it
             return wait
 
     async def _begin(self):
-        """Go on after a reboot: one in the middle of a trial has taken of its time; one for want of memory waits."""
+        """Continue after a reboot: one within a rollback window uses up some of it, one for lack of memory waits."""
         if self.journal.get("short") or "undo" in (self.journal.get("switch") or ()):
             wait = self._recovery().resume(self.failures)
             unload()
             await sleep_ms(wait)
 
     async def sleep(self, ms):
-        """Until the next poll, or until somebody has something for it. The board sleeps as the setting says.
+        """Wait for the next poll, or for poll_now(). The board sleeps if the settings say so.
 
         `pause` counts the seconds since the last poll.
         """
@@ -217,7 +217,7 @@ class Agent:
         self._due_ms = ms
 
     async def _stay_awake(self, ms):
-        """Returns the ms left. While the device has no network it is also until one comes."""
+        """Wait without sleep. Returns the ms that are left. Without a network the wait also ends when one comes."""
         lost = self.layers.failures[layers.NETWORK] and self.layers.at == layers.NETWORK
         modem = self.layers.modem
         modem.on_registered = self._wake.set if lost else None
@@ -257,7 +257,7 @@ class Agent:
             await self._rise()
             idle = self._may_poll.is_set() and await self._poll()
             watched = self._is_watched()
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not cost the device its way back
+        except Exception as error:  # noqa: BLE001 - recovery must follow after our own bugs, too
             return await self._failed(error)
         self.failures = 0
         self.unserved = False
@@ -265,7 +265,7 @@ class Agent:
         self.tell(POLL_ENDED, True)
         wait = None
         if not (idle and self._settings["stop_when_idle"]):
-            from ipa import schedule  # goes with what else is not needed while the radio sleeps
+            from ipa import schedule  # loaded now and unloaded with the rest between polls
 
             wait = schedule.until_next(self._settings)
         if wait and watched:
@@ -273,7 +273,7 @@ class Agent:
         return wait
 
     async def _rise(self):
-        """From whatever holds to a data context. Raises MemoryError before the radio is used."""
+        """Set up all layers to the data context, except what works. Raises MemoryError before the radio is used."""
         self._keep_room()
         await self.layers.climb(self._patience_ms())
         self.conversation.es10 = self.layers.es10
@@ -282,12 +282,12 @@ class Agent:
             self.state = SUSPENDED
 
     def _keep_room(self):
-        """Let nothing else lie where TLS wants its block of 17 kB, on a board that says so (`tls_bytes`)."""
+        """Reserve the block of 17 kB for TLS, on a board that needs it (`tls_bytes`)."""
         if self._room is None and not self._settings["keep_association_s"]:
             self._room = bytearray(getattr(self._board, "tls_bytes", 0))
 
     async def _failed(self, error):
-        """A poll has failed. Returns the ms until the next."""
+        """Handle a failed poll. Returns the ms until the next one."""
         self._room = None
         log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
         self.failures += 1
@@ -308,11 +308,11 @@ class Agent:
         return wait
 
     def _spent_s(self):
-        """Seconds of the poll that is over now, or of the switch in it."""
+        """Duration of the poll that has just ended, or of the switch in it, in seconds."""
         return ticks_diff(ticks_ms(), self.busy_since) // 1000
 
     def _is_watched(self):
-        """Write down what the poll has shown. Returns whether there is more to look after than the next poll."""
+        """Save the result of the poll. Returns whether recovery.py has to be called after this successful poll."""
         journal = self.journal
         watched = journal.get("fallback") or journal.get("loss") or hasattr(self._board, "position")
         plmn = self.layers.plmn
@@ -320,19 +320,19 @@ class Agent:
         return watched
 
     def _patience_ms(self):
-        """Milliseconds for a network to let us in; no longer than a switch may go unproven."""
+        """Milliseconds to wait for registration; not more than is left of the rollback window."""
         seconds = self._settings["attach_timeout_s"]
         if self._sleeper and self._sleeper.has_no_network():
-            seconds = max(1, seconds // 3)  # searching costs more than all else
+            seconds = max(1, seconds // 3)  # searching takes more energy than everything else
         switch = self.journal.get("switch") or {}
         if "undo" in switch:
             seconds = min(seconds, max(1, switch.get("left", self._settings["rollback_window_s"])))
         return seconds * 1000
 
     async def _poll(self):
-        """Everything the card's eIMs have. True when nothing is left to do.
+        """Serve all eIMs of the card. True if nothing is left to do.
 
-        Raises EimFailed when only some could be served, what the last one raised when none could.
+        Raises EimFailed if only some could be served; if none could, the exception of the last one.
         """
         below = self.layers
         if below.silent:
@@ -361,7 +361,7 @@ class Agent:
                 log(ERROR, "poll: eIM {}: {}".format(words(served[-1]), error))
         await below.channel.close()
         if failed == len(served) and failed:
-            below.at = at  # where that failed, whatever was climbed since
+            below.at = at  # the layer that failed, whatever was set up since
             raise failure
         if failed:
             raise EimFailed("{} of {} eIMs are still to be served".format(failed, len(served)))
@@ -369,7 +369,7 @@ class Agent:
         return idle
 
     async def _choose(self, served):
-        """The eIM to serve now, None when all are."""
+        """The eIM to serve next, None if all have been served."""
         below = self.layers
         if not below.eims:
             if not below.channel.is_open:
@@ -382,20 +382,20 @@ class Agent:
         return None
 
     async def _open_card(self):
-        """There is something to do for the card, after which nothing holds that was known of it."""
+        """Open the card because it is needed; what was read from it before is no longer valid."""
         self.layers.eims = None
         self.conversation.worked = True
         if not self.layers.channel.is_open:
             await self.layers.climb(self._patience_ms(), layers.CARD)
 
     async def _serve(self, eim):
-        """Everything one eIM has, over as many profiles as it takes. True when nothing is left to do."""
+        """Serve one eIM, over several profiles if it switches them. True if nothing is left to do."""
         for _ in range(self._settings["packages_per_poll"]):
             if not (self.layers.channel.is_open or self.layers.eims):
                 await self.layers.climb(self._patience_ms(), layers.CARD)
             unload()
             self._room = None
-            gc.collect()  # DTLS wants one block of 17 kB
+            gc.collect()  # DTLS needs one block of 17 kB
             outcome = await self._reach(eim)
             if outcome != SWITCH:
                 break
@@ -406,8 +406,8 @@ class Agent:
         return outcome == IDLE
 
     async def _reach(self, eim):
-        """Hold a conversation. What fails soon and before the eIM has answered is tried again here, the last time over
-        a new data context: the first lookup of a name and the first socket after an attach fail on some networks."""
+        """Run a conversation. If it fails soon and before the eIM has answered, try again here, the last time over a
+        new data context: on some networks the first DNS query and the first socket after an attach fail."""
         below = self.layers
         conversation = self.conversation
         for number in range(1, _TRIES):
@@ -420,7 +420,7 @@ class Agent:
                     raise
                 log(INFO, "poll: {}, once more".format(error))
                 if not isinstance(error, (SocketError, NetError)):
-                    below.channel.is_open = False  # the answer to a command has not come: of which is not sure
+                    below.channel.is_open = False  # a command got no answer, and it is not known which
             await below.pause(number)
             if number == _TRIES - 1 and not below.modem.heard:
                 below.at = layers.CONTEXT
@@ -440,12 +440,12 @@ class Agent:
         for handler in self._handlers:
             try:
                 handler(event, detail)
-            except Exception as error:  # noqa: BLE001 - the product's fault is not the assistant's
+            except Exception as error:  # noqa: BLE001 - a bug in the product must not stop the assistant
                 sys.print_exception(error)
 
 
 class Lease:
-    """Modem and card for somebody beside the agent, one at a time."""
+    """Exclusive use of modem or card by the product, one lease at a time."""
 
     def __init__(self, agent, layer):
         self._agent = agent

@@ -1,22 +1,23 @@
-"""What must survive a power cut and the card cannot know: the running download, a switch under way, what is lost.
+"""The state that must survive a power cut and that the card does not keep: running download, pending switch, and so on.
 
-A file of two lines, CRC and JSON. It is written whole to a second file which then takes the first one's name,
-so that after a cut the old state or the new one is there. What its CRC does not confirm is never believed.
+A file of two lines, CRC and JSON. It is written completely to a second file, which is then renamed to the first. So
+after a power cut either the old state or the new one is there. A file whose CRC is wrong is ignored.
 
-    download, eim        eimTransactionId of the running download, the eimId whose it is
-    attempts, tries      how often a reboot cut it off, how often its SM-DP+ was away (of a `direct` result as well)
-    ended                of each eIM its download that ended last: eimId, eimTransactionId, seqNumber of the result
-    refused              what an eIM did not take, see steps/refused.py
-    unlisted             result of a package on a card that lists none, see steps/unlisted.py
-    direct               results of direct downloads that are ours to deliver, see steps/direct.py
-    switch               a change of profile that is not proven yet: `eim` (hex) whose package it was or `cause`
-                         of our own, `undo` what takes it back, `left` seconds until then, `reset` the card's due
-    profile, imei, plmn  ICCID enabled, device and network when we looked last, place where the board knows it
-    known                marks of what the eIMs have of the card, see steps/known.py
-    cause                what the eIMs have to be told, see changes.py
+    download, eim        eimTransactionId of the running download, and the eimId of its eIM
+    attempts, tries      how often a reboot interrupted it, how often its SM-DP+ could not be reached (for a `direct`
+                         result as well)
+    ended                for each eIM its last completed download: eimId, eimTransactionId, seqNumber of the result
+    refused              results that an eIM refused, see steps/refused.py
+    unlisted             result of a package on a card that does not list results, see steps/unlisted.py
+    direct               results of direct downloads that the device must deliver, see steps/direct.py
+    switch               a profile switch that is not confirmed yet: `eim` (hex) that ordered it or `cause` of our own,
+                         `undo` how to reverse it, `left` seconds until then, `reset` the card must be reset
+    profile, imei, plmn  enabled ICCID, device and network as last seen; also `place`, if the board has position()
+    known                marks of the card data that the eIMs already have, see steps/known.py
+    cause                the stateChangeCause still to be reported to each eIM, see changes.py
     loss, fallback       see policy.py
-    emergency            the application has the emergency profile enabled
-    asleep               what a deep sleep must not lose, of a board whose RTC has no memory, see sleep.py
+    emergency            the application has enabled the emergency profile
+    asleep               state for a deep sleep, on a board without RTC memory, see sleep.py
 """
 
 import json
@@ -25,12 +26,12 @@ from binascii import crc32
 
 from ipa.compat import ERROR, const, log
 
-_HEAD = const(10)  # the line with the CRC, and the end of the other
-_LARGEST = const(16384)  # bytes; what is not bounded by its nature is bounded by who writes it
+_HEAD = const(10)  # the line with the CRC, and the end of the other one
+_LARGEST = const(16384)  # bytes; callers limit the size of what they write
 
 
 class JournalFull(OSError):
-    """More than one file takes; nothing has been written."""
+    """The values are longer than the file may be; nothing has been written."""
 
 
 class Journal:
@@ -38,8 +39,8 @@ class Journal:
         self._path = path
         self._fresh = path + ".new"
         self._values = {}
-        self._pending = {}  # what later() was told and is not written down
-        # A file system that cannot rename over a file (FAT) may have been cut between the two names.
+        self._pending = {}  # changes of later() that are not written yet
+        # FAT cannot rename over a file: after a power cut only the second file may be there.
         for name in (self._path, self._fresh):
             values = _read(name)
             if values is not None:
@@ -50,14 +51,14 @@ class Journal:
         return self._pending[key] if key in self._pending else self._values.get(key, default)
 
     def later(self, **changes):
-        """Take the changes, and write them down with the next ones that must be: a power cut may lose them."""
+        """Keep the changes in RAM and write them with the next set(). A power cut before that loses them."""
         self._pending.update(changes)
 
     def pending(self):
         return self._pending
 
     def set(self, **changes):
-        """Take the changes, None removes, and write them down before returning. Raises OSError, JournalFull."""
+        """Make the changes (None deletes a key) and write them before returning. Raises OSError, JournalFull."""
         if changes != {key: self._values.get(key) for key in changes}:
             changes = dict(self._pending, **changes)
             self._write(changes)
@@ -86,7 +87,7 @@ class Journal:
 
 
 def _read(path):
-    """The values in a file, None when there is no file or not a whole one."""
+    """The values in a file, None if there is no file or it is damaged."""
     try:
         size = min(os.stat(path)[6], _LARGEST)
         with open(path) as file:

@@ -1,11 +1,11 @@
-"""How a device that nobody can reach comes back: rollback (SGP.32 3.3.2), fallback and return (5.9.20, 5.9.21).
+"""How a device restores its connection: rollback (SGP.32 3.3.2), fallback and return (5.9.20, 5.9.21).
 
-policy.py says when; here is how. Loaded by the agent when a poll has failed or one of these is under way. Only a lost
-connection is a lost connection: want of memory, a card that refuses, a message that nobody can read and a defect of
-ours are never a reason to change the profile.
+policy.py decides when, this module does it. The agent loads it after a failed poll, or while one of these procedures
+is running. Only a lost connection is a reason to change the profile: never lack of memory, a refusal of the card, an
+unreadable message, or a bug in the assistant.
 
-The journal has what is about to be done before it is done, and the card takes each step once: after a power cut
-the step is tried again, and a card that has taken it refuses, which is as good.
+Each step is written to the journal before it is executed, and the card executes it only once. After a power cut the
+step is repeated; a card that has executed it already refuses, which counts as success.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ _UNDO = {"rollback": local.profile_rollback, "fallback": local.execute_fallback_
 
 _CAT_BUSY = const(5)
 _MOST_DOUBLINGS = const(12)
-_REBOOT_S = const(30)  # of the window: a board that the new network makes brown out goes back all the same
+_REBOOT_S = const(30)  # taken from the window: so a board that browns out on the new network goes back, too
 
 _FAILURES = (ModemError, CardError, tlv.TlvError, OSError, asyncio.TimeoutError)
 _KNOWN = _FAILURES + (EimUnknown, EimFailed, NetError, ServerError)
 
 
 class Recovery:
-    """Works on the layers while the agent waits."""
+    """Uses the layers while the agent waits."""
 
     def __init__(self, layers, journal, settings, board):
         self._layers = layers
@@ -46,9 +46,9 @@ class Recovery:
         self._board = board
 
     def resume(self, failures):
-        """At the start of the program, after a reboot in the middle of a trial or for want of memory.
+        """Called at the start of the program, after a reboot within the rollback window or because of lack of memory.
 
-        Returns how many ms to wait for the first poll.
+        Returns the ms to wait before the first poll.
         """
         journal = self._journal
         short = journal.get("short", 0)
@@ -56,14 +56,14 @@ class Recovery:
         if "undo" in switch and not short:
             try:
                 journal.set(switch=dict(switch, left=self._left(switch) - _REBOOT_S))
-            except OSError as error:  # a flash that is full, say
+            except OSError as error:  # for example because the flash is full
                 log(ERROR, "recovery:", error)
         return self._back_off(short - 1, "backoff_max_s") if short > 1 else 0
 
     async def failed(self, error, failures, seconds, reached):
-        """A poll has failed, `failures` in a row have, after so many `seconds`. `reached`: an eIM had answered in it.
+        """Handle a failed poll: the `failures`th in a row, after `seconds`. `reached`: an eIM had answered in it.
 
-        Returns how many ms to wait for the next.
+        Returns the ms to wait before the next one.
         """
         layers = self._layers
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.args[0] == ENOMEM):
@@ -78,7 +78,7 @@ class Recovery:
         some = isinstance(error, EimFailed)
         if layer == CARD:
             layers.doubt_card(getattr(error, "sw", None))
-        # An eIM that is gone for good does not make the device poll the others more and more.
+        # Otherwise an eIM that no longer exists would make the device poll the other ones more often.
         wait = self._back_off(failures - 1, "poll_interval_s" if some else "backoff_max_s")
         try:
             if reached:
@@ -96,7 +96,9 @@ class Recovery:
         return wait
 
     async def reached(self, seconds, wait):
-        """A poll has reached the eIM, `seconds` after the last. `wait`: ms until the next; returns what it shall be."""
+        """Called after a poll that reached an eIM, `seconds` after the last one. `wait`: ms until the next poll.
+
+        Returns `wait`, or what replaces it."""
         try:
             return await self.touch(seconds, wait)
         except _FAILURES as failure:
@@ -104,7 +106,7 @@ class Recovery:
             return wait
 
     def _memory(self):
-        """Want of memory: no waiting mends a heap in pieces, a restart does, and the journal is made for it."""
+        """Out of memory: waiting does not defragment a heap, a restart does. The journal keeps the state."""
         journal = self._journal
         if not hasattr(self._board, "reset"):
             return
@@ -116,13 +118,13 @@ class Recovery:
         self._board.reset()
 
     def _back_off(self, count, most):
-        """Milliseconds: doubling up to the setting `most`, and never the same for all devices of a fleet."""
+        """Milliseconds: doubles up to the setting `most`, with a random part so that a fleet does not poll together."""
         seconds = self._settings["backoff_s"] << min(count, _MOST_DOUBLINGS)
         wait = min(seconds, self._settings[most]) * 1000
         return wait * (192 + os.urandom(1)[0] // 2) // 256  # 75 to 125 per cent
 
     async def touch(self, seconds, wait):
-        """In touch with an eIM."""
+        """An eIM was reached."""
         journal = self._journal
         fallback = journal.get("fallback")
         plmn = self._layers.plmn
@@ -135,7 +137,7 @@ class Recovery:
             log(INFO, "recovery: home again")
         return wait
 
-    # A switch that may be taken back
+    # Rollback
 
     def _left(self, switch):
         return max(0, switch.get("left", self._settings["rollback_window_s"]))
@@ -143,7 +145,7 @@ class Recovery:
     async def _trial(self, switch, seconds, wait):
         left = self._left(switch) - seconds
         if left > 0:
-            wait = min(wait, left * 500)  # so that half of it remains for trying; none is free
+            wait = min(wait, left * 500)  # so that half of the window remains; pauses count, too
             self._journal.set(switch=dict(switch, left=left - wait // 1000 - 1))
             log(INFO, "recovery: {} s are left for the new profile to prove itself".format(left))
             return wait
@@ -154,17 +156,17 @@ class Recovery:
             return wait
         if code:
             log(INFO, "recovery: no way back, so the new profile is tried on")
-        # After a rollback the card has a new result for the eIM, which waits in its list like any other.
+        # After a rollback the card has a new result for the eIM in its list, like any other result.
         self._journal.set(switch={key: switch[key] for key in ("eim", "cause") if key in switch})
         return 0
 
     async def _change(self, function):
-        """Have the card change the enabled profile and let the agent come up on it. Returns the result code.
+        """Let the card change the enabled profile; the agent then connects with it. Returns the result code.
 
-        Without refreshFlag: the climb begins with a reset of the card, and no REFRESH comes in between.
+        Without refreshFlag: the card is reset before it is used again, and no REFRESH comes in between.
         """
         layers = self._layers
-        await layers.channel.open()  # whatever has become of the one before
+        await layers.channel.open()  # whatever state the channel is in
         try:
             result = await function(layers.es10, refresh=False)
             if function is local.profile_rollback and self._journal.get("unlisted"):
@@ -175,7 +177,7 @@ class Recovery:
             log(ERROR, "recovery:", error)
             return error.code
         finally:
-            layers.reset_due = True  # also where nobody knows whether the card has done it
+            layers.reset_due = True  # also if it is not known whether the card has executed it
         return 0
 
     # Fallback
@@ -197,7 +199,7 @@ class Recovery:
         return policy.lost(loss, settings)
 
     async def _leave(self):
-        """From home to the fallback profile, and from there home. True when the card has changed the profile."""
+        """Change from the home profile to the fallback profile, or back. True if the card has changed the profile."""
         journal = self._journal
         fallback = journal.get("fallback")
         log(ERROR, "recovery: the connection is lost for good")
@@ -213,7 +215,7 @@ class Recovery:
         return True
 
     async def _away(self, fallback, seconds, wait, plmn):
-        """On the fallback profile, in touch with the eIM: is it time to go home?"""
+        """An eIM was reached over the fallback profile: decide whether to return to the home profile."""
         heard = await self._hears(fallback.get("plmn"), plmn)
         before = fallback
         fallback, home = policy.homeward(self._whole(fallback), seconds, heard)
@@ -229,21 +231,22 @@ class Recovery:
         return min(wait, fallback["left"] * 1000)
 
     async def _return(self, fallback):
-        """True when the card has taken it. Where that is not known, `was` in the journal tells what to put back."""
+        """Return to the home profile. True if the card has executed it. If that is not known, `was` in the journal has
+        the state to restore."""
         trial = {"cause": changes.FALLBACK, "undo": "fallback", "was": fallback}
         self._journal.set(switch=trial, fallback=policy.returning(fallback, self._settings))
         code = await self._change(local.return_from_fallback)
         del trial["was"]
         if code == _CAT_BUSY:
             self._journal.set(switch=None, fallback=fallback)
-        elif code:  # nothing to return to: the profile has gone, or the eIM has enabled this one itself
+        elif code:  # nothing to return to: the profile was deleted, or the eIM has enabled the present one
             self._journal.set(switch=None, fallback=None, loss=None)
         else:
             self._journal.set(switch=trial, loss=None)
         return not code
 
     def _whole(self, fallback):
-        """A card that fell back by itself has left us only where from."""
+        """The complete record. If the card fell back by itself, only `from` is known."""
         if "wait" in fallback:
             return fallback
         return policy.begun(fallback["from"], self._journal.get("plmn"), self._settings)
@@ -260,19 +263,19 @@ class Recovery:
             return False
 
     def _place(self):
-        """Where the board says it is, in hundredths of a degree so that the journal seldom changes, or None."""
+        """The position from the board, in hundredths of a degree so that the journal seldom changes, or None."""
         position = getattr(self._board, "position", None)
         place = position and position()
         return place and [round(place[0], 2), round(place[1], 2)]
 
 
 def _eighth(fallback):
-    """What of it is worth a write to flash: what does not change with each poll."""
+    """The part that is worth a write to flash, because it does not change with each poll."""
     return "wait" in fallback and (fallback["left"] * 8 // fallback["wait"], fallback.get("gone"))
 
 
 def settle(journal, taken):
-    """After a return whose outcome nobody knows, a power cut or a modem that did not answer: has the card taken it?"""
+    """Called if the result of a return was unknown (power cut, no answer). `taken`: the card has executed it."""
     switch = dict(journal.get("switch"))
     fallback = switch.pop("was")
     if taken:
@@ -283,7 +286,7 @@ def settle(journal, taken):
 
 
 def _suspect(error, at):
-    """The layer that a failure throws doubt on, of a poll that stood at the layer `at`."""
+    """The layer that may have caused the failure of a poll, which had come to the layer `at`."""
     if isinstance(error, AtTimeout):
         return MODEM
     if isinstance(error, NoRegistration):
@@ -296,7 +299,7 @@ def _suspect(error, at):
 
 
 def _tells_of_connection(error, layer):
-    """Whether the failure says that the device does not reach its eIM, and not something about the device itself."""
+    """Whether the failure means that the device does not reach its eIM, and is not a fault of the device itself."""
     if layer < NETWORK or isinstance(error, ServerError):
         return False
     return isinstance(error, (ModemError, NetError, asyncio.TimeoutError))
