@@ -1,29 +1,29 @@
-"""What a board does when its program ends in an exception: say why, wait, begin again. It never ends at the REPL.
+"""What a board does when its program ends in an exception: print it, wait, restart. It never ends at the REPL.
 
-Only Ctrl-C leads there. This file and starts.py lie beside main.py, outside all versions of the assistant, and each
-version uses them: what is here may grow, and not change.
+Only Ctrl-C leads to the REPL. This file and starts.py are beside main.py, outside all versions of the assistant, and
+each version uses them: functions may be added here, but not changed.
 """
 
 import gc
 import sys
 import time
 
-_RESET_STATUS = 75  # with which a process tells the virtual board that it wants to begin again
-_PAUSE_S = 60  # where starts.py does not know better
+_RESET_STATUS = 75  # exit status by which the virtual board is told to restart
+_PAUSE_S = 60  # if starts.py gives no other value
 _STEP_S = 2
 
-_feed = None  # the board's, once the watchdog has been started
+_feed = None  # the board's feed(), after the watchdog has been started
 
 
 def guard(run):
-    """Call run(). When it raises: a pause, longer with each failed start in a row, and a reset."""
+    """Call run(). If it raises: wait, longer with each failed start in a row, and reset."""
     began = time.ticks_ms()
     try:
         run()
     except KeyboardInterrupt:
         _remember("loaded")
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, nobody is there to see a prompt
+    except Exception as error:  # noqa: BLE001 - nobody is there to use a prompt
         gc.collect()
         sys.print_exception(error)
         pause = _remember("failed_by", error, time.ticks_diff(time.ticks_ms(), began)) or _PAUSE_S
@@ -36,10 +36,10 @@ def guard(run):
 
 
 def loading(board):
-    """Modules are loaded next, until starts.loaded() says otherwise. One that is torn may keep its import from ending:
-    the watchdog, where the board has feed(), starts here.
+    """Record that modules are loaded from now on, until starts.loaded(). Importing a damaged module may not end, so the
+    watchdog is started here, if the board has feed().
 
-    Returns whether a deep sleep has ended, which is no start and writes nothing down."""
+    Returns whether a deep sleep has ended. This does not count as a start and is not recorded."""
     global _feed
     _feed = getattr(board, "feed", None)
     if _feed:
@@ -52,12 +52,12 @@ def loading(board):
 
 
 def _remember(function, *arguments):
-    """Have starts.py do something, which a full flash or heap must not make a reason not to go on."""
+    """Call a function of starts.py; a full flash or heap must not stop the board."""
     try:
         import starts
 
         return getattr(starts, function)(*arguments)
-    except Exception as failure:  # noqa: BLE001 - a starts.py that is torn, as well
+    except Exception as failure:  # noqa: BLE001 - also for a damaged starts.py
         print("restart: starts.py:", failure)
     return None
 

@@ -1,9 +1,9 @@
-"""What is known of the starts behind us. Loaded when it is asked, forgotten by forget().
+"""Records how the earlier starts ended. Loaded when needed, unloaded by forget().
 
-    ipa.restarts   a line each: how many starts in a row failed; why, for people; `told` once an eIM has it; `failed`
-                   from the failure of a start until the next one has loaded
-    ipa.loading    is there while a start loads its modules
-    ipa.trial      names a version that has reached no eIM yet, and has a dot for each of its starts: see switch.py
+    ipa.restarts   four lines: number of failed starts in a row; the reason, for people; `told` after it was reported to
+                   an eIM; `failed` from the failure of a start until the next one has loaded its modules
+    ipa.loading    exists while a start loads its modules
+    ipa.trial      the version that has not reached an eIM yet, with a dot for each of its starts: see switch.py
 """
 
 import os
@@ -12,25 +12,26 @@ import sys
 _FILE = "ipa.restarts"
 _LOADING = "ipa.loading"
 TRIAL = "ipa.trial"
-_WELL_MS = 3600000  # a program that ran so long began well
+_WELL_MS = 3600000  # a program that ran this long has started successfully
 _LONGEST_S = 3600
 _INTERRUPTED = "a start ended before all modules were loaded"
 _LONGEST_REASON = 120
 
 
 def failed():
-    """How many starts in a row failed, up to the last one: ended in an exception, or before all was loaded."""
+    """How many starts in a row failed, including the last one: by an exception, or before all modules were loaded."""
     count, _, _, last = _read()
     return count if last else 0
 
 
 def interrupted():
-    """Whether the last of them ended before all was loaded, which says nothing against its settings."""
+    """Whether the last of them ended before all modules were loaded, for which its settings are not the reason."""
     return _read()[1] == _INTERRUPTED
 
 
 def begin():
-    """A start begins. One that ended while it loaded, by the watchdog or a power cut, has failed. Raises OSError."""
+    """Record that a start begins. The last one failed if it ended while it loaded (watchdog, power cut). Raises
+    OSError."""
     count, reason, sent, last = _read()
     if _LOADING in os.listdir():
         _write(count + 1, _INTERRUPTED, last="failed")
@@ -43,18 +44,18 @@ def begin():
 
 
 def loaded():
-    """This start has everything it needs in memory, or fails. Raises OSError."""
+    """Record that this start has loaded all modules, or has failed. Raises OSError."""
     try:
         os.remove(_LOADING)
     except OSError:
-        pass  # the flash was full, or Ctrl-C came later
+        pass  # the flash was full, or this is after Ctrl-C
     count, reason, sent, last = _read()
     if last:
         _write(count, reason, sent)
 
 
 def failed_by(error, after_ms):
-    """This start has, so long after it began. Returns the seconds to wait: 2, doubled each time up to an hour.
+    """Record that this start failed, `after_ms` after it began. Returns the seconds to wait: 2, doubled up to an hour.
 
     Raises OSError.
     """
@@ -65,32 +66,31 @@ def failed_by(error, after_ms):
 
 
 def unreported():
-    """Why the board began again, or with other settings, as long as no eIM has heard it; "" otherwise."""
+    """Why the board restarted, or uses other settings; "" after it was reported to an eIM."""
     _, reason, sent, _ = _read()
     return "" if sent else reason
 
 
 def note(reason, count=None):
-    """Keep something for the eIM's operator, and how many starts failed where that changes. Raises OSError."""
+    """Save a message for the eIM's operator, and the number of failed starts if it changes. Raises OSError."""
     before, _, _, last = _read()
     if count is not None or unreported() != _words(reason):
         _write(before if count is None else count, reason, last=last)
 
 
 def reached(sent):
-    """A poll has reached an eIM, which proves the version that runs; `sent`: it took what unreported() says. Raises
-    OSError."""
+    """A poll has reached an eIM, so this version is good. `sent`: the text of unreported() was sent. Raises OSError."""
     count, reason, before, last = _read()
     if sent and reason and not before:
         _write(count, reason, "told", last)
     try:
         os.remove(TRIAL)
     except OSError:
-        pass  # proven long ago
+        pass  # it was confirmed before
 
 
 def forget():
-    """Give back the room this module takes."""
+    """Unload this module."""
     sys.modules.pop("starts", None)
 
 
@@ -105,7 +105,7 @@ def _reason_of(error):
 
 
 def _words(text):
-    """Fit for a line of the file and for a message: printable ASCII, short."""
+    """The text as one short line of printable ASCII."""
     return "".join([char if " " <= char <= "~" else "?" for char in text])[:_LONGEST_REASON]
 
 

@@ -86,8 +86,8 @@ class Agent:
         self._handlers.append(handler)
 
     def on_sleep(self, vote):
-        """Call vote() before each sleep of the board. It returns the ms that the board may sleep: 0 for not now, None for
-        any time. It must not block. A light sleep stops your tasks, a deep sleep ends them."""
+        """Call vote() before each sleep of the board. It returns the ms that the board may sleep, 0 for not now, None
+        for any time. It must not block. A light sleep stops your tasks, a deep sleep ends them."""
         if self._sleeper:
             self._sleeper.votes.append(vote)
 
@@ -116,7 +116,7 @@ class Agent:
 
     def modem(self):
         """A lease: `async with agent.modem() as modem` gives the product exclusive use of the modem, registered and
-        with an active data context. The agent waits until the end. Raises ModemError, CardError if this cannot be set up."""
+        with an active data context. The agent waits until the end. Raises ModemError, CardError."""
         return Lease(self, layers.CONTEXT)
 
     def card(self):

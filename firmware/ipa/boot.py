@@ -1,7 +1,7 @@
-"""With which settings a device starts, and what it keeps of a start that went well. Forgotten after each use.
+"""Chooses the settings with which a device starts, and saves them after success. Unloaded after each use.
 
-Settings have proven themselves when an eIM was reached with them. They are copied then to ipa.good, which outlives
-versions of the firmware. starts.py lies beside main.py and knows how the starts before this one ended.
+When an eIM was reached with some settings, they are good, and are copied to ipa.good, which is stored outside the
+versions of the firmware. starts.py, beside main.py, has recorded how the starts before this one ended.
 """
 
 import os
@@ -13,9 +13,9 @@ from ipa.compat import ERROR, const, log
 
 _COPY = "ipa.good"
 _NAME = "ipa.json"
-_DOUBTFUL = const(2)  # starts in a row that failed: settings that were good never yet may be why
+_DOUBTFUL = const(2)  # failed starts in a row after which settings that never reached an eIM are suspected
 _CHUNK = const(128)
-_PARTS = (  # the modules that only some settings use, and a version for other settings is flashed without
+_PARTS = (  # modules of some settings; they are left out when a device with other settings is flashed
     ("transport", "https", "net.https_link"),
     ("binding", "json", "net.esipa_json"),
     ("compact", True, "net.compact"),
@@ -28,8 +28,8 @@ _PARTS = (  # the modules that only some settings use, and a version for other s
 def settings(folder, board, woken=False):
     """The settings in folder ("" or with a slash), else the last good ones, else the defaults.
 
-    Why they are not those of ipa.json, and what of them does not go together, is logged, and told to the eIM; not so
-    after a deep sleep, `woken`, since it was before.
+    If they are not those of ipa.json, or do not fit together, the reason is logged and reported to the eIM; not after
+    a deep sleep (`woken`), because it was reported before.
     """
     from ipa import config
 
@@ -75,7 +75,7 @@ def _check(found, board, woken):
 
 
 def _absent(settings):
-    """What is switched on by hand and was not flashed, in words; "" when all is there. The device goes on without."""
+    """The settings whose modules were not flashed, in words; "" if there are none. They are set to the defaults."""
     from ipa.config import DEFAULTS
     from ipa.modem import UnknownModem, driver
 
@@ -103,8 +103,8 @@ def _is_there(name):
 
 
 def _mismatch(board, settings):
-    """What of the settings does not go with the board or with each other, in words; "" when all does. The device goes
-    on without: the sleep is set to "none" where the board has none."""
+    """The settings that do not fit the board or each other, in words; "" if all fit. `sleep` is set to "none" if the
+    board does not support it."""
     found = []
     mode = settings["sleep"]
     if mode == "none" and not settings["psm_periodic_s"]:
@@ -126,7 +126,7 @@ def _mismatch(board, settings):
 
 
 def reached(folder):
-    """A poll has reached an eIM: the version that runs and the settings in folder are good. False to try it again."""
+    """A poll has reached an eIM: this version and the settings in folder are good. False: call it again later."""
     sent = compat.sent is not None
     if compat.sent == compat.trouble:
         compat.trouble = ""
@@ -137,7 +137,7 @@ def reached(folder):
 
 
 def loaded():
-    """The start has everything it needs in memory."""
+    """All modules of this start are loaded."""
     _try(starts.loaded)
     starts.forget()
 
@@ -157,7 +157,7 @@ def _try(step, *arguments):
     try:
         step(*arguments)
         return True
-    except OSError as error:  # a flash that is full or worn out is no reason not to work
+    except OSError as error:  # a full or worn-out flash must not stop the device
         log(ERROR, "boot:", error)
         return False
 

@@ -1,4 +1,4 @@
-"""What the eIMs must hear of that they did not order themselves: stateChangeCause (SGP.32 5.14.5).
+"""Reports changes to the eIMs that they did not order: stateChangeCause (SGP.32 5.14.5).
 
 The journal keeps one cause for each eIM, `cause`: {eimId in hex: cause}, until that eIM has answered a
 GetEimPackage with it. Loaded when something has changed.
@@ -26,8 +26,8 @@ _ATTRIBUTES = b"\x5a\x9f\x26\x9f\x7b"
 
 
 async def note(es10, journal, cause, but=None, **more):
-    """Let each eIM of the card hear of this cause, except the one with the eimId `but` (hex). `more`: to the
-    journal in the same breath."""
+    """Report this cause to each eIM of the card, except the one with the eimId `but` (hex). `more` is written to the
+    journal together with it."""
     causes = dict(journal.get("cause") or {})
     found = []
     while len(found) < _MOST_EIMS:
@@ -36,7 +36,7 @@ async def note(es10, journal, cause, but=None, **more):
             break
         found.append(bytes(tlv.find(eim, 0x80) or b""))
     names = [eim_id.hex() for eim_id in found]
-    if len(causes) > _MOST_EIMS:  # of those that have left the card the device does not remember any number
+    if len(causes) > _MOST_EIMS:  # limits what is kept of eIMs that were deleted
         causes = {name: causes[name] for name in causes if name in names}
     for name in names:
         if name != but:
@@ -52,15 +52,15 @@ def answered(journal, eim_id):
 
 
 async def explain(es10, journal, iccid):
-    """Another profile is enabled than when we looked last, `iccid` (hex, "" for none): who did it, who hears of it?
+    """Another profile is enabled than before, `iccid` (hex, "" for none): find the cause and report it.
 
-    Our own switches stand in the journal. A card may have fallen back by itself, or lie in a call for help.
+    The device's own switches are in the journal. A card may have fallen back by itself, or be in an emergency call.
     """
     switch = journal.get("switch") or {}
     cause = switch.get("cause", OTHER_EIM if "eim" in switch else None)
     more = {"profile": iccid}
     if cause is None and journal.get("download") is not None:
-        cause = IMMEDIATE_ENABLE_PROFILE  # cut off right after it
+        cause = IMMEDIATE_ENABLE_PROFILE  # the power was cut right after it
     if cause is None:
         attribute = await _attribute(es10, iccid)
         cause = UNDEFINED
@@ -75,7 +75,7 @@ async def explain(es10, journal, iccid):
 
 
 async def _attribute(es10, iccid):
-    """Which of the two attributes a profile has, None without. Older cards know neither and refuse the list."""
+    """Which of the two attributes a profile has, or None. Older cards support neither and refuse the list."""
     try:
         answer = await es10.get_profiles_info(_ATTRIBUTES)
     except CardError:

@@ -1,4 +1,4 @@
-"""One association with one eIM: what waits on the card goes out first, then comes package after package (3.1.1.1)."""
+"""A conversation with one eIM: send what waits on the card, then fetch package after package (3.1.1.1)."""
 
 from ipa.compat import INFO, const, log, unload
 from ipa.modem import ModemError
@@ -6,7 +6,7 @@ from ipa.net import NetError
 from ipa.net.link import chosen
 from ipa.steps import Session, notify, packages
 
-# What a conversation turned out to be
+# Results of Conversation.run()
 IDLE = const(0)  # the eIM has nothing more, nothing waits on the card
 UNFINISHED = const(1)
 SWITCH = const(2)  # the enabled profile changes
@@ -18,35 +18,35 @@ _IPA_INJECT_COAPS = const(0x10)
 
 
 class Conversation:
-    """Holds conversations one after the other; its buffers are made once."""
+    """Runs conversations one after the other, with the same buffers."""
 
-    trigger = None  # a Package that somebody on the device handed over and that needs the eIM
+    trigger = None  # a Package that was handed over on the device and that needs the eIM
 
     def __init__(self, modem, settings, journal, es10, card):
-        """`await card()` opens the card where it was left alone."""
+        """`await card()` opens the card if it is not open."""
         self._modem = modem
         self._settings = settings
         self._journal = journal
         self.es10 = es10
         self._card = card
-        self.worked = False  # the card had something, or something was done to it; whoever asks sets it back
+        self.worked = False  # the card was used; the caller resets it
         self.link, self._esipa, self._compact = chosen(modem, settings)
-        self.reached = False  # an eIM has answered; whoever asks sets it back
-        self._sent = None, None  # eIM of the last session, and what it was sent
+        self.reached = False  # an eIM has answered; the caller resets it
+        self._sent = None, None  # eIM of the last session, and what was sent to it
         self.plmn = {}  # by card and eIM: the rPLMN last sent since boot; it is sent again only after a change
         self.wait_ms = settings["inject_wait_s"] * 1000 if settings["transport"] == "coap" else 0
 
     def end(self):
-        """Close the association that was kept, if any: its socket is dead, or somebody else is next."""
+        """Close the association that was kept open, if any: its socket is lost, or something else is next."""
         self.link.end()
 
     def session(self, eim_id, eid, device_info):
-        """What the steps need for packages of this eIM."""
+        """The Session in which the steps execute packages of this eIM."""
         esipa = self._esipa(self.link)
         if self._compact is not None:
             esipa = self._compact(esipa, eid)
         session = Session(eid, eim_id, self.es10, esipa, device_info, self._journal)
-        # An acknowledgement that is handed over, or injected, comes in a session of its own.
+        # An acknowledgement that was handed over or injected has a session of its own.
         if self._sent[0] == eim_id:
             session.sent = self._sent[1]
         self._sent = eim_id, session.sent
@@ -70,7 +70,7 @@ class Conversation:
         session = self.session(eim.eim_id, eid, device_info)
         session.sent.clear()
         if eim.trust is None:
-            from ipa.initial_eim import preinstalled  # few are without
+            from ipa.initial_eim import preinstalled  # few eIMs have none
 
             eim.trust = preinstalled(self._settings["eim_roots_file"])
         session.trust = eim.trust
@@ -78,7 +78,7 @@ class Conversation:
         if self._journal.get("download") is not None and await _finish(session):
             return SWITCH
         self.link.answered = False
-        # Asked while the radio sleeps, so that the first request goes in the instant the handshake ends.
+        # Read before the radio is used, so that the first request follows immediately after the handshake.
         waiting = not nothing_waits and await notify.waiting(session)
         await self.link.open(eim)
         try:
@@ -111,7 +111,7 @@ class Conversation:
         cause = (self._journal.get("cause") or {}).get(eim_id)
         for number in range(self._settings["packages_per_poll"]):
             changed = None if self.plmn.get(whom) == plmn else plmn
-            # Most polls find nothing; where there is a package the network connects once more.
+            # Most polls find no package. If there is one, the radio connection is set up once more.
             self._modem.last = not (self.wait_ms or self.trigger)
             package = await session.esipa.get_eim_package(session.eid, changed, cause)
             if changed is not None:
@@ -144,14 +144,14 @@ class Conversation:
         return UNFINISHED
 
     def _proven(self, eim_id):
-        """This eIM (hex) has heard from us: a switch that it ordered, or that we made, holds (3.3.2)."""
+        """This eIM (hex) was reached: that confirms a switch that it ordered, or that the device made (3.3.2)."""
         self.reached = True
         if (self._journal.get("switch") or {}).get("eim", eim_id) == eim_id:
             self._journal.set(switch=None)
 
 
 async def _finish(session):
-    """A download that was cut off may have ended. Returns True when the profile changes."""
+    """Complete an interrupted download, if it can be. Returns True if the enabled profile changes."""
     from ipa.steps import failed  # few are
 
     try:

@@ -1,8 +1,8 @@
-"""What a poll stands on, one layer on the other: modem, card, network, data context (and the association, in net/).
+"""The layers that a poll needs: modem, card, network, data context (and the association, in net/).
 
-Each layer is asked whether it holds, and made where it does not. A poll climbs from whatever holds already: a device
-that is registered stays registered, whatever has failed above. A layer that fails is tried again in place. When polls
-go on failing at one layer, `rungs.py` makes anew what lies below it, one rung after the other.
+Each layer is checked, and set up only if it does not work. So a device that is registered stays registered, whatever
+has failed above. If setting up a layer fails, it is repeated in place. If polls keep failing at one layer, `rungs.py`
+sets up again what lies below it, step by step.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ NAMES = ("modem", "card", "network", "data context", "eIM")
 _IPAD = const(0)  # ipaMode
 _TRIES = const(3)
 _HOUR_MS = const(3600000)
-_NOT_NOW = const(0x6985)  # to every command, until a card that waits for its REFRESH has been reset
+_NOT_NOW = const(0x6985)  # the answer to every command of a card that waits for its REFRESH, until it is reset
 _MOST_PAUSE_S = const(5)
 
 
 class Layers:
-    """`goes(reason)` is called before the network is left on purpose, `changed(iccid)` when another profile is on."""
+    """Calls `goes(reason)` before it leaves the network on purpose, `changed(iccid)` if another profile is on."""
 
     def __init__(self, modem, board, settings, journal, goes, changed):
         self.modem = modem
@@ -43,20 +43,20 @@ class Layers:
         self._changed = changed
         self.channel = Channel(modem.carrier, settings["segment"])
         self.es10 = Es10(self.channel)
-        self.begun = False  # the modem has been started, and not switched off since
-        self.at = MODEM  # the layer that the last climb made last, or failed at
+        self.begun = False  # the modem was started and not switched off since
+        self.at = MODEM  # the layer that climb() set up last, or at which it failed
         self.radio_ms = None  # ticks when the radio was last switched off and on for a failure, or
         self.searched = False  # when the search began that it is not to disturb
-        self.failures = [0] * (EIM + 1)  # polls that failed at each layer since the last that did not
-        self.eims = None  # those of the card, where nothing has changed or waits on it since they were read
-        self.clock_due = False  # the board's clock is to be set
+        self.failures = [0] * (EIM + 1)  # failed polls by layer, since the last successful one
+        self.eims = None  # eIMs of the card; None if they must be read again
+        self.clock_due = False  # the board's clock must be set
         self.silent = False  # an IPA inside the card is in charge
         self.eid = self.device_info = self.plmn = self.apn = None
-        # Half an ES10 session, or a switch that still waits for its REFRESH: only a reset ends it for sure.
+        # An interrupted ES10 session, or a switch that waits for its REFRESH: only a reset is certain to end it.
         self.reset_due = journal.get("switch") is not None or journal.get("download") is not None
 
     async def climb(self, patience_ms, to=CONTEXT):
-        """Up to this layer. `patience_ms`: for a network to let us in. Raises what the layer raises; `at` names it."""
+        """Set up the layers up to `to`. `patience_ms`: for registration. Raises what a layer raises; `at` names it."""
         self.at = MODEM
         if not await self._modem_holds():
             await self.again(self._start_modem)
@@ -82,11 +82,11 @@ class Layers:
             await self._save_power()
 
     async def again(self, make, *args):
-        """Make a layer; what fails is tried again here, after pauses. Raises what the last try raised."""
+        """Set up a layer; if that fails, repeat it after pauses. Raises the exception of the last attempt."""
         for number in range(1, _TRIES):
             try:
                 return await make(*args)
-            except NoRegistration:  # which has waited long enough
+            except NoRegistration:  # it has already waited long enough
                 raise
             except (ModemError, CardError, tlv.TlvError, asyncio.TimeoutError) as error:
                 log(INFO, "{}: {}, once more".format(NAMES[self.at], error))
@@ -96,7 +96,7 @@ class Layers:
         return await make(*args)
 
     async def pause(self, number):
-        """Before a step is repeated for the nth time: seconds, for what heals by itself."""
+        """Wait some seconds before a step is repeated for the nth time."""
         await sleep_ms(min(_MOST_PAUSE_S, number * self._settings["backoff_s"]) * 1000)
 
     # Modem
@@ -115,13 +115,13 @@ class Layers:
             return False
 
     async def _start_modem(self):
-        # It may have been restarted, and with it the card: what we had open there has gone.
+        # Modem and card may have been restarted: the logical channel is lost.
         self.channel.is_open = False
         await self.modem.start()
         if not (self.modem.sleeps and self.modem.registered()):
             await self.modem.ask_registration()
         if not self.modem.registered():
-            self.eid = None  # there may be another card in it
+            self.eid = None  # the card may be another one
         self.begun = True
 
     # Card
@@ -149,7 +149,7 @@ class Layers:
         self.eid = eid
 
     async def _find_card(self):
-        """Of a modem that has no network to lose: some see no card until radio or modem have been restarted."""
+        """Called without a registration: some modems find the card only after a restart of radio or modem."""
         modem = self.modem
         await modem.power_card()
         try:
@@ -168,14 +168,14 @@ class Layers:
         await modem.await_card()
 
     async def _adapt(self):
-        """Open the channel and find out whose card it is. Raises CardUnfit where it cannot be ours."""
+        """Open the channel and find out what card it is. Raises CardUnfit if the assistant cannot use it."""
         channel = self.channel
         channel.announces = self._settings["ipae"] == "take-over"
         await channel.open()
         es10 = Es10(channel)
         mode = await es10.ipa_mode()
         if mode != _IPAD:
-            from ipa.card import kind  # few need it
+            from ipa.card import kind  # few devices need it
 
             es10 = await kind.adapt(channel, es10, mode, self._settings, type(self._journal))
         self.silent = es10 is None
@@ -197,7 +197,7 @@ class Layers:
             await changes.note(self.es10, self._journal, changes.DEVICE_CHANGE, imei=imei)
 
     def doubt_card(self, sw):
-        """A command to the card has failed, with the status word `sw` or None. Is it for a reset that is due?
+        """A command to the card has failed, with the status word `sw` or None: decide whether the card must be reset.
 
         The journal knows: a switch waits for its reset, or a session was left in the middle.
         """
@@ -209,7 +209,7 @@ class Layers:
             self.reset_due = self.radio_due()
 
     def radio_due(self):
-        """Whether the network may be left for a failure: once an hour. When it may it will be."""
+        """Whether the radio may be switched off because of a failure: once an hour. If True, the caller does it."""
         now = ticks_ms()
         if self.radio_ms is not None and ticks_diff(now, self.radio_ms) < _HOUR_MS:
             return False
@@ -218,7 +218,7 @@ class Layers:
         return True
 
     async def _look(self):
-        """Log the profiles, and see whether another one is enabled than before."""
+        """Log the profiles, and check whether another one is enabled than before."""
         enabled = ""
         try:
             answer = await self.es10.get_profiles_info(b"\x5a\x9f\x70")
@@ -230,7 +230,7 @@ class Layers:
                         enabled = bytes(iccid).hex()
             await self._compare(enabled)
         except CardError as error:
-            log(DEBUG, "card:", error)  # not every card has a list to show
+            log(DEBUG, "card:", error)  # not every card has such a list
 
     async def _compare(self, enabled):
         journal = self._journal
@@ -265,7 +265,7 @@ class Layers:
     async def _save_power(self):
         settings = self._settings
         if settings["psm_periodic_s"] or settings["edrx_cycle_s"]:
-            from ipa.modem import power  # only some need it
+            from ipa.modem import power  # only some devices need it
 
             await power.save(self.modem, settings)
 
@@ -276,19 +276,19 @@ class Layers:
         try:
             await modem.open_context(self.apn)
         except SocketError:
-            # A modem that has begun anew has forgotten the APN, and has attached by itself without it.
+            # A modem that has restarted has lost the APN, and has attached without it.
             if not (await modem.apn_differs(self.apn) and self.radio_due()):
                 raise
             self.goes("the attach has another APN")
             await self._join(patience_ms)
             await modem.open_context(self.apn)
 
-    # What follows from a switch
+    # After a profile switch
 
     async def switch(self, patience_ms):
-        """Come up on the profile that the card enabled: it REFRESHes, or waits for a reset by us."""
+        """Connect with the profile that the card has enabled, after its REFRESH or a reset by the assistant."""
         self.goes("another profile is enabled")
-        self.eid = None  # a card that has begun anew is asked anew
+        self.eid = None  # a card that was restarted is read again
         if not self.reset_due and "reset" not in self._journal.get("switch", {}):
             await self.modem.await_refresh()
         else:

@@ -1,4 +1,4 @@
-"""What follows a poll where packages come unasked: those of the application, and those the eIM injects (3.1.1.2)."""
+"""Packages that follow a poll: those of the application, and those that the eIM injects (3.1.1.2)."""
 
 import gc
 
@@ -7,7 +7,7 @@ from ipa.steps import packages
 
 
 async def listen(conversation, session, most):
-    """Carry out what was handed over, then listen for more. Returns whether the enabled profile changes."""
+    """Execute the package that was handed over, then listen for more. Returns whether the enabled profile changes."""
     trigger = conversation.trigger
     conversation.trigger = None
     for _ in range(most):
@@ -19,7 +19,7 @@ async def listen(conversation, session, most):
         from ipa.steps import inject
 
         changes, trigger = await inject.listen(session, conversation.link, conversation.wait_ms, most)
-        # A download wants the room for itself.
+        # A download needs the memory.
         del inject
         unload()
         gc.collect()

@@ -1,29 +1,29 @@
-"""When a connection counts as lost for good, and when home is worth another try.
+"""When the connection counts as lost for good, and when to try the home profile again.
 
-Decisions only: times and observations go in, verdicts come out; who asks is recovery.py. What has been observed
-is in two dicts that the journal keeps, so that a reboot forgets nothing. A *loss*:
+These functions only decide: they take times and observations and return decisions to recovery.py. The observations
+are in two dicts in the journal, so they survive a reboot. A *loss*:
 
-    off    seconds without registration since there was one
+    off    seconds without registration, since the last one
     on     seconds registered without reaching the eIM
-    polls  that failed in a row on the network `plmn`
-    moved  the device is not where it last reached its eIM
+    polls  failed polls in a row on the network `plmn`
+    moved  the device is far from where it last reached its eIM
 
-The connection is lost when one of these holds; the numbers are settings (config.py):
+The connection is lost if one of these is true; the numbers are settings (config.py):
 
-1. No registration for fallback_unregistered_s. A registration starts this afresh.
-2. While cells are heard well and none lets us in, that time counts double: it is not the place.
-3. Registered for fallback_unreached_s, and the eIM was not reached.
-4. fallback_polls polls in a row failed on one network. Another network starts the count afresh.
-5. A poll under a signal weaker than fallback_weak_dbm says nothing about the operator: 4 does not count it.
+1. No registration for fallback_unregistered_s. A registration resets this time.
+2. While cells are received well but none accepts the device, that time counts double: it is not the place.
+3. Registered for fallback_unreached_s without reaching the eIM.
+4. fallback_polls failed polls in a row on one network. Another network resets the count.
+5. A failed poll under a signal weaker than fallback_weak_dbm does not count for 4: it says nothing about the operator.
 6. A device that is fallback_moved_km from where it last reached its eIM has twice the time and polls.
 
-A *fallback* is what we came from: `from` (ICCID), `plmn` (the home network, where known), `left` (seconds until
-the next try to return), `wait` (what that was from the beginning), `gone` (home was out of hearing since). The
+A *fallback* describes the home profile: `from` (its ICCID), `plmn` (its network, if known), `left` (seconds until the
+next attempt to return), `wait` (the initial value of `left`), `gone` (its network could not be received since). The
 device tries to return
 
-7. after return_after_s, and twice as long with each return that did not hold, up to sixteen times,
-8. at once when the home network was out of hearing and is heard again,
-9. and when the fallback profile is lost as well, by rules 1 to 6.
+7. after return_after_s, and after twice the time with each return that fails, up to sixteen times,
+8. at once if the home network could not be received and can be received again,
+9. and if the fallback profile is lost as well, by rules 1 to 6.
 """
 
 from math import cos, radians
@@ -40,9 +40,9 @@ _KM_IN_A_DEGREE = const(111)
 
 
 def noted(loss, seconds, registered, plmn, signal, moved, settings):
-    """The loss after one more failure and the `seconds` it took, the pause after it included.
+    """The loss after one more failed poll, which took `seconds`, including the pause after it.
 
-    `loss`: as of before, {} for the first. `plmn`: any name of the network; `signal` in dBm; None when unknown.
+    `loss`: the one before, {} for the first. `plmn`: any name of the network; `signal` in dBm; None if unknown.
     """
     loss = dict(loss)
     loss["moved"] = moved
@@ -61,7 +61,7 @@ def noted(loss, seconds, registered, plmn, signal, moved, settings):
 
 
 def lost(loss, settings):
-    """UNREGISTERED or UNREACHED when the connection is lost for good, else None."""
+    """UNREGISTERED or UNREACHED if the connection is lost for good, else None."""
     patience = _MOVED_GETS if loss.get("moved") else 1
     if loss.get("off", 0) >= settings["fallback_unregistered_s"] * patience:
         return UNREGISTERED
@@ -71,7 +71,7 @@ def lost(loss, settings):
 
 
 def has_moved(here, there, settings):
-    """Are two places (degrees of latitude, of longitude) further apart than the setting? Unknown ones are not."""
+    """Whether two places (latitude, longitude in degrees) are further apart than the setting; False if unknown."""
     if here is None or there is None:
         return False
     north = (here[0] - there[0]) * _KM_IN_A_DEGREE
@@ -80,13 +80,13 @@ def has_moved(here, there, settings):
 
 
 def begun(iccid, plmn, settings):
-    """The fallback that begins now, away from the profile `iccid` and its network."""
+    """The fallback that begins now; `iccid` and `plmn` are the home profile and its network."""
     wait = settings["return_after_s"]
     return {"from": iccid, "plmn": plmn, "left": wait, "wait": wait}
 
 
 def homeward(fallback, seconds, heard):
-    """(the fallback after `seconds` more, is it time to return?) `heard`: is the home network?"""
+    """(the fallback after `seconds` more, whether to return now). `heard`: the home network can be received."""
     fallback = dict(fallback)
     fallback["left"] = max(0, fallback["left"] - seconds)
     back = heard and fallback.get("gone", False)
@@ -96,6 +96,6 @@ def homeward(fallback, seconds, heard):
 
 
 def returning(fallback, settings):
-    """The fallback as it must be should the return that begins now not hold."""
+    """The fallback to be used if the return that begins now fails."""
     wait = min(fallback["wait"] * 2, settings["return_after_s"] << _MOST_DOUBLINGS)
     return {"from": fallback["from"], "plmn": fallback["plmn"], "left": wait, "wait": wait}

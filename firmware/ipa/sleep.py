@@ -1,8 +1,8 @@
-"""Between two polls the board sleeps: who is asked before, what is kept, what is switched off, what is told after.
+"""The sleep of the board between two polls: votes before it, what is saved, what is switched off, events after it.
 
-Loaded where the setting `sleep` asks for it. A light sleep stops the program and all its tasks; a deep sleep ends it.
-What a deep sleep must not lose, so that the wake after it is no boot, is in the memory of the board's RTC, which costs
-no flash, or in the journal where a board has none. It is believed after a wake only, and not after a reset.
+Loaded if the setting `sleep` demands it. A light sleep stops the program and all its tasks; a deep sleep ends it. The
+state for after a deep sleep is saved in the memory of the board's RTC, which needs no write to flash, or in the journal
+if the board has none. It is used only after a wake-up, not after a reset.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from ipa.compat import ERROR, INFO, const, log, sleep_ms, ticks_add, ticks_diff,
 from ipa.eim import Eim
 from ipa.modem import ModemError
 
-_SHORTEST_MS = const(2000)  # a sleep that is shorter costs more than it saves
-_ASK_MS = const(1000)  # whoever did not want to sleep is asked again
-_EARLY_MS = const(2000)  # so much before its end a sleep was ended by something else
+_SHORTEST_MS = const(2000)  # a shorter sleep takes more energy than it saves
+_ASK_MS = const(1000)  # pause until the votes are asked again
+_EARLY_MS = const(2000)  # a sleep that ended earlier than this was ended by something else
 _CLOSING_MS = const(20)
-_CLOSING_TRIES = const(250)  # for sockets, which nobody knows after a deep sleep
+_CLOSING_TRIES = const(250)  # to close sockets, which are lost in a deep sleep
 _SEARCH_S = const(900)  # between the first two searches for a network
 _LONGEST_SEARCH_S = const(86400)
-_MOST_OF_EIMS = const(1024)  # characters of the eIMs' configurations; others are read from the card again
+_MOST_OF_EIMS = const(1024)  # characters of the eIMs' configurations; longer ones are read from the card again
 _TRUST = {"pin": 0xA0, "ca": 0xA1}
-_WAKES = ("timer", "pin")  # what board.woken() says of them
+_WAKES = ("timer", "pin")  # results of board.woken()
 
 
 class Sleeper:
@@ -39,7 +39,7 @@ class Sleeper:
         self.votes = []
 
     def resume(self):
-        """At the start of the program: ms until the next poll where a deep sleep has ended, else None."""
+        """Called at the start of the program: ms until the next poll if a deep sleep has ended, else None."""
         if not (self.deep and _is_wake(self._board)):
             return None
         values = _restore(self._agent, self._board)
@@ -49,7 +49,7 @@ class Sleeper:
         slept = values["ms"]
         why = self._board.woken()
         if why != "timer":
-            # Something wants the device: an SMS, a key. The time that the sleep really took is the RTC's.
+            # Woken by an SMS or a key: poll now. The RTC has the real duration of the sleep.
             slept = min(max(0, _seconds() - values["since"]) * 1000, slept)
             left = 0
         self._agent.pause = max(0, values["pause"] + slept // 1000)
@@ -57,7 +57,7 @@ class Sleeper:
         return left
 
     async def sleep(self, ms, wake):
-        """Until the next poll or until `wake` is set. Returns the ms left. A deep sleep does not return."""
+        """Sleep until the next poll or until `wake` is set. Returns the ms left. A deep sleep does not return."""
         agent = self._agent
         if self.has_no_network() and ms >= _SEARCH_S * 1000:
             await self._switch_off()
@@ -80,9 +80,9 @@ class Sleeper:
         return max(0, ms)
 
     def pause(self, wait):
-        """Milliseconds until the next poll after one that failed, where `wait` would do for a device with mains.
+        """Milliseconds until the next poll after a failed one; `wait` is the value without sleep.
 
-        A search for a network costs most of all, and none in vain is the next one soon.
+        Searching for a network takes most energy, so searches that find nothing become rare.
         """
         if not self.has_no_network() or "undo" in (self._agent.journal.get("switch") or ()):
             return wait
@@ -93,7 +93,7 @@ class Sleeper:
         return below.at == layers.NETWORK and below.failures[layers.NETWORK] > 0
 
     def _may(self):
-        """For how many ms nobody needs the processor."""
+        """For how many ms the board may sleep."""
         if self._agent.leased:
             return 0
         may = self._longest
@@ -102,7 +102,7 @@ class Sleeper:
                 until = vote()
                 if until is not None:
                     may = min(may, until)
-            except Exception as error:  # noqa: BLE001 - the product's fault is not the assistant's
+            except Exception as error:  # noqa: BLE001 - a bug in the product must not stop the assistant
                 sys.print_exception(error)
         return may
 
@@ -133,7 +133,7 @@ class Sleeper:
         return min(passed, may) if passed > 0 else may
 
     async def _switch_off(self):
-        """A modem without a network goes on searching, which costs more than all else: it is off until the next try."""
+        """Switch the modem off until the next search: searching takes more energy than everything else."""
         agent = self._agent
         from ipa.modem import power
 
@@ -143,21 +143,21 @@ class Sleeper:
             except ModemError as error:
                 log(INFO, "sleep:", error)
             agent.layers.begun = agent.layers.channel.is_open = False
-        agent.unserved = False  # all is made anew anyway
+        agent.unserved = False  # everything is set up again anyway
 
 
 def search_pause(failures):
-    """Milliseconds between two searches for a network, the nth in a row that failed: four times as long each time."""
+    """Milliseconds until the next search after `failures` failed ones in a row: four times as long each time."""
     return min(_SEARCH_S << 2 * min(failures - 1, 4), _LONGEST_SEARCH_S) * 1000
 
 
 def _is_wake(board):
-    """Whether the program runs because a deep sleep has ended."""
+    """Whether a deep sleep has just ended."""
     return hasattr(board, "woken") and board.woken() in _WAKES
 
 
 def _save(agent, board, **more):
-    """Keep the agent's state and these values. Raises OSError, ValueError where they cannot be kept."""
+    """Save the agent's state and these values. Raises OSError, ValueError if that is not possible."""
     below = agent.layers
     values = {
         "failures": agent.failures,
@@ -196,7 +196,7 @@ def _save(agent, board, **more):
 
 
 def _restore(agent, board):
-    """Give the agent its state back. Returns the values of save(), None where there are none."""
+    """Restore the agent's state. Returns the saved values, None if there are none."""
     values = _kept(agent.journal, board)
     if values is None:
         return None
@@ -230,7 +230,7 @@ def _restore(agent, board):
 
 
 def _configuration(eim):
-    """What of an EimConfigurationData Eim reads, in hexadecimal; None where the trust is not the card's."""
+    """The part of an EimConfigurationData that Eim needs, in hex; None if the trust anchor is not from the card."""
     if eim.trust is None or len(eim.trust) > 2:
         return None
     kind, anchor = eim.trust

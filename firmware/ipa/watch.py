@@ -1,4 +1,4 @@
-"""Watches over what runs: feeds the board's watchdog while all is well, and has kept what a poll has proven."""
+"""Feeds the board's watchdog while the program works, and calls boot.reached() after a successful poll."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ from ipa import agent as events
 from ipa import compat
 from ipa.compat import ERROR, const, log, sleep_ms, ticks_diff, ticks_ms
 
-_EVERY_MS = const(2000)  # watchdogs of chips bite after 8 s
-_STUCK_S = const(7200)  # the longest poll there is, with many packages over a network that hardly holds
+_EVERY_MS = const(2000)  # watchdogs of microcontrollers reset after 8 s
+_STUCK_S = const(7200)  # the longest possible poll, with many packages over a bad network
 
 _task = None
 
 
 def over(agent, board, settings, folder):
-    """Begin, when all is loaded: the first feed() starts the watchdog. `folder` has ipa.json."""
+    """Start, when all modules are loaded: the first feed() starts the watchdog. `folder` has ipa.json."""
     global _task
     proven = False
 
@@ -30,7 +30,7 @@ def over(agent, board, settings, folder):
 
 
 async def _feed(agent, board, settings):
-    """Feed the watchdog for as long as this loop turns and the agent gets on."""
+    """Feed the watchdog as long as the event loop runs and no poll takes too long."""
     patience = (_STUCK_S + settings["attach_timeout_s"] + settings["inject_wait_s"]) * 1000
     while True:
         since = agent.busy_since
