@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 DRIVER_TESTS := $(addprefix tests/firmware/test_,at.py families.py quectel.py cinterion.py refusals.py)
-MEMORY_TESTS := tests/firmware $(addprefix tests/system/test_,first_light.py streaming.py memory.py rollback.py)
+MEMORY_TESTS := tests/firmware $(addprefix tests/system/test_,first_light.py streaming.py memory.py names.py rollback.py)
 TS48 ?= $(wildcard ../shared/data/ts48/ts48-v7-nobertlv.der)
 
 .PHONY: demo bill field cuts kills test test32 micropython32 heap-needed soak tls-memory mip-packages coverage hil hil-rack load conformance \
