@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import random
 import shutil
 import socket
 import sys
@@ -147,6 +146,8 @@ async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "b
     """``pki``: of the card, in place of one of the rack's own. ``dtls``: what the board's `tls` can. Yields Told."""
     from microipa.board import VirtualBoard
     from microipa.lab import COAPS_PORT, Lab
+    from microipa.net import sockets
+    from microipa.net.https_server import serve_https
     from microipa.smdpp import Smdpp
     from microipa.smdpp.identity import Identity
     from microipa.trace import Trace
@@ -170,11 +171,12 @@ async def rack(folder: Path, *, eim_port: int, by: str = "pty", family: str = "b
             gateway = Gateway(port, by == "rfc2217")
             running.callback(gateway.close)
             port = gateway.url
-        shop = port_for_later(socket.SOCK_STREAM)
-        identity = replace(Identity.of(lab.pki), tls=_tls_of_localhost(lab.pki), address=f"localhost:{shop}")
+        listener = sockets.tcp("127.0.0.1", 0)
+        address = f"localhost:{listener.getsockname()[1]}"
+        identity = replace(Identity.of(lab.pki), tls=_tls_of_localhost(lab.pki), address=address)
         (folder / "shop").mkdir(exist_ok=True)
         smdpp = Smdpp([identity], folder / "shop")
-        await running.enter_async_context(smdpp.serve(shop))
+        await running.enter_async_context(serve_https(smdpp.app, identity.tls, bound=listener))
         codes = [_ordered(lab, smdpp) for _ in range(_CODES)]
         lab.admit_subscribers()
         button = f"{sys.executable} {__file__} --switch {await Switch(board).start()}"
@@ -191,14 +193,6 @@ def _ordered(lab: Any, smdpp: Any) -> str:
     described = parse(metadata(ProfilePackage.parse(package))).value
     code: str = smdpp.activation_code(smdpp.add_profile(package, metadata=tlv(0xBF25, described, FALLBACK_ALLOWED)))
     return code
-
-
-def port_for_later(kind: socket.SocketKind) -> int:
-    """A free port that another process binds later: below those that the system gives to others meanwhile."""
-    while True:
-        with socket.socket(socket.AF_INET, kind) as free, contextlib.suppress(OSError):
-            free.bind(("127.0.0.1", port := random.randrange(10_000, 32_768)))  # noqa: S311 (no secret)
-            return port
 
 
 def _tls_of_localhost(pki: Any) -> Any:

@@ -24,7 +24,8 @@ from microipa.board.terminal import Terminal
 from microipa.hil.record import load
 from microipa.modem.serial import Serial
 from obliging_modem import modem
-from rack import Gateway, place, port_for_later, rack
+from ports import port_for_later
+from rack import Gateway, place, rack
 
 
 async def hil(folder: Path, bench: str, cases: str) -> tuple[int, str]:

@@ -11,8 +11,9 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from microipa.load.device import CoapsLink, Failed, HttpsLink, dtls_context
 from microipa.load.fleet import Fleet, eid
 from microipa.load.postgresql import NoPostgresql, Postgresql
 from microipa.load.server import Server, children, lives, running, write_configuration
+from ports import port_for_later
 
 KILLS = int(os.environ.get("MICROIPA_KILLS", "3"))
 DEVICES = 4
@@ -58,10 +60,8 @@ class Supervised:
 @contextlib.asynccontextmanager
 async def supervised(config: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervised]:
     """On ports that stay."""
-    async with running(config) as server:
-        ports = server.ports
-    for scheme, port in ports.items():
-        monkeypatch.setenv(f"MICROIPA_EIM_{scheme.upper()}", f"127.0.0.1:{port}")
+    for scheme, kind in (("coaps", socket.SOCK_DGRAM), ("https", socket.SOCK_STREAM)):
+        monkeypatch.setenv(f"MICROIPA_EIM_{scheme.upper()}", f"127.0.0.1:{port_for_later(kind)}")
     stop, kept = asyncio.Event(), Supervised(config)
     task = asyncio.create_task(kept.run(stop))
     try:
@@ -165,6 +165,50 @@ async def test_a_full_disk_is_a_temporary_error_and_the_eim_goes_on_when_there_i
         ballast.unlink()
         await cards.reach(DEVICES * 5)
     cards.check(small_disk)
+
+
+@contextlib.contextmanager
+def sealed(folder: Path) -> Iterator[None]:
+    """The database cannot be written meanwhile, not even by those who have it open: as after a fault of the disk."""
+    files = [folder / "eim.sqlite", folder / "eim.sqlite-wal"]
+    changed = subprocess.run(("chattr", "+i", *files), capture_output=True, check=False)
+    try:
+        if changed.returncode:
+            pytest.skip("chattr wants root and ext4: sudo pytest tests/unit/test_eim_faults.py")
+        yield
+    finally:
+        subprocess.run(("chattr", "-i", *files), capture_output=True, check=False)
+
+
+async def test_an_sqlite_file_that_can_only_be_read_is_a_temporary_error_until_it_can_be_written(pki, tmp_path):
+    database = tmp_path / "database"
+    database.mkdir()
+    config = write_configuration(tmp_path, pki, str(database / "eim.sqlite"))
+    fleet, cards = Fleet(database / "eim.sqlite", pki.eim_tls, DEVICES + 1, DEVICES), Cards(pki, DEVICES)
+    for device in range(DEVICES + 1):
+        fleet.queue(device, 5)
+    async with running(config) as server, cards.working(server):
+        await cards.reach(DEVICES)
+        with sealed(database):
+            assert await refusals(pki, server) == ("CoAP 5.03", "HTTP/1.1 503 Service Unavailable")
+        await cards.reach(DEVICES * 5)
+    cards.check(database)
+
+
+async def test_a_postgresql_that_can_only_be_read_is_a_temporary_error_until_it_can_be_written(pki, own, tmp_path):
+    url = own.create("eim")
+    config = write_configuration(tmp_path, pki, url)
+    fleet, cards = Fleet(url, pki.eim_tls, DEVICES + 1, DEVICES), Cards(pki, DEVICES)
+    for device in range(DEVICES + 1):
+        fleet.queue(device, 5)
+    async with running(config) as server, cards.working(server):
+        await cards.reach(DEVICES)
+        await asyncio.to_thread(own.set, "default_transaction_read_only", "on")
+        await until(lambda: "cannot be written now" in (tmp_path / "serve.log").read_text())
+        assert await refusals(pki, server) == ("CoAP 5.03", "HTTP/1.1 503 Service Unavailable")
+        await asyncio.to_thread(own.reset, "default_transaction_read_only")
+        await cards.reach(DEVICES * 5)
+    cards.check(url)
 
 
 def fill(path: Path) -> None:

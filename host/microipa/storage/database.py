@@ -225,8 +225,9 @@ def _begin_sqlite(connection: Connection) -> None:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 return
-            except OperationalError:
-                if time.monotonic() >= until:
+            except OperationalError as error:
+                held = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not held or time.monotonic() >= until:
                     raise
     finally:
         driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
