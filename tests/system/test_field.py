@@ -73,6 +73,10 @@ def test_a_device_that_cannot_come_through_is_red_and_says_why(
 @pytest.mark.parametrize("quirk", [
     "eim-busy",  # an eIM that answers is no reason to switch the radio
     "no-le",  # the result of an installation too is kept by such a card until it is asked for
+    "no-release-assistance",
+    "card-off-in-psm",
+    "release-assistance-ignored",
+    "keeps-datagrams",
 ])
 async def test_a_device_comes_through(quirk: str, tmp_path: Path) -> None:
     tried = await asyncio.to_thread(cell.run, tmp_path / "lab", quirk, "bg95", "")

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from microipa.radio import Link
+from microipa.radio.rrc import Assistance, State
 from modem_bench import bench
 
 SOON = 0.15  # seconds a quirk lasts here
@@ -137,3 +138,53 @@ async def test_detour_takes_its_time_on_a_link_that_does_not_wait():
     Link("none", quirks=[f"detour:{SOON}"]).send("up", b"1", lambda _: arrived.set())
     await asyncio.wait_for(arrived.wait(), 5)
     assert now() - begun >= SOON
+
+
+async def asleep(b):
+    """Bring the modem into PSM, which takes it a second."""
+    await b.registered()
+    assert await b.ask('AT+CPSMS=1,,,"00111000","00000001"') == ["OK"]
+    slept, falls_asleep = asyncio.Event(), b.link.rrc.on_sleep
+    b.link.rrc.on_sleep = lambda: (falls_asleep(), slept.set())
+    await asyncio.wait_for(slept.wait(), 10)
+    assert b.link.rrc.state is State.PSM
+
+
+@pytest.mark.parametrize(("quirks", "kept"), [(set(), False), ({"keeps-datagrams"}, True)])
+async def test_a_datagram_to_a_device_in_psm_is_lost_where_the_network_does_not_keep_it(quirks, kept):
+    async with bench(quirks=quirks) as b:
+        await asleep(b)
+        came = []
+        assert b.link.rrc.reach(lambda: came.append(1)) is kept
+        b.link.rrc.wake()
+        assert not came
+        b.link.rrc.activity()
+        assert came == [1] * kept
+        assert b.link.rrc.spent.undelivered == (not kept)
+
+
+@pytest.mark.parametrize(("quirks", "state"), [(set(), State.IDLE), ({"release-assistance-ignored"}, State.CONNECTED)])
+async def test_the_last_datagram_ends_the_connection_where_the_network_listens_to_that(quirks, state):
+    async with bench(quirks=quirks) as b:
+        await b.registered()
+        b.link.rrc.sent(Assistance.LAST)
+        assert b.link.rrc.state is state
+
+
+async def test_a_card_without_power_in_psm_forgets_its_channels():
+    async with bench(quirks={"card-off-in-psm"}) as b:
+        await b.registered()
+        assert (await b.ask('AT+CCHO="A0000005591010FFFFFFFF8900000100"'))[-1] == "OK"
+        await asleep(b)
+        assert not b.card.powered
+        b.modem.press_power_key()
+        await b.until(b"APP RDY")
+        assert b.card.powered
+        assert b.card.channels == {0}
+
+
+async def test_a_modem_without_release_assistance_says_error():
+    async with bench(quirks={"no-release-assistance"}) as b:
+        await b.connected()
+        assert (await b.ask("AT+CNMPSD"))[-1] == "ERROR"
+        assert (await b.ask('AT+QISENDEX=0,"00",2'))[-1] == "ERROR"

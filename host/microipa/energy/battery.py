@@ -15,8 +15,7 @@ TODAY = Settings(sleep="none", between="drx", rai=False)
 """The firmware as it is: nothing sleeps, the modem stays registered, the network ends each connection."""
 TODAY_PSM = Settings(sleep="none", between="psm", rai=False, reattaches=True)
 """The firmware as it is with ``psm_periodic_s``: every poll attaches anew."""
-WARM_APDUS, COLD_APDUS = 8, 36  # of an idle poll: assumed, and counted after an attach, 29 November 2026
-PACKAGE_APDUS, DOWNLOAD_APDUS = 6, 150  # assumed
+COLD_APDUS = 36  # of an idle poll after an attach, counted 29 November 2026
 
 
 class TooBusy(MicroipaError):
@@ -33,7 +32,7 @@ class TakesNothing(MicroipaError):
 
 @dataclass(frozen=True)
 class Work:
-    """Traffic of the things a device does, as `microipa bill` measures it: without commands to the card."""
+    """Traffic of the things a device does, as `microipa bill` measures it."""
 
     poll: Traffic
     package: Traffic
@@ -75,20 +74,19 @@ class Life:
 
 def poll(device: Device, settings: Settings, work: Work) -> Spent:
     """A poll with nothing to do, handshake included."""
-    apdus = COLD_APDUS if settings.reattaches else WARM_APDUS
-    return connection(device, settings, replace(work.poll, apdus=apdus))
+    traffic = replace(work.poll, apdus=COLD_APDUS) if settings.reattaches else work.poll
+    return connection(device, settings, traffic)
 
 
 def download(device: Device, settings: Settings, work: Work) -> Spent:
     """A poll that finds a profile to download."""
-    return connection(device, settings, work.poll + replace(work.download, apdus=DOWNLOAD_APDUS))
+    return connection(device, settings, work.poll + work.download)
 
 
 def switch(device: Device, settings: Settings, work: Work) -> Iterator[Spent]:
     """A poll that finds a profile to enable, and the attach with that profile and its result."""
-    package = replace(work.package, apdus=PACKAGE_APDUS)
-    yield connection(device, settings, work.poll + package)
-    yield connection(device, settings, work.poll + package, attach=True)
+    yield connection(device, settings, work.poll + work.package)
+    yield connection(device, settings, work.poll + work.package, attach=True)
 
 
 def life(device: Device, settings: Settings, work: Work, plan: Plan, cell: Cell) -> Life:

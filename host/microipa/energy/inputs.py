@@ -77,6 +77,8 @@ def work_of(given: dict[str, dict[str, int]]) -> Work:
 
 def _traffic(given: dict[str, Any]) -> Traffic:
     numbers = [given[key] for key in ("up", "down", "trips")]
+    # Not in the bills of before 29 November 2026
+    numbers += [given.get(key, default) for key, default in (("apdus", 0), ("connections", 1), ("assisted", 1))]
     if not all(type(number) is int and 0 <= number <= _MOST for number in numbers):
         raise ValueError
     return Traffic(*numbers)

@@ -10,7 +10,7 @@ Beside it the microcontroller is awake or asleep and the card works on commands.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -48,16 +48,20 @@ _BEGINS = {"attach": Part.ATTACH, "wake": Part.WAKE}
 
 @dataclass(frozen=True)
 class Traffic:
-    """What is exchanged in one connection: bytes of whole IP packets, answers waited for, commands to the card."""
+    """What one thing takes: bytes of whole IP packets, answers waited for, commands to the card, and the radio
+    connections, of which ``assisted`` end by release assistance where that is used."""
 
     up: int
     down: int
     trips: int
     apdus: int = 0
+    connections: int = 1
+    assisted: int = 1
 
     def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(self.up + other.up, self.down + other.down, self.trips + other.trips,
-                       self.apdus + other.apdus)
+        """Both in the connections of the first."""
+        return replace(self, up=self.up + other.up, down=self.down + other.down, trips=self.trips + other.trips,
+                       apdus=self.apdus + other.apdus)
 
 
 @dataclass(frozen=True)
@@ -107,22 +111,24 @@ class Spent:
 
 
 def connection(device: Device, settings: Settings, traffic: Traffic, *, attach: bool = False) -> Spent:
-    """One connection, from waking or attaching until the modem sleeps again."""
+    """From waking or attaching until the modem sleeps again."""
     modem, network, rest = device.modem, device.network, device.rest
     begin = "attach" if attach or settings.reattaches else "wake"
-    begins_s = modem[f"{begin}_s"]
+    count, assisted = traffic.connections, traffic.assisted if settings.rai else 0
+    begins_s = count * modem[f"{begin}_s"]
     up_s, down_s = 8 * traffic.up / network["rate_up"], 8 * traffic.down / network["rate_down"]
     waiting_s = traffic.trips * 2 * network["delay_s"]
     card_s = traffic.apdus * rest["apdu_s"]
     boot_s = device.chip["boot_s"] if settings.sleep == "deep" else 0
     connected_w = modem.watts("connected_drx" if network["connected_drx"] else "connected")
     spent = Spent()
-    spent.seconds[_BEGINS[begin]], spent.joules[_BEGINS[begin]] = begins_s, modem[f"{begin}_j"]
+    spent.seconds[_BEGINS[begin]], spent.joules[_BEGINS[begin]] = begins_s, count * modem[f"{begin}_j"]
     spent.add(Part.SENDING, up_s, modem.watts("transmit"))
     spent.add(Part.RECEIVING, down_s, modem.watts("receive"))
     spent.add(Part.WAITING, waiting_s, connected_w)
-    spent.add(Part.TAIL, network["released_s" if settings.rai else "inactivity_s"], connected_w)
-    spent.add(Part.LISTENING, _active_s(device, settings), modem.watts("idle"))
+    tails_s = assisted * network["released_s"] + (count - assisted) * network["inactivity_s"]
+    spent.add(Part.TAIL, tails_s, connected_w)
+    spent.add(Part.LISTENING, count * _active_s(device, settings), modem.watts("idle"))
     spent.add(Part.CARD, card_s, rest["card_ma"] * rest["card_volts"] / 1000)
     awake_s = boot_s + begins_s + up_s + down_s + waiting_s + card_s + rest["computing_s"]
     spent.add(Part.AWAKE, awake_s, device.chip.watts("awake"))

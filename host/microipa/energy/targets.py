@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from rich.table import Table
 from microipa.energy import battery
 from microipa.energy.battery import Cell, Plan, Work
 from microipa.energy.figures import load
-from microipa.energy.model import Device, Part, Settings, Spent
+from microipa.energy.model import Device, Part, Settings, Spent, Traffic, connection
 
 MODEMS, CHIP, NETWORK = ("nrf91", "bg95"), "esp32s3", "nbiot"
+EXCHANGE = Traffic(up=228, down=228, trips=1)  # 200 bytes each way with IP and UDP, DTLS kept by its connection ID
+_NEAR = 0.25  # of what was published
 TWO_AA, D_CELL = Cell(3, 3), Cell(19, 3.6)
 _COLUMNS = {
     "attach or wake": (Part.ATTACH, Part.WAKE),
@@ -35,10 +37,22 @@ class Verdict:
     met: bool
 
 
-def device(modem: str) -> Device:
-    """The targets' board: an ESP32-S3 with that modem on NB-IoT."""
-    return Device(load("modem", modem, NETWORK, {}), load("chip", CHIP, NETWORK, {}),
-                  load("network", NETWORK, NETWORK, {}), load("device", "common", NETWORK, {}))
+def device(modem: str, network: str = NETWORK, own: Mapping[str, Mapping[str, float]] = {}) -> Device:
+    """The targets' board: an ESP32-S3 with that modem."""
+    return Device(load("modem", modem, network, own), load("chip", CHIP, network, own),
+                  load("network", network, network, own), load("device", "common", network, own))
+
+
+def checks() -> Iterator[Verdict]:
+    """The model against what was measured of an nRF9160 (boaks/zephyr-coaps-client, POWERCONSUMPTION-2022-06.md)."""
+    for words, network, extra, rai, measured in (
+        ("NB-IoT with RAI", "nbiot", {"connected_drx": 1.0}, True, 0.27),
+        ("LTE-M without RAI", "ltem", {}, False, 0.55),
+    ):
+        nrf9160 = device("nrf91", network, {"network": {"active_s": 8.0, **extra}})
+        joules = connection(nrf9160, Settings(rai=rai), EXCHANGE).modem_j
+        yield Verdict(f"exchange of an nRF9160 after PSM, {words}: {measured} J ± 25 %", f"{joules:.2f} J",
+                      abs(joules - measured) <= _NEAR * measured)
 
 
 def verdicts(modem: str, work: Work) -> Iterator[Verdict]:
@@ -84,6 +98,8 @@ def for_programs(work: Work) -> Iterator[dict[str, Any]]:
     for modem in MODEMS:
         for one in verdicts(modem, work):
             yield {"target": one.words, "modem": modem, "forecast": one.forecast, "met": one.met}
+    for one in checks():
+        yield {"check": one.words, "forecast": one.forecast, "met": one.met}
 
 
 def met_or_not(work: Work) -> Table:
@@ -91,4 +107,12 @@ def met_or_not(work: Work) -> Table:
     table = Table("target", *MODEMS, title="Targets for the battery, by the same forecast", box=SIMPLE)
     for row in zip(*(verdicts(modem, work) for modem in MODEMS), strict=True):
         table.add_row(row[0].words, *(one.forecast if one.met else f"{one.forecast}, missed" for one in row))
+    return table
+
+
+def checked() -> Table:
+    """Whether the model gives what was measured."""
+    table = Table("measured", "model", title="The model against published measurements", box=SIMPLE)
+    for one in checks():
+        table.add_row(one.words, one.forecast if one.met else f"{one.forecast}, missed")
     return table

@@ -16,6 +16,7 @@ from microipa.field.trial import DIRECT, NONE, SETTINGS, Trial, trial
 from microipa.lab import Lab
 from microipa.lab.demo import queue_orders
 from microipa.lab.protocols import Protocols
+from microipa.radio.rrc import State
 from microipa.trace import Event, Trace
 
 FINAL = frozenset(("done", "failed", "expired", "cancelled"))
@@ -103,6 +104,8 @@ async def _try(folder: Path, cell: Cell, tried: Trial) -> Cell:
     ) as lab:
         if tried.settings.get("emulation"):
             await _enrol(lab)
+        if tried.asleep:
+            await asyncio.wait_for(_fall_asleep(lab), tried.limit_s)
         queue_orders(lab, rollback=not tried.settings.get("emulation"))  # which consumer cards cannot do
         if hasattr(lab, "eim2"):
             lab.eim2.order_package(lab.eid, [("listProfileInfo", {})])
@@ -132,6 +135,14 @@ async def _enrol(lab: Lab) -> None:
     lab.eim.add_device(lab.eid, device_key=(lab.board.folder / "ipa.journal.card.pub").read_bytes())
 
 
+async def _fall_asleep(lab: Lab) -> None:
+    """Let the board poll in vain, and its modem go to sleep."""
+    slept = asyncio.Event()
+    lab.trace.listen(lambda event: slept.set() if event.kind == "rrc" and event.fields["state"] == State.PSM else None)
+    await lab.board.start()
+    await slept.wait()
+
+
 class _Device:
     """A board with two orders."""
 
@@ -152,7 +163,8 @@ class _Device:
     async def until_settled(self, end: float) -> str:
         """Run the board until its orders have ended. Why that was not as it is to be, "" when it was."""
         board = self._lab.board
-        await board.start()
+        if not board.running:
+            await board.start()
         while (left := end - time.monotonic()) > 0:
             for order, wanted in zip(self._orders, self._ends, strict=True):
                 if order.state in FINAL and order.state != wanted:

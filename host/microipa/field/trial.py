@@ -25,7 +25,7 @@ class Trial:
     ``limit_s`` is how long the device has. ``attaches``: how many the network may count, the one after boot and the one
     on the new profile; None where the quirk is about coverage or makes the modem begin again. ``families``: on which it
     is tried, empty for those of the part. ``downloads``: direct, indirect or both. ``ends``: how the two orders are to
-    end.
+    end. ``asleep``: they come when the modem is in PSM, after a poll that had nothing to do.
     """
 
     number: float | None = None
@@ -36,11 +36,14 @@ class Trial:
     families: tuple[str, ...] = ()
     downloads: tuple[str, ...] = (INDIRECT,)
     ends: tuple[str, str] = ("done", "done")
+    asleep: bool = False
 
 
 _BOTH = Trial(downloads=(INDIRECT, DIRECT))
 _REFUSED = Trial(3, ends=("done", "failed"))  # so often the eIM asks for what nobody has signed
 _CONSUMER = Trial(settings={"emulation": True}, options={"card": {"kind": "consumer"}, "heap": "264K"})
+_ASLEEP = Trial(settings={"psm_periodic_s": 86400, "psm_active_s": 30, "poll_interval_s": 5, "stop_when_idle": False},
+                limit_s=120, asleep=True)
 _PINNED = {"trust": "pin"}  # no certificate whose dates a device without a clock would have to judge
 
 TRIALS: dict[str, Trial] = {
@@ -68,6 +71,11 @@ TRIALS: dict[str, Trial] = {
     "detour": Trial(1, limit_s=120, families=ANY),
     "many-networks": Trial(families=ANY),
     "apn-per-operator": Trial(settings={"apn": ""}),
+    # Power saving
+    "no-release-assistance": _ASLEEP,
+    "card-off-in-psm": _ASLEEP,
+    "release-assistance-ignored": _ASLEEP,
+    "keeps-datagrams": _ASLEEP,
     # Cards
     "late-isdr": Trial(families=("bg95", "sara-r5")),
     "card-dies": Trial(attaches=None, limit_s=240),

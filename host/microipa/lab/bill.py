@@ -26,6 +26,7 @@ from microipa.lab.demo import BOARD_TIMEOUT_S, Meter, run_board
 from microipa.modem.tcp import IP_TCP_HEADERS
 from microipa.radio import PRESETS, Counters
 from microipa.radio.link import IP_UDP_HEADERS
+from microipa.radio.rrc import State
 from microipa.saip import ProfilePackage, build
 from microipa.trace import Event, Trace
 
@@ -51,14 +52,17 @@ class Target:
     ratio: float | None = None
     round_trips: int | None = None
     up: int | None = None
+    apdus: int | None = None
+    connections: int | None = None
 
 
 @dataclass(frozen=True)
 class Payload:
-    """Bytes of ESipa messages."""
+    """Bytes of ESipa messages, and the commands to the card between them."""
 
     up: int = 0
     down: int = 0
+    apdus: int = 0
 
     @property
     def both(self) -> int:
@@ -67,13 +71,16 @@ class Payload:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing, its cost, and what it carried; ``work`` names it for `microipa battery`."""
+    """One thing, its cost, and what it carried; ``work`` names it for `microipa battery`. ``connections`` of the radio,
+    of which ``assisted`` ended by release assistance, are counted in the poll out of PSM."""
 
     what: str
     cost: Counters
     payload: Payload = Payload()
     target: Target = Target()
     work: str = ""
+    connections: int = 1
+    assisted: int = 1
 
     @property
     def ratio(self) -> float:
@@ -89,6 +96,8 @@ class Row:
             ("trips", cost.round_trips, target.round_trips),
             ("ratio", self.ratio, target.ratio),
             ("ESipa up", self.payload.up, target.up),
+            ("APDUs", self.payload.apdus, target.apdus),
+            ("connections", self.connections, target.connections),
         ]
         return [(f"{what} ≤ {most:,}", value <= most) for what, value, most in kept if most is not None]
 
@@ -104,6 +113,7 @@ class Row:
             "energy_j": cost.energy_mj / 1000,
             "esipa_up": self.payload.up,
             "esipa_down": self.payload.down,
+            "apdus": self.payload.apdus,
             "targets": dict(self.verdicts()),
         }
 
@@ -121,7 +131,7 @@ class Session:
     """One run of the board, as its datagrams and ESipa messages tell it."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        events = [event for event in events if event.kind in ("datagram", "esipa")]
+        events = [event for event in events if event.kind in ("datagram", "esipa", "apdu")]
         data = [place for place, event in enumerate(events) if _is_data(event)]
         if not data:
             raise NothingToBill("the board sent the eIM nothing")
@@ -138,6 +148,9 @@ class Session:
     def total(self) -> Counters:
         return _count([*self._before, *self._after])
 
+    def apdus(self) -> int:
+        return _apdus([*self._before, *self._after])
+
     def until(self, function: str) -> tuple[Counters, Payload]:
         """From the first application data to the answer to a message that begins so: cost and payload.
 
@@ -150,7 +163,7 @@ class Session:
             )
             for side in ("in", "out")
         }
-        return _count(part), Payload(sizes["in"], sizes["out"])
+        return _count(part), Payload(sizes["in"], sizes["out"], _apdus(part))
 
     def beyond(self, function: str) -> Session:
         """What comes after that answer."""
@@ -188,6 +201,10 @@ def _count(events: Iterable[Event]) -> Counters:
     return counters
 
 
+def _apdus(events: Iterable[Event]) -> int:
+    return sum(event.kind == "apdu" for event in events)
+
+
 class Till:
     """A lab whose board is run once for each thing on the bill."""
 
@@ -196,12 +213,15 @@ class Till:
         self._events: list[Event] = []
         self._polls = 0
         self._polled_twice = asyncio.Event()
+        self._slept = asyncio.Event()
         lab.trace.listen(self._hear)
 
     def _hear(self, event: Event) -> None:
         self._events.append(event)
         if event.kind == "esipa" and event.fields["message"].startswith(GET_EIM_PACKAGE) and _comes(event, "in"):
             self._polls += 1
+        elif event.kind == "rrc" and event.fields["state"] == State.PSM:
+            self._slept.set()
         elif self._polls == 2 and event.kind == "datagram" and _comes(event, "down"):
             self._polled_twice.set()
 
@@ -229,7 +249,7 @@ class Till:
             Row("DNS, by the modem", session.lookup()),
             Row("DTLS handshake", handshake, target=Target(bytes=1600, datagrams=6)),
             Row("poll, nothing to do", poll, payload),
-            Row("the three together", session.total(), target=Target(bytes=1800), work="poll"),
+            Row("the three together", session.total(), target=Target(bytes=1800)),
         ]
 
     async def poll_over_https(self) -> list[Row]:
@@ -250,6 +270,28 @@ class Till:
             self._lab.board.kill()
         cost, payload = Session(self._events).beyond(GET_EIM_PACKAGE).until(GET_EIM_PACKAGE)
         return Row("poll, living association", cost, payload, Target(bytes=200, datagrams=2))
+
+    async def poll_out_of_psm(self) -> Row:
+        """All that a poll with nothing to do takes, from PSM to PSM."""
+        self._install({"poll_interval_s": 2, "poll_jitter_percent": 0, "psm_periodic_s": 86400, "psm_active_s": 2})
+        spent = self._lab.link.rrc.spent
+        await self._lab.board.start()
+        try:
+            async with asyncio.timeout(BOARD_TIMEOUT_S):
+                await self._asleep()
+                self._events.clear()
+                connections, assisted = spent.connections, spent.assisted
+                await self._asleep()
+        finally:
+            self._lab.board.kill()
+        session = Session(self._events)
+        return Row("poll out of PSM, nothing to do", session.total(), Payload(apdus=session.apdus()),
+                   Target(bytes=1800, apdus=8, connections=1), work="poll",
+                   connections=spent.connections - connections, assisted=spent.assisted - assisted)
+
+    async def _asleep(self) -> None:
+        self._slept.clear()
+        await self._slept.wait()
 
     async def package(self) -> Row:
         self._lab.eim.order_package(self._lab.eid, [("listProfileInfo", {})])
@@ -294,7 +336,7 @@ async def measure(folder: Path, ts48: bytes | None = None) -> list[Row]:
         for binding in ("asn1", "json"):
             row = await till.download(f"{name}, HTTPS, {binding}", full, transport="https", binding=binding)
             https.append(row)
-        return [*rows, plain, bursts, compact, *https]
+        return [*rows, plain, bursts, compact, *https, await till.poll_out_of_psm()]
 
 
 async def run(folder: Path, ts48: bytes | None, console: Terminal, as_json: bool = False) -> int:
@@ -317,15 +359,16 @@ def show(rows: Sequence[Row], folder: Path, console: Terminal, as_json: bool) ->
     for row in missed:
         if row.payload.both:
             console.print(row.arithmetic())
-    console.print(targets.joules(work), targets.met_or_not(work))
+    console.print(targets.joules(work), targets.met_or_not(work), targets.checked())
     console.print(f"Every datagram: {folder / 'trace.jsonl'}; for microipa battery --bill: {folder / TRAFFIC}")
     return 1 if missed else 0
 
 
 def traffic(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
-    """What `microipa battery` takes from the bill: bytes of whole IP packets and round trips."""
+    """What `microipa battery` takes from the bill: see `microipa.energy.model.Traffic`."""
     return {
-        row.work: {"up": row.cost.up.bytes, "down": row.cost.down.bytes, "trips": row.cost.round_trips}
+        row.work: {"up": row.cost.up.bytes, "down": row.cost.down.bytes, "trips": row.cost.round_trips,
+                   "apdus": row.payload.apdus, "connections": row.connections, "assisted": row.assisted}
         for row in rows
         if row.work
     }
@@ -333,9 +376,9 @@ def traffic(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
 
 def _table(rows: Sequence[Row]) -> Table:
     title = "The bill: NB-IoT, CoAP over DTLS 1.2, both ways, IPv4 and UDP headers counted"
-    numbers = ("packets", "bytes", "trips", "air", "energy", "ESipa up", "down", "ratio")
+    numbers = ("packets", "bytes", "trips", "air", "energy", "ESipa up", "down", "ratio", "APDUs")
     table = Table("", *numbers, "target", title=title, box=SIMPLE)
-    for column in table.columns[1:9]:
+    for column in table.columns[1:10]:
         column.justify = "right"
     for row in rows:
         cost = row.cost
@@ -349,6 +392,7 @@ def _table(rows: Sequence[Row]) -> Table:
             f"{row.payload.up:,}" if row.payload.both else "",
             f"{row.payload.down:,}" if row.payload.both else "",
             f"{row.ratio:.2f}" if row.payload.both else "",
+            str(row.payload.apdus) if row.work else "",
             lines(*(f"{words}{'' if met else ', missed'}" for words, met in row.verdicts())),
         )
     return table

@@ -56,6 +56,10 @@ QUIRKS = (
     _modem("network-grants-own-psm", {"granted_psm": ("00100010", "00100001")},
            "PSM is granted with other timers than asked for.", "battery.md"),
     _modem("no-power-saving", {"power_saving": False}, "The network grants neither PSM nor eDRX.", "battery.md"),
+    _modem("no-release-assistance", {"release_assistance": False},
+           "The firmware has no release assistance: what asks for it ends in ERROR.", "battery.md"),
+    _modem("card-off-in-psm", {"card_off_in_psm": True}, "The card has no power in PSM, and begins anew after it.",
+           "TS 31.102, UICC interface in PSM; battery.md"),
     # After AT+CFUN=1
     _modem("sim-busy-after-cfun", {"card_busy_s": NUMBER},
            "After AT+CFUN=1 commands for the card answer +CME ERROR: 14, though AT+CPIN? says READY.",

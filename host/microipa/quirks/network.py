@@ -39,6 +39,12 @@ QUIRKS = (
              number=15, unit="datagrams"),
     _network("first-dns-fails", {"dns_failures": NUMBER}, "After each attach the first questions for a name fail.",
              "NB-IoT: californium #1792", number=1, unit="questions"),
+    # Sleep
+    _network("release-assistance-ignored", {"release_assistance": False},
+             "A connection ends by its inactivity timer alone, whatever the device says.", "battery.md"),
+    _network("keeps-datagrams", {"buffers": True},
+             "Datagrams for a device in PSM are kept until it is back; other networks lose them.",
+             "TS 23.401 4.3.17.7, high latency communication"),
     # The way of datagrams
     _network("first-datagrams-lost", {"datagrams_lost": NUMBER}, "After each attach the first datagrams up are lost.",
              "NB-IoT: californium #1792", number=2, unit="datagrams"),
