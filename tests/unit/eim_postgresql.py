@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from microipa.eim import Eim
@@ -12,15 +13,29 @@ from microipa.load.postgresql import NoPostgresql, Postgresql
 from microipa.trace import Trace
 
 
+@contextmanager
+def running(*settings: str) -> Iterator[Postgresql]:
+    """A server; the test is skipped where PostgreSQL or psycopg is missing."""
+    pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'microipa[postgresql]'")
+    try:
+        with postgresql.running(*settings) as server:
+            yield server
+    except NoPostgresql as missing:
+        pytest.skip(str(missing))
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Postgresql]:
     """One for each worker of the test run."""
-    pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'microipa[postgresql]'")
-    try:
-        with postgresql.running("fsync=off", "synchronous_commit=off") as running:
-            yield running
-    except NoPostgresql as missing:
-        pytest.skip(str(missing))
+    with running("fsync=off", "synchronous_commit=off") as server:
+        yield server
+
+
+@pytest.fixture
+def own() -> Iterator[Postgresql]:
+    """A PostgreSQL that a test may stop and kill."""
+    with running("fsync=off") as server:
+        yield server
 
 
 @pytest.fixture

@@ -19,12 +19,11 @@ from pathlib import Path
 import pytest
 from eim_balancer import balancing
 from eim_cards import Cards, until
+from eim_postgresql import own
 from microipa.asn1.tlv import tlv
 from microipa.crypto.tls import client_context
-from microipa.load import postgresql
 from microipa.load.device import CoapsLink, Failed, HttpsLink, dtls_context
 from microipa.load.fleet import Fleet, eid
-from microipa.load.postgresql import NoPostgresql, Postgresql
 from microipa.load.server import Server, children, lives, running, write_configuration
 from ports import port_for_later
 
@@ -113,17 +112,6 @@ async def test_workers_end_with_the_process_that_started_them(pki, tmp_path):
 
 
 # A database that cannot be written
-
-
-@pytest.fixture
-def own() -> Postgresql:
-    """A PostgreSQL that a test may stop and kill."""
-    pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'microipa[postgresql]'")
-    try:
-        with postgresql.running("fsync=off") as running:
-            yield running
-    except NoPostgresql as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

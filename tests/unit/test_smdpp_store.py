@@ -18,7 +18,9 @@ from microipa.smds import store as smds
 from microipa.storage.database import Database
 from microipa.storage.schema import BEFORE, StoreUnusable
 
-EARLIER = sorted(Path(__file__).with_name("smdpp_earlier").glob("*.sql"))
+FOLDER = Path(__file__).with_name("smdpp_earlier")
+EARLIER = [("0",), ("2",), ("2", "3"), ("2", "3", "4")]
+"""What makes the tables of each earlier version: the later ones add to those before them."""
 EID = "89049032123451234512345678901235"
 ICCID = "8949000000000000000"
 ORDER = f"""INSERT INTO orders (matching_id, iccid, package, profile_metadata, state, attempts, confirmation_failures,
@@ -31,13 +33,14 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki.open(tmp_path_factory.mktemp("pki"))
 
 
-@pytest.fixture(params=EARLIER, ids=lambda path: path.stem)
+@pytest.fixture(params=EARLIER, ids=lambda names: names[-1])
 def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A database of an earlier version with an order in it."""
     package = saip.build(saip.ProfileSpec(iccid=ICCID, imsi="901700000000001", k=bytes(16), opc=bytes(16)))
     path = tmp_path / "smdpp.sqlite"
     with closing(sqlite3.connect(path)) as database:
-        database.executescript(request.param.read_text())
+        for name in request.param:
+            database.executescript((FOLDER / f"{name}.sql").read_text())
         database.execute(ORDER, (package, bytes.fromhex("bf2500")))
         database.commit()
     return path
@@ -63,7 +66,7 @@ def test_a_bound_package_of_the_first_version_is_kept_as_its_history_and_not_han
         tmp_path: Path) -> None:
     path = tmp_path / "smdpp.sqlite"
     with closing(sqlite3.connect(path)) as database:
-        database.executescript(EARLIER[0].read_text())
+        database.executescript((FOLDER / "0.sql").read_text())
         database.execute(ORDER, (b"\x30\0", b"\xbf\x25\0"))
         database.execute("UPDATE orders SET transaction_id = 'AB'")
         database.execute(f"INSERT INTO downloads VALUES ('AB', 'ROOM-101', '{EID}', x'30', '2026-11-20 10:00', NULL)")
