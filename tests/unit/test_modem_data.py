@@ -67,6 +67,14 @@ async def test_qlts_gives_gmt_and_local_time():
             assert answer[27:] == '+04,0"'
 
 
+async def test_a_datagram_that_is_on_its_way_arrives_although_its_connection_is_closed():
+    async with bench(delay_s=2.0, speedup=10) as b:
+        await b.connected()
+        assert "SEND OK" in await b.ask('AT+QISENDEX=0,"3432206b5768"')
+        assert await b.ask("AT+QICLOSE=0") == ["OK"]
+        assert await asyncio.wait_for(b.echo.got.get(), 5) == b"42 kWh"
+
+
 async def test_no_time_before_the_network():
     async with bench() as b:
         b.network.set_coverage("90170", False)

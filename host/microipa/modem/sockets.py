@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from microipa.common import addresses
@@ -141,6 +142,7 @@ class PacketData:
         self.connections: dict[int, Connection] = {}
         self.refusal = ""
         """Why the network opened the last context not, "" when it did."""
+        self._leaving: set[asyncio.DatagramTransport] = set()  # of closed connections, until the last has left
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()  # those that still say goodbye included
 
     def context(self, cid: int) -> Context:
@@ -276,8 +278,17 @@ class PacketData:
         connection = self.connections.pop(connection_id, None)
         if connection and connection.dtls:
             connection.dtls.stop()
-        if connection and connection.transport:
-            connection.transport.close()
+        transport = connection.transport if connection else None
+        if isinstance(transport, Stream):
+            transport.close()
+        elif transport:
+            self._leaving.add(transport)
+            self._link.after_last("up", partial(self._left, transport))
+
+    def _left(self, transport: asyncio.DatagramTransport) -> None:
+        """What a closed connection had sent has left through its socket."""
+        self._leaving.discard(transport)
+        transport.close()
 
     def sleep(self) -> None:
         """The modem's processor loses its power, and the contexts stay with the network: connections are gone."""
@@ -291,10 +302,15 @@ class PacketData:
             _cut(connection)
         for stream in self._streams:
             stream.abort()
+        for transport in self._leaving:
+            transport.abort()
+        self._leaving.clear()
         self.connections.clear()
         self.contexts = {cid: Context(known.apn) for cid, known in self.contexts.items()} if keep_apns else {}
 
     def _arrive(self, connection: Connection, data: bytes) -> None:
+        if connection.transport in self._leaving:
+            return
         self._link.send("down", data, lambda arrived: self._open_up(connection, arrived),
                         about={"flow": connection.flow})
 

@@ -217,6 +217,11 @@ class Link:
             self._fly(way, arrival, payload, deliver)
             arrival = math.nextafter(arrival, math.inf)
 
+    def after_last(self, way: Direction, then: Callable[[], None]) -> None:
+        """Call ``then`` when what has been sent until now has arrived; what disorder holds back is not waited for."""
+        now = asyncio.get_running_loop().time()
+        asyncio.get_running_loop().call_at(math.nextafter(max(now, self._last_arrival[way]), math.inf), then)
+
     async def exchange(self, up: int, down: int, *about: Mapping[str, Any]) -> None:
         """Wait for and count a question and its answer of so many bytes of UDP payload: the modem's own
         traffic (DNS), which it repeats by itself, so that nothing of it is lost here. ``about``: of each, as in send.
