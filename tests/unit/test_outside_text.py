@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -385,6 +386,29 @@ def test_a_refusal_of_a_board_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().err == "microipa: modem: \\x1b[2J\\nmicroipa: all well\n"
+
+
+def in_encoding(encoding: str, *words: object, said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = Path(sys.executable).with_name("microipa")
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    return subprocess.run([command, *words], input=said, env=environment, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_does_not_have_a_character_shows_its_number(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "trace.jsonl"
+    file.write_text(Event(1.0, "lab", "step", {"text": "\u26a1 up"}).to_json() + "\n")
+    run = in_encoding(encoding, "trace", file)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"\\u26a1 up" in run.stdout
+    run = in_encoding(encoding, "lab", "quirks")
+    assert (run.returncode, run.stderr) == (0, b"")
+
+
+def test_what_is_typed_and_no_text_is_answered(lab: Path) -> None:
+    run = in_encoding("utf-8:strict", "card", "shell", "--lab", lab, said=b"\xff\nquit\n")
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert b"no verb '\\\\xff'" in run.stdout
 
 
 def test_the_command_takes_a_file_name_that_is_no_text(tmp_path: Path) -> None:

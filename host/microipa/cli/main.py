@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from pathlib import Path
@@ -63,6 +64,9 @@ Compact = Annotated[bool, typer.Option(
 
 def main() -> None:
     """Run the command; a mistake that has a name is one sentence on stderr and the exit status of its kind."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal's encoding does not have is shown as \u2026
+            stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(VisibleFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler])
