@@ -11,7 +11,7 @@ from microipa.load.fleet import Fleet
 from microipa.load.run import DOWNLOADING, SCENARIOS, Figures, Load, Size, run
 from microipa.load.server import running, write_configuration
 
-OPERATIONS = 192
+OPERATIONS = 256
 
 
 async def measured(devices: int, orders: int) -> tuple[dict[str, Figures], float]:
@@ -26,7 +26,7 @@ async def measured(devices: int, orders: int) -> tuple[dict[str, Figures], float
 
 async def test_no_operation_costs_more_for_what_is_queued_for_others_and_an_association_takes_25_kb_at_most():
     few, memory = await measured(10, 0)
-    assert few["download through the eIM"].operations == DOWNLOADING
+    assert few["download through the eIM"].operations == 2 * DOWNLOADING
     many, _ = await measured(2000, 20_000)
     assert memory < 25_000
     for name, figures in many.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from microipa.smdpp import Smdpp
 
 TRIGGER, INITIATE, AUTHENTICATE, GET_PACKAGE, NOTIFY = 0xBF54, 0xBF39, 0xBF3B, 0xBF3A, 0xBF3D
 SIGNATURE = 0x5F37
-VERSIONS = tlv(0x81, b"\x03\x01\x00"), tlv(0x82, b"\x02\x05\x00")  # profileVersion, svn
-INFO2 = tlv(0xBF22, *VERSIONS, tlv(0x84, bytes.fromhex("81010082040007a12083024000")))  # 500 kB free
+PROFILE_VERSION, SVN = tlv(0x81, b"\x03\x01\x00"), tlv(0x82, b"\x02\x05\x00")
+RESOURCE = tlv(0x84, bytes.fromhex("81010082040007a12083024000"))  # 500 kB free
 DEVICE_INFO = tlv(0xA1, tlv(0x80, b"\x35\x29\x06\x11"), tlv(0xA1))
 AID = bytes.fromhex("A0000005591010FFFFFFFF8900001100")
 PE_STATUS_OK = bytes.fromhex("3007A0053003800100")
@@ -60,10 +61,13 @@ class Euicc:
 
     def __init__(self, pki: Pki, eid: str) -> None:
         self._pki, self._credential = pki, pki.euicc(eid)
+        self._sequence = itertools.count(1)
         self._eid = tlv(0x5A, bytes.fromhex(eid))
         self._otpk = tlv(0x5F49, ec.point(ec.generate_key().public_key()))
         key_id = tlv(0x04, subject_key_identifier(pki.ci.certificate))
-        self._info1 = tlv(0xBF20, VERSIONS[1], tlv(0xA9, key_id), tlv(0xAA, key_id))
+        keys = tlv(0xA9, key_id) + tlv(0xAA, key_id)
+        self._info1 = tlv(0xBF20, SVN, keys)
+        self._info2 = tlv(0xBF22, PROFILE_VERSION, SVN, RESOURCE, keys)
 
     async def download(self, ask: Ask) -> None:
         """Fetch a trigger, the profile it names, and tell that it is installed (SGP.32 3.2.3.2). Raises Failed."""
@@ -85,7 +89,7 @@ class Euicc:
         """AuthenticateServerResponse."""
         server = begun[0x30]
         context = tlv(0xA0, tlv(0x80, matching_id), DEVICE_INFO)
-        signed = tlv(0x30, server[0x80].raw, server[0x83].raw, server[0x84].raw, INFO2, context)
+        signed = tlv(0x30, server[0x80].raw, server[0x83].raw, server[0x84].raw, self._info2, context)
         certificates = self._credential.der + self._pki.eum.der
         return tlv(0xBF38, tlv(0xA0, signed, self._signature(signed), certificates))
 
@@ -97,7 +101,7 @@ class Euicc:
     def _installed(self, begun: Tlv, authenticated: Tlv) -> bytes:
         """ProfileInstallationResult."""
         address, iccid = tlv(0x0C, Pki.smdpp_address.encode()), authenticated[0xBF25][0x5A].raw
-        metadata = tlv(0xBF2F, integer(0x80, 1), tlv(0x81, b"\x07\x80"), address, iccid)
+        metadata = tlv(0xBF2F, integer(0x80, next(self._sequence)), tlv(0x81, b"\x07\x80"), address, iccid)
         final = tlv(0xA2, tlv(0xA0, tlv(0x4F, AID), tlv(0x04, PE_STATUS_OK)))
         data = tlv(0xBF27, begun[0x80].raw, metadata, tlv(0x06, oid_value(self._pki.smdpp_oid)), final)
         return tlv(0xBF37, data, self._signature(data))
