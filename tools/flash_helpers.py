@@ -23,7 +23,7 @@ def _kind():
     what = sys.implementation
     machine = getattr(what, "_machine", "")
     mpy = getattr(what, "_mpy", 0) & 255
-    word = 4 if sys.maxsize < 1 << 32 else 8
+    word = 8 if getattr(sys, "maxsize", 0) >> 32 else 4
     return what[0], tuple(what[1][:3]), mpy, hashes, dtls, sys.platform, gc.mem_free(), machine, word
 
 

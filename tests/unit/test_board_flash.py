@@ -362,6 +362,7 @@ def test_a_manifest_for_known_settings_freezes_what_they_use(
     assert all(f'"{name}"' in text for name in has)
     assert not any(f'"{name}"' in text for name in has_not)
     assert ("MBEDTLS_SSL_IN_CONTENT_LEN 2048" in text) == (settings.get("download") != "direct")
+    assert ("neither HTTPS nor direct downloads work" in text) == (settings.get("download") != "direct")
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -489,6 +490,55 @@ async def test_the_whole_assistant_is_flashed_and_starts_with_the_settings_it_wa
     folder = next(board.folder.glob("ipa-*"))
     assert json.loads((folder / "ipa.json").read_text())["modem"] == "gm02s"
     assert (folder / f"ipa/agent.{form[2:]}").exists()
+
+
+def invented_board(folder: Path) -> Path:
+    """A board of which nobody knows the form of its code, in a folder of its own."""
+    folder.mkdir()
+    described = (boards() / "virtual" / "board.toml").read_text().replace('port = "unix"', 'port = "linux"')
+    write(folder / "board.toml", described.encode())
+    write(folder / "board.py", (boards() / "virtual" / "board.py").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(("heap", "partition", "sentence"), [
+    ("60K", 200_000, "the smallest form, frozen, needs"),
+    ("84K", 200_000, "and romfs needs 92: freeze the assistant (--freeze-manifest)"),
+    ("128K", 0, "and its MicroPython has no romfs partition: freeze the assistant"),
+    ("128K", 4096, "and its romfs partition holds 4,096 bytes, the image has "),
+])
+async def test_a_board_that_cannot_carry_the_form_is_told_why_before_anything_is_written(
+        tmp_path: Path, microipa: Microipa, heap: str, partition: int, sentence: str) -> None:
+    board = VirtualBoard(tmp_path / "flash", heapsize=heap, rom_size=partition)
+    board.folder.mkdir()
+    port = board.plug_in()
+    await board.start()
+    try:
+        outcome = await asyncio.to_thread(
+            microipa, "flash", "--board", str(invented_board(tmp_path / "ours")), "--port", port)
+    finally:
+        board.kill()
+        board.pull_out()
+    assert outcome.status == 1
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert not list(board.folder.glob("ipa*"))
+
+
+async def test_a_board_that_carries_the_code_in_flash_alone_gets_it_there_and_is_told_why(
+        tmp_path: Path, microipa: Microipa) -> None:
+    board = VirtualBoard(tmp_path / "flash", heapsize="128K", rom_size=200_000)
+    board.folder.mkdir()
+    port = board.plug_in()
+    await board.start()
+    try:
+        outcome = await asyncio.to_thread(
+            microipa, "flash", "--board", str(invented_board(tmp_path / "ours")), "--port", port)
+    finally:
+        board.kill()
+        board.pull_out()
+    assert "into the romfs partition: bytecode in RAM needs 154 KiB of heap (CoAP), the board has 1" in outcome.out
+    assert "/rom is on the board" in outcome.out
 
 
 async def test_a_cable_pulled_in_the_middle_is_one_sentence_that_says_what_boots_and_what_to_do(

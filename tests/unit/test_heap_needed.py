@@ -37,11 +37,15 @@ def test_a_board_carries_the_forms_that_its_heap_has_room_for(heap_kb: int, form
     assert forms_that_fit(replace(find_board("pico-lte"), heap_kb=heap_kb)) == forms
 
 
-@pytest.mark.parametrize(("free_kb", "has_romfs", "form", "why"), [
-    (300, True, "mpy", ""), (130, True, "romfs", "bytecode in RAM needs"), (130, False, "frozen", "no romfs partition"),
-    (95, True, "frozen", "and romfs needs")])
-def test_the_form_is_chosen_by_the_heap_and_said_why(free_kb: int, has_romfs: bool, form: str, why: str) -> None:
-    chosen, reason = chosen_form(find_board("pico-lte"), "CoAP", free_kb * 1024, has_romfs)
+@pytest.mark.parametrize(("free_kb", "no_romfs", "form", "why"), [
+    (300, "", "mpy", ""),
+    (130, "", "romfs", "bytecode in RAM needs"),
+    (130, "there is none", "frozen", "and there is none"),
+    (95, "", "frozen", "and romfs needs"),
+    (70, "", "frozen", "with the small Mbed TLS buffers that the manifest names"),
+    (40, "", None, "the smallest form, frozen, needs")])
+def test_the_form_is_chosen_by_the_heap_and_said_why(free_kb: int, no_romfs: str, form: str | None, why: str) -> None:
+    chosen, reason = chosen_form(find_board("pico-lte"), "CoAP", free_kb * 1024, no_romfs)
     assert chosen == form
     assert why in reason
 

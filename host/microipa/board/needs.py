@@ -67,20 +67,32 @@ def needed_on(board: Board, form: Form, protocols: str = "CoAP") -> int:
     return heap_needed(form, protocols, tls_in_heap=board.port in TLS_IN_HEAP)
 
 
-def chosen_form(board: Board, protocols: str, heap_free: int, has_romfs: bool) -> tuple[Form, str]:
-    """The form that a board with so many bytes of heap can carry, and why it is not bytecode in RAM. "frozen" where
-    neither that nor a romfs partition will do."""
+def chosen_form(board: Board, protocols: str, heap_free: int, no_romfs: str = "") -> tuple[Form | None, str]:
+    """The form that a board with so many bytes of heap can carry, and why none that is easier to flash.
+
+    None where not even a frozen image will do. ``no_romfs``: why its romfs partition cannot be used, "" where it can.
+    """
     heap = heap_free + HELPERS_BYTES
-    needed = needed_on(board, "mpy", protocols)
-    if heap >= needed:
+    needed = {form: needed_on(board, form, protocols) for form in FORMS}
+    has = f"the board has {heap // 1024}"
+    if heap >= needed["mpy"]:
         return "mpy", ""
-    why = f"bytecode in RAM needs {needed // 1024} KiB of heap ({protocols}), the board has {heap // 1024}"
-    in_rom = needed_on(board, "romfs", protocols)
-    if not has_romfs:
-        return "frozen", f"{why}, and no romfs partition"
-    if heap < in_rom:
-        return "frozen", f"{why}, and romfs needs {in_rom // 1024}"
-    return "romfs", why
+    why = f"bytecode in RAM needs {needed['mpy'] // 1024} KiB of heap ({protocols}), {has}"
+    if heap >= needed["romfs"]:
+        return ("frozen", f"{why}, and {no_romfs}") if no_romfs else ("romfs", why)
+    why += f", and romfs needs {needed['romfs'] // 1024}"
+    if heap >= needed["frozen"]:
+        return "frozen", why
+    small = _with_small_buffers(board, protocols)
+    if heap >= small:
+        return "frozen", f"{why}; frozen {small // 1024}, with the small Mbed TLS buffers that the manifest names"
+    return None, f"the smallest form, frozen, needs {needed['frozen'] // 1024} KiB of heap ({protocols}), {has}"
+
+
+def _with_small_buffers(board: Board, protocols: str) -> int:
+    """Of a frozen image whose TLS buffers are small, which CoAP alone can do with."""
+    small = protocols.startswith("CoAP") and board.port in TLS_IN_HEAP
+    return heap_needed("frozen", protocols, tls_in_heap=board.port in TLS_IN_HEAP, small_buffers=small)
 
 
 def forms_that_fit(board: Board, protocols: str = "CoAP") -> list[Form]:

@@ -26,8 +26,9 @@ KEPT = (SETTINGS, EIM, ROOTS, "eim_roots.der", "client.der", "client_key.der")
 _HASH_DIGITS = 8
 SMALL_TLS_BUFFERS = """\
 # A device on CoAP alone, downloads through the eIM, may have small TLS buffers: 16 kB of RAM less for an association,
-# and none of 17 kB in one piece. No server may send it a record of more than 2 kB then, so neither HTTPS nor direct
-# downloads work. In the board's Mbed TLS configuration (mbedtls_config_port.h; on ESP32 in its sdkconfig):
+# and none of 17 kB in one piece. No server may send it a record of more than 2 kB then, its certificates in one record
+# included: neither HTTPS nor direct downloads work, whatever ipa.json says later. In the board's Mbed TLS
+# configuration (mbedtls_config_port.h; on ESP32 in its sdkconfig):
 #     #define MBEDTLS_SSL_IN_CONTENT_LEN 2048
 #     #define MBEDTLS_SSL_OUT_CONTENT_LEN 2048
 """

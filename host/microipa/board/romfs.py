@@ -70,6 +70,14 @@ def partition_size(repl: Repl) -> int:
     return int(repl.value("_rom_size()"))
 
 
+def why_not(repl: Repl, package: Package) -> str:
+    """Why the board's romfs partition cannot hold this version, "" where it can."""
+    room, size = partition_size(repl), len(image(package))
+    if not room:
+        return "its MicroPython has no romfs partition"
+    return f"its romfs partition holds {room:,} bytes, the image has {size:,}" if size > room else ""
+
+
 class _Progress(io.TextIOBase):
     """Reads from what mpremote prints how far it is."""
 

@@ -237,11 +237,13 @@ def _is_romfs(repl: Repl, board: Board, package: Package, heap_free: int) -> boo
     from microipa.board.flash import BoardUnfit, settings_of, versions
     from microipa.board.needs import chosen_form, protocols_of
     from microipa.board.package import SETTINGS
-    from microipa.board.romfs import partition_size
+    from microipa.board.romfs import why_not
 
-    whole = package.with_files(settings_of(repl, versions(repl)[:1], package))
+    whole = package.with_files(settings_of(repl, versions(repl)[:1], package)).without_unused()
     protocols = protocols_of(json.loads(whole.files.get(SETTINGS, b"{}")))
-    form, why = chosen_form(board, protocols, heap_free, partition_size(repl) > 0)
+    form, why = chosen_form(board, protocols, heap_free, why_not(repl, whole))
+    if form is None:
+        raise BoardUnfit(f"{why}: choose a build with more heap (PSRAM), or protocols that need less (ipa.json)")
     if form == "frozen":
         raise BoardUnfit(f"{why}: freeze the assistant (--freeze-manifest), or flash with --mpy all the same")
     if why:
