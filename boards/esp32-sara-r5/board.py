@@ -1,15 +1,16 @@
 """Any ESP32 with a u-blox SARA-R5 board as its modem."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, Esp32Board, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, DtrBoard, pulse
 
 _TX, _RX, _RTS, _CTS, _PWR_ON = 26, 27, 18, 19, 4  # 16 and 17 are the PSRAM's on WROVER modules
 _KEY_MS = 1500
 _BOOT_MS = 5000
 
 
-class Board(Esp32Board):
+class Board(DtrBoard):
     modem = "sara-r5"
+    dtr = 25
 
     def uart(self):
         flow = machine.UART.RTS | machine.UART.CTS

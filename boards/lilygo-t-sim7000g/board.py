@@ -1,15 +1,16 @@
 """LilyGO T-SIM7000G: ESP32-WROVER and SIM7000G."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, Esp32Board, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, DtrBoard, pulse
 
 _RX, _TX, _PWRKEY = 26, 27, 4
 _KEY_MS = 1000
 _BOOT_MS = 5000
 
 
-class Board(Esp32Board):
+class Board(DtrBoard):
     modem = "sim7000"
+    dtr = 25
 
     def uart(self):
         return machine.UART(1, BAUD, tx=_TX, rx=_RX, timeout=0, rxbuf=RX_BUFFER, txbuf=TX_BUFFER)

@@ -1,7 +1,7 @@
 """LilyGO T-SIM7080G-S3: ESP32-S3 and SIM7080G behind an AXP2101 power management chip."""
 
 import machine
-from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, Esp32Board, pulse
+from ipa.board import BAUD, RX_BUFFER, TX_BUFFER, DtrBoard, pulse
 
 _RX, _TX, _PWRKEY = 4, 5, 41
 _SDA, _SCL, _PMU = 15, 7, 0x34
@@ -15,8 +15,9 @@ _LDO_ON, _BLDO1 = 0x90, 1 << 4
 _BLDO1_VOLTS, _3V3 = 0x96, 28  # 0.5 V at 0, 100 mV a step
 
 
-class Board(Esp32Board):
+class Board(DtrBoard):
     modem = "sim7080g"
+    dtr = 42
 
     def uart(self):
         return machine.UART(1, BAUD, tx=_TX, rx=_RX, timeout=0, rxbuf=RX_BUFFER, txbuf=TX_BUFFER)

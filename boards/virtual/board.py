@@ -41,6 +41,12 @@ class Board:
             with open(os.getenv("MICROIPA_WAKE_PIN"), "wb", 0) as line:
                 line.write(b"w")
 
+    if os.getenv("MICROIPA_SLEEP_PIN"):
+
+        def modem_may_sleep(self, yes):
+            with open(os.getenv("MICROIPA_SLEEP_PIN"), "wb", 0) as line:
+                line.write(b"s" if yes else b"a")
+
     async def sleep(self, ms):
         await asyncio.sleep_ms(ms)
 

@@ -71,6 +71,21 @@ class Esp32Board(MachineBoard):
         return memory()
 
 
+class DtrBoard(Esp32Board):
+    """`dtr`: the pin at the modem's DTR, which is active low."""
+
+    def modem_may_sleep(self, yes):
+        hold(self.dtr, yes)
+
+
+def hold(pin, yes):
+    """High, also while the chip sleeps; or low and free again."""
+    import esp32
+
+    esp32.gpio_deep_sleep_hold(yes)
+    machine.Pin(pin, machine.Pin.OUT, value=int(yes), hold=yes)
+
+
 async def pulse(pin, level, ms):
     """Hold a pin at a level for so long, then at the other."""
     out = machine.Pin(pin, machine.Pin.OUT, value=level)

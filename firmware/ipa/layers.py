@@ -105,7 +105,7 @@ class Layers:
         if not self.begun:
             return False
         try:
-            if not self.modem.sleeps:
+            if not (self.modem.sleeps or self.modem.rests):
                 return await self.modem.ask_registration()
             if not await self.modem.rouse():
                 self.channel.is_open = False

@@ -70,7 +70,10 @@ class Sleeper:
                 except asyncio.TimeoutError:
                     ms -= step
                 continue
-            slept = await self._deep(may, ms) if self.deep else self._light(may)
+            if self.deep:
+                agent.conversation.end()
+            await self._rest()
+            slept = self._deep(may, ms) if self.deep else self._light(may)
             ms -= slept
             agent.tell(WOKEN, "")
             if slept < may - _EARLY_MS:
@@ -106,13 +109,23 @@ class Sleeper:
                 sys.print_exception(error)
         return may
 
-    async def _deep(self, may, ms):
+    async def _rest(self):
+        """The modem's serial line may sleep too, where no socket is left that needs it."""
         agent = self._agent
-        agent.conversation.end()
+        modem = agent.layers.modem
         for _ in range(_CLOSING_TRIES):
-            if not agent.layers.modem.has_sockets():
+            if not modem.is_closing():
                 break
             await sleep_ms(_CLOSING_MS)
+        if agent.layers.begun and not modem.rests and not modem.has_sockets():
+            async with agent.turn:
+                try:
+                    await modem.rest()
+                except ModemError as error:
+                    log(INFO, "sleep:", error)
+
+    def _deep(self, may, ms):
+        agent = self._agent
         try:
             _save(agent, self._board, ms=may, left=ms - may, since=_seconds())
         except (OSError, ValueError) as error:

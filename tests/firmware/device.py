@@ -53,7 +53,7 @@ class Modem:
         self.is_registered = True
         self.other_apn = False
         self.heard = False
-        self.sleeps = False
+        self.sleeps = self.rests = False
         self.on_registered = None
 
     def card(self, command):

@@ -20,9 +20,9 @@ done = []
 
 class Pin:
     IN, OUT = 0, 1
-    def __init__(self, name, mode=0, value=None):
+    def __init__(self, name, mode=0, value=None, hold=None):
         self.name = name
-        done.append(("pin", name, mode, value))
+        done.append(("pin", name, mode, value) if hold is None else ("held" if hold else "free", name, value))
     def value(self, level=None):
         done.append(("level", self.name, level))
         return 1
@@ -64,6 +64,18 @@ def reset(): done.append(("reset",))
 def unique_id(): return b"\\x01\\x02\\x03\\x04"
 """
 
+ESP32 = """
+import machine
+def gpio_deep_sleep_hold(on): machine.done.append(("deep", on))
+"""
+
+
+def note_pins(folder: Path) -> None:
+    """Put modules there that only note what is done to pins."""
+    (folder / "machine.py").write_text(MACHINE)
+    (folder / "esp32.py").write_text(ESP32)
+
+
 CONTRACT = """
 import asyncio, json, sys
 import machine
@@ -92,6 +104,11 @@ for name in sys.argv[1:]:
         asyncio.run(board.modem_wake())
     wake = list(machine.done)
     machine.done.clear()
+    if hasattr(board, "modem_may_sleep"):
+        board.modem_may_sleep(True)
+        board.modem_may_sleep(False)
+    line = list(machine.done)
+    machine.done.clear()
     board.feed()
     board.feed()
     dog = list(machine.done)
@@ -100,7 +117,7 @@ for name in sys.argv[1:]:
     assert isinstance(board.unique_id(), bytes)
     asyncio.run(board.sleep(7))
     print(json.dumps({"modem": board.modem, "serial": serial, "power": power, "booted": booted,
-                      "wake": wake, "dog": dog, "slept": waits[-1], "clock": machine.done}))
+                      "wake": wake, "line": line, "dog": dog, "slept": waits[-1], "clock": machine.done}))
     machine.done.clear()
     waits.clear()
     sys.path.pop(0)
@@ -110,7 +127,7 @@ for name in sys.argv[1:]:
 
 async def test_every_board_keeps_the_contract_with_its_pins_at_rest_until_it_is_asked(
         micropython: Run, tmp_path: Path) -> None:
-    (tmp_path / "machine.py").write_text(MACHINE)
+    note_pins(tmp_path)
     out = await micropython(CONTRACT, *(board.folder for board in WITH_PINS))
     told = [json.loads(line) for line in out.splitlines()]
     assert len(told) == len(WITH_PINS) >= 7
@@ -164,7 +181,7 @@ for name in sys.argv[1:]:
 
 async def test_a_board_that_sleeps_says_why_its_program_runs_and_what_it_keeps(
         micropython: Run, tmp_path: Path) -> None:
-    (tmp_path / "machine.py").write_text(MACHINE)
+    note_pins(tmp_path)
     causes = "[(1, 0, False), (4, 4, True), (4, 2, True), (3, 0, False), (3, 0, True), (5, 0, False)]"
     out = await micropython(SLEEP.replace("CAUSES", causes), *(board.folder for board in WITH_PINS))
     for board, line in zip(WITH_PINS, out.splitlines(), strict=True):
@@ -184,14 +201,26 @@ async def test_a_board_that_sleeps_says_why_its_program_runs_and_what_it_keeps(
 
 async def test_a_modem_of_walter_is_woken_by_rts_which_is_the_uarts_again_afterwards(
         micropython: Run, tmp_path: Path) -> None:
-    (tmp_path / "machine.py").write_text(MACHINE)
+    note_pins(tmp_path)
     (walter,) = [board for board in WITH_PINS if board.name == "walter"]
     wake = json.loads(await micropython(CONTRACT, walter.folder))["wake"]
     assert wake[:3] == [["pin", 21, 1, 1], ["level", 21, 0], ["again", {"rts": 21, "cts": 47, "flow": 3}]]
 
 
+async def test_the_pin_that_lets_the_serial_line_sleep_is_held_meanwhile_and_free_afterwards(
+        micropython: Run, tmp_path: Path) -> None:
+    note_pins(tmp_path)
+    boards = [board for board in WITH_PINS if board.port == "esp32"]
+    for board, line in zip(boards, (await micropython(CONTRACT, *(one.folder for one in boards))).splitlines(),
+                           strict=True):
+        moved = json.loads(line)["line"]
+        pin = {"walter": 21, "lilygo-t-sim7080g-s3": 42}.get(board.name, 25)
+        assert moved[:4] == [["deep", True], ["held", pin, 1], ["deep", False], ["free", pin, 0]], board.name
+        assert [kind for kind, *_ in moved[4:]] == (["again"] if board.name == "walter" else []), board.name
+
+
 async def test_a_key_is_let_go_when_an_emergency_ends_the_waiting(micropython: Run, tmp_path: Path) -> None:
-    (tmp_path / "machine.py").write_text(MACHINE)
+    note_pins(tmp_path)
     out = await micropython("""
 import asyncio, machine
 from ipa.board import pulse

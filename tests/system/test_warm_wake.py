@@ -14,6 +14,8 @@ from microipa.trace import Event
 
 # The radio's timers run twenty times faster than true: T3324 ends a tenth of a second after the connection.
 PSM = {"poll_interval_s": 2, "poll_jitter_percent": 0, "psm_periodic_s": 86400, "psm_active_s": 2}
+EDRX = {"poll_interval_s": 3, "poll_jitter_percent": 0, "edrx_cycle_s": 20, "sleep": "light"}
+SAVINGS: dict[str, tuple[dict[str, Any], State]] = {"psm": (PSM, State.PSM), "edrx": (EDRX, State.EDRX)}
 AT_MOST, APDUS_AT_MOST = 20, 8
 
 
@@ -46,14 +48,10 @@ class Polls:
     async def nothing_to_do(self) -> None:
         await self.until("log", text="the eIM has no")
 
-    async def asleep(self) -> None:
-        await self.until("rrc", state=State.PSM)
-
     async def idle_poll(self) -> list[Event]:
-        """All of one poll with nothing to do, from a modem in PSM until it sleeps again."""
+        """All of one poll with nothing to do, and of the sleep before it."""
         begun = len(self.events)
         await self.nothing_to_do()
-        await self.asleep()
         return self.events[begun:]
 
 
@@ -69,17 +67,15 @@ def apdus(events: list[Event]) -> int:
     return sum(event.kind == "apdu" for event in events)
 
 
-ASSISTED = {"bg95", "bg77", "gm02s", "nrf91"}
-"""Families whose firmware has release assistance, by the manuals that are public."""
-
-
+@pytest.mark.parametrize("saving", SAVINGS)
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-async def test_an_idle_poll_out_of_psm_attaches_not_and_is_short(tmp_path: Path, family: str) -> None:
-    async with Lab(tmp_path, radio="none", family=family, board_config=PSM) as lab:
+async def test_an_idle_poll_out_of_psm_or_edrx_attaches_not_and_is_short(
+        tmp_path: Path, family: str, saving: str) -> None:
+    config, resting = SAVINGS[saving]
+    async with Lab(tmp_path, radio="none", family=family, board_config=config) as lab:
         polls = Polls(lab)
         await lab.board.start()
         await polls.nothing_to_do()
-        await polls.asleep()
         spent = lab.link.rrc.spent
         fewest: list[str] = []
         for _ in range(3):  # a machine that has much to do lets the board look for an answer twice
@@ -90,8 +86,37 @@ async def test_an_idle_poll_out_of_psm_attaches_not_and_is_short(tmp_path: Path,
             assert not attached
             assert not [text for text in commands if "CFUN" in text]
             assert apdus(poll) <= APDUS_AT_MOST
-            assert (spent.connections - before, spent.assisted - assisted) == (1, family in ASSISTED)
+            assert resting in [one.fields["state"] for one in poll if one.kind == "rrc"]
+            assert (spent.connections - before, spent.assisted - assisted) == (1, 1)
             fewest = min(fewest or commands, commands, key=len)
             if len(fewest) <= AT_MOST:
                 break
     assert len(fewest) <= AT_MOST, "\n".join(fewest)
+
+
+LINE_SLEEP = {
+    "bg95": "AT+QSCLK=1", "bg77": "AT+QSCLK=1", "sim7080g": "AT+CSCLK=1", "sim7000": "AT+CSCLK=1",
+    "sara-r5": "AT+UPSV=3", "nrf91": "AT#XSLEEP=2", "gm02s": "AT+SQNIPSCFG=1,1000",
+    "tx62": 'AT^SCFG="MEopMode/PwrSave","enabled",52,50',
+}
+
+
+def test_every_family_but_sara_r422_has_a_way_of_letting_its_serial_line_sleep() -> None:
+    assert set(FAMILIES) - set(LINE_SLEEP) == {"sara-r422"}
+
+
+@pytest.mark.parametrize("family", sorted(LINE_SLEEP))
+async def test_the_serial_line_sleeps_with_the_board_and_what_is_said_after_is_heard(
+        tmp_path: Path, family: str) -> None:
+    async with Lab(tmp_path, radio="none", family=family, board_config=EDRX) as lab:
+        polls = Polls(lab)
+        await lab.board.start()
+        await polls.nothing_to_do()
+        await polls.until("sleep")
+        assert lab.modem.line.asleep
+        begun = len(polls.events)
+        await polls.nothing_to_do()
+        assert not lab.modem.line.asleep
+        await polls.until("sleep")
+    assert said(polls.events[begun:]).count(LINE_SLEEP[family]) == 1
+    assert not [one for one in polls.events[begun:] if "silent" in str(one.fields.get("text"))]

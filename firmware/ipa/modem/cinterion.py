@@ -20,6 +20,8 @@ _LAST_ERROR = const(2000)  # of the numbers of events; above are notes and warni
 class Tx62(SocketModem):
     reset_command = b"AT+CFUN=1,1"
     power_down_command = b"AT^SMSO"
+    # While RTS0 is inactive (TX62-W Hardware Interface Description 3.3.1.1; the times are those that oFono gives)
+    sleep_command = b'AT^SCFG="MEopMode/PwrSave","enabled",52,50'
     ready = b"^SYSSTART"
 
     def __init__(self, uart, board=None):

@@ -36,7 +36,8 @@ class NoCard(ModemError):
 class Modem:
     """ContextModem adds the data context, a family `udp()` and `tcp()`, and says in data where it differs.
 
-    `board` needs modem_power() only, and has modem_wake() where a modem in PSM wants something else.
+    `board` needs modem_power() only, and has modem_wake() where a modem in PSM wants something else, and
+    modem_may_sleep(yes) where it has the pin that keeps the serial line of the modem awake.
     """
 
     setup = (b"AT+CTZR=2", b"AT+CTZU=1")  # sent at every start; what a firmware does not have is left out
@@ -47,6 +48,7 @@ class Modem:
     # DeviceCapabilities (SGP.22 4.2): the highest 3GPP release for each access. Here EPC over E-UTRAN, release 14.
     device_capabilities = b"\x85\x03\x0e\x00\x00"
     edrx_command = b'AT+CEDRXS=2,%d,"%s"'
+    sleep_command = None  # lets the serial line sleep while that pin says it may
 
     def __init__(self, uart, board=None):
         self.at = At(uart)
@@ -61,8 +63,9 @@ class Modem:
         self.on_registered = None  # called without arguments when a network has come
         self.heard = False  # something came over the data context; whoever asks sets it back
         self.off = False  # power_down() was the last that it was told
-        self.sleeps = False  # it has PSM, in which many a modem answers nothing until its board wakes it
+        self.sleeps = False  # it has PSM or eDRX: many a modem answers nothing until its board wakes it
         self.was_on = False  # with PSM, when the board began anew: a silent one sleeps and does not boot
+        self.rests = False  # its serial line may be asleep
         self._lost = False  # the network was gone since it was last joined
         self._imsi = ""  # as of when we asked last
         self._changed = asyncio.Event()
@@ -90,7 +93,18 @@ class Modem:
         await self._set_up()
         return False
 
+    async def rest(self):
+        """Let the serial line sleep until the next start() or rouse(), where driver and board have a way to."""
+        may_sleep = getattr(self._board, "modem_may_sleep", None)
+        if may_sleep and self.sleep_command and not self.off:
+            self.rests = True
+            await self.try_command(self.sleep_command)
+            may_sleep(True)
+
     async def _find(self, tries):
+        self.rests = False
+        if hasattr(self._board, "modem_may_sleep"):
+            self._board.modem_may_sleep(False)
         try:
             await self.at.sync(1 if self.off else tries)
         except AtTimeout:

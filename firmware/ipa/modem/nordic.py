@@ -2,7 +2,7 @@
 
 from errno import ENOTCONN
 
-from ipa.compat import INFO, const, log
+from ipa.compat import const
 from ipa.modem import ModemError, SocketError, integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
@@ -31,11 +31,11 @@ class Nrf91(SocketModem):
     card_command = b"AT+CFUN=41"
     reset_command = b"AT#XRESET"
     power_down_command = b"AT#XSHUTDOWN"
+    sleep_command = b"AT#XSLEEP=2"  # until DTR is asserted again (Serial Modem, "Sleep #XSLEEP": Idle)
     ready = b"Ready"
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
-        self._assists = True
         self.at.on(b"#XAPOLL:", self._on_poll)
         self.at.on(b"%XTIME:", self._on_time)
 
@@ -79,8 +79,7 @@ class Nrf91(SocketModem):
             try:
                 await self.at.command(b"AT#XSOCKETOPT=%d,1,61,3" % number)
             except AtError as error:
-                log(INFO, "modem: no release assistance:", error)
-                self._assists = False
+                self._does_not_assist(error)
         return await self._send(number, data)
 
     async def _receive(self, number, buf):

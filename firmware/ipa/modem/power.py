@@ -37,6 +37,7 @@ async def save(modem, settings):
                 log(INFO, "power: PSM granted, a sign of life every", periodic, "s, asleep after", active, "s")
         if settings["edrx_cycle_s"]:
             cycle = await edrx(modem, settings["edrx_cycle_s"])
+            modem.sleeps = modem.sleeps or cycle is not None
             log(INFO, "power: the network grants", "no eDRX" if cycle is None else "eDRX every {:.1f} s".format(cycle))
     except (AtError, Unreadable) as error:
         log(INFO, "power:", error)

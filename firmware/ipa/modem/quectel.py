@@ -16,11 +16,11 @@ class Bg95(SocketModem):
     device_capabilities = b"\x80\x03\x0e\x00\x00\x85\x03\x0e\x00\x00"  # and GSM
     setup = (b"AT+CTZR=2", b"AT+CTZU=3")  # the network sets the clock, to local time with its zone
     power_down_command = b"AT+QPOWD"
+    sleep_command = b"AT+QSCLK=1"  # while DTR is high (Quectel BG96 Hardware Design 3.4.1)
     ready = b"APP RDY"
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
-        self._assists = True
         self._opening = None  # connectID whose +QIOPEN has yet to come
         self.at.on(b"+QIOPEN:", self._on_open)
         self.at.on(b"+QIURC:", self._on_event)
@@ -72,8 +72,7 @@ class Bg95(SocketModem):
             try:
                 return await self._give(data, b'AT+QISENDEX=%d,"' % number, apdu=data, tail=b",2")
             except AtError as error:
-                log(INFO, "modem: no release assistance:", error)
-                self._assists = False
+                self._does_not_assist(error)
         return await self._send(number, data)
 
     async def _give(self, data, text, **how):

@@ -29,7 +29,7 @@ class Secure:
     """What a Datagram asks of a modem, from the modem's SSL stack."""
 
     spare = None
-    last = False  # its SSL stack has no release assistance
+    last = _ends = False  # its SSL stack has no release assistance
 
     def __init__(self, modem):
         self.at = modem.at

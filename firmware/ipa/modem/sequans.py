@@ -1,6 +1,6 @@
 """Sequans Monarch 2 GM02S: sockets in command mode (AT commands reference manual, AT+SQNS…)."""
 
-from ipa.compat import INFO, const, log
+from ipa.compat import const
 from ipa.modem import integer
 from ipa.modem.at import AtError
 from ipa.modem.sockets import SocketModem
@@ -14,13 +14,14 @@ _LOCAL_PORT = const(49152)
 
 class Gm02s(SocketModem):
     power_down_command = b"AT+SQNSSHDN"
+    # While RTS0 is high, 1 s after the last character (TinyGSM, TinyGsmClientSequansMonarch.h; Toit's driver)
+    sleep_command = b"AT+SQNIPSCFG=1,1000"
     reset_command = b"AT^RESET"
     ready = b"+SYSSTART"
     edrx_command = b'AT+SQNEDRX=2,%d,"%s","0000"'
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
-        self._assists = True
         self._rung = set()  # connections of which a line has told that data wait
         self.at.on(b"+SQNSRING:", self._on_ring)
         self.at.on(b"+SQNSH:", lambda rest: self._on_closed(int(rest)))
@@ -54,8 +55,7 @@ class Gm02s(SocketModem):
             try:
                 return await self._send(number, data, b",2")
             except AtError as error:
-                log(INFO, "modem: no release assistance:", error)
-                self._assists = False
+                self._does_not_assist(error)
         return await self._send(number, data)
 
     async def _receive(self, number, buf):

@@ -38,8 +38,12 @@ class Sim7000(Simcom):
         await self.at.command(b"AT+CIPSHUT", timeout_ms=_ACTIVATE_MS)
 
     async def _bring_up(self, apn):
-        await self._take_down()
-        await self.at.command(('AT+CIPMUX=1;+CIPRXGET=1;+CSTT="%s"' % apn).encode())
+        text = ('AT+CIPMUX=1;+CIPRXGET=1;+CSTT="%s"' % apn).encode()
+        try:
+            await self.at.command(text)
+        except AtError:  # they are for the state IP INITIAL, in which it is after a boot and after AT+CIPSHUT
+            await self._take_down()
+            await self.at.command(text)
         self._told = True
         await self.at.command(b"AT+CIICR", timeout_ms=_ACTIVATE_MS)
         await self.at.command(b"AT+CIFSR;E0")

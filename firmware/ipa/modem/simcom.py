@@ -8,6 +8,8 @@ from ipa.modem.sockets import SocketModem
 class Simcom(SocketModem):
     setup = (b"AT+CTZR=2", b"AT+CLTS=1")  # the network sets the clock, to local time with its zone
     power_down_command = b"AT+CPOWD=1"
+    # While DTR is high (LilyGO-T-SIM7080G, examples/MinimalModemSleepMode)
+    sleep_command = b"AT+CSCLK=1"
 
     async def _open_number(self, number, text, close):
         """The outcome of opening a connection, which a run before ours may have left open."""

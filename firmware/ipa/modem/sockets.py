@@ -23,9 +23,11 @@ class SocketModem(ContextModem):
     `await _send(number, data)`: how many bytes the modem took, 0 when it has no room now.
     `await _receive(number, buf)`: how many bytes came, 0 when there is nothing.
     `await _shut(number)`: close.
-    `await _send_last(number, data)`: where it can tell the network that one answer is expected and nothing follows
-    (release assistance, TS 24.301 9.9.4.25), so that the connection ends without waiting for its inactivity timer.
     All raise AtError; the last three when the modem knows no such socket any more.
+
+    Release assistance (TS 24.301 9.9.4.25) ends the connection without waiting for its inactivity timer:
+    `await _send_last(number, data)`, where the family can say with a datagram that one answer is expected and nothing
+    follows. Else AT+CNMPSD says so when the answer has come, where the firmware has that (TS 27.007, no more PS data).
     """
 
     largest = 1460  # bytes in a datagram that the modem sends
@@ -35,6 +37,8 @@ class SocketModem(ContextModem):
         super().__init__(uart, board)
         self._sockets = {}
         self.last = False  # the next datagram is the last before a pause; whoever sends it sets it back
+        self._assists = True  # until the firmware says that it has no release assistance
+        self._ends = False  # the connection, with the next datagram that comes
         self.spare = None  # the buffer of the last UDP socket, for the next one
         self._turn = asyncio.Lock()  # sockets open one after the other
         self._opened = asyncio.Event()
@@ -55,7 +59,19 @@ class SocketModem(ContextModem):
         raise SocketError("this driver knows no DTLS of the modem's own: take the board's, or HTTPS")
 
     async def _send_last(self, number, data):
+        self._ends = self._assists
         return await self._send(number, data)
+
+    async def _end_connection(self):
+        self._ends = False
+        try:
+            await self.at.command(b"AT+CNMPSD")
+        except AtError as error:
+            self._does_not_assist(error)
+
+    def _does_not_assist(self, error):
+        log(INFO, "modem: no release assistance:", error)
+        self._assists = False
 
     async def _connect(self, service, host, port, kind):
         fit(host)
@@ -72,6 +88,13 @@ class SocketModem(ContextModem):
     def has_sockets(self):
         """Whether some are open, or being closed still."""
         return bool(self._sockets)
+
+    def is_closing(self):
+        """Whether some are being closed still."""
+        for socket in self._sockets.values():
+            if socket._closing:
+                return True
+        return False
 
     def _free(self, numbers):
         """A number no socket of ours has, for families that let us choose it."""
@@ -215,6 +238,8 @@ class Socket(io.IOBase):
             self._received = n
             self._more = True  # the URC comes again only after an empty answer
             self._changed.set()
+            if self._modem._ends:
+                await self._modem._end_connection()
 
     def _end(self):
         """All that came before the end has been read."""

@@ -78,6 +78,8 @@ class SaraR4(SocketModem):
 class SaraR5(SaraR4):
     device_capabilities = b"\x85\x03\x0e\x00\x00"
     reset_command = b"AT+CFUN=16"
+    # While DTR is off (+UPSV mode 3; ubxlib, u_cell_pwr.c). SARA-R4 has no such mode.
+    sleep_command = b"AT+UPSV=3"
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)

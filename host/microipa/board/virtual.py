@@ -47,17 +47,18 @@ class VirtualBoard:
 
     def __init__(self, folder: Path, uart: str = "", *, heapsize: str = DEFAULT_HEAP, modem: str = "bg95",
                  rom_size: int = 0, power_key: Callable[[], None] | None = None,
-                 wake_pin: Callable[[], None] | None = None, watchdog_s: float = 8.0,
+                 wake_pin: Callable[[], None] | None = None,
+                 sleep_pin: Callable[[bool], None] | None = None, watchdog_s: float = 8.0,
                  clock: Clock | None = None, skips_under_s: float = 0.0, drift_percent: float = 0.0,
                  uart_sleeps: Callable[[int | None], None] = lambda room: None,
                  trace: Trace | None = None) -> None:
         """``uart`` is the pty of a modem, of the family ``modem``; empty without one. ``heapsize`` as
         heap_bytes() reads it. ``rom_size``: bytes of a romfs partition, in a file beside ``folder``.
-        ``power_key`` is called when the board presses the power key of its modem, ``wake_pin`` when it moves the
-        pin that wakes one, in families that have it. ``watchdog_s``: how long its
-        watchdog goes without food. ``skips_under_s``: ``clock`` skips its sleeps that are shorter than that.
-        ``drift_percent``: how much longer they are than its RTC counts. ``uart_sleeps`` is told how many bytes the
-        UART takes from now on, None for all."""
+        ``power_key`` is called when the board presses the power key of its modem, ``wake_pin`` when it moves the pin
+        that wakes one, in families that have it, ``sleep_pin`` when it moves that which lets the serial line of one
+        sleep. ``watchdog_s``: how long its watchdog goes without food. ``skips_under_s``: ``clock`` skips its sleeps
+        that are shorter than that. ``drift_percent``: how much longer they are than its RTC counts. ``uart_sleeps`` is
+        told how many bytes the UART takes from now on, None for all."""
         self.folder = folder
         self.rom_size = rom_size
         self._uart = uart
@@ -66,6 +67,7 @@ class VirtualBoard:
         self._trace = trace
         self._on_power_key = power_key
         self._on_wake_pin = wake_pin
+        self._on_sleep_pin = sleep_pin
         self._power_key: PowerKey | None = None
         self._watchdog_s = watchdog_s
         self._watchdog: Watchdog | None = None
@@ -168,7 +170,8 @@ class VirtualBoard:
         self.exit_code = None
         if self._on_power_key:
             self._power_key = PowerKey(self.folder.with_name(f"{self.folder.name}.key"), self._on_power_key,
-                                       self._on_wake_pin or self._on_power_key)
+                                       self._on_wake_pin or self._on_power_key,
+                                       self._on_sleep_pin or (lambda may_sleep: None))
         self._run_program()
         self._record("power", on=True)
 
@@ -231,6 +234,8 @@ class VirtualBoard:
             surroundings["MICROIPA_POWER_KEY"] = str(self._power_key.path)
             if self._on_wake_pin:
                 surroundings["MICROIPA_WAKE_PIN"] = str(self._power_key.path)
+            if self._on_sleep_pin:
+                surroundings["MICROIPA_SLEEP_PIN"] = str(self._power_key.path)
         if self.rom_size:
             surroundings["MICROIPA_ROM"] = str(self._partition())
         keep: tuple[int, ...] = ()

@@ -160,7 +160,7 @@ class Lab(LabFolder):
         self._running.push_async_callback(self.modem.stop)
         self.board = VirtualBoard(
             self.folder / "board", self.modem.path, heapsize=self._heap, modem=self.modem.dialect.name,
-            power_key=self.modem.press_power_key, wake_pin=self.modem.wake_pin,
+            power_key=self.modem.press_power_key, wake_pin=self.modem.wake_pin, sleep_pin=self.modem.sleep_pin,
             uart_sleeps=self.modem.board_sleeps, trace=self.trace, **self._sleep
         )
         self._program_board()

@@ -38,6 +38,17 @@ _CONNECTION = "^SICA"  # kept among the settings while it is active
 _NETWORK_DOWN, _TIMED_OUT, _PEER_CLOSED = 15, 20, 48
 
 
+@on("^SCFG", Form.SET)
+async def configuration(modem: VirtualModem, request: Request) -> None:
+    """``"MEopMode/PwrSave","enabled|disabled",<period>,<wakeup>``: the serial line sleeps while RTS0 is inactive."""
+    mode = request.text(1).lower()
+    if request.text(0).lower() != "meopmode/pwrsave" or mode not in ("enabled", "disabled"):
+        raise CommandFailed(CME_INCORRECT_PARAMETERS)
+    request.number(2, 0, 600)
+    request.number(3, 1, 36000)
+    modem.line.allow(mode == "enabled")
+
+
 @on("^SICA", Form.SET)
 async def internet_connection(modem: VirtualModem, request: Request) -> None:
     """``<0 deactivate|1 activate>,<context>``: what Internet services stand on."""

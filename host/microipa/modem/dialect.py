@@ -38,12 +38,12 @@ class Dialect:
     peer closed, and of a lost context.
 
     ``ready`` is the line after boot, empty when there is none. ``prompt`` asks for data, ``echo`` and
-    ``functionality`` (AT+CFUN) are as after boot, ``clock_update`` is AT+CTZU then, and the clock shows local
-    time in the modes of AT+CTZU that ``local_clock`` names. ``bearer`` is the context that comes with the attach,
-    for modems that open it by themselves. ``network_time`` is the line that passes on the time the network told,
-    empty when nobody asked for it. ``in_psm`` is what is left of it in PSM. Times in seconds of the true modem,
-    except ``data_timeout_s``, which is how long the modem waits, on the real clock, for the bytes it has asked
-    for.
+    ``functionality`` (AT+CFUN) are as after boot, ``clock_update`` is AT+CTZU then, and the clock shows local time in
+    the modes of AT+CTZU that ``local_clock`` names. ``bearer`` is the context that comes with the attach, for modems
+    that open it by themselves. ``network_time`` is the line that passes on the time the network told, empty when
+    nobody asked for it. ``in_psm`` is what is left of it in PSM, ``line_sleeps`` whether a pin lets its serial line
+    sleep. Times in seconds of the true modem, except ``data_timeout_s``, which is how long the modem waits, on the
+    real clock, for the bytes it has asked for.
     """
 
     name: str
@@ -65,4 +65,5 @@ class Dialect:
     network_time: Callable[[VirtualModem], str] = standard_network_time
     boot_s: float = 2.5
     in_psm: InPsm = InPsm.OFF
+    line_sleeps: bool = True
     data_timeout_s: float = 5.0

@@ -82,6 +82,13 @@ async def shut_down(modem: VirtualModem, _: Request) -> None:
     modem.switch_off()
 
 
+@on("#XSLEEP", Form.SET)
+async def sleep(modem: VirtualModem, request: Request) -> None:
+    """2 (Idle): the serial line sleeps until DTR is asserted again. 1, which ends everything, is left out."""
+    request.number(0, 2, 2)
+    modem.line.allow(False, until_moved=True)
+
+
 @on("#XSOCKET", Form.SET)
 async def create(modem: VirtualModem, request: Request) -> None:
     """``<1 IPv4|2 IPv6>,<1 stream|2 datagram>,<0 client>``."""

@@ -18,6 +18,7 @@ from microipa.modem.commands import (
     Request,
 )
 from microipa.modem.dialect import Dialect
+from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import (
     OPEN_FAILURES,
     Connection,
@@ -66,6 +67,9 @@ _QCFG_DEFAULTS = {
     "nwscanseq": "00", "nwscanmode": "0", "iotopmode": "1", "band": '0xf,0x100002000000000f0e189f,0x0',
     "psm/urc": "0", "psm/enter": "0", "urc/ri/other": '"pulse",120,1', "servicedomain": "1",
 }
+
+
+allows_sleep(BG95_COMMANDS, "+QSCLK", {"0": False, "1": True})
 
 
 @on("+QCCID", Form.RUN)

@@ -14,6 +14,7 @@ from microipa.modem.commands import (
     Request,
 )
 from microipa.modem.dialect import Dialect, InPsm
+from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import OPEN_FAILURES, Connection, ConnectionInUse, NotConnected, Service
 from microipa.modem.standard import STANDARD, assistance, connection_number, named_connection
 
@@ -32,6 +33,7 @@ _SERVICES: dict[int, Service] = {_TCP: "TCP", _UDP: "UDP"}
 
 GM02S_COMMANDS.stored("+SQNSCFG")
 GM02S_COMMANDS.stored("+SQNSCFGEXT")
+allows_sleep(GM02S_COMMANDS, "+SQNIPSCFG", {"0": False, "1": True})
 
 
 @on("+SQNEDRX", Form.SET)

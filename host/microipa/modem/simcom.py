@@ -16,6 +16,7 @@ from microipa.modem.commands import (
     Request,
 )
 from microipa.modem.dialect import Dialect
+from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import (
     OPEN_FAILURES,
     Connection,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _SERVICES: dict[str, Service] = {"UDP": "UDP", "TCP": "TCP"}
 
 _SIMCOM = CommandTable(STANDARD)
+allows_sleep(_SIMCOM, "+CSCLK", {"0": False, "1": True})
 
 
 @_SIMCOM.on("+CLTS", Form.SET, Form.READ)
@@ -210,7 +212,19 @@ _CIP_CONTEXT = 1
 _CIP_CONNECTIONS = range(8)
 _CIP_MOST = 1460
 
-SIM7000_COMMANDS.stored("+CIPMUX", "0")
+_BEGUN = "IP state"  # among the settings from AT+CSTT until AT+CIPSHUT: not IP INITIAL
+
+
+def _need_initial(modem: VirtualModem) -> None:
+    """Raises CommandFailed in any state but IP INITIAL."""
+    if _BEGUN in modem.settings:
+        raise CommandFailed
+
+
+@on("+CIPMUX", Form.SET)
+async def several_connections(modem: VirtualModem, request: Request) -> None:
+    _need_initial(modem)
+    modem.settings["+CIPMUX"] = str(request.number(0, 0, 1))
 
 
 @on("+CIPRXGET", Form.SET)
@@ -218,6 +232,7 @@ async def receive_manually(modem: VirtualModem, request: Request) -> None:
     """1: data wait until read; ``2,<n>,<length>`` reads; ``4,<n>`` tells how much waits."""
     mode = request.number(0, 1, 4)
     if mode == 1:
+        _need_initial(modem)
         modem.settings["+CIPRXGET"] = "1"
         return
     connection = _connection(modem, request, 1, _CIP_CONNECTIONS)
@@ -239,6 +254,8 @@ async def access_point(modem: VirtualModem, request: Request) -> None:
     if request.form is Form.READ:
         modem.respond(f'+CSTT: "{modem.packet_data.context(_CIP_CONTEXT).apn}","",""')
         return
+    _need_initial(modem)
+    modem.settings[_BEGUN] = "IP START"
     modem.packet_data.context(_CIP_CONTEXT).apn = request.text(0, "")
 
 
@@ -263,6 +280,7 @@ async def address(modem: VirtualModem, _: Request) -> None:
 @on("+CIPSHUT", Form.RUN)
 async def shut(modem: VirtualModem, _: Request) -> None:
     modem.packet_data.deactivate(_CIP_CONTEXT)
+    modem.settings.pop(_BEGUN, None)
     modem.interpreter.finish("SHUT OK")
 
 

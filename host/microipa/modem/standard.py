@@ -383,6 +383,14 @@ async def card_access(modem: VirtualModem, request: Request) -> None:
     _respond_apdu(modem, "+CSIM", response)
 
 
+@STANDARD.on("+CNMPSD", Form.RUN)
+async def no_more_data(modem: VirtualModem, _: Request) -> None:
+    """No application is expected to exchange data: the connection may end."""
+    if not modem.behaviour.release_assistance:
+        raise CommandFailed
+    modem.link.rrc.release()
+
+
 def assistance(modem: VirtualModem, request: Request, index: int) -> Assistance:
     """Release assistance as an argument, where there is one. Raises CommandFailed in a modem without it."""
     if len(request.arguments) <= index:

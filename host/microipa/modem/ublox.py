@@ -14,6 +14,7 @@ from microipa.modem.commands import (
     Request,
 )
 from microipa.modem.dialect import Dialect
+from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD, connection_number, functionality, named_connection, need_network
 
@@ -127,6 +128,7 @@ def _bearer_lost(modem: VirtualModem, cid: int) -> None:
 # SARA-R5 puts a packet switched data profile between its sockets and the context of the attach.
 
 _R5 = CommandTable(_SARA)
+allows_sleep(_R5, "+UPSV", {"0": False, "3": True})  # 1 and 2, which go by characters and RTS, are left out
 on = _R5.on
 
 
@@ -181,7 +183,7 @@ SARA_R422 = Dialect(
     name="sara-r422", maker="u-blox", model="SARA-R422", revision="00.12", ready="", commands=_SARA,
     contexts=range(1, 9), on_data=_readable,
     on_closed=lambda modem, connection: modem.urc(f"+UUSOCL: {connection.id}"),
-    on_context_lost=_bearer_lost, prompt="@", bearer=_BEARER,
+    on_context_lost=_bearer_lost, prompt="@", bearer=_BEARER, line_sleeps=False,
 )
 SARA_R5 = replace(SARA_R422, name="sara-r5", model="SARA-R510S", revision="03.15", commands=_R5,
-                  on_context_lost=_profile_lost)
+                  on_context_lost=_profile_lost, line_sleeps=True)

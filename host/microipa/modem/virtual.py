@@ -14,6 +14,7 @@ from microipa.modem.commands import Request
 from microipa.modem.dialect import Dialect, InPsm
 from microipa.modem.faults import Faults
 from microipa.modem.interpreter import Interpreter
+from microipa.modem.line_sleep import LineSleep
 from microipa.modem.nordic import NRF91
 from microipa.modem.quectel import BG77, BG95
 from microipa.modem.registration import Registration, Stat
@@ -62,6 +63,7 @@ class VirtualModem:
         self._tasks: set[asyncio.Task[None]] = set()
         self.faults = Faults(self)
         self.sleeping = Sleeping(self)
+        self.line = LineSleep()
         self.sim = Sim(card, self.behaviour, link.settings.wait_s, self._refresh)
         self.registration = Registration(network, link, self.sim,
                                          self._registration_changed, self._network_lost, self._attached)
@@ -145,7 +147,7 @@ class VirtualModem:
 
     def urc(self, text: str, data: bytes | None = None) -> None:
         """An unsolicited line; a modem without power has none, nor has one asleep."""
-        if self._live and not self.sleeping.asleep:
+        if self._live and not self._deaf:
             self.interpreter.urc(text, data)
 
     def background(self, work: Coroutine[object, object, None]) -> None:
@@ -170,6 +172,17 @@ class VirtualModem:
     def wake_pin(self) -> Callable[[], None] | None:
         """What moving the pin does that wakes the modem; None in families without one."""
         return self.sleeping.wake if self.dialect.in_psm is InPsm.PIN else None
+
+    @property
+    def sleep_pin(self) -> Callable[[bool], None] | None:
+        """What it does when the board moves the pin that lets the serial line sleep, or keeps it awake; None in
+        families without one."""
+        return self._move_sleep_pin if self.dialect.line_sleeps else None
+
+    def _move_sleep_pin(self, may_sleep: bool) -> None:
+        self.line.move(may_sleep)
+        if self.wake_pin and not may_sleep:  # it is the same
+            self.wake_pin()
 
     def switch_off(self, farewell: str = "") -> None:
         """Lose power once the running command has been answered (AT+QPOWD and its kin)."""
@@ -220,6 +233,7 @@ class VirtualModem:
                                        self.dialect.data_timeout_s, self._trace, self.dialect.prompt,
                                        self.faults.before_line)
         self.interpreter.echo = self.dialect.echo
+        self.line.forget()
         self.settings: dict[str, str] = {}
         self.report: dict[str, int] = {}  # what AT+CEREG and its kin were set to
         self.reserved: dict[int, str] = {}  # sockets that have a number and lead nowhere yet
@@ -327,9 +341,13 @@ class VirtualModem:
         asyncio.get_running_loop().call_soon(self._network_lost)
 
     def _receive(self, data: bytes) -> None:
-        if self._live and not self.sleeping.asleep:
+        if self._live and not self._deaf:
             self.sleeping.heard()
             self.interpreter.feed(data)
+
+    @property
+    def _deaf(self) -> bool:
+        return self.sleeping.asleep or self.line.asleep
 
     def _write(self, data: bytes) -> None:
         if self._serial and self._live:
