@@ -71,3 +71,8 @@ def test_firmware_imports_nothing_of_the_host_and_the_host_nothing_of_the_firmwa
             for line in lines(ast.parse(path.read_text()), late=True):
                 modules = [alias.name for alias in line.names] if isinstance(line, ast.Import) else [line.module or ""]
                 assert not [name for name in modules if name.split(".")[0] == stranger], path
+
+
+def test_no_part_of_the_virtual_modem_knows_the_whole_of_it_be_it_for_types() -> None:
+    parts = [path for path in (HOST / "modem").glob("*.py") if path.stem not in ("__init__", "virtual", "bench")]
+    assert [path.name for path in parts if "microipa.modem.virtual" in path.read_text(encoding="utf-8")] == []

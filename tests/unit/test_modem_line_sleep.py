@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from microipa.modem.line_sleep import LineSleep
+from microipa.modem.serial import LineSleep
 from modem_bench import bench
 
 

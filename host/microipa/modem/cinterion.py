@@ -6,7 +6,6 @@ Not verified against a TX62: how it words the loss of its context, and the numbe
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
@@ -17,12 +16,9 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
-from microipa.modem.dialect import Dialect
+from microipa.modem.dialect import Dialect, Modem
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD, connection_number, context_number, named_connection, need_network
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 TX62_COMMANDS = CommandTable(STANDARD)
 on = TX62_COMMANDS.on
@@ -39,7 +35,7 @@ _NETWORK_DOWN, _TIMED_OUT, _PEER_CLOSED = 15, 20, 48
 
 
 @on("^SCFG", Form.SET)
-async def configuration(modem: VirtualModem, request: Request) -> None:
+async def configuration(modem: Modem, request: Request) -> None:
     """``"MEopMode/PwrSave","enabled|disabled",<period>,<wakeup>``: the serial line sleeps while RTS0 is inactive."""
     mode = request.text(1).lower()
     if request.text(0).lower() != "meopmode/pwrsave" or mode not in ("enabled", "disabled"):
@@ -50,7 +46,7 @@ async def configuration(modem: VirtualModem, request: Request) -> None:
 
 
 @on("^SICA", Form.SET)
-async def internet_connection(modem: VirtualModem, request: Request) -> None:
+async def internet_connection(modem: Modem, request: Request) -> None:
     """``<0 deactivate|1 activate>,<context>``: what Internet services stand on."""
     wanted = request.number(0, 0, 1)
     if context_number(modem, request, 1) != _BEARER:
@@ -66,12 +62,12 @@ async def internet_connection(modem: VirtualModem, request: Request) -> None:
 
 
 @on("^SICA", Form.READ)
-async def internet_connections(modem: VirtualModem, _: Request) -> None:
+async def internet_connections(modem: Modem, _: Request) -> None:
     modem.respond(f"^SICA: {_BEARER},{modem.settings.get(_CONNECTION, '0')}")
 
 
 @on("^SISS", Form.SET)
-async def describe(modem: VirtualModem, request: Request) -> None:
+async def describe(modem: Modem, request: Request) -> None:
     """``<profile>,"<tag>","<value>"``: what AT^SISO then opens; not while it is open."""
     number, tag, value = connection_number(request, _PROFILES), request.text(1).lower(), request.text(2)
     if tag not in _TAGS or (tag == "srvtype" and value.lower() not in ("socket", "none")):
@@ -82,7 +78,7 @@ async def describe(modem: VirtualModem, request: Request) -> None:
 
 
 @on("^SISO", Form.SET)
-async def open_service(modem: VirtualModem, request: Request) -> None:
+async def open_service(modem: Modem, request: Request) -> None:
     """``<profile>``: OK, and the outcome in ^SISW or ^SIS. One that failed has to be closed as well."""
     number = connection_number(request, _PROFILES)
     kind, context, address = (modem.settings.get(f"^SISS {number} {tag}", "") for tag in _TAGS[:3])
@@ -111,7 +107,7 @@ async def open_service(modem: VirtualModem, request: Request) -> None:
 
 
 @on("^SISW", Form.SET)
-async def write(modem: VirtualModem, request: Request) -> None:
+async def write(modem: Modem, request: Request) -> None:
     """``<profile>,<length>``: answers how many bytes it takes and how many a stream has not acknowledged, then
     takes them."""
     connection = named_connection(modem, request, _PROFILES)
@@ -125,7 +121,7 @@ async def write(modem: VirtualModem, request: Request) -> None:
 
 
 @on("^SISR", Form.SET)
-async def read(modem: VirtualModem, request: Request) -> None:
+async def read(modem: Modem, request: Request) -> None:
     """``<profile>,<length>``: data behind their length, of a datagram also how much of it is left; -2 at the end
     of a stream. A length of 0 tells how much waits."""
     connection = named_connection(modem, request, _PROFILES)
@@ -149,7 +145,7 @@ async def read(modem: VirtualModem, request: Request) -> None:
 
 
 @on("^SISC", Form.SET)
-async def close(modem: VirtualModem, request: Request) -> None:
+async def close(modem: Modem, request: Request) -> None:
     number = connection_number(request, _PROFILES)
     if f"^SISS {number} srvtype" not in modem.settings:
         raise CommandFailed(CME_NOT_ALLOWED)
@@ -158,19 +154,19 @@ async def close(modem: VirtualModem, request: Request) -> None:
 
 
 @on("^SMSO", Form.RUN)
-async def switch_off(modem: VirtualModem, _: Request) -> None:
+async def switch_off(modem: Modem, _: Request) -> None:
     modem.respond("^SMSO: MS OFF")
     modem.switch_off("^SHUTDOWN")
 
 
-def _readable(modem: VirtualModem, connection: Connection) -> None:
+def _readable(modem: Modem, connection: Connection) -> None:
     """Once, until a read gave less than it was asked for."""
     if not connection.announced:
         connection.announced = True
         modem.urc(f"^SISR: {connection.id},1")
 
 
-def _connection_lost(modem: VirtualModem, cid: int) -> None:
+def _connection_lost(modem: Modem, cid: int) -> None:
     modem.settings.pop(_CONNECTION, None)
     modem.urc(f"+CGEV: NW PDN DEACT {cid}")
     for connection in modem.packet_data.connections.values():

@@ -6,14 +6,21 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from microipa.common.errors import MicroipaError
 
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
-Handler = Callable[["VirtualModem", "Request"], Awaitable[None]]
+class Answering(Protocol):
+    """A modem as far as any command needs it."""
+
+    settings: dict[str, str]
+
+    def respond(self, text: str) -> None: ...
+
+
+M = TypeVar("M", bound=Answering)
+Handler = Callable[[M, "Request"], Awaitable[None]]
 
 # 3GPP TS 27.007 9.2, the codes this modem uses
 CME_NOT_ALLOWED = 3
@@ -90,16 +97,16 @@ class Request:
         return bytes.fromhex(text)
 
 
-class CommandTable:
+class CommandTable(Generic[M]):
     """Handlers by command and form. A dialect starts from another's table and adds or replaces."""
 
-    def __init__(self, base: CommandTable | None = None) -> None:
-        self._handlers: dict[tuple[str, Form], Handler] = dict(base._handlers) if base else {}
+    def __init__(self, base: CommandTable[M] | None = None) -> None:
+        self._handlers: dict[tuple[str, Form], Handler[M]] = dict(base._handlers) if base else {}
 
-    def on(self, name: str, *forms: Form) -> Callable[[Handler], Handler]:
+    def on(self, name: str, *forms: Form) -> Callable[[Handler[M]], Handler[M]]:
         """Decorate the handler of ``name`` in these forms."""
 
-        def register(handler: Handler) -> Handler:
+        def register(handler: Handler[M]) -> Handler[M]:
             for form in forms:
                 self._handlers[name, form] = handler
             return handler
@@ -109,7 +116,7 @@ class CommandTable:
     def constant(self, name: str, form: Form, *lines: str) -> None:
         """Answer with fixed lines, and OK."""
 
-        async def answer(modem: VirtualModem, _: Request) -> None:
+        async def answer(modem: M, _: Request) -> None:
             for line in lines:
                 modem.respond(line)
 
@@ -118,16 +125,16 @@ class CommandTable:
     def stored(self, name: str, default: str = "") -> None:
         """A setting that is only kept and told again: set it, read it, lose it when power goes."""
 
-        async def keep(modem: VirtualModem, request: Request) -> None:
+        async def keep(modem: M, request: Request) -> None:
             modem.settings[name] = request.raw
 
-        async def tell(modem: VirtualModem, _: Request) -> None:
+        async def tell(modem: M, _: Request) -> None:
             modem.respond(f"{name}: {modem.settings.get(name, default)}")
 
         self._handlers[name, Form.SET] = keep
         self._handlers[name, Form.READ] = tell
 
-    def find(self, request: Request) -> Handler:
+    def find(self, request: Request) -> Handler[M]:
         """The handler for a request; a test of a command that can be set succeeds without text, as in most
         modems. Raises CommandFailed for what the modem does not know."""
         handler = self._handlers.get((request.name, request.form))
@@ -141,7 +148,7 @@ class CommandTable:
         return any((name, form) in self._handlers for form in Form)
 
 
-async def _nothing(_modem: VirtualModem, _request: Request) -> None:
+async def _nothing(_modem: Answering, _request: Request) -> None:
     """OK and no more."""
 
 

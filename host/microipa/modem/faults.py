@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import CME_NO_SIM, CommandFailed, Form, Request
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
+from microipa.modem.dialect import Modem
 
 _HOLE = 6  # bytes
 _CTS_HIGH_AT = 60  # commands
@@ -17,7 +14,7 @@ _CTS_HIGH_AT = 60  # commands
 class Faults:
     """Of one modem. What is to happen once happens once in its life, whatever becomes of its power."""
 
-    def __init__(self, modem: VirtualModem) -> None:
+    def __init__(self, modem: Modem) -> None:
         self._modem = modem
         self._behaviour = modem.behaviour
         self._commands = 0  # since it was made

@@ -6,17 +6,13 @@ The modem inside is TS 27.007; names that begin with # are the application's.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import CommandFailed, CommandTable, Form, Request
-from microipa.modem.dialect import Dialect, InPsm
+from microipa.modem.dialect import Dialect, InPsm, Modem
 from microipa.modem.dtls import HandshakeFailed
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD, functionality
 from microipa.radio.rrc import Assistance
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 NRF91_COMMANDS = CommandTable(STANDARD)
 on = NRF91_COMMANDS.on
@@ -38,14 +34,14 @@ NRF91_COMMANDS.constant("#XSMVER", Form.RUN, '#XSMVER: "v2.0.0","3.4.0"')
 
 
 @on("+CGSN", Form.RUN, Form.SET)
-async def serial_number(modem: VirtualModem, request: Request) -> None:
+async def serial_number(modem: Modem, request: Request) -> None:
     """Without an argument the maker's own number; the IMEI is AT+CGSN=1."""
     modem.respond(f'+CGSN: "{modem.imei}"' if request.form is Form.SET and request.number(0, 0, 3) == 1
                   else "50503041-3633-4261-803d-1e2b8f70111a")
 
 
 @on("+CFUN", Form.SET, Form.READ)
-async def functional_mode(modem: VirtualModem, request: Request) -> None:
+async def functional_mode(modem: Modem, request: Request) -> None:
     """41 gives the card power and leaves the radio off; the rest is standard."""
     if request.form is Form.SET and request.number(0, 0, 44) == _CARD_ON:
         await modem.set_functionality(_RADIO_OFF)
@@ -54,17 +50,17 @@ async def functional_mode(modem: VirtualModem, request: Request) -> None:
 
 
 @on("%XTIME", Form.SET)
-async def report_time(modem: VirtualModem, request: Request) -> None:
+async def report_time(modem: Modem, request: Request) -> None:
     modem.report["%XTIME"] = request.number(0, 0, 1)
 
 
 @on("+CTZR", Form.SET, Form.READ)
-async def no_time_zone_reports(modem: VirtualModem, _: Request) -> None:
+async def no_time_zone_reports(modem: Modem, _: Request) -> None:
     """Not among its commands."""
     raise CommandFailed
 
 
-def _network_time(modem: VirtualModem) -> str:
+def _network_time(modem: Modem) -> str:
     """``%XTIME: <zone>,<universal time>,<summer time>`` as octets of TS 24.008, digits swapped."""
     zone, now = modem.network.timezone_quarters, modem.network.time()
     tens = abs(zone) // 10 | (8 if zone < 0 else 0)
@@ -73,24 +69,24 @@ def _network_time(modem: VirtualModem) -> str:
 
 
 @on("#XRESET", Form.RUN)
-async def reset(modem: VirtualModem, _: Request) -> None:
+async def reset(modem: Modem, _: Request) -> None:
     modem.restart()
 
 
 @on("#XSHUTDOWN", Form.RUN)
-async def shut_down(modem: VirtualModem, _: Request) -> None:
+async def shut_down(modem: Modem, _: Request) -> None:
     modem.switch_off()
 
 
 @on("#XSLEEP", Form.SET)
-async def sleep(modem: VirtualModem, request: Request) -> None:
+async def sleep(modem: Modem, request: Request) -> None:
     """2 (Idle): the serial line sleeps until DTR is asserted again. 1, which ends everything, is left out."""
     request.number(0, 2, 2)
     modem.line.allow(False, until_moved=True)
 
 
 @on("#XSOCKET", Form.SET)
-async def create(modem: VirtualModem, request: Request) -> None:
+async def create(modem: Modem, request: Request) -> None:
     """``<1 IPv4|2 IPv6>,<1 stream|2 datagram>,<0 client>``."""
     request.number(0, 1, 2)
     service = _SERVICES[request.number(1, _STREAM, _DATAGRAM)]
@@ -99,12 +95,12 @@ async def create(modem: VirtualModem, request: Request) -> None:
     modem.respond(f"#XSOCKET: {handle},{request.text(1)},{_PROTOCOLS[service]}")
 
 
-def credential(modem: VirtualModem, tag: str | int) -> bytes:
+def credential(modem: Modem, tag: str | int) -> bytes:
     """The root certificate under a security tag, b"" without one."""
     return base64.b64decode(modem.nonvolatile.get(f"credential {tag}", ""))
 
 
-def reserve(modem: VirtualModem, service: str) -> int:
+def reserve(modem: Modem, service: str) -> int:
     """A handle for a socket that leads nowhere yet: "UDP", "TCP", "DTLS <tag>". Raises CommandFailed."""
     free = [n for n in HANDLES if n not in modem.packet_data.connections and n not in modem.reserved]
     if not free:
@@ -114,7 +110,7 @@ def reserve(modem: VirtualModem, service: str) -> int:
 
 
 @on("#XCONNECT", Form.SET)
-async def connect(modem: VirtualModem, request: Request) -> None:
+async def connect(modem: Modem, request: Request) -> None:
     """``<handle>,"<host>",<port>``."""
     handle, host, port = _handle(request), request.text(1), request.number(2, 1, 65535)
     if handle not in modem.reserved or not 0 < len(host) <= 128:
@@ -134,7 +130,7 @@ async def connect(modem: VirtualModem, request: Request) -> None:
 
 
 @on("#XSEND", Form.SET)
-async def send(modem: VirtualModem, request: Request) -> None:
+async def send(modem: Modem, request: Request) -> None:
     """``<handle>,<0 text|1 hexadecimal>,<flags>,"<data>"``."""
     connection = _connection(modem, request)
     mode = request.number(1, _TEXT, _HEX)
@@ -148,7 +144,7 @@ async def send(modem: VirtualModem, request: Request) -> None:
 
 
 @on("#XSOCKETOPT", Form.SET)
-async def option(modem: VirtualModem, request: Request) -> None:
+async def option(modem: Modem, request: Request) -> None:
     """``<handle>,1,61,<value>``, release assistance: 1 no data, 2 the next datagram is the last, 3 one answer."""
     connection = _connection(modem, request)
     request.number(1, 1, 1)
@@ -162,7 +158,7 @@ async def option(modem: VirtualModem, request: Request) -> None:
 
 
 @on("#XRECV", Form.SET)
-async def receive(modem: VirtualModem, request: Request) -> None:
+async def receive(modem: Modem, request: Request) -> None:
     """``<handle>,<0 binary|1 hexadecimal>,64,<timeout>[,<length>]``: data end without a new line. An empty
     buffer is an error (EAGAIN); the end of a stream is OK and nothing else."""
     connection = _connection(modem, request)
@@ -181,14 +177,14 @@ async def receive(modem: VirtualModem, request: Request) -> None:
 
 
 @on("#XAPOLL", Form.SET)
-async def poll(modem: VirtualModem, request: Request) -> None:
+async def poll(modem: Modem, request: Request) -> None:
     """``[<handle>],<1 start|0 stop>,<events>``; without a handle for all sockets, later ones too."""
     wanted = request.number(1, 0, 1) and request.number(2, 0, 5, 0) & _POLL_IN
     modem.report["#XAPOLL"] = int(bool(wanted))
 
 
 @on("#XCLOSE", Form.SET)
-async def close(modem: VirtualModem, request: Request) -> None:
+async def close(modem: Modem, request: Request) -> None:
     handle = _handle(request)
     if modem.reserved.pop(handle, None) is None:
         modem.packet_data.close(_connection(modem, request).id)
@@ -199,24 +195,24 @@ def _handle(request: Request) -> int:
     return request.number(0, HANDLES.start, HANDLES.stop - 1)
 
 
-def _connection(modem: VirtualModem, request: Request) -> Connection:
+def _connection(modem: Modem, request: Request) -> Connection:
     try:
         return modem.packet_data.connection(_handle(request))
     except NotConnected as closed:
         raise CommandFailed from closed
 
 
-def _readable(modem: VirtualModem, connection: Connection) -> None:
+def _readable(modem: Modem, connection: Connection) -> None:
     if modem.report.get("#XAPOLL") and not connection.announced:
         connection.announced = True
         modem.urc(f"#XAPOLL: {connection.id},{_POLL_IN}")
 
 
-def _closed(modem: VirtualModem, connection: Connection) -> None:
+def _closed(modem: Modem, connection: Connection) -> None:
     modem.urc(f"#XAPOLL: {connection.id},{_POLL_IN | _POLL_CLOSED if connection.waiting else _POLL_CLOSED}")
 
 
-def _bearer_lost(modem: VirtualModem, cid: int) -> None:
+def _bearer_lost(modem: Modem, cid: int) -> None:
     modem.urc(f"+CGEV: ME PDN DEACT {cid}")
     for connection in modem.packet_data.connections.values():
         modem.urc(f"#XAPOLL: {connection.id},{_POLL_ERROR}")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import CME_INCORRECT_PARAMETERS, CommandFailed, Form, Request
+from microipa.modem.dialect import Modem
 from microipa.modem.nordic import HANDLES, NRF91_COMMANDS, credential, reserve
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 on = NRF91_COMMANDS.on
 
@@ -24,7 +21,7 @@ _REQUIRED = 2
 
 
 @on("%CMNG", Form.SET)
-async def credentials(modem: VirtualModem, request: Request) -> None:
+async def credentials(modem: Modem, request: Request) -> None:
     """``0,<tag>,<type>,"<content>"`` writes, ``1[,<tag>[,<type>]]`` lists, ``3,<tag>,<type>`` deletes.
 
     The modem writes and deletes only while its radio is off.
@@ -53,7 +50,7 @@ async def credentials(modem: VirtualModem, request: Request) -> None:
 
 
 @on("#XSSOCKET", Form.SET)
-async def create(modem: VirtualModem, request: Request) -> None:
+async def create(modem: Modem, request: Request) -> None:
     """``<1 IPv4|2 IPv6>,<2 datagram>,<0 client>,<tag>[,<verification of the server>]``."""
     request.number(0, 1, 2)
     request.number(1, _DATAGRAM, _DATAGRAM)  # this modem has no TLS
@@ -67,7 +64,7 @@ async def create(modem: VirtualModem, request: Request) -> None:
 
 
 @on("#XSSOCKETOPT", Form.SET)
-async def option(modem: VirtualModem, request: Request) -> None:
+async def option(modem: Modem, request: Request) -> None:
     """``<handle>,1,<option>,<value>``: the name that the server's certificate must bear, or how strictly."""
     handle = request.number(0, HANDLES.start, HANDLES.stop - 1)
     request.number(1, _SET, _SET)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from microipa.modem.dialect import Modem
 from microipa.radio.rrc import Granted
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 _NB_IOT = "5"  # <AcT-type> of TS 27.007 7.40: E-UTRAN (NB-S1 mode)
 _WINDOW = "0011"
@@ -20,7 +16,7 @@ _CYCLES = (5.12, 10.24, 20.48, 40.96, 61.44, 81.92, 102.4, 122.88, 143.36, 163.8
            5242.88, 10485.76)
 
 
-def granted(modem: VirtualModem) -> Granted:
+def granted(modem: Modem) -> Granted:
     """Seconds that are in force."""
     values: dict[str, float] = {}
     if timers := granted_timers(modem):
@@ -37,7 +33,7 @@ def _seconds(digits: str, steps: tuple[int, ...]) -> float | None:
     return None if octet >> 5 == 7 else (octet & 31) * steps[octet >> 5]
 
 
-def granted_timers(modem: VirtualModem) -> tuple[str, str] | None:
+def granted_timers(modem: Modem) -> tuple[str, str] | None:
     """T3412 extended and T3324, eight binary digits each, or None where PSM was not asked for or not granted."""
     asked = [field.strip('"') for field in modem.settings.get("+CPSMS", "0").split(",")]
     if asked[0] != "1" or len(asked) != 5 or not modem.behaviour.power_saving:
@@ -45,7 +41,7 @@ def granted_timers(modem: VirtualModem) -> tuple[str, str] | None:
     return modem.behaviour.granted_psm or (asked[3], asked[4])
 
 
-def granted_cycle(modem: VirtualModem) -> str | None:
+def granted_cycle(modem: Modem) -> str | None:
     """The eDRX cycle in force as +CEDRXRDP tells it, or None where it was not asked for or not granted."""
     asked = [field.strip('"') for field in modem.settings.get("+CEDRXS", "0").split(",")]
     attached = modem.registration.attachment is not None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
@@ -17,7 +16,7 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
-from microipa.modem.dialect import Dialect
+from microipa.modem.dialect import Dialect, Modem
 from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import (
     OPEN_FAILURES,
@@ -32,9 +31,6 @@ from microipa.modem.standard import STANDARD, assistance, need_network
 from microipa.modem.tcp import ConnectFailed
 from microipa.radio.network import PdnRefused
 from microipa.radio.rrc import Assistance
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 BG95_COMMANDS = CommandTable(STANDARD)
 on = BG95_COMMANDS.on
@@ -74,14 +70,14 @@ allows_sleep(BG95_COMMANDS, "+QSCLK", {"0": False, "1": True})
 
 @on("+QCCID", Form.RUN)
 @on("+ICCID", Form.RUN)
-async def iccid(modem: VirtualModem, request: Request) -> None:
+async def iccid(modem: Modem, request: Request) -> None:
     if not modem.sim.identity.iccid:
         raise CommandFailed(CME_SIM_FAILURE)
     modem.respond(f"{request.name}: {modem.sim.identity.iccid}")
 
 
 @on("+QCFG", Form.SET)
-async def configuration(modem: VirtualModem, request: Request) -> None:
+async def configuration(modem: Modem, request: Request) -> None:
     """Settings by name: told when no value follows, else kept."""
     name = request.text(0).lower()
     if name not in _QCFG_DEFAULTS:
@@ -94,25 +90,25 @@ async def configuration(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QPOWD", Form.RUN, Form.SET)
-async def power_down(modem: VirtualModem, _: Request) -> None:
+async def power_down(modem: Modem, _: Request) -> None:
     modem.switch_off("POWERED DOWN")
 
 
 @on("+QCSQ", Form.RUN, Form.READ)
-async def signal(modem: VirtualModem, _: Request) -> None:
+async def signal(modem: Modem, _: Request) -> None:
     attached = modem.registration.attachment
     modem.respond('+QCSQ: "NBIoT",-77,-86,95,-12' if attached else '+QCSQ: "NOSERVICE"')
 
 
 @on("+QNWINFO", Form.RUN)
-async def network_information(modem: VirtualModem, _: Request) -> None:
+async def network_information(modem: Modem, _: Request) -> None:
     attached = modem.registration.attachment
     modem.respond(f'+QNWINFO: "NBIoT","{attached.operator}","LTE BAND 20",6353' if attached
                   else "+QNWINFO: No Service")
 
 
 @on("+QLTS", Form.RUN, Form.SET)
-async def latest_time(modem: VirtualModem, request: Request) -> None:
+async def latest_time(modem: Modem, request: Request) -> None:
     """Time of the last synchronisation (0), GMT (1) or local time (2), both going on since then."""
     wanted = request.number(0, 0, 2, 0)
     if not modem.knows_time:
@@ -126,7 +122,7 @@ async def latest_time(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QICSGP", Form.SET)
-async def configure_context(modem: VirtualModem, request: Request) -> None:
+async def configure_context(modem: Modem, request: Request) -> None:
     """``<cid>,<type>,"<apn>"…`` sets the APN, ``<cid>`` alone tells it."""
     cid = _context(request)
     context = modem.packet_data.context(cid)
@@ -138,7 +134,7 @@ async def configure_context(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QIACT", Form.SET, Form.READ)
-async def activate_context(modem: VirtualModem, request: Request) -> None:
+async def activate_context(modem: Modem, request: Request) -> None:
     if request.form is Form.READ:
         for cid, context in sorted(modem.packet_data.contexts.items()):
             if context.active:
@@ -153,12 +149,12 @@ async def activate_context(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QIDEACT", Form.SET)
-async def deactivate_context(modem: VirtualModem, request: Request) -> None:
+async def deactivate_context(modem: Modem, request: Request) -> None:
     modem.packet_data.deactivate(_context(request))
 
 
 @on("+QIOPEN", Form.SET)
-async def open_connection(modem: VirtualModem, request: Request) -> None:
+async def open_connection(modem: Modem, request: Request) -> None:
     """``<cid>,<connection>,"UDP"|"TCP","<host>",<port>[,<local port>[,<access mode>]]``: OK at once, the
     outcome in an unsolicited line. Access mode 0 is the buffer, 1 direct push."""
     cid, connection = _context(request), request.number(1, _CONNECTIONS.start, _CONNECTIONS.stop - 1)
@@ -183,7 +179,7 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QISEND", Form.SET)
-async def send(modem: VirtualModem, request: Request) -> None:
+async def send(modem: Modem, request: Request) -> None:
     """``<connection>,<length>`` asks for that many bytes; a length of 0 tells how much has been sent."""
     connection = _connection(modem, request)
     size = request.number(1, 0, _MAX_SEND)
@@ -197,13 +193,13 @@ async def send(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QISENDEX", Form.SET)
-async def send_hex(modem: VirtualModem, request: Request) -> None:
+async def send_hex(modem: Modem, request: Request) -> None:
     """``<connection>,"<hex>"[,<RAI_info>]``."""
     connection = _connection(modem, request)
     _transmit(modem, connection, request.octets(1, _MAX_HEX_SEND), assistance(modem, request, 2))
 
 
-def _transmit(modem: VirtualModem, connection: Connection, payload: bytes,
+def _transmit(modem: Modem, connection: Connection, payload: bytes,
               assistance: Assistance = Assistance.NONE) -> None:
     try:
         modem.packet_data.send(connection.id, payload, assistance)
@@ -215,7 +211,7 @@ def _transmit(modem: VirtualModem, connection: Connection, payload: bytes,
 
 
 @on("+QIRD", Form.SET)
-async def read(modem: VirtualModem, request: Request) -> None:
+async def read(modem: Modem, request: Request) -> None:
     """``<connection>[,<length>]``: one datagram, whose rest is lost when it is longer, or bytes of a stream;
     +QIRD: 0 when there is nothing. A length of 0 tells how much has come and was read."""
     connection = _connection(modem, request)
@@ -232,12 +228,12 @@ async def read(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QICLOSE", Form.SET)
-async def close_connection(modem: VirtualModem, request: Request) -> None:
+async def close_connection(modem: Modem, request: Request) -> None:
     modem.packet_data.close(request.number(0, _CONNECTIONS.start, _CONNECTIONS.stop - 1))
 
 
 @on("+QISTATE", Form.RUN, Form.READ)
-async def connection_states(modem: VirtualModem, _: Request) -> None:
+async def connection_states(modem: Modem, _: Request) -> None:
     for connection in modem.packet_data.connections.values():
         host, port = connection.remote
         state = 2 if connection.transport else 4  # connected, closing
@@ -246,7 +242,7 @@ async def connection_states(modem: VirtualModem, _: Request) -> None:
 
 
 @on("+QIGETERROR", Form.RUN)
-async def last_error(modem: VirtualModem, _: Request) -> None:
+async def last_error(modem: Modem, _: Request) -> None:
     modem.respond(f"+QIGETERROR: {modem.last_error},{_ERROR_TEXT[modem.last_error]}")
 
 
@@ -254,7 +250,7 @@ def _context(request: Request) -> int:
     return request.number(0, _CONTEXTS.start, _CONTEXTS.stop - 1)
 
 
-def _connection(modem: VirtualModem, request: Request) -> Connection:
+def _connection(modem: Modem, request: Request) -> Connection:
     number = request.number(0, _CONNECTIONS.start, _CONNECTIONS.stop - 1)
     try:
         return modem.packet_data.connection(number)
@@ -263,7 +259,7 @@ def _connection(modem: VirtualModem, request: Request) -> Connection:
         raise CommandFailed from closed
 
 
-def _announce(modem: VirtualModem, connection: Connection) -> None:
+def _announce(modem: Modem, connection: Connection) -> None:
     """Buffer mode tells of the first data and is silent until all was read; push mode gives it."""
     if connection.push:
         data = connection.take(_MAX_READ)
@@ -273,19 +269,19 @@ def _announce(modem: VirtualModem, connection: Connection) -> None:
         _event(modem, "recv", connection)
 
 
-def _closed(modem: VirtualModem, connection: Connection) -> None:
+def _closed(modem: Modem, connection: Connection) -> None:
     """The peer closed a stream. What came before can still be read."""
     _event(modem, "closed", connection)
 
 
-def _event(modem: VirtualModem, what: str, connection: Connection) -> None:
+def _event(modem: Modem, what: str, connection: Connection) -> None:
     if connection.id < SECURE:
         modem.urc(f'+QIURC: "{what}",{connection.id}')
     else:
         modem.urc(f'+QSSLURC: "{what}",{connection.id - SECURE}')
 
 
-def _context_lost(modem: VirtualModem, cid: int) -> None:
+def _context_lost(modem: Modem, cid: int) -> None:
     modem.urc(f'+QIURC: "pdpdeact",{cid}')
 
 

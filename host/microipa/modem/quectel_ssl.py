@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import CME_INCORRECT_PARAMETERS, CommandFailed, Form, Request
+from microipa.modem.dialect import Modem
 from microipa.modem.dtls import HandshakeFailed
 from microipa.modem.quectel import BG95_COMMANDS, OPEN_RESULTS, SECURE
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 on = BG95_COMMANDS.on
 
@@ -28,7 +25,7 @@ _DEFAULTS = {"sslversion": "4", "ciphersuite": "0XFFFF", "cacert": '""', "seclev
 
 
 @on("+QFUPL", Form.SET)
-async def upload(modem: VirtualModem, request: Request) -> None:
+async def upload(modem: Modem, request: Request) -> None:
     """``"<name>",<size>[,<timeout>]``: CONNECT, the bytes, and their number with a checksum."""
     name, size = request.text(0), request.number(1, 1, _MAX_FILE)
     if _file(name) in modem.nonvolatile:
@@ -39,20 +36,20 @@ async def upload(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QFDEL", Form.SET)
-async def delete(modem: VirtualModem, request: Request) -> None:
+async def delete(modem: Modem, request: Request) -> None:
     if modem.nonvolatile.pop(_file(request.text(0)), None) is None:
         raise CommandFailed(CME_INCORRECT_PARAMETERS)
 
 
 @on("+QFLST", Form.SET)
-async def list_files(modem: VirtualModem, request: Request) -> None:
+async def list_files(modem: Modem, request: Request) -> None:
     """``"<name>"``: its size."""
     name = request.text(0)
     modem.respond(f'+QFLST: "{name}",{len(_content(modem, name))}')
 
 
 @on("+QSSLCFG", Form.SET)
-async def configure(modem: VirtualModem, request: Request) -> None:
+async def configure(modem: Modem, request: Request) -> None:
     """``"<setting>",<context>[,<value>]``: told when no value follows, else kept."""
     name, context = request.text(0).lower(), request.number(1, _SSL_CONTEXTS.start, _SSL_CONTEXTS.stop - 1)
     if name not in _DEFAULTS:
@@ -64,7 +61,7 @@ async def configure(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QSSLOPEN", Form.SET)
-async def open_connection(modem: VirtualModem, request: Request) -> None:
+async def open_connection(modem: Modem, request: Request) -> None:
     """``<cid>,<context>,<client>,"<host>",<port>[,<access mode>]``: OK, the outcome in an unsolicited line."""
     cid = request.number(0, 1, 16)
     context = request.number(1, _SSL_CONTEXTS.start, _SSL_CONTEXTS.stop - 1)
@@ -92,7 +89,7 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QSSLSEND", Form.SET)
-async def send(modem: VirtualModem, request: Request) -> None:
+async def send(modem: Modem, request: Request) -> None:
     connection = _connection(modem, request)
     payload = await modem.interpreter.prompt(request.number(1, 1, _MAX_SEND))
     try:
@@ -104,7 +101,7 @@ async def send(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QSSLRECV", Form.SET)
-async def read(modem: VirtualModem, request: Request) -> None:
+async def read(modem: Modem, request: Request) -> None:
     connection = _connection(modem, request)
     size = request.number(1, 1, _MAX_READ)
     if connection.waiting:
@@ -116,7 +113,7 @@ async def read(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+QSSLCLOSE", Form.SET)
-async def close(modem: VirtualModem, request: Request) -> None:
+async def close(modem: Modem, request: Request) -> None:
     modem.packet_data.close(SECURE + _client(request, 0))
 
 
@@ -124,14 +121,14 @@ def _client(request: Request, place: int) -> int:
     return request.number(place, _CLIENTS.start, _CLIENTS.stop - 1)
 
 
-def _connection(modem: VirtualModem, request: Request) -> Connection:
+def _connection(modem: Modem, request: Request) -> Connection:
     try:
         return modem.packet_data.connection(SECURE + _client(request, 0))
     except NotConnected as closed:
         raise CommandFailed from closed
 
 
-def _setting(modem: VirtualModem, context: int, name: str) -> str:
+def _setting(modem: Modem, context: int, name: str) -> str:
     return modem.settings.get(f"+QSSLCFG {context} {name}", _DEFAULTS[name])
 
 
@@ -139,7 +136,7 @@ def _file(name: str) -> str:
     return f"file {name.removeprefix('UFS:')}"
 
 
-def _content(modem: VirtualModem, name: str) -> bytes:
+def _content(modem: Modem, name: str) -> bytes:
     """Raises CommandFailed."""
     stored = modem.nonvolatile.get(_file(name))
     if stored is None:

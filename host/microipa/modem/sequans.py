@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
     CME_NOT_ALLOWED,
@@ -13,13 +11,10 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
-from microipa.modem.dialect import Dialect, InPsm
+from microipa.modem.dialect import Dialect, InPsm, Modem
 from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import OPEN_FAILURES, Connection, ConnectionInUse, NotConnected, Service
 from microipa.modem.standard import STANDARD, assistance, connection_number, named_connection
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 GM02S_COMMANDS = CommandTable(STANDARD)
 on = GM02S_COMMANDS.on
@@ -37,14 +32,14 @@ allows_sleep(GM02S_COMMANDS, "+SQNIPSCFG", {"0": False, "1": True})
 
 
 @on("+SQNEDRX", Form.SET)
-async def edrx(modem: VirtualModem, request: Request) -> None:
+async def edrx(modem: Modem, request: Request) -> None:
     """``<mode>,<act>,"<cycle>","<window>"``: the sibling of +CEDRXS."""
     modem.settings["+CEDRXS"] = request.raw
     modem.link.rrc.timers_changed()
 
 
 @on("+SQNSD", Form.SET)
-async def dial(modem: VirtualModem, request: Request) -> None:
+async def dial(modem: Modem, request: Request) -> None:
     """``<connection>,<0 TCP|1 UDP>,<port>,"<host>",<closure>,<local port>,<1: command mode>``: OK once open."""
     number = connection_number(request, _CONNECTIONS)
     service = _SERVICES[request.number(1, _TCP, _UDP)]
@@ -61,7 +56,7 @@ async def dial(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+SQNSSENDEXT", Form.SET)
-async def send(modem: VirtualModem, request: Request) -> None:
+async def send(modem: Modem, request: Request) -> None:
     connection = named_connection(modem, request, _CONNECTIONS)
     size, rai = request.number(1, 1, _MOST), assistance(modem, request, 2)
     payload = await modem.interpreter.prompt(size)
@@ -72,7 +67,7 @@ async def send(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+SQNSI", Form.SET)
-async def information(modem: VirtualModem, request: Request) -> None:
+async def information(modem: Modem, request: Request) -> None:
     """``+SQNSI: <connection>,<sent>,<received>,<buffered>,<not acknowledged>``."""
     connection = named_connection(modem, request, _CONNECTIONS)
     waiting = sum(map(len, connection.waiting))
@@ -80,7 +75,7 @@ async def information(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+SQNSRECV", Form.SET)
-async def receive(modem: VirtualModem, request: Request) -> None:
+async def receive(modem: Modem, request: Request) -> None:
     """An empty buffer is an error."""
     connection = named_connection(modem, request, _CONNECTIONS)
     size = request.number(1, 1, _MOST)
@@ -91,31 +86,31 @@ async def receive(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+SQNSS", Form.RUN, Form.READ)
-async def states(modem: VirtualModem, _: Request) -> None:
+async def states(modem: Modem, _: Request) -> None:
     for number in _CONNECTIONS:
         modem.respond(f"+SQNSS: {number},{2 if number in modem.packet_data.connections else 0}")
 
 
 @on("+SQNSH", Form.SET)
-async def hang_up(modem: VirtualModem, request: Request) -> None:
+async def hang_up(modem: Modem, request: Request) -> None:
     modem.packet_data.close(connection_number(request, _CONNECTIONS))
 
 
 @on("^RESET", Form.RUN)
-async def reset(modem: VirtualModem, _: Request) -> None:
+async def reset(modem: Modem, _: Request) -> None:
     modem.restart()
 
 
 @on("+SQNSSHDN", Form.RUN)
-async def shut_down(modem: VirtualModem, _: Request) -> None:
+async def shut_down(modem: Modem, _: Request) -> None:
     modem.switch_off("+SHUTDOWN")
 
 
-def _ring(modem: VirtualModem, connection: Connection) -> None:
+def _ring(modem: Modem, connection: Connection) -> None:
     modem.urc(f"+SQNSRING: {connection.id},{sum(map(len, connection.waiting))}")
 
 
-def _bearer_lost(modem: VirtualModem, cid: int) -> None:
+def _bearer_lost(modem: Modem, cid: int) -> None:
     modem.urc(f"+CGEV: NW PDN DEACT {cid}")
     for connection in modem.packet_data.connections.values():
         modem.urc(f"+SQNSH: {connection.id}")

@@ -86,3 +86,33 @@ class Serial:
             self._loop.add_writer(self._master, self._writable)
         else:
             self._loop.remove_writer(self._master)
+
+
+class LineSleep:
+    """A line that sleeps: a command allows it, a pin of the board (DTR or RTS) begins and ends it.
+
+    While the line sleeps, what the board sends is lost, and what the modem has to say as well.
+    """
+
+    def __init__(self) -> None:
+        self._allowed = False
+        self._until_moved = False
+        self._pin = False
+
+    @property
+    def asleep(self) -> bool:
+        return self._until_moved or self._allowed and self._pin
+
+    def allow(self, allowed: bool, *, until_moved: bool = False) -> None:
+        """By a command: from now on, or from now ``until_moved``, whatever the pin says."""
+        self._allowed, self._until_moved = allowed, until_moved
+
+    def move(self, may_sleep: bool) -> None:
+        """The board moves the pin."""
+        if self._pin and not may_sleep:
+            self._until_moved = False
+        self._pin = may_sleep
+
+    def forget(self) -> None:
+        """The modem begins anew. The pin is the board's."""
+        self._allowed = self._until_moved = False

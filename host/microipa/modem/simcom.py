@@ -5,8 +5,6 @@ Syntax from the manufacturer's AT command manuals and what TinyGSM's users found
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
     CME_SIM_FAILURE,
@@ -15,7 +13,7 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
-from microipa.modem.dialect import Dialect
+from microipa.modem.dialect import Dialect, Modem
 from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import (
     OPEN_FAILURES,
@@ -30,9 +28,6 @@ from microipa.modem.standard import NO_ADDRESS, STANDARD
 from microipa.modem.tcp import ConnectFailed
 from microipa.radio.network import PdnRefused
 
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
-
 _SERVICES: dict[str, Service] = {"UDP": "UDP", "TCP": "TCP"}
 
 _SIMCOM = CommandTable(STANDARD)
@@ -40,7 +35,7 @@ allows_sleep(_SIMCOM, "+CSCLK", {"0": False, "1": True})
 
 
 @_SIMCOM.on("+CLTS", Form.SET, Form.READ)
-async def network_time(modem: VirtualModem, request: Request) -> None:
+async def network_time(modem: Modem, request: Request) -> None:
     """1 lets the network set the clock, to local time with its zone."""
     if request.form is Form.READ:
         modem.respond(f"+CLTS: {modem.clock_update}")
@@ -49,7 +44,7 @@ async def network_time(modem: VirtualModem, request: Request) -> None:
 
 
 @_SIMCOM.on("+CPOWD", Form.SET)
-async def power_down(modem: VirtualModem, request: Request) -> None:
+async def power_down(modem: Modem, request: Request) -> None:
     """Its farewell is its only answer."""
     request.number(0, 0, 1)
     modem.interpreter.finish("")
@@ -57,13 +52,13 @@ async def power_down(modem: VirtualModem, request: Request) -> None:
 
 
 @_SIMCOM.on("+CCID", Form.RUN)
-async def iccid(modem: VirtualModem, _: Request) -> None:
+async def iccid(modem: Modem, _: Request) -> None:
     if not modem.sim.identity.iccid:
         raise CommandFailed(CME_SIM_FAILURE)
     modem.respond(modem.sim.identity.iccid)
 
 
-def _connection(modem: VirtualModem, request: Request, index: int, numbers: range) -> Connection:
+def _connection(modem: Modem, request: Request, index: int, numbers: range) -> Connection:
     number = request.number(index, numbers.start, numbers.stop - 1)
     try:
         return modem.packet_data.connection(number)
@@ -91,7 +86,7 @@ SIM7080G_COMMANDS.stored("+CASSLCFG")
 
 
 @on("+CNCFG", Form.SET, Form.READ)
-async def configure_context(modem: VirtualModem, request: Request) -> None:
+async def configure_context(modem: Modem, request: Request) -> None:
     """``<pdpidx>,<ip type>,"<apn>"``."""
     if request.form is Form.READ:
         for index in range(4):
@@ -102,7 +97,7 @@ async def configure_context(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CNACT", Form.SET, Form.READ)
-async def application_network(modem: VirtualModem, request: Request) -> None:
+async def application_network(modem: Modem, request: Request) -> None:
     """``<pdpidx>,<action>``: OK, and the outcome in an unsolicited line."""
     if request.form is Form.READ:
         for index in range(4):
@@ -126,12 +121,12 @@ async def application_network(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CACID", Form.SET)
-async def choose_connection(modem: VirtualModem, request: Request) -> None:
+async def choose_connection(modem: Modem, request: Request) -> None:
     request.number(0, _CA_CONNECTIONS.start, _CA_CONNECTIONS.stop - 1)
 
 
 @on("+CAOPEN", Form.SET)
-async def open_connection(modem: VirtualModem, request: Request) -> None:
+async def open_connection(modem: Modem, request: Request) -> None:
     """``<cid>,<pdpidx>,"UDP"|"TCP","<host>",<port>``: +CAOPEN tells the outcome, before OK or after it."""
     number = request.number(0, _CA_CONNECTIONS.start, _CA_CONNECTIONS.stop - 1)
     index = request.number(1, 0, 3)
@@ -156,7 +151,7 @@ async def open_connection(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CASEND", Form.SET)
-async def send(modem: VirtualModem, request: Request) -> None:
+async def send(modem: Modem, request: Request) -> None:
     connection = _connection(modem, request, 0, _CA_CONNECTIONS)
     payload = await modem.interpreter.prompt(request.number(1, 1, _CA_MOST))
     try:
@@ -166,7 +161,7 @@ async def send(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CARECV", Form.SET)
-async def receive(modem: VirtualModem, request: Request) -> None:
+async def receive(modem: Modem, request: Request) -> None:
     """``<cid>,<length>``: the data follow on the same line, and the cid of the manual is not there."""
     connection = _connection(modem, request, 0, _CA_CONNECTIONS)
     size = request.number(1, 1, _CA_MOST)
@@ -179,17 +174,17 @@ async def receive(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CASTATE", Form.READ)
-async def states(modem: VirtualModem, _: Request) -> None:
+async def states(modem: Modem, _: Request) -> None:
     for connection in modem.packet_data.connections.values():
         modem.respond(f"+CASTATE: {connection.id},{int(connection.transport is not None)}")
 
 
 @on("+CACLOSE", Form.SET)
-async def close(modem: VirtualModem, request: Request) -> None:
+async def close(modem: Modem, request: Request) -> None:
     modem.packet_data.close(_connection(modem, request, 0, _CA_CONNECTIONS).id)
 
 
-def _announce(modem: VirtualModem, connection: Connection) -> None:
+def _announce(modem: Modem, connection: Connection) -> None:
     if not connection.announced:
         connection.announced = True
         modem.urc(f"+CADATAIND: {connection.id}")
@@ -215,20 +210,20 @@ _CIP_MOST = 1460
 _BEGUN = "IP state"  # among the settings from AT+CSTT until AT+CIPSHUT: not IP INITIAL
 
 
-def _need_initial(modem: VirtualModem) -> None:
+def _need_initial(modem: Modem) -> None:
     """Raises CommandFailed in any state but IP INITIAL."""
     if _BEGUN in modem.settings:
         raise CommandFailed
 
 
 @on("+CIPMUX", Form.SET)
-async def several_connections(modem: VirtualModem, request: Request) -> None:
+async def several_connections(modem: Modem, request: Request) -> None:
     _need_initial(modem)
     modem.settings["+CIPMUX"] = str(request.number(0, 0, 1))
 
 
 @on("+CIPRXGET", Form.SET)
-async def receive_manually(modem: VirtualModem, request: Request) -> None:
+async def receive_manually(modem: Modem, request: Request) -> None:
     """1: data wait until read; ``2,<n>,<length>`` reads; ``4,<n>`` tells how much waits."""
     mode = request.number(0, 1, 4)
     if mode == 1:
@@ -250,7 +245,7 @@ async def receive_manually(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CSTT", Form.SET, Form.READ)
-async def access_point(modem: VirtualModem, request: Request) -> None:
+async def access_point(modem: Modem, request: Request) -> None:
     if request.form is Form.READ:
         modem.respond(f'+CSTT: "{modem.packet_data.context(_CIP_CONTEXT).apn}","",""')
         return
@@ -260,7 +255,7 @@ async def access_point(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CIICR", Form.RUN)
-async def bring_up(modem: VirtualModem, _: Request) -> None:
+async def bring_up(modem: Modem, _: Request) -> None:
     try:
         await modem.packet_data.activate(_CIP_CONTEXT)
     except (NoNetwork, PdnRefused) as refusal:
@@ -268,7 +263,7 @@ async def bring_up(modem: VirtualModem, _: Request) -> None:
 
 
 @on("+CIFSR", Form.RUN)
-async def address(modem: VirtualModem, _: Request) -> None:
+async def address(modem: Modem, _: Request) -> None:
     """The address, and nothing after it."""
     context = modem.packet_data.context(_CIP_CONTEXT)
     if not context.active:
@@ -278,14 +273,14 @@ async def address(modem: VirtualModem, _: Request) -> None:
 
 
 @on("+CIPSHUT", Form.RUN)
-async def shut(modem: VirtualModem, _: Request) -> None:
+async def shut(modem: Modem, _: Request) -> None:
     modem.packet_data.deactivate(_CIP_CONTEXT)
     modem.settings.pop(_BEGUN, None)
     modem.interpreter.finish("SHUT OK")
 
 
 @on("+CIPSTART", Form.SET)
-async def start_connection(modem: VirtualModem, request: Request) -> None:
+async def start_connection(modem: Modem, request: Request) -> None:
     """``<n>,"UDP"|"TCP","<host>",<port>`` with AT+CIPMUX=1: OK, then the outcome in words."""
     number = request.number(0, _CIP_CONNECTIONS.start, _CIP_CONNECTIONS.stop - 1)
     service, host, port = _destination(request, 1)
@@ -304,7 +299,7 @@ async def start_connection(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CIPSEND", Form.SET)
-async def send_on(modem: VirtualModem, request: Request) -> None:
+async def send_on(modem: Modem, request: Request) -> None:
     connection = _connection(modem, request, 0, _CIP_CONNECTIONS)
     payload = await modem.interpreter.prompt(request.number(1, 1, _CIP_MOST))
     try:
@@ -316,13 +311,13 @@ async def send_on(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CIPCLOSE", Form.SET)
-async def close_connection(modem: VirtualModem, request: Request) -> None:
+async def close_connection(modem: Modem, request: Request) -> None:
     connection = _connection(modem, request, 0, _CIP_CONNECTIONS)
     modem.packet_data.close(connection.id)
     modem.interpreter.finish(f"{connection.id}, CLOSE OK")
 
 
-def _announce_manual(modem: VirtualModem, connection: Connection) -> None:
+def _announce_manual(modem: Modem, connection: Connection) -> None:
     if not connection.announced:
         connection.announced = True
         modem.urc(f"+CIPRXGET: 1,{connection.id}")

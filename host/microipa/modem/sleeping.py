@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-from microipa.modem.dialect import InPsm
+from microipa.modem.dialect import InPsm, Modem
 from microipa.modem.power import granted
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 _QUIET_S = 0.5  # of the lab's clock: a modem that its board talks to does not fall asleep
 _KEPT = ("+CPSMS", "+CEDRXS")  # what the modem needs to stay registered as it is, over the loss of its memory
@@ -18,7 +14,7 @@ _KEPT = ("+CPSMS", "+CEDRXS")  # what the modem needs to stay registered as it i
 class Sleeping:
     """Falls asleep when the radio does (PSM), and wakes with the radio, or by key or pin."""
 
-    def __init__(self, modem: VirtualModem) -> None:
+    def __init__(self, modem: Modem) -> None:
         self._modem = modem
         self.asleep = False
         """The serial line is dead."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
@@ -17,6 +16,7 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
+from microipa.modem.dialect import Modem
 from microipa.modem.power import granted_cycle, granted_timers
 from microipa.modem.registration import Stat
 from microipa.modem.sim import CardSilent, ChannelRefused, NoSuchSession
@@ -24,10 +24,7 @@ from microipa.modem.sockets import Connection, NoNetwork, NotConnected
 from microipa.radio.network import PdnRefused
 from microipa.radio.rrc import Assistance
 
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
-
-STANDARD = CommandTable()
+STANDARD: CommandTable[Modem] = CommandTable()
 
 _ACT_NB_IOT = 9  # <AcT> of TS 27.007 7.3: E-UTRAN (NB-S1 mode)
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - what a context without an address shows
@@ -41,13 +38,13 @@ STANDARD.stored("+IPR", "115200")
 
 
 @STANDARD.on("E", Form.RUN)
-async def echo(modem: VirtualModem, request: Request) -> None:
+async def echo(modem: Modem, request: Request) -> None:
     wanted = request.number(0, 0, 1, 0) == 1
     modem.interpreter.echo = wanted or modem.behaviour.echo_sticks
 
 
 @STANDARD.on("+CMEE", Form.SET, Form.READ)
-async def error_mode(modem: VirtualModem, request: Request) -> None:
+async def error_mode(modem: Modem, request: Request) -> None:
     if request.form is Form.READ:
         modem.respond(f"+CMEE: {modem.interpreter.error_mode}")
     else:
@@ -55,7 +52,7 @@ async def error_mode(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("I", Form.RUN)
-async def information(modem: VirtualModem, _: Request) -> None:
+async def information(modem: Modem, _: Request) -> None:
     dialect = modem.dialect
     for line in (dialect.maker, dialect.model, f"Revision: {dialect.revision}"):
         modem.respond(line)
@@ -63,25 +60,25 @@ async def information(modem: VirtualModem, _: Request) -> None:
 
 @STANDARD.on("+CGMI", Form.RUN)
 @STANDARD.on("+GMI", Form.RUN)
-async def maker(modem: VirtualModem, _: Request) -> None:
+async def maker(modem: Modem, _: Request) -> None:
     modem.respond(modem.dialect.maker)
 
 
 @STANDARD.on("+CGMM", Form.RUN)
 @STANDARD.on("+GMM", Form.RUN)
-async def model(modem: VirtualModem, _: Request) -> None:
+async def model(modem: Modem, _: Request) -> None:
     modem.respond(modem.dialect.model)
 
 
 @STANDARD.on("+CGMR", Form.RUN)
 @STANDARD.on("+GMR", Form.RUN)
-async def revision(modem: VirtualModem, _: Request) -> None:
+async def revision(modem: Modem, _: Request) -> None:
     modem.respond(modem.dialect.revision)
 
 
 @STANDARD.on("+CGSN", Form.RUN, Form.SET)
 @STANDARD.on("+GSN", Form.RUN)
-async def serial_number(modem: VirtualModem, request: Request) -> None:
+async def serial_number(modem: Modem, request: Request) -> None:
     """The bare IMEI; AT+CGSN=1 gives it as TS 27.007 5.4 does."""
     if request.form is Form.SET:
         request.number(0, 1, 1)
@@ -91,14 +88,14 @@ async def serial_number(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CIMI", Form.RUN)
-async def imsi(modem: VirtualModem, _: Request) -> None:
+async def imsi(modem: Modem, _: Request) -> None:
     if not modem.sim.imsi:
         raise CommandFailed(CME_SIM_FAILURE)
     modem.respond(modem.sim.imsi)
 
 
 @STANDARD.on("+CPIN", Form.READ)
-async def pin(modem: VirtualModem, _: Request) -> None:
+async def pin(modem: Modem, _: Request) -> None:
     if not modem.faults.has_card:
         raise CommandFailed(CME_NO_SIM)
     if not modem.sim.imsi:
@@ -107,7 +104,7 @@ async def pin(modem: VirtualModem, _: Request) -> None:
 
 
 @STANDARD.on("+CFUN", Form.SET, Form.READ)
-async def functionality(modem: VirtualModem, request: Request) -> None:
+async def functionality(modem: Modem, request: Request) -> None:
     """0 switches radio and card off, 4 the radio alone, 1 all on; 1,1 restarts the modem."""
     if request.form is Form.READ:
         modem.respond(f"+CFUN: {modem.functionality}")
@@ -121,7 +118,7 @@ async def functionality(modem: VirtualModem, request: Request) -> None:
         await modem.set_functionality(wanted)
 
 
-def registration_line(modem: VirtualModem, name: str) -> str:
+def registration_line(modem: Modem, name: str) -> str:
     """What follows the prefix of +CREG, +CGREG and +CEREG, in the detail that was asked for."""
     stat = modem.registration.stat
     attachment = modem.registration.attachment
@@ -142,7 +139,7 @@ def registration_line(modem: VirtualModem, name: str) -> str:
 @STANDARD.on("+CREG", Form.SET, Form.READ)
 @STANDARD.on("+CGREG", Form.SET, Form.READ)
 @STANDARD.on("+CEREG", Form.SET, Form.READ)
-async def registration(modem: VirtualModem, request: Request) -> None:
+async def registration(modem: Modem, request: Request) -> None:
     """TS 27.007 10.1.22; NB-IoT has no circuit side, so the three tell the same."""
     if request.form is Form.SET:
         modem.report[request.name] = request.number(0, 0, 5)
@@ -152,7 +149,7 @@ async def registration(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CGATT", Form.SET, Form.READ)
-async def attach(modem: VirtualModem, request: Request) -> None:
+async def attach(modem: Modem, request: Request) -> None:
     if request.form is Form.READ:
         modem.respond(f"+CGATT: {int(modem.registration.attachment is not None)}")
     elif modem.functionality != 1:
@@ -164,7 +161,7 @@ async def attach(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+COPS", Form.SET, Form.READ, Form.TEST)
-async def operator(modem: VirtualModem, request: Request) -> None:
+async def operator(modem: Modem, request: Request) -> None:
     """TS 27.007 7.3: automatic selection, deregistration, and the format of the operator's name."""
     if request.form is Form.TEST:
         cells = ",".join(f'(1,"{plmn}","{plmn}","{plmn}",{_ACT_NB_IOT})'
@@ -179,7 +176,7 @@ async def operator(modem: VirtualModem, request: Request) -> None:
         await _select_operator(modem, request)
 
 
-async def _select_operator(modem: VirtualModem, request: Request) -> None:
+async def _select_operator(modem: Modem, request: Request) -> None:
     mode = request.number(0, 0, 3)
     if mode == 3:
         modem.operator_format = request.number(1, 0, 2)
@@ -198,7 +195,7 @@ async def _select_operator(modem: VirtualModem, request: Request) -> None:
         modem.registration.start()
 
 
-def _selection(modem: VirtualModem) -> int:
+def _selection(modem: Modem) -> int:
     """<mode> of AT+COPS?: 0 automatic, 1 one operator alone, 2 off the network."""
     if not modem.registration.automatic or modem.registration.stat is Stat.NOT_REGISTERED:
         return 2
@@ -212,18 +209,18 @@ def _numeric_operator(request: Request) -> str:
 
 
 @STANDARD.on("+CSQ", Form.RUN)
-async def signal(modem: VirtualModem, _: Request) -> None:
+async def signal(modem: Modem, _: Request) -> None:
     modem.respond("+CSQ: 18,99" if modem.registration.attachment else "+CSQ: 99,99")
 
 
 @STANDARD.on("+CEDRXRDP", Form.RUN)
-async def edrx_in_force(modem: VirtualModem, _: Request) -> None:
+async def edrx_in_force(modem: Modem, _: Request) -> None:
     modem.respond(f"+CEDRXRDP: {granted_cycle(modem) or 0}")
 
 
 @STANDARD.on("+CPSMS", Form.SET, Form.READ)
 @STANDARD.on("+CEDRXS", Form.SET, Form.READ)
-async def power_saving(modem: VirtualModem, request: Request) -> None:
+async def power_saving(modem: Modem, request: Request) -> None:
     """TS 27.007 7.38 and 7.40: what the modem asks the network for, with a registration update."""
     if request.form is Form.READ:
         modem.respond(f"{request.name}: {modem.settings.get(request.name, '0')}")
@@ -233,13 +230,13 @@ async def power_saving(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CESQ", Form.RUN)
-async def extended_signal(modem: VirtualModem, _: Request) -> None:
+async def extended_signal(modem: Modem, _: Request) -> None:
     modem.respond("+CESQ: 99,99,255,255,20,55" if modem.registration.attachment
                   else "+CESQ: 99,99,255,255,255,255")
 
 
 @STANDARD.on("+CGACT", Form.SET, Form.READ)
-async def context_activation(modem: VirtualModem, request: Request) -> None:
+async def context_activation(modem: Modem, request: Request) -> None:
     """``<state>,<cid>`` (TS 27.007 10.1.10)."""
     if request.form is Form.READ:
         await modem.open_bearer()
@@ -258,13 +255,13 @@ async def context_activation(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CEER", Form.RUN)
-async def last_cause(modem: VirtualModem, _: Request) -> None:
+async def last_cause(modem: Modem, _: Request) -> None:
     """TS 27.007 6.10: why the last context did not come up, in words."""
     modem.respond(f"+CEER: {modem.packet_data.refusal or 'No report available'}")
 
 
 @STANDARD.on("+CGDCONT", Form.SET, Form.READ)
-async def define_context(modem: VirtualModem, request: Request) -> None:
+async def define_context(modem: Modem, request: Request) -> None:
     contexts = modem.packet_data.contexts
     if request.form is Form.READ:
         for cid, context in sorted(contexts.items()):
@@ -275,14 +272,14 @@ async def define_context(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CGPADDR", Form.SET, Form.RUN)
-async def addresses(modem: VirtualModem, request: Request) -> None:
+async def addresses(modem: Modem, request: Request) -> None:
     for cid, context in sorted(modem.packet_data.contexts.items()):
         if request.form is Form.RUN or request.text(0) == str(cid):
             modem.respond(f'+CGPADDR: {cid},"{context.address or NO_ADDRESS}"')
 
 
 @STANDARD.on("+CTZU", Form.SET, Form.READ)
-async def clock_update(modem: VirtualModem, request: Request) -> None:
+async def clock_update(modem: Modem, request: Request) -> None:
     """0 leaves the clock alone, 1 keeps it in GMT, 3 in local time, both with the zone beside it."""
     if request.form is Form.READ:
         modem.respond(f"+CTZU: {modem.clock_update}")
@@ -294,7 +291,7 @@ async def clock_update(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CTZR", Form.SET, Form.READ)
-async def clock_report(modem: VirtualModem, request: Request) -> None:
+async def clock_report(modem: Modem, request: Request) -> None:
     if request.form is Form.READ:
         modem.respond(f"+CTZR: {modem.report.get('+CTZR', 0)}")
     else:
@@ -302,7 +299,7 @@ async def clock_report(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CCLK", Form.READ)
-async def clock(modem: VirtualModem, _: Request) -> None:
+async def clock(modem: Modem, _: Request) -> None:
     """The clock, which stands at its start until the network has told the time and AT+CTZU lets it."""
     kind = modem.behaviour.clock
     if kind == "error":
@@ -320,7 +317,7 @@ async def clock(modem: VirtualModem, _: Request) -> None:
 
 
 @STANDARD.on("+CCHO", Form.SET)
-async def open_channel(modem: VirtualModem, request: Request) -> None:
+async def open_channel(modem: Modem, request: Request) -> None:
     """TS 27.007 8.45. A card without the application ends in SIM failure, as modems have it."""
     _check_channels(modem)
     modem.faults.check_card()
@@ -337,7 +334,7 @@ async def open_channel(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CCHC", Form.SET)
-async def close_channel(modem: VirtualModem, request: Request) -> None:
+async def close_channel(modem: Modem, request: Request) -> None:
     _check_channels(modem)
     try:
         await modem.sim.close(request.text(0))
@@ -348,7 +345,7 @@ async def close_channel(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CGLA", Form.SET)
-async def channel_access(modem: VirtualModem, request: Request) -> None:
+async def channel_access(modem: Modem, request: Request) -> None:
     """TS 27.007 8.43: the modem puts the channel into CLA; 61xx and 6Cxx are left to the caller."""
     _check_channels(modem)
     modem.faults.check_card()
@@ -370,7 +367,7 @@ async def channel_access(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CSIM", Form.SET)
-async def card_access(modem: VirtualModem, request: Request) -> None:
+async def card_access(modem: Modem, request: Request) -> None:
     """TS 27.007 8.17: an APDU as it is; the channel in CLA is the caller's business."""
     modem.faults.check_card()
     apdu = _apdu(modem, request, 0)
@@ -384,14 +381,14 @@ async def card_access(modem: VirtualModem, request: Request) -> None:
 
 
 @STANDARD.on("+CNMPSD", Form.RUN)
-async def no_more_data(modem: VirtualModem, _: Request) -> None:
+async def no_more_data(modem: Modem, _: Request) -> None:
     """No application is expected to exchange data: the connection may end."""
     if not modem.behaviour.release_assistance:
         raise CommandFailed
     modem.link.rrc.release()
 
 
-def assistance(modem: VirtualModem, request: Request, index: int) -> Assistance:
+def assistance(modem: Modem, request: Request, index: int) -> Assistance:
     """Release assistance as an argument, where there is one. Raises CommandFailed in a modem without it."""
     if len(request.arguments) <= index:
         return Assistance.NONE
@@ -400,20 +397,20 @@ def assistance(modem: VirtualModem, request: Request, index: int) -> Assistance:
     return Assistance(request.number(index, 0, 2))
 
 
-def _check_channels(modem: VirtualModem) -> None:
+def _check_channels(modem: Modem) -> None:
     """Raises CommandFailed in a modem that has AT+CSIM alone."""
     if modem.behaviour.csim_only:
         raise CommandFailed
 
 
-def _octets(modem: VirtualModem, request: Request, index: int, limit: int) -> bytes:
+def _octets(modem: Modem, request: Request, index: int, limit: int) -> bytes:
     """Bytes out of digits, in the case this modem takes. Raises CommandFailed."""
     if modem.behaviour.wants_upper_hex and request.text(index) != request.text(index).upper():
         raise CommandFailed
     return request.octets(index, limit)
 
 
-def _apdu(modem: VirtualModem, request: Request, index: int) -> bytes:
+def _apdu(modem: Modem, request: Request, index: int) -> bytes:
     """``<length>,"<hex>"``, where length counts digits. Raises CommandFailed when it lies."""
     apdu = _octets(modem, request, index + 1, _APDU_LIMIT)
     if len(apdu) < 4 or request.number(index, 8, 2 * _APDU_LIMIT) != 2 * len(apdu):
@@ -421,7 +418,7 @@ def _apdu(modem: VirtualModem, request: Request, index: int) -> bytes:
     return apdu
 
 
-def _respond_apdu(modem: VirtualModem, name: str, response: bytes) -> None:
+def _respond_apdu(modem: Modem, name: str, response: bytes) -> None:
     text = response.hex()
     if modem.behaviour.upper_hex:
         text = text.upper()
@@ -433,7 +430,7 @@ def connection_number(request: Request, numbers: range) -> int:
     return request.number(0, numbers.start, numbers.stop - 1)
 
 
-def named_connection(modem: VirtualModem, request: Request, numbers: range) -> Connection:
+def named_connection(modem: Modem, request: Request, numbers: range) -> Connection:
     """The open connection that the first argument names. Raises CommandFailed."""
     try:
         return modem.packet_data.connection(connection_number(request, numbers))
@@ -441,12 +438,12 @@ def named_connection(modem: VirtualModem, request: Request, numbers: range) -> C
         raise CommandFailed(CME_NOT_ALLOWED) from closed
 
 
-def context_number(modem: VirtualModem, request: Request, index: int) -> int:
+def context_number(modem: Modem, request: Request, index: int) -> int:
     """An argument that names a PDP context. Raises CommandFailed."""
     return request.number(index, modem.dialect.contexts.start, modem.dialect.contexts.stop - 1)
 
 
-def need_network(modem: VirtualModem) -> None:
+def need_network(modem: Modem) -> None:
     """Raises CommandFailed when the modem is not attached."""
     if modem.registration.attachment is None:
         raise CommandFailed(CME_NO_SERVICE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from microipa.modem.commands import (
     CME_INCORRECT_PARAMETERS,
@@ -13,13 +12,10 @@ from microipa.modem.commands import (
     Form,
     Request,
 )
-from microipa.modem.dialect import Dialect
+from microipa.modem.dialect import Dialect, Modem
 from microipa.modem.line_sleep import allows_sleep
 from microipa.modem.sockets import OPEN_FAILURES, Connection, NotConnected, Service
 from microipa.modem.standard import STANDARD, connection_number, functionality, named_connection, need_network
-
-if TYPE_CHECKING:
-    from microipa.modem.virtual import VirtualModem
 
 _SARA = CommandTable(STANDARD)
 on = _SARA.on
@@ -32,7 +28,7 @@ _RESTART = (15, 16)
 
 
 @on("+CFUN", Form.SET, Form.READ)
-async def power_mode(modem: VirtualModem, request: Request) -> None:
+async def power_mode(modem: Modem, request: Request) -> None:
     """15 and 16 restart the modem, 16 with the card; the rest is standard."""
     if request.form is Form.SET and request.number(0, 0, 16) in _RESTART:
         modem.restart()
@@ -41,18 +37,18 @@ async def power_mode(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+CPWROFF", Form.RUN)
-async def power_off(modem: VirtualModem, _: Request) -> None:
+async def power_off(modem: Modem, _: Request) -> None:
     modem.switch_off()
 
 
 @on("+CSGT", Form.SET)
-async def greeting(modem: VirtualModem, request: Request) -> None:
+async def greeting(modem: Modem, request: Request) -> None:
     """``1,"<text>"``: said at the end of every boot, over power cuts."""
     modem.nonvolatile["greeting"] = request.text(1, "") if request.number(0, 0, 1) else ""
 
 
 @on("+USOCR", Form.SET)
-async def create(modem: VirtualModem, request: Request) -> None:
+async def create(modem: Modem, request: Request) -> None:
     """``<6 TCP|17 UDP>``: a socket, which leads nowhere yet."""
     protocol = request.number(0, 6, 17)
     free = [n for n in _SOCKETS if n not in modem.packet_data.connections and n not in modem.reserved]
@@ -63,7 +59,7 @@ async def create(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+USOCO", Form.SET)
-async def connect(modem: VirtualModem, request: Request) -> None:
+async def connect(modem: Modem, request: Request) -> None:
     """``<socket>,"<host>",<port>``: OK once connected; on UDP it names the far end of +USOWR and +USORD."""
     number = connection_number(request, _SOCKETS)
     host, port = request.text(1), request.number(2, 1, 65535)
@@ -79,7 +75,7 @@ async def connect(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+USOWR", Form.SET)
-async def write(modem: VirtualModem, request: Request) -> None:
+async def write(modem: Modem, request: Request) -> None:
     """``<socket>,<length>``: asks with @, tells how many bytes it took."""
     connection = named_connection(modem, request, _SOCKETS)
     payload = await modem.interpreter.prompt(request.number(1, 1, _MOST))
@@ -91,7 +87,7 @@ async def write(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+USORD", Form.SET)
-async def read(modem: VirtualModem, request: Request) -> None:
+async def read(modem: Modem, request: Request) -> None:
     """``<socket>,<length>``: data in quotes behind their length; the rest of a longer datagram stays for the
     next time. A length of 0 tells how much waits."""
     connection = named_connection(modem, request, _SOCKETS)
@@ -109,17 +105,17 @@ async def read(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+USOCL", Form.SET)
-async def close(modem: VirtualModem, request: Request) -> None:
+async def close(modem: Modem, request: Request) -> None:
     number = connection_number(request, _SOCKETS)
     if modem.reserved.pop(number, None) is None:
         modem.packet_data.close(named_connection(modem, request, _SOCKETS).id)
 
 
-def _readable(modem: VirtualModem, connection: Connection) -> None:
+def _readable(modem: Modem, connection: Connection) -> None:
     modem.urc(f"+UUSORD: {connection.id},{sum(map(len, connection.waiting))}")
 
 
-def _bearer_lost(modem: VirtualModem, cid: int) -> None:
+def _bearer_lost(modem: Modem, cid: int) -> None:
     modem.urc(f"+CGEV: NW PDN DEACT {cid}")
     for connection in modem.packet_data.connections.values():
         modem.urc(f"+UUSOCL: {connection.id}")
@@ -133,7 +129,7 @@ on = _R5.on
 
 
 @on("+UPSD", Form.SET)
-async def profile(modem: VirtualModem, request: Request) -> None:
+async def profile(modem: Modem, request: Request) -> None:
     """``<profile>,<0 protocol|100 context>,<value>``."""
     request.number(0, 0, 6)
     if request.number(1, 0, 100) == 100 and request.number(2, 0, 8) != _BEARER:
@@ -141,7 +137,7 @@ async def profile(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+UPSDA", Form.SET)
-async def act_on_profile(modem: VirtualModem, request: Request) -> None:
+async def act_on_profile(modem: Modem, request: Request) -> None:
     """``<profile>,<3 activate|4 deactivate>``: OK, and the outcome in an unsolicited line."""
     request.number(0, 0, 6)
     action = request.number(1, 0, 4)
@@ -161,20 +157,20 @@ async def act_on_profile(modem: VirtualModem, request: Request) -> None:
 
 
 @on("+UPSND", Form.SET)
-async def profile_state(modem: VirtualModem, request: Request) -> None:
+async def profile_state(modem: Modem, request: Request) -> None:
     """``<profile>,8``: whether it is active."""
     request.number(0, 0, 6)
     modem.respond(f"+UPSND: 0,{request.number(1, 0, 17)},{modem.settings.get('profile', '0')}")
 
 
 @on("+USOCR", Form.SET)
-async def create_on_profile(modem: VirtualModem, request: Request) -> None:
+async def create_on_profile(modem: Modem, request: Request) -> None:
     if "profile" not in modem.settings:
         raise CommandFailed(CME_NOT_ALLOWED)
     await create(modem, request)
 
 
-def _profile_lost(modem: VirtualModem, _: int) -> None:
+def _profile_lost(modem: Modem, _: int) -> None:
     if modem.settings.pop("profile", None):
         modem.urc("+UUPSDD: 0")
 

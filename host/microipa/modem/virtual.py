@@ -14,12 +14,11 @@ from microipa.modem.commands import Request
 from microipa.modem.dialect import Dialect, InPsm
 from microipa.modem.faults import Faults
 from microipa.modem.interpreter import Interpreter
-from microipa.modem.line_sleep import LineSleep
 from microipa.modem.nordic import NRF91
 from microipa.modem.quectel import BG77, BG95
 from microipa.modem.registration import Registration, Stat
 from microipa.modem.sequans import GM02S
-from microipa.modem.serial import Serial
+from microipa.modem.serial import LineSleep, Serial
 from microipa.modem.sim import Card, Sim
 from microipa.modem.simcom import SIM7000, SIM7080G
 from microipa.modem.sleeping import Sleeping, kept
