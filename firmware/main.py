@@ -38,7 +38,6 @@ async def main():
     here = globals().get("__file__", "")  # which a frozen main.py does not have
     here = here[: here.rfind("/") + 1]
     settings = boot.settings(here, board, woken)
-    compat.intern_names()
     compat.log_level = settings["log_level"]
     name = board.modem if settings["modem"] == "auto" else settings["modem"]
     modem = driver(name)(board.uart(), board)

@@ -53,7 +53,7 @@ def _compiled(source: str, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_text(source)
-        return compiled(path, 0)
+        return compiled(path)
 
 
 def _load(other: dict[str, bytes]) -> None:

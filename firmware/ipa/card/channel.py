@@ -4,6 +4,7 @@ A command goes out of one reusable buffer and its answer comes back into another
 view of the second, valid until the next command: whoever needs it longer copies it.
 """
 
+from ipa import tlv
 from ipa.compat import DEBUG, INFO, const, log
 from ipa.modem import ModemError
 from ipa.modem.at import AtError
@@ -22,7 +23,6 @@ _MOST_BLOCKS = const(256)
 _LARGEST_SEGMENT = const(255)
 _SMALLEST_SEGMENT = const(32)
 _RESPONSE = const(512)  # AuthenticateServer alone answers more, two certificates: about 1.7 kB
-_MORE = const(512)
 _LARGEST_RESPONSE = const(8192)
 _MOST_ANSWERS = const(64)  # 61xx and 6Cxx in a row: 32 answers of 256 bytes fill the largest response
 
@@ -229,7 +229,7 @@ class Channel:
                     return False
                 raise ResponseTooLong("more than {} bytes".format(_LARGEST_RESPONSE))
             try:
-                larger = bytearray(min(_LARGEST_RESPONSE, end + _MORE))
+                larger = self._larger(end)
             except MemoryError:
                 if self._cut:
                     return False
@@ -239,6 +239,13 @@ class Channel:
         self._response[self._length : end] = memoryview(answer)[:n]
         self._length = end
         return True
+
+    def _larger(self, end):
+        """Room for the whole of the answer, as its beginning tells it; at least for `end` bytes."""
+        try:
+            return bytearray(min(_LARGEST_RESPONSE, max(end, _announced(self._response))))
+        except MemoryError:
+            return bytearray(end)
 
 
 class _Source:
@@ -267,6 +274,14 @@ class _Source:
             raise CommandCut("{} ends {} bytes early".format(name, self._left))
         self._left -= n
         return n
+
+
+def _announced(answer):
+    """The length of an answer of which the beginning is there, 0 where it is no TLV."""
+    try:
+        return tlv.header(answer, 0, _LARGEST_RESPONSE)[2]
+    except tlv.TlvError:
+        return 0
 
 
 def _name(command):

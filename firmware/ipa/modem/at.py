@@ -25,6 +25,7 @@ _QUIET_TRIES = const(30)  # the longest answer there is takes a tenth of that
 _EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
 _WRITE_MS = const(2)
 _TX_BUFFER = const(2048)  # of the UART: ipa/board.py
+_BLANKS = b"\0\t\r\x0b\x0c "
 _ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
 _CARD_ERRORS = ("SIM NOT INSERTED", "SIM FAILURE", "SIM BUSY")  # with AT+CMEE=2, which some modems do not leave
 # Final in one family or another, for some with the number of the connection before
@@ -334,12 +335,21 @@ class At:
         if self._skip:
             self._skip = False
         elif n:
-            line = bytes(memoryview(self._line)[:n]).replace(b"\0", b"").strip()
-            while b":  " in line:
-                line = line.replace(b":  ", b": ")
-            if line:
-                self._dispatch(line)
+            self._dispatch(self._trimmed(n))
         return newline + 1
+
+    def _trimmed(self, end):
+        """The line that ends there without blanks around it, copied once: an APDU is one of 530 bytes."""
+        line = self._line
+        start = 0
+        while start < end and line[start] in _BLANKS:
+            start += 1
+        while start < end and line[end - 1] in _BLANKS:
+            end -= 1
+        line = bytes(memoryview(line)[start:end]).replace(b"\0", b"")
+        while b":  " in line:
+            line = line.replace(b":  ", b": ")
+        return line
 
     def _data_behind(self, chunk, pos, stop):
         """Dispatch the head of a line on which data follow: where they begin, 0 when this is no such line."""
@@ -357,7 +367,7 @@ class At:
             return 0  # its last character is still to come
         begin += pos - self._n + len(whole) - len(head)
         self._n = 0
-        self._dispatch(head[:comma])
+        self._dispatch(head[:comma].rstrip())
         return begin
 
     def _look_for_prompt(self):
@@ -367,6 +377,8 @@ class At:
             self._wake.set()
 
     def _dispatch(self, line):
+        if not line:
+            return
         if self._prompt and line == b"CONNECT":  # which asks for data in a line of its own
             self._prompt = False
             self._wake.set()
@@ -437,8 +449,11 @@ class At:
 
 
 def _fields(line, prefix):
-    """What follows the prefix, without the blanks that some modems put around it and behind commas."""
-    return line[len(prefix) :].strip().replace(b", ", b",")
+    """What follows the prefix, without the blanks that some modems put before it and behind commas."""
+    start = len(prefix)
+    while line[start : start + 1] == b" ":
+        start += 1
+    return line[start:].replace(b", ", b",")
 
 
 def _name(text):

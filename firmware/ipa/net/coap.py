@@ -61,7 +61,8 @@ _Q_BLOCK2 = const(31)
 class Coap:
     """Exchanges over `dtls`: `async send(buf)`, `async recv(buf, ms) -> n` and `rtt_ms`.
 
-    Its buffers are made once; `dtls` may be another one for each association.
+    What comes has one buffer for ever, what goes a larger one while it does not fit the small one. `dtls` may be
+    another one for each association.
     """
 
     def __init__(self, dtls=None):
@@ -70,7 +71,7 @@ class Coap:
         self.answered = False  # there was a response; whoever asks sets it back
         self.doubtful = False  # dtls may have ended long ago: give up early, until the first answer
         self.incoming = memoryview(bytearray(_ROOM))
-        self.outgoing = memoryview(bytearray(_ROOM))
+        self._least = self.outgoing = memoryview(bytearray(_HEADERS + 2 * _SMALL))
         self._message_id = _random()
         self._token = _random()
         self._confirmed = None  # message id of the last separate response, which may come again
@@ -110,7 +111,7 @@ class Coap:
             size = min(16 << szx, total - offset)
             more = offset + size < total
             # With the token of a request that nobody answered, so that the eIM knows it again.
-            used = self.request(answer is not None)
+            used = self.request(answer is not None, size)
             used = self._put_blocks(used, offset, more, szx, tag)
             if compat.trouble and total <= _SMALL:
                 from ipa.net import trouble
@@ -159,8 +160,16 @@ class Coap:
         used = put_option(self.outgoing, used, _BLOCK2 - 11, block_value(number, False, szx))
         return await self.ask(used)
 
-    def request(self, new=True):
-        """Header, token and path of a request in the buffer; where they end."""
+    def make_room(self, size):
+        """In `outgoing`, for a message with so many bytes of payload, or a small one and an option more."""
+        if size <= 2 * _SMALL:
+            self.outgoing = self._least
+        elif len(self.outgoing) < _HEADERS + size:
+            self.outgoing = memoryview(bytearray(_HEADERS + size))
+
+    def request(self, new=True, size=0):
+        """Header, token and path of a request with so many bytes of payload in the buffer; where they end."""
+        self.make_room(size)
         self._message_id = (self._message_id + 1) & 0xFFFF
         if new:
             self._token = (self._token + 1) & 0xFF

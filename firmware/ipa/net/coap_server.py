@@ -130,6 +130,7 @@ class Server:
     async def _send(self, code, block2=None, block1=None, offset=0, size=0):
         coap = self._coap
         message_id, token = self._message
+        coap.make_room(size)
         put_header(coap.outgoing, _ACK, code, message_id, len(token))
         used = 4 + len(token)
         coap.outgoing[4:used] = token

@@ -100,11 +100,11 @@ class DirectDownload(Download):
             if own is None or own != _encoded(self._oid):
                 raise DownloadFailed("the SM-DP+ has another OID than {}".format(self._oid))
 
-    async def load(self, response):
+    async def bound_profile_package(self, response):
         """Step 11, from which on there may be a result on the card that is ours to deliver."""
         name = "" if self.transaction is None else self.transaction.hex()
         _note(self.session.journal, self.transaction_id.hex(), name)
-        return await super().load(response)
+        return await super().bound_profile_package(response)
 
     async def deliver(self, result):
         await _settle(self.session, self.server, bytes(result))

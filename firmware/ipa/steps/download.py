@@ -38,8 +38,8 @@ _MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts
 MOST_TRIES = const(8)  # so often what is temporary is tried again where nobody but us counts
 _MOST_EIMS = const(4)  # whose last download is remembered
 _KEY_ID = const(20)
-_TRIGGER = ("ipa.steps.trigger",)
-_LOADER = ("ipa.card.bpp",)
+_TRIGGER = " ipa.steps.trigger "
+_LOADER = " ipa.card.bpp "
 _LOG_EVERY = const(2048)
 
 
@@ -251,15 +251,22 @@ class Download:
         What the trigger does not tell is None or "". That the SM-DP+ has this OID is for the eIM to check.
         """
         response = await self._authenticate_server(address, matching_id)
-        return await self.load(await self._prepare_download(response))
+        response = await self._authenticate_client(response)  # in place of the card's answer of 1.8 kB, which goes
+        response = await self._prepare_download(response)
+        reader, length = await self.bound_profile_package(response)
+        response = None
+        return await self._load(reader, length)
 
     async def instead(self, _error):
         """Another way to the same profile when this one has failed, None without."""
         return
 
-    async def load(self, response):
-        """Step 9: the package that was bound for the card's BF21 flows into the card."""
-        reader, length = await self.server.get_bound_profile_package(self.transaction_id, response)
+    async def bound_profile_package(self, response):
+        """Step 9: asks for the package that is bound for the card's BF21. Returns a Reader and the length."""
+        return await self.server.get_bound_profile_package(self.transaction_id, response)
+
+    async def _load(self, reader, length):
+        """The package flows into the card."""
         log(INFO, "download: a package of {} kB flows into the card".format((length + 1023) // 1024))
         self.loading = True
         from ipa.card.bpp import Loader  # the buffers of the steps before have gone
@@ -327,8 +334,8 @@ class Download:
         matching = tlv.encode(0x80, matching_id.encode()) if matching_id else b""
         return tlv.encode(0xA0, matching, tlv.encode(0xA1, self.session.device_info))
 
-    async def _prepare_download(self, response):
-        """Steps 7 and 8: returns the card's BF21."""
+    async def _authenticate_client(self, response):
+        """Step 7: returns what the server answers to the card's BF38."""
         try:
             fields = await self.server.authenticate_client(self.transaction_id, response)
         except Refused as error:
@@ -344,6 +351,10 @@ class Download:
             from ipa.card.bpp import shown
 
             self._metadata = shown(metadata)
+        return fields
+
+    async def _prepare_download(self, fields):
+        """Step 8: returns the card's BF21."""
         found = _by_tag(fields, 0x5F37, 0x04)
         signed, certificate = _sequences(fields)
         confirmation = tlv.find(signed, 0x30, 0x01)

@@ -113,8 +113,8 @@ def build(board: Board, form: Form = "mpy") -> Package:
     firmware = paths.firmware()
     alone = {"app": firmware / "main.py", "board": board.folder / "board.py"}
     if form == "mpy":
-        files = bytecode(firmware)
-        files |= {f"{name}.mpy": compiled(path, path.stat().st_mtime_ns) for name, path in alone.items()}
+        files = bytecode(firmware, short_names=True)
+        files |= {f"{name}.mpy": compiled(path) for name, path in alone.items()}
     else:
         files = {str(path.relative_to(firmware)): path.read_bytes() for path in firmware.glob("ipa/**/*.py")}
         files |= {f"{name}.py": path.read_bytes() for name, path in alone.items()}

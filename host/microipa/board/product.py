@@ -102,4 +102,4 @@ def _own(folder: Path, form: str, main: str, data: bool) -> Own:
 
 
 def _code(path: Path, form: str) -> bytes:
-    return compiled(path, path.stat().st_mtime_ns) if form == "mpy" else path.read_bytes()
+    return compiled(path) if form == "mpy" else path.read_bytes()

@@ -321,6 +321,6 @@ def _with_tools(package: Package, names: Sequence[str]) -> Package:
     files["product.mpy"] = files.pop("app.mpy")
     for name in names:
         tool = paths.tools() / f"{name}.py"
-        files[f"{name}.mpy"] = compiled(tool, tool.stat().st_mtime_ns)
+        files[f"{name}.mpy"] = compiled(tool)
     files["app.py"] = "".join(f"import {name}\n" for name in (*names, "product")).encode()
     return replace(package, files=files)
