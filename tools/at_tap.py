@@ -42,9 +42,18 @@ async def command(self, text, *, prefix=None, apdu=None, **more):
             if prefix:
                 say(prefix)
                 say(" ")
+            if "decode" in more:
+                line = _with_digits(line)
             say(line)
             say("\n")
     return lines
+
+
+def _with_digits(answer):
+    """An APDU as modems write it; of one that was unreadable the engine knows only how long it was."""
+    if isinstance(answer, int):
+        return "%d unreadable characters" % answer
+    return '%d,"%s"' % (2 * len(answer), hexlify(answer).upper().decode())
 
 
 At.command = command

@@ -52,7 +52,7 @@ async def test_commands_are_printed_with_their_apdus_and_others_without_their_va
         ("modem", "in", f'AT+CGLA=7,90,"{STORE_DATA}"'),
         ("modem", "out", '+CGLA: 8,"BF229000"'),
         ("modem", "in", 'AT+CSIM=10,"00F2000000"'),
-        ("modem", "out", "+CSIM: 4,9000"),
+        ("modem", "out", '+CSIM: 4,"9000"'),
         ("modem", "in", 'AT+CGLA=9,8,"80E29100"'),
         ("modem", "out", "+CME ERROR: 21"),
     ]

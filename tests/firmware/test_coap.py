@@ -229,6 +229,28 @@ asyncio.run(posts(Coap(Promising()), 5))
     assert (await micropython(script)).splitlines()[-1] == "CoapTimeout acknowledged, and then no answer"
 
 
+async def test_rfc7252_4_2_a_request_is_repeated_as_it_was_whatever_came_in_between(micropython: Run) -> None:
+    script = SCRIPT + """
+class Chatty:
+    rtt_ms = None
+    sent = []
+    heard = 0
+    async def send(self, buf):
+        self.sent.append(bytes(buf))
+    async def recv(self, buf, ms):
+        self.heard += 1
+        if not self.heard & 1:
+            return 0  # the time is over
+        buf[:200] = b"\\x50\\x44\\x99\\x99\\xff" + bytes(195)  # an answer to nothing that was asked
+        return 200
+link = Coap(Chatty())
+link.doubtful = True
+asyncio.run(posts(link, 300))
+print(len(Chatty.sent), len(set(Chatty.sent)), len(Chatty.sent[0]) > 300)
+"""
+    assert (await micropython(script)).splitlines()[-2:] == ["CoapTimeout nobody answers", "2 1 True"]
+
+
 async def test_rfc7252_4_2_silence_ends_after_nine_transmissions_for_four_sizes(micropython: Run) -> None:
     script = SCRIPT + """
 class Deaf:

@@ -104,8 +104,7 @@ class Channel:
         ResponseTooLong.
         """
         self._cut = cut
-        if len(self._response) > _RESPONSE:
-            self._response = bytearray(_RESPONSE)
+        self.let_go()
         total = sum(len(part) for part in parts) + length
         name = _name(parts[0])
         if total > _MOST_BLOCKS * self._segment:
@@ -145,6 +144,12 @@ class Channel:
             if not self._length:
                 raise CardError("no answer to {}".format(name))
         return memoryview(self._response)[: self._length]
+
+    def let_go(self):
+        """Nobody needs the last answer any more: the room for a large one is free."""
+        if len(self._response) > _RESPONSE:
+            self._response = b""  # it may be where the next one gets its room
+            self._response = bytearray(_RESPONSE)
 
     async def read(self, *parts, cut=False):
         """As store, of a function that changes nothing: what got lost between card and board is asked for once more."""

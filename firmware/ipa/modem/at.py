@@ -83,6 +83,7 @@ class At:
         self._into = None
         self._field = 0  # where a line of prefix tells how many
         self._inline = 0
+        self._decode = None
         self._raw = 0  # bytes still to come that are data and not lines
         self._result = None
         self._answered = False  # all of the answer but its final line has come, as far as one can see
@@ -120,12 +121,13 @@ class At:
 
     async def command(
         self, text, prefix=None, timeout_ms=_TIMEOUT_MS, apdu=None, tail=b"", payload=None, into=None, field=0,
-        inline=0,
+        inline=0, decode=None,
     ):
         """Send one command and wait for OK. Returns what followed prefix, one bytes a line.
 
         prefix: lines of the answer begin with it; b"" takes every line that is no URC.
         apdu: goes behind text in hexadecimal, with the closing quote (+CGLA), and then `tail`.
+        decode: called with a view of the rest of each line of prefix; what it returns is kept in place of that.
         payload: sent as it is once the modem prompts, says CONNECT or, with `field`, tells in that field of a
         line of prefix how many of the bytes it takes.
         into: a line of prefix has a number in this field, and so many raw bytes land in this buffer: those
@@ -139,6 +141,7 @@ class At:
             self._begin(prefix, payload is not None, into)
             self._field = field
             self._inline = inline
+            self._decode = decode
             try:
                 await self._write(text, deadline)
                 if apdu is not None:
@@ -164,7 +167,7 @@ class At:
                     self._settling = None
                 self._pending = self._prompt = False
                 self._raw = 0
-                self._into = self._lines = None
+                self._into = self._lines = self._decode = None
 
     def _begin(self, prefix, prompt, into):
         self._prefix = prefix
@@ -335,21 +338,28 @@ class At:
         if self._skip:
             self._skip = False
         elif n:
-            self._dispatch(self._trimmed(n))
+            self._whole(n)
         return newline + 1
 
-    def _trimmed(self, end):
-        """The line that ends there without blanks around it, copied once: an APDU is one of 530 bytes."""
+    def _whole(self, end):
+        """The line that ends there is complete. One with an APDU has 530 bytes: it is decoded where it stands."""
         line = self._line
         start = 0
         while start < end and line[start] in _BLANKS:
             start += 1
         while start < end and line[end - 1] in _BLANKS:
             end -= 1
-        line = bytes(memoryview(line)[start:end]).replace(b"\0", b"")
+        line = memoryview(line)[start:end]
+        if self._decode and self._result is None:
+            prefix = len(self._prefix)
+            if bytes(line[:prefix]) == self._prefix:
+                self._collect(self._decode(line[prefix:]))
+                return
+        line = bytes(line).replace(b"\0", b"")
         while b":  " in line:
             line = line.replace(b":  ", b": ")
-        return line
+        if line:
+            self._dispatch(line)
 
     def _data_behind(self, chunk, pos, stop):
         """Dispatch the head of a line on which data follow: where they begin, 0 when this is no such line."""
@@ -377,8 +387,6 @@ class At:
             self._wake.set()
 
     def _dispatch(self, line):
-        if not line:
-            return
         if self._prompt and line == b"CONNECT":  # which asks for data in a line of its own
             self._prompt = False
             self._wake.set()

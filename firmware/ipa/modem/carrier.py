@@ -12,6 +12,7 @@ _BUSY_MS = const(15000)  # after AT+CFUN=1 a card is busy, or not there yet, for
 _FIRST_PAUSE_MS = const(50)
 _LONGEST_PAUSE_MS = const(1600)
 _SIM_BUSY = const(14)
+_LENGTH = const(8)  # characters of the length before the digits, and blanks
 _DIGITS = b"0123456789abcdefABCDEF"
 
 
@@ -124,8 +125,8 @@ class Cgla:
 
     async def transmit(self, session, apdu):
         text = b'AT+CGLA=%s,%d,"' % (session, 2 * len(apdu))
-        lines = await self._at.command(text, prefix=b"+CGLA:", apdu=apdu, timeout_ms=APDU_MS)
-        return answer(lines, "+CGLA")
+        found = await self._at.command(text, prefix=b"+CGLA:", apdu=apdu, timeout_ms=APDU_MS, decode=decoded)
+        return answer(found, "+CGLA")
 
     async def close(self, session):
         try:
@@ -155,18 +156,26 @@ async def _open(way, aid):
         return await way.open(aid)
 
 
-def answer(lines, name):
-    """Data and status word out of <length>,"<digits>". Raises ChannelError."""
-    if not lines:
-        raise ChannelError("no answer in %s" % name)
-    line = lines[-1]
-    comma = line.find(b",")
-    digits = memoryview(line)[comma + 1 :]
+def decoded(line):
+    """Data and status word out of <length>,"<digits>", a view; how long it is where it cannot be read."""
+    begin = bytes(line[:_LENGTH]).find(b",")
+    digits = line[begin + 1 :]
+    while len(digits) and digits[0] == 0x20:
+        digits = digits[1:]
     if len(digits) and digits[0] == 0x22:
         digits = digits[1:-1]
     try:
-        if int(line[:comma]) != len(digits) or len(digits) < 4:
+        if begin < 0 or int(bytes(line[:begin])) != len(digits) or len(digits) < 4:
             raise ValueError
         return unhexlify(digits)
     except ValueError:
-        raise ChannelError("unreadable %s of %d characters" % (name, len(line))) from None
+        return len(line)
+
+
+def answer(found, name):
+    """The last answer that decoded() made of a line. Raises ChannelError."""
+    if not found:
+        raise ChannelError("no answer in %s" % name)
+    if isinstance(found[-1], int):
+        raise ChannelError("unreadable %s of %d characters" % (name, found[-1]))
+    return found[-1]

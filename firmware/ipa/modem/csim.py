@@ -2,7 +2,7 @@
 
 from ipa.compat import const
 from ipa.modem.at import AtError
-from ipa.modem.carrier import APDU_MS, ChannelError, answer
+from ipa.modem.carrier import APDU_MS, ChannelError, answer, decoded
 
 _FIRST_EXTENDED = const(4)  # logical channels from here on are written into CLA another way
 
@@ -41,8 +41,8 @@ class Csim:
     async def _command(self, cla, apdu):
         text = b'AT+CSIM=%d,"%02X' % (2 * len(apdu), cla)
         rest = memoryview(apdu)[1:]
-        lines = await self._at.command(text, prefix=b"+CSIM:", apdu=rest, timeout_ms=APDU_MS)
-        return answer(lines, "+CSIM")
+        found = await self._at.command(text, prefix=b"+CSIM:", apdu=rest, timeout_ms=APDU_MS, decode=decoded)
+        return answer(found, "+CSIM")
 
 
 def _status(reply):

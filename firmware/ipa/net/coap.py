@@ -61,8 +61,8 @@ _Q_BLOCK2 = const(31)
 class Coap:
     """Exchanges over `dtls`: `async send(buf)`, `async recv(buf, ms) -> n` and `rtt_ms`.
 
-    What comes has one buffer for ever, what goes a larger one while it does not fit the small one. `dtls` may be
-    another one for each association.
+    Requests and what comes lie in one buffer, which is made once: a request is written anew each time that it is sent.
+    `dtls` may be another one for each association.
     """
 
     def __init__(self, dtls=None):
@@ -70,10 +70,9 @@ class Coap:
         self.q_block = False  # ask for answers in bursts, until an eIM does not know what that is
         self.answered = False  # there was a response; whoever asks sets it back
         self.doubtful = False  # dtls may have ended long ago: give up early, until the first answer
-        self.incoming = memoryview(bytearray(_ROOM))
-        self._least = self.outgoing = memoryview(bytearray(_HEADERS + 2 * _SMALL))
+        self.buffer = memoryview(bytearray(_ROOM))
         self._message_id = _random()
-        self._token = _random()
+        self._token = _random() & 0xFF
         self._confirmed = None  # message id of the last separate response, which may come again
         self._body = None
         self._path = b""
@@ -111,15 +110,9 @@ class Coap:
             size = min(16 << szx, total - offset)
             more = offset + size < total
             # With the token of a request that nobody answered, so that the eIM knows it again.
-            used = self.request(answer is not None, size)
-            used = self._put_blocks(used, offset, more, szx, tag)
-            if compat.trouble and total <= _SMALL:
-                from ipa.net import trouble
-
-                last = _Q_BLOCK2 if self.q_block else _BLOCK2 if self.szx < _SZX else 11
-                used = trouble.put_option(self.outgoing, used, last)
+            self.count(answer is not None)
             try:
-                answer = await self.ask(self.put_payload(used, parts, offset, size), self.szx != before)
+                answer = await self.ask(self._write, (parts, offset, size, more, szx, tag), self.szx != before)
             except CoapTimeout:
                 self.szx = before  # it was not the size
                 raise
@@ -156,55 +149,61 @@ class Coap:
 
     async def block(self, number, szx):
         """Ask for one more block of the answer: (code, options, payload) as exchange gets them."""
-        used = self.request()
-        used = put_option(self.outgoing, used, _BLOCK2 - 11, block_value(number, False, szx))
-        return await self.ask(used)
+        self.count()
+        return await self.ask(self._write_block, (number, szx))
 
-    def make_room(self, size):
-        """In `outgoing`, for a message with so many bytes of payload, or a small one and an option more."""
-        if size <= 2 * _SMALL:
-            self.outgoing = self._least
-        elif len(self.outgoing) < _HEADERS + size:
-            self.outgoing = memoryview(bytearray(_HEADERS + size))
-
-    def request(self, new=True, size=0):
-        """Header, token and path of a request with so many bytes of payload in the buffer; where they end."""
-        self.make_room(size)
+    def count(self, new=True):
+        """The message id of the next request and, where it is a `new` one, its token."""
         self._message_id = (self._message_id + 1) & 0xFFFF
         if new:
             self._token = (self._token + 1) & 0xFF
-        put_header(self.outgoing, _CON, _POST, self._message_id, _TOKEN)
-        self.outgoing[4] = self._token
+
+    def put_path(self):
+        """Header, token and path of a request in the buffer; where they end."""
+        put_header(self.buffer, _CON, _POST, self._message_id, _TOKEN)
+        self.buffer[4] = self._token
         end = 5 + len(self._path)
-        self.outgoing[5:end] = self._path
+        self.buffer[5:end] = self._path
         return end
+
+    def _write_block(self, number, szx):
+        return put_option(self.buffer, self.put_path(), _BLOCK2 - 11, block_value(number, False, szx))
+
+    def _write(self, parts, offset, size, more, szx, tag):
+        used = self._put_blocks(self.put_path(), offset, more, szx, tag)
+        if compat.trouble and tag is None and size <= _SMALL:
+            from ipa.net import trouble
+
+            last = _Q_BLOCK2 if self.q_block else _BLOCK2 if self.szx < _SZX else 11
+            used = trouble.put_option(self.buffer, used, last)
+        return self.put_payload(used, parts, offset, size)
 
     def _put_blocks(self, used, offset, more, szx, tag):
         """What is said of blocks: of the request's own when it has a tag, of the answer's where it matters."""
         number = 11
         if not more and self.szx < _SZX and (tag is not None or not self.q_block):
-            used = put_option(self.outgoing, used, _BLOCK2 - number, block_value(0, False, self.szx))
+            used = put_option(self.buffer, used, _BLOCK2 - number, block_value(0, False, self.szx))
             number = _BLOCK2
         if tag is not None:
             used = put_option(
-                self.outgoing, used, _BLOCK1 - number, block_value(offset >> szx + 4, more, szx))
-            used = put_option(self.outgoing, used, 292 - _BLOCK1, tag)
+                self.buffer, used, _BLOCK1 - number, block_value(offset >> szx + 4, more, szx))
+            used = put_option(self.buffer, used, 292 - _BLOCK1, tag)
         elif self.q_block:
-            used = put_option(self.outgoing, used, _Q_BLOCK2 - number, block_value(0, True, self.szx))
+            used = put_option(self.buffer, used, _Q_BLOCK2 - number, block_value(0, True, self.szx))
         return used
 
     def put_payload(self, used, parts, offset, size):
         """`size` bytes from `offset` of all parts together."""
         if size <= 0:
             return used
-        self.outgoing[used] = 0xFF
+        self.buffer[used] = 0xFF
         used += 1
         for part in parts:
             if isinstance(part, bytes):
                 part = memoryview(part)
             while size and offset < len(part):
                 taken = min(size, len(part) - offset, _PIECE)
-                self.outgoing[used : used + taken] = part[offset : offset + taken]
+                self.buffer[used : used + taken] = part[offset : offset + taken]
                 used += taken
                 size -= taken
                 offset += taken
@@ -213,8 +212,8 @@ class Coap:
             offset -= len(part)
         return used
 
-    async def ask(self, used, smaller=None):
-        """Send the request in the buffer until it is answered (RFC 7252 4.2).
+    async def ask(self, write, message, smaller=None):
+        """Send the request that write(*message) puts into the buffer until it is answered (RFC 7252 4.2).
 
         None where `smaller` says whether it is so already, and it may become smaller still.
         """
@@ -230,7 +229,7 @@ class Coap:
             if attempt:
                 log(DEBUG, "coap: once more after", wait, "ms")
                 wait *= 2
-            await self.dtls.send(self.outgoing[:used])
+            await self.dtls.send(self.buffer[: write(*message)])
             answer = await self.answer(wait)
             if answer is not None:
                 self.doubtful = False
@@ -241,17 +240,17 @@ class Coap:
         return None
 
     async def answer(self, wait):
-        """The response to the request in the buffer: (code, options, payload), or None in time."""
+        """The response to the request that was sent: (code, options, payload), or None in time."""
         deadline = ticks_add(ticks_ms(), wait)
         separate = False
         while True:
             left = ticks_diff(deadline, ticks_ms())
-            n = await self.dtls.recv(self.incoming, left) if left > 0 else 0
+            n = await self.dtls.recv(self.buffer, left) if left > 0 else 0
             if not n:
                 if separate:
                     raise CoapTimeout("acknowledged, and then no answer")
                 return None
-            kind, code, message_id, token, options, payload = parse(self.incoming[:n])
+            kind, code, message_id, token, options, payload = parse(self.buffer[:n])
             ours = message_id == self._message_id
             if code == 0:
                 if kind == _ACK and ours and not separate:
@@ -261,7 +260,7 @@ class Coap:
                     raise CoapMalformed("the eIM reset the exchange")
                 elif kind == _CON:  # a ping
                     await self._send_empty(_RST, message_id)
-            elif code >> 5 >= 2 and token == self.outgoing[4:5] and (kind != _ACK or ours):
+            elif code >> 5 >= 2 and len(token) == _TOKEN and token[0] == self._token and (kind != _ACK or ours):
                 if kind == _CON:
                     self._confirmed = message_id
                     await self._send_empty(_ACK, message_id)

@@ -36,7 +36,7 @@ class Server:
         self._coap = coap
         self._options = None
         self._message = None  # message id and token of the newest request
-        self._used = 0  # length of the answer to it, which stands in the buffer
+        self._answered = None  # the answer to it, as _write() takes it
         self._parts = ()  # what of the last answer may still be fetched
 
     async def request(self, ms):
@@ -65,7 +65,7 @@ class Server:
 
     async def next_block(self, last):
         """Ask for the block behind `last` = (number, more, szx) of the request; its payload and its block."""
-        await self._send(_CONTINUE, block1=last)
+        await self._send(_CONTINUE, None, last)
         payload = await self._receive(ticks_add(ticks_ms(), _BLOCK_MS))
         if payload is None:
             raise CoapTimeout("the eIM does not send the rest of its request")
@@ -80,10 +80,10 @@ class Server:
         coap = self._coap
         while True:
             left = ticks_diff(deadline, ticks_ms())
-            n = await coap.dtls.recv(coap.incoming, left) if left > 0 else 0
+            n = await coap.dtls.recv(coap.buffer, left) if left > 0 else 0
             if not n:
                 return None
-            message = coap.incoming[:n]
+            message = coap.buffer[:n]
             try:
                 kind, code, message_id, token, options, payload = parse(message, _CRITICAL)
             except CoapMalformed as error:
@@ -98,11 +98,11 @@ class Server:
                 continue
             request = (message_id, bytes(token))
             if request == self._message:
-                if self._used:
-                    await coap.dtls.send(coap.outgoing[: self._used])
+                if self._answered:
+                    await coap.dtls.send(coap.buffer[: self._write(*self._answered)])
                 continue
             self._message = request
-            self._used = 0
+            self._answered = None
             self._options = options
             if code != _POST:
                 await self._send(_METHOD_NOT_ALLOWED)
@@ -127,21 +127,23 @@ class Server:
         block1 = None if number else block_option(self._options, _BLOCK1)
         await self._send(_CHANGED, block2, block1, offset, min(size, total - offset))
 
-    async def _send(self, code, block2=None, block1=None, offset=0, size=0):
+    async def _send(self, *answer):
+        self._answered = answer
+        await self._coap.dtls.send(self._coap.buffer[: self._write(*answer)])
+
+    def _write(self, code, block2=None, block1=None, offset=0, size=0):
         coap = self._coap
         message_id, token = self._message
-        coap.make_room(size)
-        put_header(coap.outgoing, _ACK, code, message_id, len(token))
+        put_header(coap.buffer, _ACK, code, message_id, len(token))
         used = 4 + len(token)
-        coap.outgoing[4:used] = token
+        coap.buffer[4:used] = token
         last = 0
         if block2 is not None:
-            used = put_option(coap.outgoing, used, _BLOCK2, block_value(*block2))
+            used = put_option(coap.buffer, used, _BLOCK2, block_value(*block2))
             last = _BLOCK2
         if block1 is not None:
-            used = put_option(coap.outgoing, used, _BLOCK1 - last, block_value(*block1))
-        self._used = coap.put_payload(used, self._parts, offset, size)
-        await coap.dtls.send(coap.outgoing[: self._used])
+            used = put_option(coap.buffer, used, _BLOCK1 - last, block_value(*block1))
+        return coap.put_payload(used, self._parts, offset, size)
 
     async def _reset(self, message_id):
         empty = bytearray(4)

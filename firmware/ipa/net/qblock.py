@@ -71,12 +71,16 @@ class Blocks:
         self._take(options, payload)
 
     async def _ask(self):
-        used = self._coap.request()
+        self._coap.count()
+        return await self._coap.ask(self._write, self._wanted())
+
+    def _write(self, *wanted):
+        used = self._coap.put_path()
         delta = _Q_BLOCK2 - 11  # behind the path
-        for number, more in self._wanted():
-            used = put_option(self._coap.outgoing, used, delta, block_value(number, more, self._szx))
+        for number, more in wanted:
+            used = put_option(self._coap.buffer, used, delta, block_value(number, more, self._szx))
             delta = 0
-        return await self._coap.ask(used)
+        return used
 
     def _wanted(self):
         """(number, more) of what to ask for: the next burst, or single blocks of this one."""

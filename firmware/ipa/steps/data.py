@@ -100,11 +100,17 @@ class _Data:
         parts = []
         for tag in _FIELDS:
             if tag in wanted or tag == _EIM_TRANSACTION_ID:
-                field = await self._field(tag)
+                field = await self._copy(tag)
                 if field is not None:
-                    parts.append(bytes(field))
+                    parts.append(field)
+        self._session.es10.channel.let_go()
         parts.insert(0, tlv.head(0xA0, sum(len(part) for part in parts)))
         return parts
+
+    async def _copy(self, tag):
+        """A coroutine of its own: nothing keeps the view, and with it the card's answer, when it has ended."""
+        field = await self._field(tag)
+        return None if field is None else bytes(field)
 
     async def _field(self, tag):
         es10 = self._session.es10

@@ -351,6 +351,7 @@ class Download:
             from ipa.card.bpp import shown
 
             self._metadata = shown(metadata)
+            unload(_LOADER)  # until the package comes
         return fields
 
     async def _prepare_download(self, fields):
