@@ -20,6 +20,7 @@ def over(agent, board, settings, folder):
     def on_event(event, detail):
         nonlocal proven
         if event == events.POLL_ENDED and detail is True and not (proven and compat.sent is None):
+            compat.unload()  # starts.py is compiled on the board, which takes heap
             from ipa import boot
 
             proven = boot.reached(folder)
