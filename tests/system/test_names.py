@@ -33,7 +33,7 @@ async def test_the_names_of_a_device_with_the_default_protocols_stay_below_the_s
         outcome = await first_light(lab)
         assert outcome.succeeded
     (names,) = found
-    assert 1000 < names <= ROOM, (
+    assert 500 < names <= ROOM, (
         f"the firmware has {names} names, {names - ROOM} more than {ROOM}: MicroPython makes another table for them, "
         "9 kB of heap on every device. Use names again that are there already (local variables, keywords and "
         "attributes count, constants with an underscore do not), or move what few devices need into another module")
