@@ -11,7 +11,7 @@ from microipa.load.fleet import Fleet
 from microipa.load.run import DOWNLOADING, SCENARIOS, Figures, Load, Size, run
 from microipa.load.server import running, write_configuration
 
-OPERATIONS = 256
+OPERATIONS = 192
 
 
 async def measured(devices: int, orders: int) -> tuple[dict[str, Figures], float]:
@@ -30,7 +30,7 @@ async def test_no_operation_costs_more_for_what_is_queued_for_others_and_an_asso
     many, _ = await measured(2000, 20_000)
     assert memory < 25_000
     for name, figures in many.items():
-        assert figures.failures == 0, name
+        assert (few[name].failures, figures.failures) == (0, 0), name
         assert figures.cpu < 2.5 * few[name].cpu + 0.1, name
     poll = many["poll, CoAPS"].cpu_each
     assert many["poll with DTLS handshake"].cpu_each > poll

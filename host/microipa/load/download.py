@@ -19,6 +19,7 @@ from microipa.smdpp import Smdpp
 
 TRIGGER, INITIATE, AUTHENTICATE, GET_PACKAGE, NOTIFY = 0xBF54, 0xBF39, 0xBF3B, 0xBF3A, 0xBF3D
 SIGNATURE = 0x5F37
+FIRST_SEQUENCE = 1 << 20  # beyond those of package results: a card numbers both in one row
 PROFILE_VERSION, SVN = tlv(0x81, b"\x03\x01\x00"), tlv(0x82, b"\x02\x05\x00")
 RESOURCE = tlv(0x84, bytes.fromhex("81010082040007a12083024000"))  # 500 kB free
 DEVICE_INFO = tlv(0xA1, tlv(0x80, b"\x35\x29\x06\x11"), tlv(0xA1))
@@ -61,7 +62,7 @@ class Euicc:
 
     def __init__(self, pki: Pki, eid: str) -> None:
         self._pki, self._credential = pki, pki.euicc(eid)
-        self._sequence = itertools.count(1)
+        self._sequence = itertools.count(FIRST_SEQUENCE)
         self._eid = tlv(0x5A, bytes.fromhex(eid))
         self._otpk = tlv(0x5F49, ec.point(ec.generate_key().public_key()))
         key_id = tlv(0x04, subject_key_identifier(pki.ci.certificate))

@@ -29,7 +29,7 @@ ACTIVE = 32  # devices that work at the same time
 DISABLED = integer(0x84, 0)  # disableResult ok
 
 SCENARIOS = ("operations", "downloads", "returning", "attacked")
-DOWNLOAD_COSTS, DOWNLOADING = 16, 8  # operations that one download stands for; devices that download at the same time
+DOWNLOAD_COSTS, DOWNLOADING = 12, 8  # operations that one download stands for; devices that download at the same time
 
 Work = Callable[[int], Awaitable[None]]
 """One operation of the device with this number."""
