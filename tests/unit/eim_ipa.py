@@ -42,14 +42,18 @@ class Ipa:
 
     async def get(self, *extra: bytes) -> Tlv:
         """GetEimPackage; the package. Raises Refusal."""
-        inner = parse(await self.ask(tlv(0xBF4F, self.eid, *extra))).children()[0]
+        answer = parse(await self.ask(tlv(0xBF4F, self.eid, *extra)))
+        assert answer.tag == 0xBF4F
+        inner = answer.children()[0]
         if inner.tag == 0x02:
             raise Refusal(inner.value[0])
         return inner
 
     async def provide(self, *result: bytes) -> list[int]:
         """ProvideEimPackageResult; the acknowledged seqNumbers. Raises Refusal."""
-        inner = parse(await self.ask(tlv(0xBF50, self.eid, *result))).children()[0]
+        answer = parse(await self.ask(tlv(0xBF50, self.eid, *result)))
+        assert answer.tag == 0xBF50
+        inner = answer.children()[0]
         if inner.tag == 0x02:
             raise Refusal(inner.value[0])
         assert inner.tag == 0xBF53 or inner.raw == b"\x30\x00"

@@ -91,6 +91,12 @@ def test_a_line_that_makes_no_device_is_named_and_the_others_are_taken(add, conf
     assert len(Eim(pki, config.parent, es9_routes={}).devices()) == 2
 
 
+def test_a_line_that_is_nested_too_deep_is_named_and_the_others_are_taken(add):
+    status, out, err = add(f'{{"eid": "{OTHER_EID}"}}\n{"[" * 100_000}\n{{"eid": "{"0" * 32}"}}')
+    assert (status, out) == (1, "2 lines taken, 1 refused")
+    assert err.startswith("/devices:2: no JSON: ")
+
+
 def test_certificates_of_another_card_are_refused(add, pki):
     certificates = {"euicc_certificate": b64(pki.euicc(EID).der), "eum_certificate": b64(pki.eum.der)}
     assert f"euicc_certificate is of {EID}" in add(json.dumps({"eid": OTHER_EID, **certificates}))[2]

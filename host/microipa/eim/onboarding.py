@@ -96,7 +96,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 def _json(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON: {error}"
 
 
