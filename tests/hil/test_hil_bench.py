@@ -63,6 +63,7 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     (f'[left]\n{WALTER}[right]\n{WALTER.replace("4001", "4002")}', "left and right share the eim_port 5684"),
     ('[left]\nboard = "walter"\nport = "/dev/ttyACM0"\neim_url = "https://eim.example"', "write it as coaps://"),
     ('["a b"]', "letters, digits"),
+    (f'[left]\n{WALTER}settings = {{ sleep = "deep" }}', "this suite can wake the virtual board alone"),
 ])  # fmt: skip
 def test_a_bench_that_cannot_be_is_refused(tmp_path: Path, content: str, words: str) -> None:
     file = tmp_path / "bench.toml"

@@ -49,6 +49,29 @@ def test_a_board_is_flashed_tried_kept_on_record_and_reported(tmp_path: Path) ->
     assert not any("+CCHO: " in event.fields.get("text", "") for event in events)
 
 
+DEEP = """
+[deep]
+form = "romfs"
+settings = { sleep = "deep", psm_periodic_s = 345600 }
+"""
+
+
+def test_a_board_that_sleeps_deep_is_woken_for_each_case_out_of_psm(tmp_path: Path) -> None:
+    (tmp_path / "bench.toml").write_text(DEEP)
+    done = hil(tmp_path, "--bench", "bench.toml", "-k", "joins_and_leaves or again_and_again or card_is_and_what")
+    assert done.returncode == 0, done.stdout
+    folder = tmp_path / "hil-run" / "deep"
+    _, cases = load(folder)
+    first, *later = [read((folder / case.events).read_text(), "") for case in cases]
+    assert len(later) == 2
+    for events in later:
+        kinds = [(event.kind, event.fields.get("state")) for event in events if event.kind == "rrc"]
+        assert kinds[0] == ("rrc", "idle")  # out of PSM
+        assert any("sleep: deep, for" in event.fields["text"] for event in events if event.kind == "log")
+    assert not [event for events in later for event in events if event.kind == "network"]
+    assert first
+
+
 def test_workers_share_a_report_and_what_ran_earlier_is_not_in_it(tmp_path: Path) -> None:
     left_by_an_earlier_session(tmp_path / "hil-run")
     place = '[{}]\nboard = "walter"\nport = "/dev/none{}"\neim_url = "coaps://eim.example"\neim_port = {}\n'

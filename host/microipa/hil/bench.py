@@ -156,6 +156,8 @@ class Place:
                 raise BadBench(f"{where}: {chosen.quirk.name} is a quirk of {what}, and that is real here")
         if not self.is_virtual:
             self._check_surroundings(where)
+            if self.sleeps:
+                raise BadBench(f"{where}: sleep is deep in its settings: this suite can wake the virtual board alone")
         return replace(self, card=card)
 
     def _check_surroundings(self, where: str) -> None:

@@ -40,6 +40,11 @@ class Board:
         self._changed = False
         self._began = self._since = 0  # places among the events
 
+    @property
+    def often(self) -> dict[str, Any]:
+        """Settings with which it polls again and again, without end: where it sleeps deep, after sleeps of a minute."""
+        return {"stop_when_idle": False, "poll_interval_s": 60 if self._station.place.sleeps else 1}
+
     def set(self, **settings: Any) -> None:
         """Change settings of ipa.json for this case; without any, back to the bench's own."""
         given = json.dumps({**self._station.settings, **settings}).encode()

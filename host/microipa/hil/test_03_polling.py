@@ -32,7 +32,7 @@ def test_a_cancelled_order_is_never_fetched(board: Board, eim: EimDesk) -> None:
 
 @pytest.mark.sgp(RETRIEVAL, "SGP.32 3.1.1.1")
 def test_a_board_in_the_field_polls_again_and_again(board: Board, eim: EimDesk) -> None:
-    board.set(stop_when_idle=False, poll_interval_s=1)
+    board.set(**board.often)
     board.start()
     for _ in range(2):
         board.until(logged("poll: the eIM has no package"))

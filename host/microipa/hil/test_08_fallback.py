@@ -10,14 +10,14 @@ from microipa.hil.servers import EimDesk
 from microipa.hil.station import Offer, Station
 
 SOON = {
-    "stop_when_idle": False, "poll_interval_s": 1, "attach_timeout_s": 3, "dtls_timeout_s": 2,
+    "attach_timeout_s": 3, "dtls_timeout_s": 2,
     "fallback_unregistered_s": 3, "rollback_window_s": 60,
 }  # fmt: skip
 
 
 def _lose_home(board: Board, eim: EimDesk, radio: Radio, spare: Offer) -> None:
     """Let the home network go silent, and wait until the eIM has heard of the fallback."""
-    board.set(**SOON)
+    board.set(**board.often, **SOON)
     eim.package(("setFallbackAttribute", {"iccid": spare.iccid}))
     board.start()
     board.until(logged("poll: the eIM has no more"))
