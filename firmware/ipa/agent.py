@@ -424,6 +424,8 @@ class Agent:
             await below.pause(number)
             if number == _TRIES - 1 and not below.modem.heard:
                 below.at = layers.CONTEXT
+                if below.modem.sleeps:
+                    await below.wake()
                 await below.modem.close_context()
             await below.climb(self._patience_ms())
         below.at = layers.EIM

@@ -58,8 +58,7 @@ class Layers:
     async def climb(self, patience_ms, to=CONTEXT):
         """Set up the layers up to `to`. `patience_ms`: for registration. Raises what a layer raises; `at` names it."""
         self.at = MODEM
-        if not await self._modem_holds():
-            await self.again(self._start_modem)
+        await self.wake()
         self.at = CARD
         if self.reset_due or self.eid is None or not (self.channel.is_open or self.eims):
             await self.again(self._open_card)
@@ -100,6 +99,11 @@ class Layers:
         await sleep_ms(min(_MOST_PAUSE_S, number * self._settings["backoff_s"]) * 1000)
 
     # Modem
+
+    async def wake(self):
+        """Let the modem answer: started, and out of PSM. Raises ModemError."""
+        if not await self._modem_holds():
+            await self.again(self._start_modem)
 
     async def _modem_holds(self):
         if not self.begun:

@@ -166,6 +166,8 @@ class Recovery:
         Without refreshFlag: the card is reset before it is used again, and no REFRESH comes in between.
         """
         layers = self._layers
+        if self._modem.sleeps:
+            await layers.wake()
         await layers.channel.open()  # whatever state the channel is in
         try:
             result = await function(layers.es10, refresh=False)
@@ -187,6 +189,8 @@ class Recovery:
         registered = self._modem.registered()
         plmn = signal = None
         try:
+            if self._modem.sleeps:
+                await self._layers.wake()
             signal = await self._modem.signal()
             plmn = await self._modem.plmn() if registered else None
         except ModemError as error:

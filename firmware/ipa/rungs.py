@@ -48,6 +48,8 @@ async def _step(layers):
             log(INFO, "ladder: modem reset")
             await power.reset(modem)
         return
+    if modem.sleeps:  # since the poll that failed, perhaps, and after a deep sleep nobody listens to it yet
+        await layers.wake()
     if _RADIO_AT[layer] and count >= _RADIO_AT[layer] and await _may_switch_radio(layers, layer, count):
         log(INFO, "ladder:", NAMES[layer], "fails, radio off and on")
         layers.goes("radio off and on")

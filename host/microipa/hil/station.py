@@ -211,6 +211,7 @@ class Station:
         rom_size = partition_for(self.package) if place.form == "romfs" else 0
         board = VirtualBoard(self.folder / "flash", lab.modem.path, heapsize=place.heap, modem=place.family,
                              rom_size=rom_size, power_key=lab.modem.press_power_key, wake_pin=lab.modem.wake_pin,
+                             sleep_pin=lab.modem.sleep_pin,
                              uart_sleeps=lab.modem.board_sleeps, clock=lab.clock,
                              skips_under_s=DEEP["poll_interval_s"])
         board.folder.mkdir(parents=True, exist_ok=True)

@@ -163,6 +163,7 @@ class Lab(LabFolder):
             power_key=self.modem.press_power_key, wake_pin=self.modem.wake_pin, sleep_pin=self.modem.sleep_pin,
             uart_sleeps=self.modem.board_sleeps, trace=self.trace, **self._sleep
         )
+        self.modem.ring = self.board.wake
         self._program_board()
         spoil(self.board.folder, self._quirks)
         self._running.callback(self.board.kill)

@@ -83,6 +83,7 @@ class Registration:
             self._on_attached()
             while self._network.covers(attachment.operator):
                 await self._network.coverage_change()
+                await self._link.rrc.awake.wait()
             self._leave(Stat.SEARCHING)
 
     def _search_s(self) -> float:

@@ -77,6 +77,9 @@ class VirtualModem:
         """Settings that outlive a power cut."""
         self._forget()
 
+        self.ring: Callable[[], None] = lambda: None
+        """What its ring indicator does on the board."""
+
     async def start(self) -> None:
         """Make the serial line and press the power key; the modem boots while this returns."""
         self._serial = Serial(self._receive)
@@ -182,6 +185,16 @@ class VirtualModem:
         self.line.move(may_sleep)
         if self.wake_pin and not may_sleep:  # it is the same
             self.wake_pin()
+
+    def get_sms(self) -> None:
+        """An SMS is on its way: it comes when the network reaches the modem, which then rings."""
+
+        def come() -> None:
+            self.link.rrc.received()
+            self.ring()
+            self.urc('+CMTI: "ME",0')
+
+        self.link.rrc.reach(come, stored=True)
 
     def switch_off(self, farewell: str = "") -> None:
         """Lose power once the running command has been answered (AT+QPOWD and its kin)."""

@@ -142,6 +142,14 @@ class Network:
         self._coverage_changed.set()
         self._coverage_changed = asyncio.Event()
 
+    def move(self, operator: str, other: str) -> None:
+        """Take the subscribers of one operator to where only another has cells, which lets them on (roaming)."""
+        for subscriber in self._subscribers.values():
+            if subscriber.operator == operator:
+                subscriber.operator = other
+        self._coverage[other] = True
+        self.set_coverage(operator, False)
+
     def covers(self, operator: str) -> bool:
         return self._coverage.get(operator, False)
 

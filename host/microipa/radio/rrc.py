@@ -8,6 +8,7 @@ a periodic registration update, out of sleep as well.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import defaultdict
 from collections.abc import Callable
@@ -77,6 +78,9 @@ class Rrc:
         self.on_sleep: Callable[[], None] = lambda: None
         self.on_wake: Callable[[], None] = lambda: None
         self.state = State.OFF
+        self.awake = asyncio.Event()
+        """Set unless the device is in PSM, in which it does not notice what becomes of its cell."""
+        self.awake.set()
         self._spent = Spent()
         self._clock = clock or Clock()
         self._speed = speed
@@ -141,11 +145,11 @@ class Rrc:
         if answered:
             self._assisted()
 
-    def reach(self, deliver: Callable[[], None]) -> bool:
+    def reach(self, deliver: Callable[[], None], *, stored: bool = False) -> bool:
         """A datagram waits in the network for this device: ``deliver`` is called now or when it listens again.
-        False when it is lost."""
+        False when it is lost, which what is ``stored``, an SMS, is not."""
         if self.state is State.PSM:
-            if self._behaviour.buffers:
+            if stored or self._behaviour.buffers:
                 self._kept.append(deliver)
                 return True
             self._spent.undelivered += 1
@@ -230,6 +234,10 @@ class Rrc:
         if state is not self.state:
             self._count()
             self.state = state
+            if state is State.PSM:
+                self.awake.clear()
+            else:
+                self.awake.set()
             self._record(None)
 
     def _count(self) -> None:
