@@ -148,11 +148,16 @@ class Repl:
             raise BoardLost(f"the board on {self.port} stopped answering ({_text(error)}): is its cable in?") from None
 
 
+def usb_ports() -> list[str]:
+    """The USB serial ports of this machine."""
+    return sorted(str(info.device) for info in list_ports.comports() if info.vid is not None)
+
+
 def find_port() -> str:
     """The one USB serial port of this machine. Raises PortError when there is none or more than one."""
-    ports = sorted(info.device for info in list_ports.comports() if info.vid is not None)
+    ports = usb_ports()
     if len(ports) == 1:
-        return str(ports[0])
+        return ports[0]
     if not ports:
         raise PortError("no USB serial port on this machine: plug the board in, or name its port with --port")
     raise PortError(f"several USB serial ports, {', '.join(ports)}: name the board's with --port")
@@ -166,7 +171,7 @@ def _why_not(port: str, error: Exception) -> str:
         error = reason
     text, number = _text(error), getattr(error, "errno", None)
     if number == errno.ENOENT or "No such file" in text:
-        known = ", ".join(sorted(info.device for info in list_ports.comports() if info.vid is not None))
+        known = ", ".join(usb_ports())
         return f"there is no port {port}: plug the board in, or name another with --port ({known or 'none is there'})"
     if number == errno.EACCES or "Permission denied" in text:
         return f"no permission to use {port}: join the group it belongs to, dialout on many systems"

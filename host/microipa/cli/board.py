@@ -212,14 +212,18 @@ def virtual(
 
 
 def chosen_port(board: Board | None, port: str) -> str:
-    """What --port means for this board. Raises PortError."""
-    from microipa.board.repl import PortError, find_port
+    """What --port means for this board; for any board the lab's, where a lab is up and no USB port is there.
+
+    Raises PortError.
+    """
+    from microipa.board.repl import PortError, find_port, usb_ports
+    from microipa.euicc.nvm import is_in_reader
 
     if port != "auto":
         return port
+    if board is None and not usb_ports() and LAB_CONSOLE.is_symlink() and is_in_reader(LAB / "card.nvm"):
+        return str(LAB_CONSOLE)
     if board and board.port == "unix":
-        from microipa.euicc.nvm import is_in_reader
-
         if not LAB_CONSOLE.is_symlink():
             raise PortError(
                 f"there is no {LAB_CONSOLE}: start `microipa lab up` here, or name the board's pty with --port")
