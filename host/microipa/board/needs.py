@@ -26,10 +26,10 @@ TLS_BYTES = 24 * 1024
 (`make tls-memory`): 24,272 bytes; 5.3 kB more in its handshake, when less of the assistant is loaded than later."""
 TLS_BYTES_SMALL = 8 * 1024
 """The same with 2,381 bytes, for records of 2 kB, in place of both buffers, see package.SMALL_TLS_BUFFERS."""
-FROZEN_SAVES = 27 * 1024
+FROZEN_SAVES = 25 * 1024
 """Computed, as no build of MicroPython was at hand. In a heap dump of the romfs form, with the default protocols and at
-the moment of the largest use, these parts are in flash when a module is frozen: 9.0 kB tables of names, 3.6 kB names,
-8.0 kB tables of constants and functions, 7.4 kB constant objects."""
+the moment of the largest use, these parts are in flash when a module is frozen: 8.8 kB tables of names, 2.3 kB names,
+7.2 kB tables of constants, 7.4 kB constant objects."""
 HELPERS_BYTES = 6 * 1024
 """What our own part takes of a board's heap while it says how much is free (tools/flash_helpers.py)."""
 PROTOCOLS = ("CoAP", "CoAP, compact", "CoAP and JSON", "HTTPS", "direct")
