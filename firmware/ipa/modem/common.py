@@ -325,7 +325,8 @@ class Modem:
 
     async def plmn(self):
         """The network we are on as SGP.32 wants it (3GPP TS 24.008 10.5.1.13), None without one."""
-        fields = (await self._line(b"AT+COPS=3,2;+COPS?", b"+COPS:")).split(b",")
+        await self.at.command(b"AT+COPS=3,2")
+        fields = (await self._line(b"AT+COPS?", b"+COPS:")).split(b",")
         return plmn_octets(fields[2].strip(b'"')) if len(fields) > 2 else None
 
     async def _line(self, text, prefix):
