@@ -415,3 +415,18 @@ def test_the_command_takes_a_file_name_that_is_no_text(tmp_path: Path) -> None:
     command = Path(sys.executable).with_name("microipa")
     run = subprocess.run([command, "trace", b"\xff\x1b.jsonl"], capture_output=True, cwd=tmp_path, timeout=60)
     assert run.stderr == b"microipa: cannot read \\udcff\\x1b.jsonl: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "code", ["1$dp.example$", "LPA:1$dp.example$", "lpa:1$dp.example:8443$", "2$dp.example$", "1$$"])
+def test_an_activation_code_is_shown_by_its_beginning_also_a_wrong_one(code: str) -> None:
+    terminal = Terminal(file=io.StringIO(), width=4000)
+    terminal.print(f"{code}SECRETSECRET is here")
+    assert terminal.file.getvalue() == f"{code}SECR… is here\n"
+
+
+@pytest.mark.parametrize("code", ["2$dp.example$SECRETSECRET", "1$$SECRETSECRET"])
+def test_a_wrong_activation_code_is_not_repeated_whole(lab: Path, code: str) -> None:
+    said = microipa("order", "download", "--lab", lab, f"--activation-code={code}")
+    assert "is no activation code" in said
+    assert "SECRETS" not in said

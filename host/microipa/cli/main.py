@@ -22,6 +22,7 @@ from microipa.cli.orders import order_app
 from microipa.cli.profile import profile_app, read_package
 from microipa.cli.smdpp import smdpp_app
 from microipa.cli.trace import trace
+from microipa.common.activation_codes import shortened_codes
 from microipa.common.console import LAB, BadInput, Folder, Json, out, print_json, run_async
 from microipa.common.errors import MicroipaError
 from microipa.common.outside_text import VisibleFormatter, visible
@@ -74,7 +75,7 @@ def main() -> None:
         with as_by_ctrl_c():
             app()
     except MicroipaError as error:
-        print(f"microipa: {visible(error)}", file=sys.stderr)
+        print(f"microipa: {shortened_codes(visible(error))}", file=sys.stderr)
         raise SystemExit(error.exit_status) from None
     except OSError as error:
         if error.filename is None:  # not about a file somebody named: a defect, to be seen in full
