@@ -120,3 +120,14 @@ async def test_the_serial_line_sleeps_with_the_board_and_what_is_said_after_is_h
         await polls.until("sleep")
     assert said(polls.events[begun:]).count(LINE_SLEEP[family]) == 1
     assert not [one for one in polls.events[begun:] if "silent" in str(one.fields.get("text"))]
+
+
+async def test_a_firmware_without_release_assistance_is_asked_for_it_once(tmp_path: Path) -> None:
+    async with Lab(tmp_path, radio="none", family="sara-r5", quirks=["no-release-assistance"],
+                   board_config=PSM) as lab:
+        polls = Polls(lab)
+        await lab.board.start()
+        for _ in range(3):
+            await polls.nothing_to_do()
+        assert lab.link.rrc.spent.assisted == 0
+    assert said(polls.events).count("AT+CNMPSD") == 1
