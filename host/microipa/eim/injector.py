@@ -10,6 +10,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from sqlalchemy import bindparam, select
+
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
 from microipa.eim import answers, esipa, news, packages, questions
 from microipa.eim.listeners import Listeners, Unreachable
@@ -23,6 +25,7 @@ IPA_INJECT_COAPS = "ipaInjectCoaps"
 ERROR = 0x02
 RECEIVED_WITH_ID, ERROR_WITH_ID = 0xBF60, 0xBF61  # of v1.3
 RECEIVED = (0x05, RECEIVED_WITH_ID)
+_CAPABILITIES = select(Device.ipa_capabilities).where(Device.eid == bindparam("device"))
 
 Note = Callable[[str, bytes], None]
 
@@ -61,7 +64,7 @@ class Injector:
         while True:
             with self._store.work() as db:
                 device = device_of(db, eid)
-                if IPA_INJECT_COAPS not in _protocols(device):
+                if IPA_INJECT_COAPS not in _protocols(device.ipa_capabilities):
                     raise Unreachable(f"the IPA of {eid} does not claim {IPA_INJECT_COAPS}: it has to poll")
                 package = self._orders.next_package(db, device)
             if package is None:
@@ -113,9 +116,8 @@ class Injector:
             self._pushing[eid] = asyncio.create_task(self._push(eid))
 
     def _claims(self, eid: str) -> bool:
-        with self._store.view() as db:
-            device = db.get(Device, eid)
-            return device is not None and IPA_INJECT_COAPS in _protocols(device)
+        with self._store.question() as connection:
+            return IPA_INJECT_COAPS in _protocols(connection.scalar(_CAPABILITIES, {"device": eid}))
 
     async def _push(self, eid: str) -> None:
         try:
@@ -160,7 +162,7 @@ def _error(answer: Tlv, package: bytes) -> bytes:
     return tlv(0xA0, tlv(0x80, transaction_id) if transaction_id else b"", given.raw)
 
 
-def _protocols(device: Device) -> list[str]:
-    if device.ipa_capabilities is None:
+def _protocols(ipa_capabilities: bytes | None) -> list[str]:
+    if ipa_capabilities is None:
         return []
-    return answers.capabilities(parse(device.ipa_capabilities)).get("ipaSupportedProtocols", [])
+    return answers.capabilities(parse(ipa_capabilities)).get("ipaSupportedProtocols", [])
