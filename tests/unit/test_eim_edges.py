@@ -39,7 +39,7 @@ from microipa.eim.notices import Notices
 from microipa.eim.notifications import Notification
 from microipa.eim.onboarding import LARGEST_TOKEN, BadFile, BadLine, _lines, _token
 from microipa.eim.operations import parse as operation
-from microipa.eim.packages import PackageInvalid, PackageResult, encode_operations, question
+from microipa.eim.packages import ECOS, PSMOS, PackageInvalid, PackageResult, encode_operations, question
 from microipa.eim.qblock import Wanted
 from microipa.eim.relayed import RelayFailed
 from microipa.eim.sources import LONGEST
@@ -371,6 +371,19 @@ def test_2_11_1_1_a_package_holds_all_psmos_or_all_ecos_or_is_none() -> None:
             encode_operations(operations)
     assert encode_operations([("listEim", {})])[0] == 0xA1
     assert encode_operations([("getRAT", {})])[0] == 0xA0
+
+
+def test_a_package_may_hold_every_psmo_or_every_eco_there_is():
+    profile, eim = {"iccid": "8999970000025729519"}, {"eimId": "a.example"}
+    psmos = [(name, profile) for name in ("enable", "disable", "delete", "setFallbackAttribute")]
+    bare = "listProfileInfo", "getRAT", "configureImmediateEnable", "unsetFallbackAttribute"
+    psmos += [(name, {}) for name in bare]
+    psmos.append(("setDefaultDpAddress", {"defaultDpAddress": "dp.example"}))
+    assert {name for name, _ in psmos} == PSMOS
+    assert len(parse(encode_operations(psmos)).children()) == len(PSMOS)
+    ecos = [("addEim", eim), ("deleteEim", eim), ("updateEim", eim), ("listEim", {})]
+    assert {name for name, _ in ecos} == ECOS
+    assert len(parse(encode_operations(ecos)).children()) == len(ECOS)
 
 
 @pytest.mark.parametrize(
