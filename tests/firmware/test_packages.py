@@ -562,6 +562,18 @@ async def test_a_result_that_the_card_does_not_list_is_kept_until_its_eim_has_sa
     assert scene.to("eim") == ([provide(epr(7))] if answers else [])
 
 
+@pytest.mark.parametrize(("card", "kept", "waits"), [
+    (NOTHING_LISTED, None, False),
+    (NOTHING_LISTED, {b"eim.example".hex(): epr(7).hex()}, True),
+    ([(STORED, stored(epr(7)))], None, True),
+    ([(STORED, stored()), (tlv(0xBF28), LISTED)], None, True),
+], ids=["nothing", "in the journal", "a result", "a notification"])
+async def test_3_7_something_waits_where_card_or_journal_keeps_it(
+        micropython: Run, card: list[tuple[bytes, bytes]], kept: dict[str, str] | None, waits: bool) -> None:
+    call = f"in_order([session.journal.set(unlisted={kept!r}), notify.waiting(session)])"
+    assert (await play(micropython, call, card, [])).outcome == f"no error but {waits}"
+
+
 async def lost(micropython: Run, lists: str, listed: object) -> Scene:
     """A package of which the result does not reach the eIM, and what the journal keeps of it then."""
     kept = f"in_order([failing(package('{PACKAGE.hex()}')), state('unlisted')])"
