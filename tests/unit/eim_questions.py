@@ -37,3 +37,18 @@ def scans(path: Path, asked: list[tuple[str, Any]]) -> dict[str, list[str]]:
                 if any(step.startswith("SCAN") for step in plan):
                     found[statement] = plan
     return found
+
+
+def sequential_scans(url: str, asked: list[tuple[str, Any]]) -> set[str]:
+    """The statements for which PostgreSQL has no index: it looks at all rows though it should rather not."""
+    import psycopg
+
+    found = set()
+    with psycopg.connect(url) as database:
+        database.execute("SET enable_seqscan = off")
+        for statement, parameters in asked:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                plan = database.execute(f"EXPLAIN {statement}", parameters).fetchall()
+                if any("Seq Scan" in step for (step,) in plan):
+                    found.add(statement)
+    return found

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from eim_ipa import Ipa, Refusal, order
 from eim_postgresql import database, desk, events, server
+from eim_questions import questions, sequential_scans
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
 from microipa.common.errors import Busy
@@ -217,3 +218,13 @@ async def test_a_poll_that_finds_nothing_is_answered_beside_whoever_writes(datab
         db.get_one(Device, EID)
         with pytest.raises(Refusal):
             await ipa.get()
+
+
+async def test_no_question_on_the_way_of_polls_and_results_looks_at_all_rows(database, desk, ipa):
+    desk.order_data(EID, ["euiccInfo2"])
+    with questions() as asked:
+        for _ in range(2):
+            desk.order_package(EID, [("listProfileInfo", {})])
+            await ipa.work()
+    assert len({statement for statement, _ in asked}) > 10
+    assert sequential_scans(database, asked) == set()
