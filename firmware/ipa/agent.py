@@ -10,7 +10,7 @@ import asyncio
 import gc
 import sys
 
-from ipa import layers
+from ipa import layers, net
 from ipa.compat import ERROR, INFO, const, log, sleep_ms, ticks_diff, ticks_ms, unload, wait_for_ms, words
 from ipa.conversation import IDLE, SWITCH, Conversation
 from ipa.eim import EimFailed, EimUnknown, unserved
@@ -68,7 +68,7 @@ class Agent:
             self._may_poll.set()
         self._wake = asyncio.Event()
         self._task = None
-        self._room = None  # block reserved for TLS, if TLS allocates its memory in this heap
+        net.tls_bytes = 0 if settings["keep_association_s"] else getattr(board, "tls_bytes", 0)
         self._woken_after = None  # ms until the next poll, if a deep sleep has just ended
         self.woken_by = ""  # what ended that sleep, until the product has been notified
         self._sleeper = None
@@ -180,7 +180,7 @@ class Agent:
             unload()
             gc.collect()
             try:
-                self._keep_room()
+                net.keep_room()
             except MemoryError:
                 pass  # the next poll will report it
             return wait
@@ -274,21 +274,16 @@ class Agent:
 
     async def _rise(self):
         """Set up all layers to the data context, except what works. Raises MemoryError before the radio is used."""
-        self._keep_room()
+        net.keep_room()
         await self.layers.climb(self._patience_ms())
         self.conversation.es10 = self.layers.es10
         if self.journal.get("emergency"):
             self._may_poll.clear()
             self.state = SUSPENDED
 
-    def _keep_room(self):
-        """Reserve the block of 17 kB for TLS, on a board that needs it (`tls_bytes`)."""
-        if self._room is None and not self._settings["keep_association_s"]:
-            self._room = bytearray(getattr(self._board, "tls_bytes", 0))
-
     async def _failed(self, error):
         """Handle a failed poll. Returns the ms until the next one."""
-        self._room = None
+        net.free_room()
         log(ERROR, "agent: {}: {}".format(type(error).__name__, error))
         self.failures += 1
         some = isinstance(error, EimFailed)
@@ -394,8 +389,7 @@ class Agent:
             if not (self.layers.channel.is_open or self.layers.eims):
                 await self.layers.climb(self._patience_ms(), layers.CARD)
             unload()
-            self._room = None
-            gc.collect()  # DTLS needs one block of 17 kB
+            gc.collect()
             outcome = await self._reach(eim)
             if outcome != SWITCH:
                 break

@@ -273,10 +273,10 @@ print([asyncio.run(polls(one, 5)), modem.asked, Journal("journal").get("short")]
     assert told == [["reset"], [], 1]
 
 
-async def test_the_block_for_tls_is_kept_between_polls_and_free_when_an_eim_is_reached(micropython: Run) -> None:
+async def test_the_block_for_tls_is_kept_between_polls_and_free_for_its_handshake(micropython: Run) -> None:
     (free,) = await play(micropython, """
 import gc
-from ipa.conversation import IDLE
+from ipa import net
 
 class Roomy(Board):
     tls_bytes = 17408
@@ -288,15 +288,11 @@ def look():
     gc.collect()
     free.append(gc.mem_free())
 
-async def reach(eim):
-    look()
-    return IDLE
-
 async def life():
     await polls(one, 1)
     look()
-    one._reach = reach
-    await one._serve(None)
+    net.free_room()
+    look()
 asyncio.run(life())
 print(free)
 """)

@@ -1,5 +1,7 @@
 """Between the assistant and its servers: channels (DTLS and CoAP, HTTPS) and the messages they carry."""
 
+import gc
+
 from ipa.compat import const
 
 # What an eIM may have for a device (SGP.32 6.3.2.5), and what it says of a result
@@ -9,6 +11,24 @@ EIM_ACKNOWLEDGEMENTS = const(0xBF53)
 PROFILE_DOWNLOAD_TRIGGER = const(0xBF54)
 
 _LARGEST_PACKAGE = const(512)  # of those that are read as a whole
+
+
+tls_bytes = 0  # of the block that TLS needs in this heap (board.py); 0: it allocates its memory elsewhere
+_room = None
+
+
+def keep_room():
+    """Reserve that block, until the next handshake. Raises MemoryError."""
+    global _room
+    if _room is None and tls_bytes:
+        _room = bytearray(tls_bytes)
+
+
+def free_room():
+    """Give it back, right before a handshake allocates it, or where there is none."""
+    global _room
+    _room = None
+    gc.collect()
 
 
 class NetError(Exception):

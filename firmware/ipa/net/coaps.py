@@ -1,6 +1,7 @@
 """CoAP over DTLS, one association with one eIM at a time (SGP.32 6.2)."""
 
 from ipa.compat import INFO, const, log, ticks_diff, ticks_ms
+from ipa.net import keep_room
 from ipa.net.coap import Coap
 from ipa.net.link import client_files
 
@@ -36,6 +37,7 @@ class CoapsLink(Coap):
         if self._by_modem:
             dtls = self._Dtls(self._modem, eim.host, port, eim.trust)
         else:
+            keep_room()
             datagram = await self._modem.udp(eim.host, port)
             dtls = self._Dtls(datagram, eim.host, eim.trust, client=client_files(self._settings))
         try:
@@ -53,6 +55,7 @@ class CoapsLink(Coap):
         """Close the association, until the next exchange: there is memory for one with any server, not for two."""
         self.end()
         self._aside = eim
+        keep_room()
 
     async def exchange(self, parts, function=None):
         if self._aside is not None:

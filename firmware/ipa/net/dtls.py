@@ -4,11 +4,10 @@ mbedTLS cannot be told a retransmission time, an MTU or a pinned key; the stream
 callback do that. Budget about 30 kB outside the Python heap or inside it, by port, for an open association.
 """
 
-import gc
 import io
 
 from ipa.compat import DEBUG, INFO, const, log, ticks_add, ticks_diff, ticks_ms
-from ipa.net import DtlsClosed, DtlsError, DtlsTimeout, NetError
+from ipa.net import DtlsClosed, DtlsError, DtlsTimeout, NetError, free_room
 
 try:
     import tls
@@ -70,7 +69,7 @@ class Dtls:
         try:
             self._trust = Trust(*self._anchors)
             context = self._context()
-            gc.collect()  # mbedTLS wants 17 kB in one piece
+            free_room()
             self._tls = context.wrap_socket(
                 self._stream, server_hostname=self.host, do_handshake_on_connect=False)
         except (NetError, MemoryError):

@@ -4,11 +4,10 @@ Over any stream whose calls never wait: `readinto(buf)` and `write(buf)` that gi
 `async wait(ms)`, `close()`. mbedTLS takes about 30 kB while a connection is open, as with DTLS.
 """
 
-import gc
 
 from ipa.compat import DEBUG, const, log, ticks_add, ticks_diff, ticks_ms
 from ipa.modem import SocketError
-from ipa.net import ChannelRefused, NetError
+from ipa.net import ChannelRefused, NetError, free_room, keep_room
 
 try:
     import tls
@@ -129,6 +128,7 @@ class Https:
     async def _open(self):
         from ipa.net.trust import Trust
 
+        keep_room()
         context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
         try:
             context.set_ciphers(_SUITES)
@@ -145,7 +145,7 @@ class Https:
         except SocketError as error:
             raise HttpsError(str(error)) from None
         try:
-            gc.collect()  # mbedTLS wants 17 kB in one piece
+            free_room()
             wrapped = context.wrap_socket(stream, server_hostname=self._host, do_handshake_on_connect=False)
         except MemoryError:
             stream.close()

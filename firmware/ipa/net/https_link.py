@@ -2,6 +2,7 @@
 
 from ipa import compat
 from ipa.compat import INFO, const, log, sleep_ms
+from ipa.net import keep_room
 from ipa.net.https import Https, HttpsClosed, HttpsRefused, HttpsTimeout
 from ipa.net.json_functions import pieces
 from ipa.net.link import client_files
@@ -62,6 +63,7 @@ class HttpsLink:
     def set_aside(self, _eim):
         """Close the connection, until the next exchange."""
         self._https.close()
+        keep_room()
 
     def close(self, keep):
         self.end()

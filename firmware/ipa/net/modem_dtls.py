@@ -8,7 +8,7 @@ import asyncio
 
 from ipa.compat import const, ticks_add, ticks_diff, ticks_ms, wait_for_ms
 from ipa.modem import SocketError
-from ipa.net import DtlsClosed, DtlsError, DtlsTimeout
+from ipa.net import DtlsClosed, DtlsError, DtlsTimeout, free_room
 
 _SEND_MS = const(20000)
 _ROOM = const(1163)  # what a record leaves of 1200 bytes, as in Dtls
@@ -30,6 +30,7 @@ class ModemDtls:
 
     async def connect(self, timeout_ms):
         """Do the handshake. Raises DtlsError, DtlsTimeout."""
+        free_room()  # the modem has its own
         kind, certificate = self._trust[:2]
         if len(self._trust) > 2:
             raise DtlsError("the modem's DTLS takes one trusted certificate, not {}".format(len(self._trust) - 1))
