@@ -1,6 +1,6 @@
-"""What an application may ask of the agent that runs beside it, and what it must tell.
+"""Functions for an application that runs beside the agent.
 
-The agent and the application share modem and card: these functions wait for their turn, an emergency takes it.
+The agent and the application share modem and card: these functions wait for their turn, except emergency().
 """
 
 from ipa import changes, tlv
@@ -14,15 +14,15 @@ _IN_THAT_STATE = 2  # profileNotInDisabledState, profileNotInEnabledState
 async def emergency(agent, on):
     """Enable the card's emergency profile (SGP.32 5.9.22), or what was enabled before it (5.9.23).
 
-    With `on` it interrupts the agent and returns when the device is on the network. Until it is called without,
-    over reboots as well, the agent does nothing else. Raises CardRefused (8: there is no such profile), ModemError.
+    With `on` it interrupts the agent and returns when the device has registered. Until it is called without `on`, also
+    after reboots, the agent does nothing else. Raises CardRefused (8: there is no such profile), ModemError.
     """
     agent.suspend()
     try:
         async with agent.card() as es10:
             await _switch(agent, es10, on)
         if on:
-            async with agent.modem():  # which comes up on the profile that is enabled now
+            async with agent.modem():  # which connects with the profile that is enabled now
                 pass
     finally:
         if not agent.journal.get("emergency"):
@@ -38,7 +38,7 @@ async def _switch(agent, es10, on):
         await function(es10, refresh=False)
         agent.profile_switched()
     except CardRefused as error:
-        if error.code != _IN_THAT_STATE:  # where a reboot came in between
+        if error.code != _IN_THAT_STATE:  # unless a reboot came in between
             journal.set(switch=before[0], emergency=before[1])
             raise
     if not on:
@@ -60,18 +60,18 @@ async def memory_reset(agent, *options):
 
 
 async def changed(agent, cause=changes.LOCAL):
-    """The application has changed the card's profiles itself: let the eIMs know (stateChangeCause)."""
+    """The application has changed the card's profiles: report it to the eIMs (stateChangeCause)."""
     async with agent.card() as es10:
         await changes.note(es10, agent.journal, cause)
         agent.profile_switched()
 
 
 async def inject(agent, message):
-    """Carry out a TransferEimPackageRequest that came by other ways (3.1.1.2, Annex B: LwM2M, MQTT).
+    """Execute a TransferEimPackageRequest that was received by other means (3.1.1.2, Annex B: LwM2M, MQTT).
 
-    `message` is its BF4E{...}; returns the BF4E{...} of the response. A download or a switch of profiles is answered
-    with eimPackageReceived: the agent sees to it at once, and what comes of it goes to the eIM over ESipa. Raises
-    CardError, ModemError, and TlvError for what is no TLV at all.
+    `message` is its BF4E{...}; returns the BF4E{...} of the response. For a download or a profile switch the answer is
+    eimPackageReceived: the agent executes it at once, and the result is sent to the eIM over ESipa. Raises CardError,
+    ModemError, and TlvError if it is not TLV.
     """
     from ipa.steps import inject
 
@@ -79,13 +79,13 @@ async def inject(agent, message):
         if es10 is None:
             return bytes(inject.refusal(inject.UNDEFINED_ERROR)[0])
         eim_id = tlv.find(message, 0xBF4E, 0xBF51, 0x30, 0x80)
-        if eim_id is None:  # of packages that do not name their eIM, whichever comes first
+        if eim_id is None:  # a package that does not name its eIM: the first one
             eim_id = tlv.find(await es10.find_eim() or b"", 0x80) or b""
         transfer = inject.Transfer(agent.session(bytes(eim_id)))
         parts = await transfer.answer(inject.Bytes(message))
         answer = b"".join([bytes(part) for part in parts])
         if transfer.profile_changes:
-            agent.profile_switched()  # the reset is the REFRESH the card waits for
+            agent.profile_switched()  # the reset replaces the REFRESH for which the card waits
     if transfer.profile_changes or transfer.trigger is not None:
         agent.poll_now(transfer.trigger)
     return answer

@@ -1,4 +1,4 @@
-"""Which eIM, where it is, and how its server is recognised: what an EimConfigurationData says (SGP.32 2.11.1.1.1)."""
+"""The eIMs of the card: address and trust anchor from their EimConfigurationData (SGP.32 2.11.1.1.1)."""
 
 from ipa import tlv
 from ipa.card.channel import CardError
@@ -7,18 +7,18 @@ from ipa.modem import SocketError, fit
 
 
 class EimUnknown(Exception):
-    """Neither card nor file tells which eIM to ask, where it is, or how to recognise it."""
+    """Neither card nor file has an eIM, or its address or trust anchor is missing."""
 
 
 class EimFailed(Exception):
-    """One of the card's eIMs could not be served, while others were."""
+    """Some of the card's eIMs could not be served, others were."""
 
 
 async def unserved(es10, served, path):
-    """The first Eim of the card whose eimId is not in `served`, which it joins; None when all are.
+    """The first Eim of the card whose eimId is not in `served`, to which it is added; None if all are.
 
-    The card is asked each time, because each package may have changed its answer (3.5). While it knows no eIM
-    it is given the one in the file `path`. Raises EimUnknown, and what the card raises.
+    The list is read from the card each time, because each package may have changed it (3.5). If the card has no eIM,
+    the one in the file `path` is added. Raises EimUnknown, and the exceptions of the card.
     """
     try:
         configuration = await es10.find_eim(but=served)
@@ -28,7 +28,7 @@ async def unserved(es10, served, path):
         log(ERROR, "card: what follows in its list of eIMs cannot be read:", error)
         return None
     if configuration is None and not served:
-        from ipa import initial_eim  # once in the life of a card
+        from ipa import initial_eim  # needed once for a card
 
         configuration = await initial_eim.add(es10, path)
     if configuration is None:
@@ -41,7 +41,7 @@ async def unserved(es10, served, path):
 
 
 class Eim:
-    """`configuration`: the value of an EimConfigurationData; what is read of it is copied."""
+    """`configuration`: the value of an EimConfigurationData, of which only copies are kept."""
 
     def __init__(self, configuration):
         eim_id = tlv.find(configuration, 0x80)
@@ -50,7 +50,7 @@ class Eim:
             raise EimUnknown("eIM configuration without eimId")
         self.eim_id = bytes(eim_id)
         try:
-            str(eim_id, "utf-8")  # as the journal names it
+            str(eim_id, "utf-8")  # the journal uses it as text
             self.host, _, port = str(name, "utf-8").partition(":")
         except UnicodeError:
             raise EimUnknown("eimId or eimFqdn is no text") from None
@@ -60,7 +60,7 @@ class Eim:
             fit(self.host or "?")
         except SocketError:
             raise EimUnknown("eimFqdn is no host name: {}".format(words(name))) from None
-        self.port = int(port) if port else None  # that of the transport
+        self.port = int(port) if port else None  # None: the default port of the transport
         key = tlv.find(configuration, 0xA6, 0xA0)
         certificate = tlv.find(configuration, 0xA6, 0xA1)
         if key is not None:
@@ -68,4 +68,4 @@ class Eim:
         elif certificate is not None:
             self.trust = ("ca", tlv.sequence(certificate))
         else:
-            self.trust = None  # the CAs that the device has brought along (2.11.1.1.1)
+            self.trust = None  # None: the CAs of the device (2.11.1.1.1)

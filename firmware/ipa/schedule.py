@@ -1,4 +1,4 @@
-"""When the next poll begins: an interval give or take, inside a part of the day."""
+"""Calculates when the next poll begins: interval, random part, window in the day."""
 
 import os
 
@@ -8,7 +8,7 @@ _DAY = const(86400)
 
 
 def until_next(settings):
-    """Milliseconds. Never the same for all devices of a fleet."""
+    """Milliseconds, with a random part so that a fleet does not poll at the same time."""
     wait = settings["poll_interval_s"] * 1000
     wait = wait * (25600 + settings["poll_jitter_percent"] * (2 * os.urandom(1)[0] - 255)) // 25600
     if settings["poll_window"] != "any":
@@ -25,7 +25,7 @@ def window(text):
 
 
 def into_window(text, wait_s):
-    """wait_s, or longer where that would end outside the window: until some moment in the next one."""
+    """wait_s; if it would end outside the window, the time until a random moment of the next window."""
     now = unix_time()
     if now is None:
         log(INFO, "agent: the clock is not set, so the next poll may miss its window")
@@ -34,7 +34,7 @@ def into_window(text, wait_s):
     since = (now + wait_s - first) % _DAY
     if since < length:
         return wait_s
-    # Not all devices of a fleet in its first second.
+    # Random, so that a fleet does not poll in the first second of the window.
     return wait_s + _DAY - since + int.from_bytes(os.urandom(3), "big") % length
 
 

@@ -1,4 +1,4 @@
-"""Tasks of the product's own, beside the assistant: seen when they crash, and started again."""
+"""Tasks of the product beside the assistant: they are restarted and reported when they crash."""
 
 import asyncio
 import sys
@@ -13,10 +13,10 @@ _tasks = []
 
 
 def keep(work, *arguments):
-    """Run the coroutine work(*arguments), and again whenever it ends in an exception.
+    """Run the coroutine work(*arguments), and restart it whenever it ends in an exception.
 
-    A pause comes before that: 1 s, twice as long each time up to 1 h, and 1 s again after an hour without a crash.
-    The log and, at the next poll, the eIM hear why. A task that returns has ended.
+    Before that there is a pause of 1 s, twice as long each time up to 1 h, and 1 s again after an hour without a crash.
+    The reason is logged and, at the next poll, reported to the eIM. A task that returns is not restarted.
     """
     _tasks.append(asyncio.create_task(_run(work, arguments)))
 
@@ -27,7 +27,7 @@ async def _run(work, arguments):
         began = ticks_ms()
         try:
             return await work(*arguments)
-        except Exception as error:  # noqa: BLE001 - what the product does is not ours to know
+        except Exception as error:  # noqa: BLE001 - the product may raise any exception
             if not 0 <= ticks_diff(ticks_ms(), began) < _LONGEST_PAUSE_MS:
                 pause = _PAUSE_MS
             sys.print_exception(error)

@@ -1,4 +1,4 @@
-"""What the eIM asks of card and device: the answer to an IpaEuiccDataRequest (SGP.32 2.11.1.2, 2.11.2.2)."""
+"""Answers an IpaEuiccDataRequest with data of card and device (SGP.32 2.11.1.2, 2.11.2.2)."""
 
 from ipa import tlv
 from ipa.card.channel import CardError
@@ -30,7 +30,7 @@ _EIM_TRANSACTION_ID = const(0x87)
 _IPA_CAPABILITIES = const(0xA8)
 _DEVICE_INFO = const(0xA9)
 
-# The order in which they stand in the answer.
+# Their order in the answer.
 _FIELDS = (
     _NOTIFICATIONS_LIST,
     _DEFAULT_SMDP_ADDRESS,
@@ -48,7 +48,7 @@ _FIELDS = (
 
 
 async def request(session, body):
-    """Answer one request; what cannot be answered is told by its code. Raises InvalidPackage."""
+    """Answer one request; if that is not possible, with an error code. Raises InvalidPackage."""
     tag_list = tlv.find(body, 0x5C)
     transaction = tlv.find(body, 0x83)
     if tag_list is None:
@@ -63,7 +63,7 @@ async def request(session, body):
     else:
         try:
             parts = await _Data(session, body).collect(wanted)
-        except (CardError, tlv.TlvError, MemoryError) as error:  # the eIM may ask for less
+        except (CardError, tlv.TlvError, MemoryError) as error:  # the eIM may request less
             log(ERROR, "package:", error)
             refused = isinstance(error, CardRefused) and error.function == "GetCerts"
             code = _CI_PK_ID_NOT_FOUND if refused and error.code == _INVALID_CI_PK_ID else _UNDEFINED_ERROR
@@ -116,7 +116,7 @@ class _Data:
         es10 = self._session.es10
         if tag == _NOTIFICATIONS_LIST:
             search = tlv.find_raw(self._request, 0xA1)
-            # The A1 of the request holds the very choice that the card wants in A0.
+            # The A1 of the request contains the same choice that the card expects in A0.
             search = b"" if search is None else tlv.encode(0xA0, tlv.find(search, 0xA1))
             return tlv.encode(tag, *self._notifications(await notify.asked(es10.retrieve_notifications(search))))
         if tag == _PACKAGE_RESULT_LIST:

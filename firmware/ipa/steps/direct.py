@@ -1,9 +1,9 @@
 """A profile download from the SM-DP+ itself, over HTTPS (SGP.32 3.2.3.1). Loaded when one begins.
 
-The steps between card and server are those of a download through the eIM; here is what differs: under whom
-the server is trusted, and who is told how it ended. A result that could not be delivered stays on the card.
-The journal holds its transactionId and, until the eIM knows it, the eimTransactionId (`A1B2:C3D4`), by which
-later conversations bring it to its end.
+The steps between card and server are those of a download through the eIM. This module has what differs: the trust
+anchors of the server, and the delivery of the result. A result that could not be delivered stays on the card. The
+journal has its transactionId and, until it has been reported to the eIM, the eimTransactionId (`A1B2:C3D4`). With them
+later conversations complete the delivery.
 """
 
 from ipa import tlv
@@ -23,7 +23,7 @@ _HTTPS_PORT = 443
 
 
 class NotDirect(DownloadFailed):
-    """This device cannot talk to that SM-DP+; the eIM may."""
+    """This device cannot connect to that SM-DP+; the eIM may be able to."""
 
 
 class DirectDownload(Download):
@@ -34,8 +34,8 @@ class DirectDownload(Download):
         self._oid = ""
 
     async def discover(self, address):
-        """SGP.22 3.6.2: ask an SM-DS which SM-DP+ has something for this card; the oldest event is taken."""
-        from ipa.net.es11 import Es11  # needs more heap, which others have for themselves
+        """SGP.22 3.6.2: ask an SM-DS which SM-DP+ has a profile for this card; use the oldest event."""
+        from ipa.net.es11 import Es11  # needs more heap; loaded only here
 
         if address is None:
             address = tlv.find(await self.session.es10.get_euicc_configured_data(), 0xBF3C, 0x81)
@@ -47,7 +47,7 @@ class DirectDownload(Download):
         self.server = await _connect(self.session, address, Es11)
         events = await self._trusting(self._events(address))
         self.close()
-        self.server = self.transaction_id = None  # no download has begun
+        self.server = self.transaction_id = None  # no download has started
         if not events:
             raise DownloadFailed("the SM-DS {} has nothing for this card".format(address))
         log(INFO, "download: the SM-DS has", len(events), "for this card, first from", events[0][0])
@@ -58,7 +58,7 @@ class DirectDownload(Download):
         return await self.server.authenticate_client(self.transaction_id, response)
 
     async def initiate(self, challenge, address, euicc_info_1):
-        """An SM-DP+ or SM-DS has nothing from before."""
+        """An SM-DP+ or SM-DS has no data of earlier downloads."""
         return await self.server.initiate_authentication(challenge, address, euicc_info_1)
 
     async def steps(self, address, matching_id, oid):
@@ -69,7 +69,7 @@ class DirectDownload(Download):
         return await self._trusting(super().steps(address, matching_id, oid))
 
     async def instead(self, error):
-        """The same download through the eIM, where that does such (indirectProfileDownload of its configuration)."""
+        """The same download through the eIM, if it offers this (indirectProfileDownload of its configuration)."""
         configuration = await self.session.es10.find_eim(self.session.eim_id)
         if not isinstance(error, NotDirect) or tlv.find(configuration, _INDIRECT_PROFILE_DOWNLOAD) is None:
             return None
@@ -78,7 +78,7 @@ class DirectDownload(Download):
         return Download(self.session, self.transaction)
 
     async def _trusting(self, talk):
-        """What a server that this device cannot trust, or that refuses by HTTP, means for the download."""
+        """Convert the errors of a server that is not trusted, or that refuses by HTTP."""
         try:
             return await talk
         except PeerNotTrusted as error:
@@ -87,7 +87,7 @@ class DirectDownload(Download):
             refused = isinstance(error, HttpsRefused)
             if refused and not error.temporary:
                 raise DownloadFailed(str(error)) from None
-            # Of a link that breaks later on nobody knows whose fault it is.
+            # For a connection that breaks later the cause is not known.
             if not refused and self.transaction_id is not None or self.has_another_try():
                 raise
             raise NotDirect("did not reach {}: {}".format(self._host, error)) from None
@@ -101,7 +101,7 @@ class DirectDownload(Download):
                 raise DownloadFailed("the SM-DP+ has another OID than {}".format(self._oid))
 
     async def bound_profile_package(self, response):
-        """Step 11, from which on there may be a result on the card that is ours to deliver."""
+        """Step 11. From now on there may be a result on the card that the device must deliver."""
         name = "" if self.transaction is None else self.transaction.hex()
         _note(self.session.journal, self.transaction_id.hex(), name)
         return await super().bound_profile_package(response)
@@ -115,7 +115,7 @@ class DirectDownload(Download):
 
 
 async def take_over(session, pending):
-    """Deliver a result that a direct download left on the card. False when this notification is none."""
+    """Deliver a result of a direct download that is still on the card. False if this notification is none."""
     if _noted(session.journal, pending) is None:
         return False
     result = bytes(pending)
@@ -134,14 +134,14 @@ async def take_over(session, pending):
 
 
 async def _settle(session, server, result):
-    """Steps 13 and 14: the result to the SM-DP+, whose connection is open, and to the eIM, then off the card."""
+    """Steps 13 and 14: send the result to the SM-DP+, whose connection is open, and to the eIM, then delete it."""
     seq_number = installed(result)
     journal = session.journal
     noted, untold, name = _noted(journal, result).partition(":")
     failure = None
     try:
         await server.handle_notification(result)
-    except Es9Refused as error:  # it knows the result
+    except Es9Refused as error:  # it has the result already
         log(ERROR, "download:", error)
     except (ServerError, NetError) as error:
         log(ERROR, "download: result", seq_number, "stays on the card until next time:", error)
@@ -153,11 +153,11 @@ async def _settle(session, server, result):
     if failure is not None:
         tries = journal.get("tries", 0) + 1
         if tries < MOST_TRIES:
-            # It is due: the conversation shall not end as one after which nothing is left to do.
+            # It still has to be sent: the conversation must not count as complete.
             session.due = NetError("a result waits for its SM-DP+: {}".format(failure))
             journal.set(tries=tries)
         else:
-            _forget(journal, noted)  # the eIM may have more luck with it
+            _forget(journal, noted)  # the eIM may be able to deliver it
         return
     await remove(session.es10, seq_number)
     _forget(journal, noted)
@@ -165,7 +165,7 @@ async def _settle(session, server, result):
 
 
 def _noted(journal, result):
-    """What the journal has of this ProfileInstallationResult, None when it is not of a direct download."""
+    """The journal's entry for this ProfileInstallationResult, None if it is not of a direct download."""
     transaction_id = bytes(tlv.find(result, 0xBF37, 0xBF27, 0x80) or b"").hex()
     for entry in _all(journal):
         if entry.partition(":")[0] == transaction_id:
@@ -174,7 +174,7 @@ def _noted(journal, result):
 
 
 def _note(journal, transaction_id, name=None):
-    """Results of a few downloads may wait, those of SM-DP+ that are away."""
+    """Store an entry; a few results may wait for SM-DP+ servers that cannot be reached."""
     entries = [entry for entry in _all(journal) if entry.partition(":")[0] != transaction_id]
     entries.append(transaction_id if name is None else transaction_id + ":" + name)
     journal.set(direct=entries[-_MOST_RESULTS:])
@@ -187,7 +187,7 @@ def _forget(journal, transaction_id):
 
 def _all(journal):
     entries = journal.get("direct") or []
-    return [entries] if isinstance(entries, str) else entries  # as one version wrote it
+    return [entries] if isinstance(entries, str) else entries  # format of an earlier version
 
 
 async def _connect(session, address, interface):
@@ -206,14 +206,14 @@ async def _connect(session, address, interface):
 
 
 async def _anchors(session):
-    """Certificates under which an SM-DP+ is trusted: the configured roots, and the eIM's if the card's CI."""
+    """The trust anchors for an SM-DP+: the configured roots, and the eIM's certificate if it is the card's CI."""
     anchors = []
     try:
         with open(session.roots_file, "rb") as file:
             for _, _, raw in tlv.items(file.read()):
                 anchors.append(raw)
     except OSError as error:
-        memory.check_code(error)  # else the card's may do
+        memory.check_code(error)  # otherwise the card's anchor may be sufficient
     except tlv.TlvError as error:
         raise DownloadFailed("{}: {}".format(session.roots_file, error)) from None
     kind, anchor = session.trust[:2]
@@ -226,7 +226,7 @@ async def _anchors(session):
 
 
 def _extension(certificate, oid, *path):
-    """What path leads to inside the extension of a certificate that has this OID, None without."""
+    """The element at `path` inside the certificate extension with this OID, or None."""
     for _, extension, _ in tlv.items(tlv.find(certificate, 0x30, 0x30, 0xA3, 0x30)):
         if tlv.find(extension, 0x06) == oid:
             return tlv.find(tlv.find(extension, 0x04), *path)

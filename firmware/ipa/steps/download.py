@@ -1,7 +1,7 @@
-"""A profile download through the eIM, from its trigger to the result it acknowledged (SGP.32 3.2.3.2).
+"""A profile download through the eIM, from the trigger to the acknowledged result (SGP.32 3.2.3.2).
 
-A failure before the card has a result ends the session on the card and with the eIM and is reported; after
-that the result itself tells. A broken network or modem is no failure: the eIM offers the trigger again.
+If it fails before the card has a result, the session on the card and with the eIM is cancelled and the failure is
+reported; later the result itself reports it. A lost network or modem does not end it: the eIM offers the trigger again.
 """
 
 from ipa import tlv
@@ -20,11 +20,11 @@ _PPR_NOT_ALLOWED = const(3)
 _METADATA_MISMATCH = const(4)
 _UNDEFINED_REASON = const(127)
 
-# How an eIM that verifies metadata says so (eimProfileMetadataVerification): in ASN.1 and in JSON
+# How an eIM reports that it verified the metadata (eimProfileMetadataVerification): in ASN.1 and in JSON
 _EIM_PPR_NOT_ALLOWED = (50, "8.2.8/1.2")
 _EIM_METADATA_MISMATCH = (50, "8.2.9/3.11")
 
-# Nothing better fits (in a relay: an SM-DP+ that is away), or a session that the server has lost
+# No other code fits (through an eIM: the SM-DP+ cannot be reached), or the server has lost the session
 _MAY_PASS = (127, 10, 95, "1.6/4.2", "8.10.1/3.9")
 
 # ProfileDownloadErrorReason
@@ -34,9 +34,9 @@ _UNDEFINED_ERROR = const(127)
 _IMMEDIATE_ENABLE = const(0xBF5A)
 _IMMEDIATE_ENABLE_PROFILE = const(5)  # stateChangeCause
 
-_MOST_ATTEMPTS = const(5)  # a download that was cut off this often is what cuts it off
-MOST_TRIES = const(8)  # so often what is temporary is tried again where nobody but us counts
-_MOST_EIMS = const(4)  # whose last download is remembered
+_MOST_ATTEMPTS = const(5)  # after so many reboots the download itself is taken to be the reason for them
+MOST_TRIES = const(8)  # attempts after temporary errors, if no eIM counts them
+_MOST_EIMS = const(4)  # eIMs whose last download is stored
 _KEY_ID = const(20)
 _TRIGGER = " ipa.steps.trigger "
 _LOADER = " ipa.card.bpp "
@@ -44,9 +44,9 @@ _LOG_EVERY = const(2048)
 
 
 class DownloadFailed(Exception):
-    """`cancel`: the CancelSessionReason, for where there is a session. `response`: what the card said.
+    """`cancel`: the CancelSessionReason, if there is a session. `response`: the answer of the card.
 
-    `code`: the ProfileDownloadErrorReason for the eIM. `known`: it is the eIM that has refused.
+    `code`: the ProfileDownloadErrorReason for the eIM. `known`: the eIM itself has refused.
     """
 
     known = False
@@ -59,15 +59,15 @@ class DownloadFailed(Exception):
 
 
 async def run(session, body):
-    """Carry out one trigger. Returns True when the card was configured to enable the profile at once.
+    """Execute one trigger. Returns True if the card enables the profile immediately.
 
-    Raises InvalidPackage, what the network or the modem raise, and a ServerError that is `temporary`.
+    Raises InvalidPackage, the exceptions of network and modem, and a ServerError that is `temporary`.
     """
     transaction, kind, value, source = _read(body)
     if transaction is not None:
         for eim, carried_out, seq_number in session.journal.get("ended") or ():
             if eim.encode() == session.eim_id and carried_out == transaction.hex():
-                from ipa.steps import failed  # few triggers come again
+                from ipa.steps import failed  # few triggers are repeated
 
                 await failed.answer_again(session, transaction, seq_number)
                 return False
@@ -75,7 +75,7 @@ async def run(session, body):
     try:
         return await _to_its_end(download, kind, value, source)
     except (NetError, ModemError, ServerError):
-        # What broke here is no cut: whoever begins it again does not count it as one.
+        # This failure is not a reboot: the next attempt must not count it as one.
         attempts = session.journal.get("attempts")
         if attempts:
             session.journal.set(attempts=attempts - 1)
@@ -87,7 +87,7 @@ async def run(session, body):
 def _read(body):
     from ipa.steps import trigger
 
-    unload(_TRIGGER)  # it makes room for what comes
+    unload(_TRIGGER)  # makes room for the next steps
     return trigger.read(body)
 
 
@@ -117,8 +117,8 @@ async def _to_its_end(download, kind, value, source):
             raise
         failure = _failure(error)
     if failure is not None:
-        unload(_LOADER)  # the error that hung on it has gone
-        from ipa.steps import failed  # most do not fail
+        unload(_LOADER)  # the error that referred to it is deleted
+        from ipa.steps import failed  # most downloads do not fail
 
         await failed.give_up(download, failure)
         session.journal.set(download=None, attempts=None, tries=None, eim=None)
@@ -146,7 +146,7 @@ def _failure(error):
 
 
 def note_end(journal, transaction, result):
-    """A download has ended with this ProfileInstallationResult: what was its eIM's, which stands in the journal."""
+    """Record in the journal that the download of its eIM has ended with this ProfileInstallationResult."""
     eim = journal.get("eim")
     ended = [one for one in journal.get("ended") or () if one[0] != eim]
     ended.append([eim, "" if transaction is None else transaction.hex(), notify.seq_number(result)])
@@ -154,10 +154,10 @@ def note_end(journal, transaction, result):
 
 
 async def immediate_enable(session, result):
-    """Only the card knows whether it is configured to (5.9.15), and answers as long as the session goes on.
+    """ImmediateEnable. Only the card knows whether it is configured (5.9.15); it answers as long as the session exists.
 
-    Without refreshFlag: the network notices with the reset, and the result goes out over the old profile. Returns
-    the code of the card, 0 when it enables the profile; None where there is nothing to enable.
+    Without refreshFlag: the profile is used after the next reset, and the result is sent over the old profile. Returns
+    the code of the card, 0 if it enables the profile; None if there is nothing to enable.
     """
     if tlv.find(result, 0xBF37, 0xBF27, 0xA2, 0xA1) is not None:
         return None
@@ -174,16 +174,16 @@ async def immediate_enable(session, result):
 
 
 def _download(session, transaction, kind):
-    """With the SM-DP+ itself where this device may and the trigger says with which one, else by the eIM."""
+    """Directly from the SM-DP+ if the settings allow it and the trigger names one, else through the eIM."""
     if session.tcp is None or kind is None:
         return Download(session, transaction)
-    from ipa.steps.direct import DirectDownload  # needs more heap, which others have for themselves
+    from ipa.steps.direct import DirectDownload  # needs more heap; loaded only here
 
     return DirectDownload(session, transaction)
 
 
 def installed(result):
-    """Log what a ProfileInstallationResult says. Returns its seqNumber."""
+    """Log a ProfileInstallationResult. Returns its seqNumber."""
     outcome = tlv.find(result, 0xBF37, 0xBF27, 0xA2)
     failed = tlv.find(outcome, 0xA1)
     if failed is None:
@@ -196,19 +196,19 @@ def installed(result):
 
 
 class Download:
-    """The steps of 3.2.3.2, in which `server` speaks for the SM-DP+: the eIM."""
+    """The steps of 3.2.3.2. `server` is the eIM, which relays to the SM-DP+."""
 
     def __init__(self, session, transaction):
         self.session = session
         self.server = session.esipa
         self.transaction = transaction  # the eIM's
-        self.transaction_id = None  # the SM-DP+'s, as soon as the card has a session under it
-        self._metadata = None  # what was shown of it
+        self.transaction_id = None  # the SM-DP+'s, as soon as the card has a session with it
+        self._metadata = None  # the metadata shown before the download
         self.loading = False
         self._logged = 0
 
     def begin(self):
-        """Note that it begins, so that a download which kills the board every time comes to an end."""
+        """Record that it begins, so that a download which crashes the board every time ends at some point."""
         journal = self.session.journal
         name = "" if self.transaction is None else self.transaction.hex()
         eim = str(self.session.eim_id, "utf-8")
@@ -222,7 +222,7 @@ class Download:
         journal.set(download=name, attempts=attempts, tries=tries, eim=eim)
 
     def is_temporary(self, error):
-        """Shall the trigger stay open? An eIM counts itself how often its SM-DP+ was away."""
+        """Whether the trigger stays open. An eIM itself counts how often its SM-DP+ could not be reached."""
         if getattr(error, "temporary", False) and isinstance(error, EsipaRefused):
             return True
         passes = isinstance(error, (CommandCut, tlv.TlvCut)) or isinstance(error, ServerError) and error.temporary
@@ -242,34 +242,34 @@ class Download:
         return str(address, "utf-8")
 
     async def discover(self, address):
-        """What an SM-DS, the card's own where `address` is None, knows: as trigger.read gives it."""
+        """The source that an SM-DS returns, the card's SM-DS if `address` is None; in the form of trigger.read."""
         raise DownloadFailed("an SM-DS is asked only where downloads are direct")
 
     async def steps(self, address, matching_id, oid):
         """Steps 2 to 9. Returns the ProfileInstallationResult, valid until the next card command.
 
-        What the trigger does not tell is None or "". That the SM-DP+ has this OID is for the eIM to check.
+        What the trigger does not contain is None or "". The eIM checks that the SM-DP+ has this OID.
         """
         response = await self._authenticate_server(address, matching_id)
-        response = await self._authenticate_client(response)  # in place of the card's answer of 1.8 kB, which goes
+        response = await self._authenticate_client(response)  # replaces the card's answer of 1.8 kB, which is freed
         response = await self._prepare_download(response)
         reader, length = await self.bound_profile_package(response)
         response = None
         return await self._load(reader, length)
 
     async def instead(self, _error):
-        """Another way to the same profile when this one has failed, None without."""
+        """Another download path for the same profile after this one has failed, or None."""
         return
 
     async def bound_profile_package(self, response):
-        """Step 9: asks for the package that is bound for the card's BF21. Returns a Reader and the length."""
+        """Step 9: request the package that is bound for the card's BF21. Returns a Reader and the length."""
         return await self.server.get_bound_profile_package(self.transaction_id, response)
 
     async def _load(self, reader, length):
-        """The package flows into the card."""
+        """Stream the package into the card."""
         log(INFO, "download: a package of {} kB flows into the card".format((length + 1023) // 1024))
         self.loading = True
-        from ipa.card.bpp import Loader  # the buffers of the steps before have gone
+        from ipa.card.bpp import Loader  # the buffers of the earlier steps are free now
 
         channel = self.session.es10.channel
         return await Loader(channel, reader, reader.head, length, self._progress, self._metadata).load()
@@ -284,7 +284,7 @@ class Download:
         if found[0x80] is not None and found[0x80] != tlv.find_raw(signed, 0x30, 0x80):
             raise DownloadFailed("the signed transactionId is another one")
         self.check_server(signed, certificate, challenge, address)
-        if found[0xA2] is not None:  # the eIM made ctxParams1
+        if found[0xA2] is not None:  # the eIM has generated ctxParams1
             context = tlv.find(found[0xA2], 0xA2)
         else:
             if found[0x0C] is not None:
@@ -301,7 +301,7 @@ class Download:
         return response
 
     async def _whole_key_id(self, given):
-        """euiccCiPKIdentifierToBeUsed, of which an eIM may have told the beginning only (v1.2), as the card has it."""
+        """euiccCiPKIdentifierToBeUsed as the card has it; an eIM may have sent only its first octets (v1.2)."""
         short = tlv.find(given, 0x04)
         if len(short) < _KEY_ID:
             known = tlv.find(await self.session.es10.get_euicc_info_1(), 0xBF20, 0xAA)
@@ -311,16 +311,16 @@ class Download:
         return given
 
     async def initiate(self, challenge, address, euicc_info_1):
-        """Steps 3 to 5, where the eIM may have euiccInfo1."""
+        """Steps 3 to 5, without euiccInfo1 if the eIM has it."""
         from ipa.steps import known
 
         try:
             return await known.initiate(self.session, challenge, address, euicc_info_1, self.transaction)
         finally:
-            unload()  # it makes room for the profile
+            unload()  # makes room for the profile
 
     def check_server(self, signed, certificate, challenge, address):
-        """What the assistant can see of serverSigned1 itself; the signature is the card's to verify."""
+        """Check what the assistant can check in serverSigned1; the card verifies the signature."""
         if tlv.find(signed, 0x30, 0x80) is None:
             raise DownloadFailed("the SM-DP+ signed no transactionId")
         if tlv.find(signed, 0x30, 0x81) != challenge:
@@ -344,7 +344,7 @@ class Download:
             self.transaction_id = None  # the SM-DP+ has ended the session
             raise
         metadata = tlv.find(fields, 0xBF25)
-        if metadata is not None:  # otherwise the eIM has verified it
+        if metadata is not None:  # otherwise the eIM has verified them
             unfit = _unfit(metadata)
             if unfit is not None:
                 raise DownloadFailed(*unfit)
@@ -374,18 +374,18 @@ class Download:
             log(INFO, "download: {:.1f} of {:.1f} kB on the card".format(done / 1024, size / 1024))
 
     async def deliver(self, result):
-        """Step 11: the ProfileInstallationResult to the eIM, then off the card."""
+        """Step 11: send the ProfileInstallationResult to the eIM, then delete it from the card."""
         seq_number = installed(result)
         await self.session.esipa.handle_notification(result)
         if await notify.remove(self.session.es10, seq_number):
             log(INFO, "download: result", seq_number, "delivered, removed from the card")
 
     def close(self):
-        """Nothing is open but the association with the eIM, which goes on."""
+        """Nothing to close: the association with the eIM stays open."""
 
 
 def _by_tag(fields, *tags):
-    """The raw TLV of each tag, None where it is absent."""
+    """The raw TLV of each tag, None if it is absent."""
     return {tag: tlv.find_raw(fields, tag) for tag in tags}
 
 
@@ -396,7 +396,7 @@ def _needed(found, tag):
 
 
 def _sequences(fields):
-    """The two SEQUENCEs of an answer: what the SM-DP+ signed and its certificate."""
+    """The two SEQUENCEs of an answer: the signed data of the SM-DP+ and its certificate."""
     both = [raw for tag, _, raw in tlv.items(fields) if tag == 0x30]
     if len(both) != 2:
         raise DownloadFailed("signed data or certificate missing in an answer", _UNDEFINED_REASON)

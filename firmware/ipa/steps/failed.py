@@ -1,4 +1,4 @@
-"""A download that has failed, is ordered once more, or was cut off by a loss of power. Loaded for that."""
+"""A download that has failed, is ordered again, or was interrupted by a power cut. Loaded only then."""
 
 from ipa import tlv
 from ipa.card.channel import CardError
@@ -17,7 +17,7 @@ _LONGEST_REASON = const(200)
 
 
 async def give_up(download, failure):
-    """End the session on both sides where there is one, and report to the eIM. `failure`: DownloadFailed."""
+    """Cancel the session on both sides, if there is one, and report to the eIM. `failure`: DownloadFailed."""
     log(ERROR, "download:", failure)
     if download.transaction_id is not None:
         reason = failure.cancel
@@ -28,7 +28,7 @@ async def give_up(download, failure):
             await download.server.cancel_session(download.transaction_id, tlv.find(response, 0xBF41))
             log(INFO, "download: session cancelled with reason", reason)
         except (CardError, ServerError, NetError, tlv.TlvError) as error:
-            log(ERROR, "download:", error)  # the report below matters more
+            log(ERROR, "download:", error)  # the report below is more important
     said = failure.response
     if not said and failure.code == _UNDEFINED_ERROR and not failure.known:
         said = str(failure).encode()[:_LONGEST_REASON]
@@ -36,10 +36,10 @@ async def give_up(download, failure):
 
 
 async def answer_again(session, transaction, seq_number):
-    """This eIM orders again what has been carried out: nothing is installed, its result is the answer.
+    """This eIM repeats a trigger that was executed: install nothing, answer with its result.
 
-    Who injects may say it twice, an eIM may have refused the result or lost it; what then waits at a default SM-DP+
-    or an SM-DS is another profile.
+    An injected trigger may arrive twice, and an eIM may have refused or lost the result. What waits at a default SM-DP+
+    or an SM-DS now is another profile.
     """
     log(INFO, "download: this trigger has been carried out before")
     try:
@@ -55,12 +55,12 @@ async def answer_again(session, transaction, seq_number):
 
 
 async def finish_cut(session):
-    """Finish a download that a power cut ended, where its result is on the card: ImmediateEnable.
+    """Complete a download that a power cut interrupted after its result was on the card: ImmediateEnable.
 
-    Returns True when the card enables the profile now.
+    Returns True if the card enables the profile now.
 
-    The session in which the card may do that has often ended with its power (SGP.32 5.9.15). Then each eIM hears
-    that the state of the profiles is not what it may think (stateChangeCause undefined).
+    Often the session in which the card may do this has ended with the power (SGP.32 5.9.15). Then the changed state of
+    the profiles is reported to each eIM (stateChangeCause undefined).
     """
     es10, journal = session.es10, session.journal
     known = [seq_number for _, _, seq_number in journal.get("ended") or ()]
@@ -78,7 +78,7 @@ async def finish_cut(session):
             log(INFO, "download:", error)
             continue
         if code == _NO_SESSION_CONTEXT:
-            from ipa import changes  # those who give up need the room
+            from ipa import changes  # loaded only in this case
 
             await changes.note(es10, journal, changes.UNDEFINED)
         downloads.note_end(journal, bytes.fromhex(journal.get("download")) or None, result)
@@ -87,6 +87,6 @@ async def finish_cut(session):
 
 
 def _error(code, response):
-    """ProfileDownloadError; `response` is what the card said, else the reason in words."""
+    """ProfileDownloadError; `response` is the answer of the card, else the reason in words."""
     response = tlv.encode(0x04, response) if response else b""
     return tlv.encode(0x30, tlv.encode_integer(0x80, code), response)

@@ -1,8 +1,8 @@
-"""TransferEimPackage: packages that are handed over without having been asked for (SGP.32 3.1.1.2, 5.14).
+"""TransferEimPackage: packages that the device did not request (SGP.32 3.1.1.2, 5.14).
 
-By the eIM over the association that the assistant keeps open for a while, or by somebody on the device who got
-one by other ways (Annex B: LwM2M, MQTT). What takes longer than an answer may, a download or a switch of
-profiles, is answered with eimPackageReceived; its result goes to the eIM as after a poll.
+They come from the eIM over the association that the assistant keeps open for some time, or from an application on the
+device that received them by other means (Annex B: LwM2M, MQTT). If execution takes longer than an answer may take, as
+for a download or a profile switch, the answer is eimPackageReceived; the result is sent to the eIM as after a poll.
 """
 
 from ipa import tlv
@@ -23,19 +23,19 @@ UNDEFINED_ERROR = const(127)
 
 
 class Transfer:
-    """One TransferEimPackageRequest and what it comes to."""
+    """One TransferEimPackageRequest and its result."""
 
     def __init__(self, session):
         self._session = session
         self._result = None
-        self.trigger = None  # a Package that is still to be carried out, when the answer is on its way
+        self.trigger = None  # a Package that is to be executed after the answer
         self.profile_changes = False
 
     async def answer(self, stream):
-        """Read the request from `stream` and carry it out. Returns the parts of the TransferEimPackageResponse.
+        """Read the request from `stream` and execute it. Returns the parts of the TransferEimPackageResponse.
 
-        They are views which the next card command may overwrite. Raises what the stream raises, and CardError,
-        after which UNDEFINED_ERROR is the answer.
+        They are views that the next card command may overwrite. Raises the exceptions of the stream, and CardError,
+        after which the answer is UNDEFINED_ERROR.
         """
         try:
             package = await _package(stream)
@@ -57,7 +57,7 @@ class Transfer:
 
     async def _carry_out(self, package):
         esipa = self._session.esipa
-        self._session.esipa = self  # who provides a result provides the answer
+        self._session.esipa = self  # so that providing a result provides the answer
         try:
             self.profile_changes = await packages.execute(self._session, package)
         finally:
@@ -69,13 +69,13 @@ class Transfer:
         return (tlv.head(_TRANSFER_EIM_PACKAGE, sum([len(part) for part in self._result])),) + self._result
 
     async def provide_eim_package_result(self, _eid, *result):
-        self._result = result  # which goes later, as the answer: nothing is acknowledged now
+        self._result = result  # sent later as the answer: nothing is acknowledged now
 
 
 async def listen(session, coap, ms, most):
-    """Carry out what the eIM sends within `ms` after the last thing it sent, `most` packages at most.
+    """Execute the packages that the eIM sends, at most `most`, until it has sent none for `ms`.
 
-    Returns (whether the enabled profile changes, a Package that is still to be carried out or None).
+    Returns (whether the enabled profile changes, a Package that is still to be executed or None).
     """
     server = Server(coap)
     log(INFO, "inject: listening for", ms // 1000, "s")
@@ -103,7 +103,7 @@ async def listen(session, coap, ms, most):
 
 
 async def _package(stream):
-    """The one eIM package of a request, which is nothing else to its last byte. Raises TlvError."""
+    """The eIM package of a request, which must contain nothing else. Raises TlvError."""
     reader = tlv.Reader(stream)
     tag, room = await reader.header()
     if tag != _TRANSFER_EIM_PACKAGE:

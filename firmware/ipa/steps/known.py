@@ -1,7 +1,7 @@
-"""Which eIMs have EUICCInfo1 of this card: those that asked for it, or for EUICCInfo2, and got it (SGP.32 3.2.3.2).
+"""Which eIMs have EUICCInfo1 of this card: those that requested it, or EUICCInfo2, and received it (SGP.32 3.2.3.2).
 
-The journal keeps a mark of eIM, card and content for each, `known`: another card, or one whose CIs changed, is told
-anew. An eIM that asked and lost it says no, and is told as well.
+The journal keeps a mark of eIM, card and content for each, `known`. For another card, or one whose CIs have changed,
+euiccInfo1 is sent again. It is also sent again if an eIM has lost it and refuses the message without it.
 """
 
 from binascii import crc32
@@ -12,13 +12,13 @@ from ipa.net import EsipaRefused
 
 _EUICC_INFO_1 = const(0xBF20)
 _EUICC_INFO_2 = const(0xBF22)
-_SHARED = (0x82, 0xA9, 0xAA)  # what EUICCInfo1 is cut from EUICCInfo2 by: svn and both lists of CI keys
+_SHARED = (0x82, 0xA9, 0xAA)  # the fields of EUICCInfo2 that EUICCInfo1 has: svn and both lists of CI keys
 
 _MOST = const(8)
 
 
 def note(session, parts):
-    """The eIM took these fields of an IpaEuiccData."""
+    """The eIM has accepted these fields of an IpaEuiccData."""
     for part in parts:
         tag = tlv.header(part)[0]
         if tag == _EUICC_INFO_1 or tag == _EUICC_INFO_2:
@@ -28,7 +28,7 @@ def note(session, parts):
 
 
 async def initiate(session, challenge, address, euicc_info_1, transaction):
-    """InitiateAuthentication, without euiccInfo1 where this eIM has it. Should it say no, then with it."""
+    """InitiateAuthentication, without euiccInfo1 if this eIM has it. If it refuses, again with it."""
     ask = session.esipa.initiate_authentication
     mark = _mark(session, euicc_info_1)
     marks = session.journal.get("known", ())

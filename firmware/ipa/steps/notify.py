@@ -1,7 +1,7 @@
-"""What waits on the card, results and notifications, goes to the eIM and only then leaves the card (3.7).
+"""Delivers the results and notifications that wait on the card, and deletes them after an acknowledgement (3.7).
 
-Each eIM gets what is its own, and takes off the card only what it was sent: results of packages bear its eimId,
-whose an installation is the journal knows. What an eIM refuses is offered to it again later, see refused.py.
+Each eIM gets its own ones, and its acknowledgements delete only what was sent to it. Results of packages contain the
+eimId; the journal says which eIM ordered an installation. What an eIM refuses is sent again later, see refused.py.
 """
 
 from ipa import tlv
@@ -15,9 +15,9 @@ _ANY_LENGTH = const(0x3FFFFFFF)
 
 
 async def provide(session, *result):
-    """ProvideEimPackageResult. Removes from the card what the eIM acknowledges, returns those seqNumbers.
+    """ProvideEimPackageResult. Deletes from the card what the eIM acknowledges; returns those seqNumbers.
 
-    None where the result goes as the answer to a package that was injected, and is acknowledged later.
+    None if the result is the answer to an injected package, which is acknowledged later.
     """
     first = memoryview(result[0])
     tag, start, end = tlv.header(first, 0, _ANY_LENGTH)
@@ -34,19 +34,19 @@ async def provide(session, *result):
 
 
 async def report(session, transaction, result):
-    """ProfileDownloadTriggerResult; what the eIM acknowledges goes off the card."""
+    """ProfileDownloadTriggerResult; deletes from the card what the eIM acknowledges."""
     echo = b"" if transaction is None else tlv.encode(0x82, transaction)
     await provide(session, tlv.encode(PROFILE_DOWNLOAD_TRIGGER, echo, result))
 
 
 def sent(session, value):
-    """This eIM is sent the value of an EuiccPackageResult: it may acknowledge its own."""
+    """Record that this EuiccPackageResult (its value) is sent to the eIM, which may acknowledge it."""
     if is_own(session, value):
         session.sent.add(result_seq_number(value))
 
 
 async def acknowledge(session, seq_number):
-    """Remove from the card what this eIM was sent. False for everything else."""
+    """Delete a result that was sent to this eIM from the card. False for any other number."""
     if seq_number not in session.sent:
         log(ERROR, "notify:", seq_number, "is not this eIM's to acknowledge")
         return False
@@ -58,7 +58,7 @@ async def acknowledge(session, seq_number):
 
 
 async def remove(es10, seq_number):
-    """False when the card does not let it go."""
+    """Delete it from the card. False if the card refuses."""
     try:
         await es10.remove_notification(seq_number)
     except (CardError, tlv.TlvError) as error:
@@ -68,7 +68,7 @@ async def remove(es10, seq_number):
 
 
 async def asked(listing, nothing=b""):
-    """What the card answers where it is asked for a list: `nothing` where it refuses, or nobody can read it."""
+    """The list that the card returns, or `nothing` if it refuses or the answer cannot be read."""
     try:
         return await listing
     except (CardError, tlv.TlvError) as error:
@@ -77,28 +77,28 @@ async def asked(listing, nothing=b""):
 
 
 def seq_number(pending):
-    """That of a PendingNotification, in its NotificationMetadata; None without."""
+    """The seqNumber in the NotificationMetadata of a PendingNotification, or None."""
     about = tlv.find(pending, 0xBF37, 0xBF27, 0xBF2F) or tlv.find(pending, 0x30, 0xBF2F)
     number = tlv.find(about, 0x80)
     return None if number is None else tlv.integer(number)
 
 
 async def results(es10):
-    """What the card keeps of eUICC package results. `es10.lists` tells whether it has let itself be asked."""
+    """The eUICC package results that the card keeps. `es10.lists` says whether the card supports this list."""
     listed = await asked(es10.retrieve_results(), None)
     es10.lists = listed is not None
     return listed or b""
 
 
 async def waiting(session):
-    """Is there anything on the card that has to go?"""
+    """Whether anything on the card has to be delivered."""
     es10 = session.es10
     listed = len(await results(es10)) > 0 or len(await asked(es10.list_notifications())) > 0
     return listed or session.journal.get("unlisted") is not None
 
 
 async def deliver(session):
-    """Deliver everything that waits. Returns False when something stays that the eIM did not take."""
+    """Deliver everything that waits. Returns False if the eIM has not accepted something."""
     if session.held is None:
         session.held = 0
         if session.journal.get("refused"):
@@ -119,10 +119,10 @@ async def deliver(session):
 
 
 async def _results(session):
-    """Returns the seqNumbers that the eIM did not take."""
+    """Returns the seqNumbers that the eIM has not accepted."""
     tried = set()
     while True:
-        # After each removal the card is asked again: the view of its answer does not outlive a command.
+        # The card is read again after each deletion, because the next command overwrites the view of its answer.
         result, seq_number = _untried(await results(session.es10), session, tried)
         if result is None:
             return list(tried)
@@ -143,7 +143,7 @@ def _untried(parts, session, tried):
     try:
         for _, value, raw in tlv.items(parts):
             seq_number = result_seq_number(value)
-            # What another eIM ordered only that one can book: it waits for its turn.
+            # The result of another eIM's order is kept for that eIM.
             if seq_number not in tried and is_own(session, value) and seq_number > session.held:
                 return raw, seq_number
     except tlv.TlvError as error:
@@ -152,7 +152,7 @@ def _untried(parts, session, tried):
 
 
 def is_own(session, value):
-    """Is it the value of a result of a package of this eIM, which the card has kept?"""
+    """Whether it is the value of a result of this eIM's package that the card has kept."""
     signed = _signed(value)
     return tlv.find(signed, 0x80) == session.eim_id and tlv.find(signed, 0x83) is not None
 
@@ -164,18 +164,18 @@ def result_seq_number(value):
 
 
 def _signed(value):
-    """What is signed in the value of an EuiccPackageResult; some cards leave the A0 out."""
+    """The signed part in the value of an EuiccPackageResult; some cards leave out the A0."""
     return tlv.find(value, 0xA0, 0x30) or tlv.find(value, 0x30)
 
 
 def _is_due(session, error):
-    """What is temporary is no refusal: the conversation shall not end as one after which nothing is left to do."""
+    """Remember a temporary error: it is not a refusal, and the conversation must not count as complete."""
     if error.temporary:
         session.due = error
 
 
 async def _notifications(session):
-    """Returns the seqNumbers that the eIM did not take."""
+    """Returns the seqNumbers that the eIM has not accepted."""
     stays = []
     for seq_number in await asked(session.es10.list_notifications()):
         if seq_number <= session.held:
@@ -202,12 +202,12 @@ async def _notifications(session):
 
 
 def is_installation(pending):
-    """Is a PendingNotification a ProfileInstallationResult?"""
+    """Whether a PendingNotification is a ProfileInstallationResult."""
     return tlv.header(pending)[0] == _PROFILE_INSTALLATION_RESULT
 
 
 def is_anothers(session, pending, seq_number):
-    """Is it the result of a download that another eIM began? That one waits for it (5.7.4)."""
+    """Whether it is the result of a download that another eIM started and waits for (5.7.4)."""
     if not is_installation(pending):
         return False
     owner = session.journal.get("eim")
@@ -218,9 +218,9 @@ def is_anothers(session, pending, seq_number):
 
 
 async def _is_direct(session, pending):
-    """Was it the result of a download without the eIM? Then it is looked after here."""
+    """Whether it was the result of a direct download, which is then handled here."""
     if session.tcp is None or session.journal.get("direct") is None:
         return False
-    from ipa.steps import direct  # needs more heap, which others have for themselves
+    from ipa.steps import direct  # needs more heap; loaded only here
 
     return await direct.take_over(session, pending)

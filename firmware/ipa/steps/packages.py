@@ -1,4 +1,4 @@
-"""One eIM package, carried out and answered: eUICC packages (3.3.1), data requests, download triggers."""
+"""Executes one eIM package and answers it: eUICC packages (3.3.1), data requests, download triggers."""
 
 from ipa import tlv
 from ipa.card.channel import CardError, CommandCut, CommandTooLong
@@ -12,9 +12,9 @@ NAMES = {
     PROFILE_DOWNLOAD_TRIGGER: "a download trigger",
 }
 
-_LOOKED_AT = const(512)  # bytes of an eUICC package that are read to see what it does; the rest is streamed
+_LOOKED_AT = const(512)  # bytes at the beginning of an eUICC package that are examined; the rest is streamed
 _ANY_LENGTH = const(0x3FFFFFFF)
-_DEPTH = const(4)  # more than any field of a package that is read has
+_DEPTH = const(4)  # more than any field has that is read from a package
 
 # EimPackageResultErrorCode
 _INVALID_PACKAGE_FORMAT = const(1)
@@ -35,15 +35,15 @@ _DISABLE_RESULT = const(0x84)
 
 
 async def execute(session, package):
-    """Carry out one package and answer it. Returns True when the enabled profile changes.
+    """Execute one package and answer it. Returns True if the enabled profile changes.
 
-    Then the card waits for its REFRESH, and the result on the card, to be delivered over the new profile.
+    Then the card waits for its REFRESH, and the result on the card is to be delivered over the new profile.
     """
     try:
         if package.tag == EUICC_PACKAGE:
             return await _euicc_package(session, package)
         if package.tag == IPA_EUICC_DATA:
-            from ipa.steps import data  # each kind has the room to itself
+            from ipa.steps import data  # loaded for this kind only
 
             await data.request(session, await _body(package))
         elif package.tag == PROFILE_DOWNLOAD_TRIGGER:
@@ -71,14 +71,14 @@ async def _body(package):
 
 
 def _check_form(body, depth):
-    """Is it TLVs all the way down? Then nobody below has to doubt it."""
+    """Check that it is well-formed TLV at all levels, so that later code need not check it."""
     for _, value, raw in tlv.items(body):
         if raw[0] & 0x20 and depth:
             _check_form(value, depth - 1)
 
 
 async def _refuse(session, code, transaction=None):
-    """eimPackageResultResponseError, with the eimTransactionId of what is refused."""
+    """eimPackageResultResponseError, with the eimTransactionId of the refused package."""
     echo = b"" if transaction is None else tlv.encode(0x80, transaction)
     await notify.provide(session, tlv.encode(0xA0, echo, tlv.encode_integer(0x02, code)))
 
@@ -88,11 +88,11 @@ async def _refuse(session, code, transaction=None):
 
 async def _euicc_package(session, package):
     log(INFO, "package: an eUICC package of", package.length, "bytes goes to the card")
-    if session.es10.lists is None:  # a poll that found nothing to deliver has not asked
+    if session.es10.lists is None:  # not known yet in a poll that had nothing to deliver
         await notify.results(session.es10)
     body = await package.reader.read(min(package.length, _LOOKED_AT), _LOOKED_AT)
     left = package.length - len(body)
-    # A longer one may be a switch: a card that allowed no rollback will say so.
+    # A longer one may contain a switch: a card without a rollback permission will refuse the rollback.
     switch = {"undo": "rollback"} if left else _switch(body)
     journal = session.journal
     before = None
@@ -102,7 +102,7 @@ async def _euicc_package(session, package):
     try:
         result = await session.es10.load_euicc_package(body, stream=package.reader, length=left)  # steps 3 to 8
         changes = profile_changes(result)
-    except (CommandTooLong, CommandCut) as error:  # will be so the next time as well
+    except (CommandTooLong, CommandCut) as error:  # the next attempt would fail as well
         _take_back(journal, switch, before)
         raise InvalidPackage(error, _transaction(body)) from None
     except (CardError, tlv.TlvError) as error:
@@ -112,7 +112,7 @@ async def _euicc_package(session, package):
         return False
     unlisted = None
     if not session.es10.lists:
-        from ipa.steps import unlisted  # few cards are like that
+        from ipa.steps import unlisted  # few cards need it
 
         unlisted.keep(session, result)
     if changes:
@@ -120,7 +120,7 @@ async def _euicc_package(session, package):
         return True
     _take_back(journal, switch, before)
     if _error_code(result) == _REPLAY_ERROR:
-        # Executed before and the answer lost: what the eIM wants is the result the card has kept.
+        # It was executed before and the answer was lost: send the result that the card has kept.
         log(INFO, "package: the card has executed it before, its result is looked for")
         error = bytes(result)
         results = await notify.results(session.es10)
@@ -137,13 +137,13 @@ async def _euicc_package(session, package):
 
 
 def _take_back(journal, switch, before):
-    """The package has switched nothing: what was under way before still is."""
+    """The package has not switched the profile: restore the switch that was pending before."""
     if switch is not None:
         journal.set(switch=before)
 
 
 def _transaction(body):
-    """The eimTransactionId in the beginning of an eUICC package, None without."""
+    """The eimTransactionId at the beginning of an eUICC package, or None."""
     try:
         _, start, _ = tlv.header(body, 0, _ANY_LENGTH)
         for tag, value, _ in tlv.items(memoryview(body)[start:]):
@@ -155,7 +155,7 @@ def _transaction(body):
 
 
 def _switch(body):
-    """What the journal must know of a package that enables or disables a profile, None of any other."""
+    """The journal entry for a package that enables or disables a profile, None for any other."""
     switch = None
     try:
         for tag, value, _ in tlv.items(tlv.find(body, 0x30, 0xA0)):
@@ -164,12 +164,12 @@ def _switch(body):
             if tag in (_ENABLE, _DISABLE):
                 switch = {}
     except tlv.TlvError as error:
-        log(ERROR, "package:", error)  # the card has its own way to say so
+        log(ERROR, "package:", error)  # the card will report it
     return switch
 
 
 def profile_changes(result):
-    """Does an EuiccPackageResult tell of a profile enabled or disabled? Not every modem lets 91xx through."""
+    """Whether an EuiccPackageResult reports that a profile was enabled or disabled: not every modem passes on 91xx."""
     results = tlv.find(_signed(result, 0xA0), 0x30)
     return any(
         tag in (_ENABLE_RESULT, _DISABLE_RESULT) and tlv.integer(value) == 0
@@ -178,7 +178,7 @@ def profile_changes(result):
 
 
 def _signed(result, form):
-    """What is signed in a result (A0) or an error (A1): the value of the 30 inside."""
+    """The signed part of a result (A0) or an error (A1): the value of the 30 inside."""
     _, start, _ = tlv.header(result)
     return tlv.find(result[start:], form, 0x30)
 
@@ -189,7 +189,7 @@ def _error_code(result):
 
 
 def _identity(result):
-    """What tells one package from another: eimId, counterValue, eimTransactionId."""
+    """What identifies a package: eimId, counterValue, eimTransactionId."""
     signed = _signed(result, 0xA0) or _signed(result, 0xA1)
     return [bytes(raw) for tag, _, raw in tlv.items(signed) if tag in (0x80, 0x81, 0x82)]
 

@@ -1,7 +1,7 @@
-"""What an eIM did not take is offered to it again, ever more seldom, and stays on the card. Loaded for that.
+"""Results that an eIM has refused stay on the card and are sent again at growing intervals. Loaded only then.
 
-The journal has for such an eIM, `refused`: eimId, largest seqNumber it refused, how often in a row, deliveries to let
-pass before the next. What is newer goes out at once.
+The journal has for such an eIM, `refused`: eimId, largest seqNumber that it refused, how often in a row, number of
+conversations until the next attempt. Newer results are sent at once.
 """
 
 from ipa.compat import INFO, const, log
@@ -11,7 +11,7 @@ _LONGEST = const(4)  # pause, as a power of two
 
 
 def pause(session):
-    """Another conversation begins: the largest seqNumber that this eIM is not offered in it, 0 when all are."""
+    """Called for each conversation: the largest seqNumber that is not sent to this eIM in it, 0 if all are."""
     others, (name, largest, times, left) = _entry(session)
     if not left:
         return 0
@@ -21,7 +21,7 @@ def pause(session):
 
 
 def note(session, stays):
-    """These seqNumbers stay on the card. Returns the largest that is not offered again in this conversation."""
+    """These seqNumbers stay on the card. Returns the largest that is not sent again in this conversation."""
     others, (name, largest, times, _) = _entry(session)
     if stays:
         times += 1

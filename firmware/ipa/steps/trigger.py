@@ -1,4 +1,4 @@
-"""What a trigger asks for, and whether the profile may be taken: read before it comes, then unloaded."""
+"""Parses a trigger, and checks whether the profile may be installed. Loaded before a download, then unloaded."""
 
 from ipa import tlv
 from ipa.compat import INFO, const, log
@@ -13,14 +13,14 @@ _CONTACT_SMDS = const(0xA2)
 _PPR_NOT_ALLOWED = const(3)
 _METADATA_MISMATCH = const(4)
 
-_LONGEST_CODE = const(512)  # 255 letters, and what is around them
+_LONGEST_CODE = const(512)  # 255 characters, and what surrounds them
 _PPR_1_AND_2 = const(0x60)
 
 
 def read(body):
-    """ProfileDownloadTriggerRequest -> (eimTransactionId, tag of its data, their value, source); None where absent.
+    """ProfileDownloadTriggerRequest -> (eimTransactionId, tag of its data, their value, source); None if absent.
 
-    source is (address, matchingId, OID or "") of the SM-DP+, as far as the trigger tells. Without data
+    source is (address, matchingId, OID or "") of the SM-DP+, as far as the trigger contains them. Without data
     (eimDownloadDataHandling) the eIM knows the SM-DP+ itself. Raises InvalidPackage.
     """
     transaction = tlv.find(body, 0x82)
@@ -47,7 +47,7 @@ def read(body):
 def _source(value, transaction):
     """`LPA:1$address$matchingId$oid...` (SGP.22 4.1).
 
-    What people add when they copy one, and fields of later versions, do no harm.
+    Blanks that people add when they copy a code, and fields of later versions, are ignored.
     """
     try:
         text = str(value, "utf-8")
@@ -60,9 +60,9 @@ def _source(value, transaction):
 
 
 def unfit(metadata):
-    """SGP.22 3.1.3 steps 7 and 8 where nobody can be asked: no rule that needs a user's consent.
+    """SGP.22 3.1.3 steps 7 and 8 without a user: refuse rules that need a user's consent.
 
-    None where the profile may be taken, else the reason and the CancelSessionReason.
+    None if the profile may be installed, else the reason and the CancelSessionReason.
     """
     iccid = tlv.find(metadata, 0x5A)
     name = tlv.find(metadata, 0x92)

@@ -1,6 +1,6 @@
-"""The last result of an eUICC package, of a card that lists none: kept here until its eIM has it. Loaded for that.
+"""Keeps the last result of an eUICC package of a card that cannot list results, until its eIM has it. Loaded only then.
 
-The card gives such a result once, as the answer to the package itself, which may be one that changes the profile.
+Such a card returns the result once, as the answer to the package itself, which may be one that changes the profile.
 The journal has it, `unlisted`: by eimId, both in hex.
 """
 
@@ -9,7 +9,7 @@ from ipa.compat import ERROR, INFO, const, log
 from ipa.net import EsipaRefused
 from ipa.steps import notify
 
-_LARGEST = const(1024)  # bytes; a larger one can only be delivered at once
+_LARGEST = const(1024)  # bytes; a larger result can only be delivered immediately
 _MOST = const(4)  # eIMs
 
 
@@ -20,7 +20,7 @@ def keep(session, result):
 
 
 def replace(journal, eim_id, result):
-    """Keep this one for the eIM (hex), or none: b"" or None."""
+    """Keep this result for the eIM (hex); b"" or None deletes it."""
     kept = dict(journal.get("unlisted") or {})
     kept.pop(eim_id, None)
     if result and len(kept) < _MOST:
@@ -29,18 +29,18 @@ def replace(journal, eim_id, result):
 
 
 def of(session):
-    """What is kept for this eIM, b"" without."""
+    """The result that is kept for this eIM, or b""."""
     return bytes.fromhex((session.journal.get("unlisted") or {}).get(session.eim_id.hex(), ""))
 
 
 def acknowledged(session, seq_number):
-    """The eIM has this result: is it the one that is kept?"""
+    """The eIM has this result: delete it if it is the one that is kept."""
     if notify.result_seq_number(tlv.find(of(session), notify.EUICC_PACKAGE_RESULT)) == seq_number:
         replace(session.journal, session.eim_id.hex(), None)
 
 
 async def deliver(session):
-    """False when the eIM could not take it now."""
+    """Deliver it. False if the eIM could not accept it now."""
     result = of(session)
     if not result:
         return True
