@@ -1,4 +1,4 @@
-"""Which access point name a profile wants: its own one, else what the settings have for it. Loaded for that only."""
+"""Chooses the access point name: that of the profile, else the one in the settings. Loaded only for this."""
 
 from ipa import tlv
 from ipa.card.channel import CardError
@@ -14,8 +14,8 @@ _PLMN = "plmn:"
 async def choose(es10, settings, iccid, imsi):
     """The APN for the enabled profile; "" leaves it to the network.
 
-    `iccid` and `imsi` are digits of that profile, of the imsi MCC and MNC are enough; "" when not known. Raises
-    ModemError and what else the channel raises; a card without such parameters is no error.
+    `iccid` and `imsi` are digits of that profile; MCC and MNC of the imsi are sufficient; "" if unknown. Raises
+    ModemError and the exceptions of the channel; a card without such parameters is not an error.
     """
     apn = await _of_profile(es10)
     whose = "the profile's"
@@ -27,7 +27,7 @@ async def choose(es10, settings, iccid, imsi):
 
 
 def check(setting):
-    """Raises ValueError that says what is wrong with the `apn` of the settings."""
+    """Check the `apn` of the settings. Raises ValueError with the reason."""
     if isinstance(setting, str):
         _check_name("", setting)
         return
@@ -65,7 +65,7 @@ def _of_settings(setting, iccid, imsi):
 
 
 async def _of_profile(es10):
-    """The network access name in its httpParams (SGP.32 5.9.24), None without one that is any good."""
+    """The network access name in its httpParams (SGP.32 5.9.24), None if there is no valid one."""
     try:
         answer = await es10.ask(_GET_CONNECTIVITY_PARAMETERS)
         name = _access_name(tlv.find(answer, _GET_CONNECTIVITY_PARAMETERS, 0xA0, 0x81) or b"")
@@ -79,7 +79,7 @@ def _access_name(parts):
     for tag, value, _ in tlv.items(parts):
         if tag & 0x7F == _NETWORK_ACCESS_NAME:
             return _joined(value)
-        if tag & 0xE0 == 0xA0:  # some wrap them
+        if tag & 0xE0 == 0xA0:  # some cards wrap them
             name = _access_name(value)
             if name is not None:
                 return name

@@ -4,49 +4,49 @@ import json
 from errno import ENOENT
 
 DEFAULTS = {
-    "modem": "auto",  # a name of ipa.modem.driver; auto: the one board.py names
-    "apn": "iot",  # where the profile has none of its own; a table by operator: apn.py
+    "modem": "auto",  # a name of ipa.modem.driver; auto: the one in board.py
+    "apn": "iot",  # if the profile has none; a table by operator: apn.py
     "attach_timeout_s": 180,
-    "dtls": "auto",  # the "board"'s, by its tls module, or the "modem"'s own; auto: the board's where it has one
-    "dtls_timeout_s": 120,  # a full handshake with every retransmission of mbedTLS
+    "dtls": "auto",  # in the "board"'s tls module or in the "modem"; auto: on the board if its tls has DTLS
+    "dtls_timeout_s": 120,  # a handshake with all retransmissions of mbedTLS
     "poll_interval_s": 86400,
-    "poll_jitter_percent": 10,  # so much earlier or later, that not all devices of a fleet come at once
-    "poll_window": "any",  # of the day, in which polls begin: "02:00-04:30", UTC; any: all day
-    "sleep": "none",  # of the board between two polls: "light" keeps memory, "deep" begins the program again
-    "psm_periodic_s": 0,  # PSM: a sign of life so often (T3412 extended); 0: as the modem has it
-    "psm_active_s": 16,  # and reachable so long after each transmission (T3324)
-    "edrx_cycle_s": 0,  # eDRX: reachable so often only; 0: as the modem has it
-    "keep_association_s": 0,  # so long DTLS stays open between two polls, where the eIM lets it; 0: never
-    "backoff_s": 15,  # after the first failure; doubles up to
+    "poll_jitter_percent": 10,  # random part of the interval, so that a fleet does not poll at the same time
+    "poll_window": "any",  # part of the day in which polls begin: "02:00-04:30", UTC; any: all day
+    "sleep": "none",  # of the board between polls: "light" keeps RAM, "deep" restarts the program
+    "psm_periodic_s": 0,  # PSM: periodic update (T3412 extended); 0: do not change the modem's setting
+    "psm_active_s": 16,  # PSM: reachable for this time after each transmission (T3324)
+    "edrx_cycle_s": 0,  # eDRX cycle; 0: do not change the modem's setting
+    "keep_association_s": 0,  # how long DTLS stays open after a poll; 0: not at all
+    "backoff_s": 15,  # pause after the first failure; doubles up to
     "backoff_max_s": 3600,
-    "block_size": 1024,  # bytes in a CoAP block at most; learnt downwards when the path takes no such datagrams
-    "q_block": False,  # profiles in bursts of blocks (RFC 9177) from an eIM that can
+    "block_size": 1024,  # largest CoAP block in bytes; reduced if the path does not carry such datagrams
+    "q_block": False,  # receive profiles in bursts of blocks (RFC 9177) if the eIM supports it
     "packages_per_poll": 16,
-    "inject_wait_s": 0,  # so long, at the end of a poll, the eIM may send packages unasked; 0: not at all
-    "rollback_window_s": 600,  # for a new profile to prove that it reaches the eIM, where we may go back
-    # When a connection is lost for good, where the card has a fallback profile; the rules are in policy.py
+    "inject_wait_s": 0,  # how long to listen for injected packages after a poll; 0: not at all
+    "rollback_window_s": 600,  # time to reach the eIM over a new profile, if a rollback is allowed
+    # When the connection is lost for good, if the card has a fallback profile; the rules are in policy.py
     "fallback_unregistered_s": 86400,
     "fallback_unreached_s": 259200,
     "fallback_polls": 100,
     "fallback_weak_dbm": -110,
     "fallback_moved_km": 10,
-    "return_after_s": 86400,  # on the fallback profile until home is tried again
+    "return_after_s": 86400,  # time on the fallback profile until the home profile is tried again
     "stop_when_idle": False,  # end once the eIM has nothing more and nothing waits on the card (lab)
-    "ipae": "take-over",  # from the IPA inside the card, where there is one; "stay-silent": leave the card to it
-    "emulation": False,  # obey an eIM in place of a consumer card, and sign with a key of this device
-    "segment": 255,  # bytes in a STORE DATA block; learnt downwards when the modem refuses
-    "eim_file": "eim.der",  # EimConfigurationData for AddInitialEim, used while the card knows no eIM
+    "ipae": "take-over",  # from an IPA inside the card; "stay-silent": leave the card to it
+    "emulation": False,  # execute packages in place of a consumer card, and sign with a key of this device
+    "segment": 255,  # bytes in a STORE DATA block; reduced if the modem refuses
+    "eim_file": "eim.der",  # EimConfigurationData for AddInitialEim, used while the card has no eIM
     "transport": "coap",  # to the eIM, with DTLS; or "https"
-    "binding": "asn1",  # of what is said to it; or "json"
-    "compact": False,  # say to it only what it cannot know (minimizeEsipaBytes)
-    # What is left to it in a download, where it can: whom to ask, ctxParams1, the look at policy rules and names
+    "binding": "asn1",  # encoding of the messages to it; or "json"
+    "compact": False,  # leave out what it can reconstruct (minimizeEsipaBytes)
+    # What the eIM does in a download, if it can: SM-DP+ address, ctxParams1, check of policy rules and names
     "eim_download_data": False,
     "eim_ctx_params_1": False,
     "eim_metadata": False,
-    "download": "indirect",  # through the eIM; "direct": from the SM-DP+ itself where a trigger names one
-    "eim_roots_file": "eim_roots.der",  # CAs of eIMs whose configuration on the card trusts no key of its own
-    "roots_file": "roots.der",  # trusted for SM-DP+ servers besides the card's CI: DER, one behind the other
-    # Shown to eIMs that ask for a client certificate, where the first file is there: DER, the key as RFC 5915 or 5208
+    "download": "indirect",  # through the eIM; "direct": from the SM-DP+ if a trigger names one
+    "eim_roots_file": "eim_roots.der",  # CAs for eIMs whose configuration on the card has no trust anchor
+    "roots_file": "roots.der",  # trust anchors for SM-DP+ servers besides the card's CI: DER, one after the other
+    # Client certificate for eIMs that ask for one, if the first file exists: DER, the key as RFC 5915 or 5208
     "client_certificate_file": "client.der",
     "client_key_file": "client_key.der",
     "journal_file": "ipa.journal",
@@ -94,14 +94,14 @@ _CHOICES = {
 
 
 class ConfigError(Exception):
-    """Names the key, the value and what it should be."""
+    """The message has the key, the value and what is allowed."""
 
 
 def load(path="ipa.json", folder=None):
     """Settings as a dict with every key of DEFAULTS. Without a file: the defaults. Raises ConfigError.
 
-    Trust material lies in `folder`, which is that of the file unless given; the journal does not: it outlives a
-    version of the firmware.
+    The trust anchors are in `folder`, by default the folder of the file; the journal is not, because it is kept
+    over versions of the firmware.
     """
     try:
         with open(path) as file:
@@ -120,7 +120,7 @@ def load(path="ipa.json", folder=None):
 
 
 def settings(given, folder):
-    """What is given over the defaults, with the paths of trust material in `folder` ("" or with a slash)."""
+    """The given settings over the defaults; trust anchors are in `folder` ("" or with a slash at the end)."""
     found = dict(DEFAULTS)
     found.update(given)
     for key in ("eim_file", "eim_roots_file", "roots_file", "client_certificate_file", "client_key_file"):

@@ -1,7 +1,7 @@
-"""A bound profile package from the network into the card, part by part (SGP.22 2.5.5, 5.7.6).
+"""Streams a bound profile package from the network into the card, part by part (SGP.22 2.5.5, 5.7.6).
 
-BF36{ BF23, A0{87*}, A1{88*}, A2{87*}?, A3{86*} }. Nothing of it is ever whole in memory: the header of each
-part is read, checked against the room its parent left, and the rest flows from the stream into STORE DATA.
+BF36{ BF23, A0{87*}, A1{88*}, A2{87*}?, A3{86*} }. It is never completely in memory: the header of each part is read
+and checked against the length of its parent, and the rest is copied from the stream into STORE DATA.
 """
 
 from ipa import tlv
@@ -12,16 +12,16 @@ BOUND_PROFILE_PACKAGE = const(0xBF36)
 PROFILE_INSTALLATION_RESULT = const(0xBF37)
 
 _INITIALISE_SECURE_CHANNEL = const(0xBF23)
-_CONFIGURE_ISDP = const(0xA0)  # firstSequenceOf87, in one piece
+_CONFIGURE_ISDP = const(0xA0)  # firstSequenceOf87, in one STORE DATA
 _STORE_METADATA = const(0xA1)  # sequenceOf88: header alone, then each 88
-_REPLACE_SESSION_KEYS = const(0xA2)  # secondSequenceOf87, in one piece; absent without PPK
+_REPLACE_SESSION_KEYS = const(0xA2)  # secondSequenceOf87, in one STORE DATA; absent without PPK
 _PROFILE_ELEMENTS = const(0xA3)  # sequenceOf86: header alone, then each 86
 
 _SEGMENT_OF = {_STORE_METADATA: 0x88, _PROFILE_ELEMENTS: 0x86}
 _METADATA_MISMATCH = const(4)  # CancelSessionReason
-_MAC = const(8)  # behind the data of a segment
+_MAC = const(8)  # after the data of a segment
 _METADATA = const(0xBF25)
-_LARGEST_METADATA = const(4096)  # as much as may be shown
+_LARGEST_METADATA = const(4096)  # largest metadata that are compared
 # What the user, or whoever decides in his place, was shown: ICCID, names, class, policy rules, owner, and what the
 # profile may be on the device.
 _SHOWN = (0x5A, 0x91, 0x92, 0x95, 0x99, 0xB7, 0x9F67, 0x9F7B)
@@ -51,21 +51,21 @@ class BppNoResult(BppError):
 
 
 class MetadataDiffers(BppError):
-    """The package would install another profile than was shown before (SGP.22 3.1.3)."""
+    """The package would install another profile than the metadata shown before (SGP.22 3.1.3)."""
 
     cancel = _METADATA_MISMATCH
 
 
 def shown(metadata):
-    """What must be the same in the value of each BF25 of a download."""
+    """The fields that must be the same in the value of each BF25 of a download."""
     return b"".join([bytes(tlv.find_raw(metadata, tag) or b"") for tag in _SHOWN])
 
 
 class Loader:
-    """`reader` stands right behind the header of BF36; `head` is that header, `length` its value's length.
+    """`reader` is positioned after the header of BF36; `head` is that header, `length` the length of its value.
 
-    `progress(done, total)` is called after each part, in bytes of BF36's value. `metadata`: what shown() made of
-    the metadata before; None where nobody saw it.
+    `progress(done, total)` is called after each part, in bytes of BF36's value. `metadata`: the
+    result of shown() for the metadata shown before, or None.
     """
 
     def __init__(self, channel, reader, head, length, progress=None, metadata=None):
@@ -77,10 +77,10 @@ class Loader:
         self._progress = progress
 
     async def load(self):
-        """The ProfileInstallationResult (BF37), good or bad, as a view valid until the next card command.
+        """The ProfileInstallationResult (BF37), success or error, as a view valid until the next card command.
 
-        The card may give it before the last part: what follows is then not sent. Raises MetadataDiffers before
-        the card has got anything of the profile itself.
+        The card may return it before the last part: the rest is then not sent. Raises MetadataDiffers before
+        anything of the profile itself is sent to the card.
         """
         tag, length, head = await self._next(self._left)
         if tag != _INITIALISE_SECURE_CHANNEL:
@@ -141,7 +141,7 @@ class Loader:
 
 
 class _Kept:
-    """A stream of which the bytes are kept that were read, which are in clear."""
+    """A stream that keeps the bytes that were read, which are not encrypted."""
 
     def __init__(self, reader):
         self._reader = reader

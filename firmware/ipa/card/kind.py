@@ -1,7 +1,7 @@
-"""What a card is when it is not plainly an IoT eUICC that listens to us. Loaded for those only.
+"""Finds out what card it is, if it is not an IoT eUICC without an IPA. Loaded only then.
 
-A card tells by the templates in the answer to SELECT ISD-R, E1 of SGP.32 and E0 of SGP.22, by EUICCInfo2, and
-by what its ISD-R refuses: that of an M2M card (SGP.02) takes commands over the air, none from the device.
+The kind follows from the templates in the answer to SELECT ISD-R (E1 of SGP.32, E0 of SGP.22), from EUICCInfo2, and
+from refused commands: the ISD-R of an M2M card (SGP.02) accepts commands only over the air, not from the device.
 """
 
 from ipa import tlv
@@ -17,11 +17,11 @@ _NAMES = ("an IoT eUICC (SGP.32)", "a consumer eUICC (SGP.22)", "an M2M eUICC (S
 
 
 class CardUnfit(CardError):
-    """Not a card that an eIM can manage through this assistant, as it is set up."""
+    """An eIM cannot manage this card through this assistant with its settings."""
 
 
 async def identify(channel, es10):
-    """IOT, CONSUMER or M2M; its name goes to the log. Raises CardError."""
+    """IOT, CONSUMER or M2M; its name is logged. Raises CardError."""
     kind = await _by_template(channel)
     version = ""
     try:
@@ -30,7 +30,7 @@ async def identify(channel, es10):
         version = ".".join(str(part) for part in svn or b"")
         kind = IOT if kind == IOT or await _knows_eims(es10) else CONSUMER
     except StatusError:
-        # A card of SGP.22 or SGP.32 gives EUICCInfo2 to everybody.
+        # A card of SGP.22 or SGP.32 always returns EUICCInfo2.
         if kind is None:
             kind = M2M
         elif kind != M2M:
@@ -40,21 +40,21 @@ async def identify(channel, es10):
 
 
 async def _knows_eims(es10):
-    """Does it have GetEimConfigurationData? The first IoT cards say in no other way that they are such."""
+    """Whether it has GetEimConfigurationData: the only sign of the first IoT cards."""
     try:
         await es10.find_eim()
-    except CardError:  # by a status word, or by no answer at all
+    except CardError:  # a status word, or no answer at all
         return False
     return True
 
 
 async def _by_template(channel):
-    """What the answer to SELECT tells, None when the modem keeps it to itself or it has no template."""
+    """The kind by the answer to SELECT, None if the modem does not pass it on or it has no template."""
     try:
         fci = tlv.find(await channel.select(), 0x6F)
     except (ModemError, StatusError):
         return None
-    inside = tlv.find(fci, 0xA5)  # where some cards put the template
+    inside = tlv.find(fci, 0xA5)  # some cards have the template here
     if tlv.find(fci, 0xE1) is not None or tlv.find(inside, 0xE1) is not None:
         return IOT
     if tlv.find(fci, 0xE0) is not None or tlv.find(inside, 0xE0) is not None:
@@ -63,9 +63,9 @@ async def _by_template(channel):
 
 
 async def adapt(channel, es10, mode, settings, Journal):
-    """The Es10 to work with, None when the IPA inside the card is in charge and shall stay so (SGP.32 3.8).
+    """The Es10 to use, None if the IPA inside the card is active and is to stay so (SGP.32 3.8).
 
-    `mode`: what es10.ipa_mode() told; `Journal(path)`: where an emulation keeps its state. Raises CardUnfit.
+    `mode`: result of es10.ipa_mode(); `Journal(path)`: where an emulation keeps its state. Raises CardUnfit.
     """
     if mode:
         if settings["ipae"] == "stay-silent":
@@ -74,7 +74,7 @@ async def adapt(channel, es10, mode, settings, Journal):
         try:
             await channel.announce_on_basic()
         except ModemError as error:
-            log(DEBUG, "card:", error)  # the modem keeps that channel for itself
+            log(DEBUG, "card:", error)  # the modem does not allow that channel
         if await es10.ipa_mode():
             raise CardUnfit(
                 "the IPA inside the card (IPAe) is in charge and does not yield: TERMINAL CAPABILITY does not"

@@ -10,32 +10,32 @@ from binascii import hexlify
 from ipa.compat import DEBUG, ERROR, const, log, sleep_ms, ticks_add, ticks_diff, ticks_ms, wait_for_ms, words
 from ipa.modem import ModemError
 
-_LINE = const(640)  # +CGLA with 258 bytes in hexadecimal, and room
+_LINE = const(640)  # +CGLA with 258 bytes in hexadecimal, and a margin
 _LINES = const(16)
 _CHUNK = const(128)
-_HEAD = const(64)  # of a line on which data follow
+_HEAD = const(64)  # bytes of a line after which data follow
 _HEX_SLICE = const(32)
 _TIMEOUT_MS = const(5000)
-_SETTLING_MS = const(30000)  # after AT+CFUN, when some modems answer nothing at first
-_LOST_MS = const(2000)  # after an answer: its OK is not late any more, it was lost
+_SETTLING_MS = const(30000)  # after AT+CFUN some modems do not answer at first
+_LOST_MS = const(2000)  # after an answer: an OK that has not come by then was lost
 _SYNC_MS = const(300)
 _SYNC_TRIES = const(10)
 _QUIET_MS = const(100)
-_QUIET_TRIES = const(30)  # the longest answer there is takes a tenth of that
-_EMPTY_MS = const(20)  # a UART that says it can be read and then cannot: do not spin on it
+_QUIET_TRIES = const(30)  # the longest possible answer takes a tenth of that
+_EMPTY_MS = const(20)  # pause if poll() reports data and there are none, to avoid a busy loop
 _WRITE_MS = const(2)
 _TX_BUFFER = const(2048)  # of the UART: ipa/board.py
 _BLANKS = b"\0\t\r\x0b\x0c "
 _ERRORS = (b"ERROR", b"+CME ERROR", b"+CMS ERROR", b"SEND FAIL", b"NO CARRIER")
-_CARD_ERRORS = ("SIM NOT INSERTED", "SIM FAILURE", "SIM BUSY")  # with AT+CMEE=2, which some modems do not leave
-# Final in one family or another, for some with the number of the connection before
+_CARD_ERRORS = ("SIM NOT INSERTED", "SIM FAILURE", "SIM BUSY")  # with AT+CMEE=2, which some modems always use
+# Final lines of some families, in some with the number of the connection before them
 _DONE = (b"SEND OK", b"CLOSE OK", b"SHUT OK", b"NORMAL POWER DOWN")
 
 
 class AtError(ModemError):
     """The modem refused a command. `result` is its final line, `code` the number in it or None.
 
-    `card`: the error is the card's, which may be busy or not there yet (TS 27.007 9.2).
+    `card`: it is an error of the card, which may be busy or not ready yet (TS 27.007 9.2).
     """
 
     def __init__(self, command, result):
@@ -48,45 +48,45 @@ class AtError(ModemError):
 
 
 class AtTimeout(ModemError):
-    """No final answer in time: whether the modem did it is not known."""
+    """No final line in time: it is not known whether the modem has executed the command."""
 
 
 class AtOverflow(ModemError):
-    """A line without an end, more lines than a command has, more data than there is room for."""
+    """A line without end, too many lines for a command, or more data than fit in the buffer."""
 
 
 class At:
     def __init__(self, uart, line_limit=_LINE):
         self._uart = uart
-        # Of machine.UART. The ESP32's write() waits for room in the transmit buffer without end, while CTS is high.
+        # Of machine.UART. While CTS is high the ESP32's write() waits for room in its buffer without a time limit.
         self._sent_all = getattr(uart, "txdone", None)
-        self._sent = 0  # bytes that may be in that buffer still
+        self._sent = 0  # bytes that may still be in that buffer
         self._stream = asyncio.StreamReader(uart)
         self._task = None
         self._line = bytearray(line_limit)
         self._n = 0
-        self._skip = False  # the line was too long: drop what is left of it
+        self._skip = False  # the line was too long: drop the rest of it
         self._urcs = {}
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._heard = ticks_ms()
-        self._unsure = False  # a late answer to an abandoned command may still come
-        self._settling = None  # since these ticks
+        self._unsure = False  # a late answer to an earlier command may still come
+        self._settling = None  # ticks_ms() of the last AT+CFUN
         self._pending = False
-        self.too_long = None  # called with what is there of a line that is too long: what of it is to stay, or None
+        self.too_long = None  # called with what there is of a line that is too long; returns what to keep, or None
         self.prompt = 0x3E  # ">", with which a modem asks for data
-        self.prompt_ms = 0  # and how long it then needs before it takes them
+        self.prompt_ms = 0  # and how long it then needs before it accepts them
         self._prompt = False  # waiting for it
-        self._room = None  # how many of the data the modem then takes, where it tells
+        self._room = None  # how many bytes the modem then accepts, if it says so
         self._prefix = None
         self._lines = None
         self._into = None
-        self._field = 0  # where a line of prefix tells how many
+        self._field = 0  # field with that number in a line of prefix
         self._inline = 0
         self._decode = None
         self._raw = 0  # bytes still to come that are data and not lines
         self._result = None
-        self._answered = False  # all of the answer but its final line has come, as far as one can see
+        self._answered = False  # the answer seems complete except for its final line
 
     def start(self):
         if self._task is None:
@@ -98,24 +98,24 @@ class At:
             self._task = None
 
     def on(self, prefix, handler):
-        """Call handler(rest of the line) for each unsolicited line that begins with prefix; None: nobody any more."""
+        """Call handler(rest of the line) for each unsolicited line that begins with prefix; None: remove it."""
         if handler is None:
             self._urcs.pop(prefix, None)
         else:
             self._urcs[prefix] = handler
 
     def abandon(self, reason):
-        """End the command under way, if any, in AtTimeout: its answer will not come."""
+        """Let the running command, if any, end in AtTimeout: its answer will not come."""
         if self._pending and self._result is None:
             self._fail(AtTimeout(reason))
 
     def answered(self):
-        """The command under way is, by a line of its own or by a URC: only its final line is still to come."""
+        """The running command has been answered, by its own line or a URC: only its final line is still to come."""
         self._answered = True
         self._wake.set()
 
     async def sync(self, tries=_SYNC_TRIES):
-        """Find the modem awake and with nothing left to say of earlier commands. Raises AtTimeout."""
+        """Wait until the modem answers and has sent everything of earlier commands. Raises AtTimeout."""
         async with self._lock:
             await self._sync(tries)
 
@@ -159,7 +159,7 @@ class At:
                 await self._ended(text, deadline)
                 return self._finish(text)
             finally:
-                # Timed out, cancelled by the caller or not understood: its final line is still to come.
+                # Timeout, cancelled by the caller, or unreadable: its final line is still to come.
                 self._unsure = self._unsure or self._result is not True and not isinstance(self._result, str)
                 if text.startswith(b"AT+CFUN="):
                     self._settling = ticks_ms()
@@ -190,8 +190,8 @@ class At:
         raise AtError(_name(text), result)
 
     async def _ended(self, text, deadline):
-        """Wait for the final line. One that got lost behind the answer is asked for by another command."""
-        lost_ms = 5 * _LOST_MS if self._prefix == b"" else _LOST_MS  # any line: it is not sure that it is the answer
+        """Wait for the final line. If it was lost after the answer, another command is sent to find out."""
+        lost_ms = 5 * _LOST_MS if self._prefix == b"" else _LOST_MS  # any line counts: it may not be the answer
         while self._result is None:
             until = ticks_add(ticks_ms(), lost_ms)
             asked = self._unsure or not self._answered or ticks_diff(deadline, until) <= 0
@@ -200,7 +200,7 @@ class At:
             except AtTimeout:
                 if asked:
                     raise
-                self._unsure = True  # there may be two of them now
+                self._unsure = True  # there may be two final lines now
                 await self._write(b"AT\r", deadline)
 
     def _settles_in(self):
@@ -232,7 +232,7 @@ class At:
                 deadline = ticks_add(ticks_ms(), _SYNC_MS)
                 await self._write(b"AT\r", deadline)
                 await self._woken(b"AT", deadline)
-                # That may have been the late answer. Hear the modem out.
+                # That may have been the late answer. Read until the modem is quiet.
                 for _ in range(_QUIET_TRIES):
                     quiet = ticks_diff(ticks_ms(), self._heard) >= _QUIET_MS
                     if quiet:
@@ -260,7 +260,7 @@ class At:
                 raise AtTimeout("the modem takes no more bytes")
 
     def _has_room(self, count):
-        """Whether write() will return at once."""
+        """Whether write() will return immediately."""
         if self._sent_all is not None:
             if self._sent_all():
                 self._sent = 0
@@ -272,7 +272,7 @@ class At:
     async def _write_hex(self, data, deadline):
         view = memoryview(data)
         for i in range(0, len(view), _HEX_SLICE):
-            # Upper case: some basebands refuse the other.
+            # Upper case: some basebands refuse lower case.
             await self._write(hexlify(view[i : i + _HEX_SLICE]).upper(), deadline)
         await self._write(b'"', deadline)
 
@@ -281,7 +281,7 @@ class At:
         while True:
             try:
                 n = await self._stream.readinto(chunk)
-            except OSError:  # a pty whose other end is gone
+            except OSError:  # a pty whose other end was closed
                 n = 0
             if not n:
                 await sleep_ms(_EMPTY_MS)
@@ -362,7 +362,7 @@ class At:
             self._dispatch(line)
 
     def _data_behind(self, chunk, pos, stop):
-        """Dispatch the head of a line on which data follow: where they begin, 0 when this is no such line."""
+        """Handle the head of a line after which data follow. Returns where they begin, 0 if it is no such line."""
         whole = bytes(memoryview(self._line)[: self._n]) + chunk[pos : min(stop, pos + _HEAD)]
         head = whole.lstrip(b"\0 ")
         if not head.startswith(self._prefix):
@@ -381,13 +381,13 @@ class At:
         return begin
 
     def _look_for_prompt(self):
-        if self._prompt and self._n and self._line[0] == self.prompt:  # and no line end after it
+        if self._prompt and self._n and self._line[0] == self.prompt:  # which has no line end
             self._prompt = False
             self._n = 0
             self._wake.set()
 
     def _dispatch(self, line):
-        if self._prompt and line == b"CONNECT":  # which asks for data in a line of its own
+        if self._prompt and line == b"CONNECT":  # asks for data in a line of its own
             self._prompt = False
             self._wake.set()
             return
@@ -400,13 +400,13 @@ class At:
                 except (ValueError, IndexError, ModemError):
                     log(ERROR, "modem: unreadable", line)
                 return
-        if self._pending and self._prefix == b"" and not line.startswith(b"AT"):  # AT: our own echo
+        if self._pending and self._prefix == b"" and not line.startswith(b"AT"):  # AT: the echo of the command
             self._collect(line)
         else:
             log(DEBUG, "modem:", line)
 
     def _answer(self, line):
-        """True when the line belongs to the pending command."""
+        """Whether the line belongs to the running command."""
         if line == b"OK" or line.endswith(_DONE):
             self._result = True
             self._wake.set()
@@ -424,7 +424,7 @@ class At:
         return True
 
     def _invites(self, line):
-        """Whether the line asks for data. One that ends with the number is a URC that is called the same."""
+        """Whether the line asks for data. A line that ends with the number is a URC of the same name."""
         fields = line.split(b",")
         if len(fields) <= self._field + 1 or not fields[self._field].isdigit():
             return False
@@ -465,7 +465,7 @@ def _fields(line, prefix):
 
 
 def _name(text):
-    """A command without its arguments: fit for a log."""
+    """A command without its arguments, for the log."""
     for i, octet in enumerate(text):
         if octet in b"=?":
             text = text[:i]

@@ -1,4 +1,4 @@
-"""What modems of all families share (3GPP TS 27.007): registration, clock, signal, identity."""
+"""The part that modems of all families share (3GPP TS 27.007): registration, clock, signal, identity."""
 
 import asyncio
 
@@ -8,11 +8,11 @@ from ipa.modem.at import At, AtError, AtTimeout
 from ipa.modem.carrier import Carrier
 
 ATTACH_MS = const(180000)
-RADIO_MS = const(60000)  # CFUN: leaving a network takes some modems half a minute
-_BOOT_TRIES = const(34)  # of 300 ms, before a modem counts as silent: it may be starting
-_ASLEEP_TRIES = const(3)  # of 300 ms, before one that may be in PSM counts as asleep
-_AWAKE_TRIES = const(100)  # of 300 ms: after CFUN=1 some modems answer nothing for many seconds
-_REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem drops the network
+RADIO_MS = const(60000)  # CFUN: some modems need half a minute to leave a network
+_BOOT_TRIES = const(34)  # of 300 ms, until a modem counts as off: it may be booting
+_ASLEEP_TRIES = const(3)  # of 300 ms, until one that may be in PSM counts as asleep
+_AWAKE_TRIES = const(100)  # of 300 ms: after CFUN=1 some modems do not answer for many seconds
+_REFRESH_STARTS_MS = const(15000)  # from the answer 91xx until the modem leaves the network
 _REFRESH_ASK_MS = const(3000)
 _CARD_READY_MS = const(15000)
 _ASK_AGAIN_MS = const(10000)  # a URC can get lost
@@ -26,23 +26,23 @@ _STATES = ("not registered", "registered", "searching", "denied", "unknown", "ro
 
 
 class NoRegistration(ModemError):
-    """No network in time; the message has the last state."""
+    """No registration in time; the message has the last state."""
 
 
 class NoCard(ModemError):
-    """No card that answers, or a card that wants a PIN."""
+    """No card answers, or the card needs a PIN."""
 
 
 class Modem:
-    """ContextModem adds the data context, a family `udp()` and `tcp()`, and says in data where it differs.
+    """ContextModem adds the data context, a family adds `udp()` and `tcp()` and overrides attributes where it differs.
 
     `board` needs modem_power() only, and has modem_wake() where a modem in PSM wants something else, and
     modem_may_sleep(yes) where it has the pin that keeps the serial line of the modem awake.
     """
 
-    setup = (b"AT+CTZR=2", b"AT+CTZU=1")  # sent at every start; what a firmware does not have is left out
+    setup = (b"AT+CTZR=2", b"AT+CTZU=1")  # sent at every start; errors are ignored, as not every firmware has them
     imei_command = b"AT+CGSN"
-    card_command = b"AT+CFUN=4"  # gives the card power, and not the radio
+    card_command = b"AT+CFUN=4"  # switches on the card but not the radio
     reset_command = b"AT+CFUN=1,1"
     ready = b"RDY"  # the line that ends a boot
     # DeviceCapabilities (SGP.22 4.2): the highest 3GPP release for each access. Here EPC over E-UTRAN, release 14.
@@ -53,37 +53,37 @@ class Modem:
     def __init__(self, uart, board=None):
         self.at = At(uart)
         self.carrier = Carrier(self)
-        self.network_time = None  # as the modem passed it on, with the ticks of then
-        self.clock_off = 0  # seconds that its clock is before the network's
+        self.network_time = None  # as the modem reported it, with the ticks of that moment
+        self.clock_off = 0  # seconds by which its clock is ahead of the network's
         self._board = board
         self._apn = ""
         self._state = 0
         self._states = [0, 0]  # of +CEREG and +CGREG
-        self._reports = False  # the reporting that start() asked for is in force
-        self.on_registered = None  # called without arguments when a network has come
-        self.heard = False  # something came over the data context; whoever asks sets it back
-        self.off = False  # power_down() was the last that it was told
+        self._reports = False  # the URCs that start() switched on are active
+        self.on_registered = None  # called without arguments after a registration
+        self.heard = False  # data were received over the data context; the reader resets it
+        self.off = False  # it was switched off by power_down()
         self.sleeps = False  # it has PSM or eDRX: many a modem answers nothing until its board wakes it
-        self.was_on = False  # with PSM, when the board began anew: a silent one sleeps and does not boot
+        self.was_on = False  # with PSM, when the board restarted: if it does not answer it sleeps and does not boot
         self.rests = False  # its serial line may be asleep
-        self._lost = False  # the network was gone since it was last joined
-        self._imsi = ""  # as of when we asked last
+        self._lost = False  # the registration was lost since the last join
+        self._imsi = ""  # the one last read
         self._changed = asyncio.Event()
         self.at.on(b"+CTZE:", self._on_time)
-        self.booted = asyncio.Event()  # the modem has started; whoever waits for it clears it
+        self.booted = asyncio.Event()  # the modem has booted; whoever waits for it clears it
         self.at.on(self.ready, self._on_boot)
         self.at.on(b"+CEREG:", lambda rest: self._on_registration(0, rest))
         self.at.on(b"+CGREG:", lambda rest: self._on_registration(1, rest))
 
     async def start(self):
-        """Talk to the modem, after its power key when it does not answer. Raises AtTimeout."""
+        """Get an answer from the modem, with its power key if it does not answer. Raises AtTimeout."""
         self.at.start()
         await self._find(_ASLEEP_TRIES if self.sleeps or self.was_on else _BOOT_TRIES)
         await self._set_up()
 
     async def rouse(self):
-        """Wake a modem in PSM. False where it had forgotten what start() told it; it was told. Raises AtTimeout."""
-        keeps, self._reports = self._reports, False  # where it boots now, no command is under way that would be lost
+        """Wake a modem in PSM. False if it had lost the settings of start(); they were sent again. Raises AtTimeout."""
+        keeps, self._reports = self._reports, False  # if it boots now, no command is running that would be lost
         self.booted.clear()
         await self._find(_ASLEEP_TRIES)
         if self.booted.is_set():
@@ -121,12 +121,12 @@ class Modem:
     async def _set_up(self):
         if self.sleeps:
             if await self.ask_registration() and self.registered():
-                return  # it comes out of PSM, and what it was told holds
+                return  # it comes out of PSM and has kept its settings
             if self.registered():
                 try:
                     await self.at.command(b"ATE0+CMEE=1;+CEREG=1" + b"".join([b";" + text[2:] for text in self.setup]))
                     self._reports = True
-                    return  # the rest a modem keeps in PSM
+                    return  # a modem keeps the other settings in PSM
                 except AtError as error:
                     log(INFO, "modem:", error)
         await self.at.command(b"ATE0")
@@ -138,7 +138,7 @@ class Modem:
             await self.try_command(text)
 
     async def _woken(self):
-        """Whether a silent modem was asleep and answers now: in PSM it keeps its registration, which a reset costs."""
+        """Whether the modem was asleep and answers now: in PSM it keeps its registration, which a reset would lose."""
         wake = getattr(self._board, "modem_wake", None)
         if wake is None:
             return False
@@ -151,26 +151,26 @@ class Modem:
         return True
 
     async def try_command(self, text):
-        """A command that not every firmware has."""
+        """A command that not every firmware supports."""
         try:
             await self.at.command(text)
         except AtError as error:
             log(INFO, "modem:", error)
 
     async def ask_registration(self):
-        """Ask the modem whether it is registered: see registered(). False when it has restarted and forgotten start().
+        """Ask the modem whether it is registered: see registered(). False if it has restarted and lost its settings.
 
         Raises AtError, AtTimeout.
         """
         self._reports = True
-        # No prefix: the answer takes the way of the URCs, so that the last word is the last that came.
+        # No prefix: the answer is handled like a URC, so that the latest line counts.
         await self.at.command(b"AT+CEREG?")
         if not self.registered():
             await self.try_command(b"AT+CGREG?")
         return self._reports
 
     async def radio(self, level):
-        """AT+CFUN: 0 radio and card off, 4 radio off, 1 all on, where that is not so yet. Raises AtError, AtTimeout."""
+        """AT+CFUN, unless it is set already: 0 radio and card off, 4 radio off, 1 all on. Raises AtError, AtTimeout."""
         if level != 1:
             self._fail_all()
         elif await self._line(b"AT+CFUN?", b"+CFUN:") == b"1":
@@ -179,7 +179,7 @@ class Modem:
         await self.at.sync(_AWAKE_TRIES)
 
     async def power_card(self):
-        """Give the card power where it has none. The radio stays off: which APN it attaches with may be the card's say.
+        """Switch the card on if it is off. The radio stays off, because the APN of the attach may depend on the card.
 
         Raises AtError, AtTimeout.
         """
@@ -188,7 +188,7 @@ class Modem:
             await self.at.sync(_AWAKE_TRIES)
 
     async def register(self, timeout_ms=ATTACH_MS):
-        """Wait for a network, which ends the waiting in the moment it comes. Raises NoRegistration, AtTimeout."""
+        """Wait for registration; a URC ends the wait at once. Raises NoRegistration, AtTimeout."""
         deadline = ticks_add(ticks_ms(), timeout_ms)
         await self.ask_registration()
         if not self.registered():
@@ -203,9 +203,9 @@ class Modem:
         self._lost = False
 
     async def select_network(self, anew=False):
-        """Have the modem choose its network itself where it was told not to: after AT+COPS=2, or tied to one by 1.
+        """Switch the modem to automatic network selection, if it is not: after AT+COPS=2, or after a manual selection.
 
-        Choosing anew costs a minute, so a modem that does it already is left alone, but for `anew`.
+        A new selection takes a minute, so nothing is sent if it is automatic already, except with `anew`.
         """
         try:
             mode = (await self._line(b"AT+COPS?", b"+COPS:"))[:1]
@@ -216,7 +216,7 @@ class Modem:
             log(INFO, "modem:", error)
 
     async def join(self, apn, timeout_ms=ATTACH_MS):
-        """Radio on and registered, with this APN where the attach needs it.
+        """Switch the radio on and register, with this APN if the attach needs it.
 
         Raises NoRegistration, AtError, AtTimeout.
         """
@@ -227,12 +227,12 @@ class Modem:
         await self.register(timeout_ms)
 
     async def attach(self, apn, timeout_ms=ATTACH_MS):
-        """Registered, and with a data context. Raises NoRegistration, AtError, AtTimeout, SocketError."""
+        """Register and activate the data context. Raises NoRegistration, AtError, AtTimeout, SocketError."""
         await self.join(apn, timeout_ms)
         await self.open_context(apn)
 
     def forget(self):
-        """The modem restarts: nothing of what it told holds any more."""
+        """The modem restarts: nothing that it reported is valid any more."""
         self.was_on = False
         self._state = 0
         self._states = [0, 0]
@@ -240,12 +240,12 @@ class Modem:
         self._fail_all()
 
     def _fail_all(self):
-        """The sockets are dead: a modem that has some tells those who use them."""
+        """The sockets are lost: a modem with sockets notifies their users."""
 
     async def await_refresh(self, timeout_ms=_REFRESH_STARTS_MS):
-        """After the card switched profiles: wait until the modem has followed its REFRESH and left the network.
+        """After a profile switch: wait until the modem has executed the REFRESH and left the network.
 
-        A modem that does not by itself gets radio and card switched off and on. Sockets of before are dead.
+        If it does not, radio and card are switched off and on. All sockets are lost.
         Raises AtTimeout, NoCard.
         """
         self._fail_all()
@@ -254,46 +254,46 @@ class Modem:
         while not self._lost and ticks_diff(started, ticks_ms()) > 0:
             await self._change(min(_REFRESH_ASK_MS, ticks_diff(started, ticks_ms())))
             if imsi and not self._lost and await self.imsi() != imsi:
-                return  # followed, and not told
+                return  # executed without a URC
         if not self._lost:
             log(INFO, "modem: stays on the old profile, radio off and on")
             await self.power_cycle_card()
 
     async def power_cycle_card(self):
-        """Radio and card off and on. Raises NoCard when the card is not back in time."""
+        """Switch radio and card off and on. Raises NoCard if the card does not answer in time."""
         await self.radio(0)
         await self.radio(1)
         await self.await_card()
 
     async def await_card(self):
-        """Wait until the card has started. Raises NoCard when it is not there in time."""
+        """Wait until the card has started. Raises NoCard if it has not in time."""
         deadline = ticks_add(ticks_ms(), _CARD_READY_MS)
         while True:
             try:
                 state = await self.at.command(b"AT+CPIN?", prefix=b"+CPIN:")
             except AtError as error:
                 state = [error.result.encode()]
-            if state[-1:] == [b"READY"]:  # before it a stray line may say so
+            if state[-1:] == [b"READY"]:  # before it there may be an unsolicited line
                 return
             if ticks_diff(deadline, ticks_ms()) <= 0:
                 raise NoCard("card: %s" % state)
             await sleep_ms(_POLL_MS)
 
     def registered(self):
-        """As of the last line that told."""
+        """By the last line that the modem sent."""
         return self._state in _IN
 
     def searching(self):
-        """The modem looks for a network."""
+        """The modem searches for a network."""
         return self._state == _SEARCHING
 
     def denied(self):
-        """No network lets this card in: the modem has stopped trying."""
+        """Registration was denied: the modem has stopped trying."""
         return self._state == _DENIED
 
     async def clock(self):
-        """Network time as seconds since 1970, None while the modem has none. Raises AtTimeout."""
-        from ipa.modem import clock  # once after each registration
+        """Network time in seconds since 1970, None if the modem has none. Raises AtTimeout."""
+        from ipa.modem import clock  # needed once after each registration
 
         return await clock.read(self)
 
@@ -306,7 +306,7 @@ class Modem:
         raise ModemError("no IMEI in %s" % lines)
 
     async def imsi(self):
-        """Of the enabled profile, as digits; "" while the modem has none."""
+        """IMSI of the enabled profile, in digits; "" if the modem has none."""
         self._imsi = ""
         try:
             lines = await self.at.command(b"AT+CIMI", prefix=b"")
@@ -319,12 +319,12 @@ class Modem:
         return self._imsi
 
     async def signal(self):
-        """Received power in dBm (8.5), None when not known or not detectable."""
+        """Received power in dBm (8.5), None if unknown or not detectable."""
         level = integer(await self._line(b"AT+CSQ", b"+CSQ:"))
         return 2 * level - 113 if level < _NO_SIGNAL else None
 
     async def plmn(self):
-        """The network we are on as SGP.32 wants it (3GPP TS 24.008 10.5.1.13), None without one."""
+        """The serving network in the format of SGP.32 (3GPP TS 24.008 10.5.1.13), or None."""
         await self.at.command(b"AT+COPS=3,2")
         fields = (await self._line(b"AT+COPS?", b"+COPS:")).split(b",")
         return plmn_octets(fields[2].strip(b'"')) if len(fields) > 2 else None
@@ -346,16 +346,16 @@ class Modem:
         self._changed.clear()
 
     def _on_boot(self, _rest):
-        if self._reports:  # it was in use: nothing will answer what was asked
+        if self._reports:  # it was in use: the pending command will not be answered
             log(INFO, "modem: has restarted")
             self.forget()
             self.at.abandon("the modem has restarted")
         self.booted.set()
 
     def _on_registration(self, service, rest):
-        """A +CEREG (`service` 0) or +CGREG (1) line. Either of them is a registration that carries data."""
+        """Handle a +CEREG (`service` 0) or +CGREG (1) line. Data can be sent with either registration."""
         fields = rest.split(b",")
-        # The answer to a question begins with the reporting mode; in a URC a quoted area code comes second.
+        # An answer begins with the reporting mode; in a URC the second field is a quoted area code.
         if len(fields) > 1 and fields[1].isdigit():
             if not service and fields[0] == b"0":
                 self._reports = False
@@ -377,7 +377,7 @@ class Modem:
 
 
 def plmn_octets(digits):
-    """MCC and MNC, 5 or 6 digits, as 3 bytes (3GPP TS 24.008 10.5.1.13); None when they are none."""
+    """MCC and MNC, 5 or 6 digits, as 3 bytes (3GPP TS 24.008 10.5.1.13); None if they are not valid."""
     if len(digits) not in (5, 6) or not digits.isdigit():
         return None
     d = [octet - 0x30 for octet in digits]

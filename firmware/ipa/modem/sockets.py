@@ -1,4 +1,4 @@
-"""Sockets of a modem: calls that never wait here, AT commands of the family in a task behind them."""
+"""Sockets of a modem: non-blocking calls; a task executes the AT commands of the family."""
 
 import asyncio
 import io
@@ -10,18 +10,18 @@ from ipa.modem.at import AtError, AtTimeout
 from ipa.modem.context import ContextModem
 
 OPEN_MS = const(150000)
-_DATAGRAM = const(1472)  # what fits an Ethernet on its way
+_DATAGRAM = const(1472)  # fits into an Ethernet frame on the path
 _EMSGSIZE = const(90)
 _FLUSH_MS = const(15000)
 _LOST_LINES_MS = const(1000)
 
 
 class SocketModem(ContextModem):
-    """A family adds what its sockets need:
+    """A family adds these methods for its sockets:
 
     `await _open(service, host, port)`: "UDP" or "TCP"; the modem's number of the socket. Raises SocketError.
-    `await _send(number, data)`: how many bytes the modem took, 0 when it has no room now.
-    `await _receive(number, buf)`: how many bytes came, 0 when there is nothing.
+    `await _send(number, data)`: how many bytes the modem accepted, 0 if it has no room now.
+    `await _receive(number, buf)`: how many bytes were received, 0 if there are none.
     `await _shut(number)`: close.
     All raise AtError; the last three when the modem knows no such socket any more.
 
@@ -30,13 +30,13 @@ class SocketModem(ContextModem):
     follows. Else AT+CNMPSD says so when the answer has come, where the firmware has that (TS 27.007, no more PS data).
     """
 
-    largest = 1460  # bytes in a datagram that the modem sends
-    read_again_ms = 5000  # the line that tells of data can get lost
+    largest = 1460  # bytes in a datagram that the modem can send
+    read_again_ms = 5000  # the URC for received data can get lost
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
         self._sockets = {}
-        self.last = False  # the next datagram is the last before a pause; whoever sends it sets it back
+        self.last = False  # the next datagram is the last before a pause; the sender resets it
         self._assists = True  # until the firmware says that it has no release assistance
         self._ends = False  # the connection, with the next datagram that comes
         self.spare = None  # the buffer of the last UDP socket, for the next one
@@ -50,12 +50,12 @@ class SocketModem(ContextModem):
 
     async def tcp(self, host, port):
         """A connected TCP socket: see stream.Stream. Raises SocketError, AtTimeout."""
-        from ipa.modem.stream import Stream  # only some need it
+        from ipa.modem.stream import Stream  # only some devices need it
 
         return await self._connect("TCP", host, port, Stream)
 
     async def dtls(self, host, port, certificate):
-        """As udp, secured by the modem itself under a CA (DER) that is written into it."""
+        """As udp, with DTLS in the modem and a CA (DER) that is written into it."""
         raise SocketError("this driver knows no DTLS of the modem's own: take the board's, or HTTPS")
 
     async def _send_last(self, number, data):
@@ -86,7 +86,7 @@ class SocketModem(ContextModem):
         return socket
 
     def has_sockets(self):
-        """Whether some are open, or being closed still."""
+        """Whether some are open or still being closed."""
         return bool(self._sockets)
 
     def is_closing(self):
@@ -97,14 +97,14 @@ class SocketModem(ContextModem):
         return False
 
     def _free(self, numbers):
-        """A number no socket of ours has, for families that let us choose it."""
+        """A free socket number, for families in which the driver chooses it."""
         for number in numbers:
             if number not in self._sockets:
                 return number
         raise SocketError("all %d sockets are open" % len(numbers))
 
     async def _ask_open(self, text):
-        """Send a command whose outcome a URC tells by _set_outcome, before its OK or after it."""
+        """Send a command whose result comes in a URC (_set_outcome), before or after its OK."""
         self._outcome = None
         self._opened.clear()
         await self.at.command(text, timeout_ms=OPEN_MS)
@@ -135,23 +135,23 @@ class SocketModem(ContextModem):
 
 
 class Socket(io.IOBase):
-    """A socket whose calls never wait: one piece each way stands here, the rest stays in the modem.
+    """A non-blocking socket: one piece in each direction is buffered here, the rest stays in the modem.
 
-    readinto(buf) and write(buf) return the length, None when there is nothing or no room now, or -errno,
-    which is what MicroPython's `tls` wants of a stream. A task carries the bytes.
+    readinto(buf) and write(buf) return the length, None if there are no data or no room now, or -errno, as
+    MicroPython's `tls` expects of a stream. A task transfers the bytes.
     """
 
     def __init__(self, modem, number, buf):
         self._modem = modem
         self._number = number
         self._rx = buf
-        self._tx = None  # what is on its way to the modem
+        self._tx = None  # bytes that are to be sent to the modem
         self._received = 0
         self._to_send = 0
-        self._more = True  # the modem may hold something
-        self._unasked = False  # no line told so
+        self._more = True  # the modem may have more data
+        self._unasked = False  # without a URC for it
         self._error = 0
-        self._closed = False  # by the other side; the modem may still hold what came before
+        self._closed = False  # by the peer; the modem may still have data received before
         self._closing = False
         self._work = asyncio.Event()  # for the task
         self._changed = asyncio.Event()  # for wait() and flush()
@@ -161,7 +161,7 @@ class Socket(io.IOBase):
         return 0
 
     async def wait(self, timeout_ms):
-        """Until something came, what was written went, or the time is over."""
+        """Wait until data were received, all was written, or the time is over."""
         if (self._to_send or not self._received) and not self._error:
             self._changed.clear()
             try:
@@ -170,13 +170,13 @@ class Socket(io.IOBase):
                 pass
 
     async def flush(self):
-        """Until what was written is with the modem."""
+        """Wait until all that was written has been passed to the modem."""
         while self._to_send and not self._error:
             self._changed.clear()
             await wait_for_ms(self._changed.wait(), _FLUSH_MS)
 
     def close(self):
-        """The task closes the modem's socket as soon as the modem is free."""
+        """Close it; the task closes the modem's socket as soon as the modem is free."""
         self._closing = True
         self.fail(ENOTCONN)
 
@@ -207,9 +207,9 @@ class Socket(io.IOBase):
                 self._more = self._unasked = True
             except ModemError as error:
                 log(ERROR, "modem:", error)
-                if isinstance(error, Unreadable):  # what this socket carried has a hole now
+                if isinstance(error, Unreadable):  # data of this socket are incomplete now
                     self.fail(EIO)
-                elif isinstance(error, AtTimeout) and self._modem.sleeps:  # it waited too long, and nothing comes now
+                elif isinstance(error, AtTimeout) and self._modem.sleeps:  # it is asleep, and no answer will come
                     self.fail(ENOTCONN)
             except MemoryError as error:
                 log(ERROR, "modem:", repr(error))
@@ -217,32 +217,32 @@ class Socket(io.IOBase):
         await self._close()
 
     async def _receive(self):
-        closed = self._closed  # before asking: nothing comes after that
-        self._more = False  # and this as well: the next URC may come with the answer
+        closed = self._closed  # read before asking: no data are received after that
+        self._more = False  # reset before asking, too: the next URC may come with the answer
         try:
             n = await self._modem._receive(self._number, self._rx)
-        except AtError:  # no such socket any more
+        except AtError:  # the socket does not exist any more
             if not self._closed:
                 self.fail(ENOTCONN)
                 raise
-            n, closed = 0, True  # some modems forget one that the other side has closed
+            n, closed = 0, True  # some modems delete a socket that the peer has closed
         if not 0 <= n <= len(self._rx):
             raise Unreadable("%d bytes received" % n)
         if closed and not n:
             self._end()
         if n and self._unasked:
-            self._modem.read_again_ms = _LOST_LINES_MS  # of a modem whose lines get lost
+            self._modem.read_again_ms = _LOST_LINES_MS  # for a modem whose URCs get lost
         self._unasked = False
         if n:
             self._modem.heard = True
             self._received = n
-            self._more = True  # the URC comes again only after an empty answer
+            self._more = True  # the next URC comes only after an empty answer
             self._changed.set()
             if self._modem._ends:
                 await self._modem._end_connection()
 
     def _end(self):
-        """All that came before the end has been read."""
+        """All data before the end have been read."""
         self.fail(ENOTCONN)
 
     async def _close(self):
