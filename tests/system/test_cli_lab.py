@@ -47,7 +47,7 @@ async def test_orders_of_another_process_are_carried_out_by_a_running_lab(tmp_pa
         stdout=asyncio.subprocess.PIPE, limit=1 << 20)
     assert process.stdout
     try:
-        await until(process.stdout, "quirk slow-search:0.1: Every search for a cell takes long.")
+        await until(process.stdout, "quirk slow-search:0.1: Every search for a cell takes a long time.")
         await until(process.stdout, "the lab is up")
         served = await until(process.stdout, "smdpp.microipa.example:443 is at")
         host, port = served.split()[-1].split(":")

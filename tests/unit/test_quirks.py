@@ -26,10 +26,10 @@ def test_a_part_takes_no_notice_of_the_quirks_of_others() -> None:
     ("sim-bussy", "near are sim-busy-after-cfun"),
     ("", "lists all"),
     ("cops-deregistered:2", "takes no number"),
-    ("sim-busy-after-cfun:", "is no number from 0"),
+    ("sim-busy-after-cfun:", "is not a number from 0"),
     ("sim-busy-after-cfun:-1", "counts seconds"),
-    ("sim-busy-after-cfun:nan", "is no number"),
-    ("sim-busy-after-cfun:1e9", "is no number"),
+    ("sim-busy-after-cfun:nan", "is not a number"),
+    ("sim-busy-after-cfun:1e9", "is not a number"),
 ])
 def test_what_cannot_be_is_refused_in_one_sentence(name: str, says: str) -> None:
     with pytest.raises(UnknownQuirk, match=says) as refused:

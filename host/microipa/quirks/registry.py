@@ -132,5 +132,5 @@ def _number(quirk: Quirk, text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number <= MOST:
-        raise UnknownQuirk(f"{text[:32]!r} after {quirk.name} is no number from 0 to {MOST}: it counts {quirk.unit}")
+        raise UnknownQuirk(f"{text[:32]!r} after {quirk.name} is not a number from 0 to {MOST}: it counts {quirk.unit}")
     return number
