@@ -207,7 +207,7 @@ async def test_what_is_no_eim_of_the_place_is_refused_at_once(board: Callable[[s
     said = await running.end()
     assert "DtlsError DTLS: [Errno 107] ENOTCONN" in said
     assert [event["text"] for event in bench.events] == [
-        f"tether: {HOST} port {PORT} is no eIM of this place, no datagram goes there"]
+        f"tether: {HOST} port {PORT} is not an eIM of this place, no datagram is sent there"]
 
 
 async def test_datagrams_in_pieces_come_whole_or_not_at_all(board: Callable[[str], Board]) -> None:

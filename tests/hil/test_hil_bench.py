@@ -27,7 +27,7 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     assert (right.family, right.is_virtual) == ("nrf91", True)
     assert not any(right.lacks(feature) for feature in FEATURES)
     tethered = Place("t", "walter", port="/dev/ttyACM0", card="real", tether=True).check()
-    assert "tether of t" in tethered.lacks("radio control")
+    assert "with the tether" in tethered.lacks("radio control")
     assert "240K" in Place("small").lacks("heap for direct downloads")
     assert Place("smaller", heap="100K").lacks("heap for direct downloads")
     assert Place("small", form="romfs", heap="144K").lacks("heap for direct downloads")
@@ -45,19 +45,19 @@ def test_several_places_are_read(tmp_path: Path) -> None:
     ('[left]\nmodem = "bg96"', "no modem 'bg96'"),
     ('[left]\nheap = "much"', "heap is 'much'"),
     ('[left]\nform = "frozen"', "form is 'frozen', it is mpy or romfs"),
-    ('[left]\nport = "tcp://rack"\nboard = "walter"', "no URL of pyserial"),
+    ('[left]\nport = "tcp://rack"\nboard = "walter"', "not a URL of pyserial"),
     ('[left]\nboard = "walter"\nport = "/dev/ttyACM0"\ncard = "real"', "how does walter reach"),
     (f"[left]\n{WALTER}tether = true", "tether and eim_url exclude each other"),
     ("[left]\ntether = 1", "tether is 1, not bool"),
-    ('[left]\ntether = true\nsettings = {dtls = "modem"}', "not the modem's"),
+    ('[left]\ntether = true\nsettings = {dtls = "modem"}', "not in the modem"),
     (f'[left]\n{WALTER}card = "virtual"', "others a real one"),
     (f'[left]\n{WALTER}bind = "everywhere"', "bind is 'everywhere'"),
     (f'[left]\n{WALTER}eim_port = 70000', "eim_port is 70000"),
     (f'[left]\n{WALTER}ci = "none.pem"', "cannot read none.pem"),
-    (f'[left]\n{WALTER}power_on = "true"', "power_on and power_off go together"),
+    (f'[left]\n{WALTER}power_on = "true"', "power_on and power_off must be given together"),
     (f'[left]\n{WALTER}power_on = "true"\npower_off = "no-such-program 1"', "there is no program 'no-such-program'"),
     (f'[left]\n{WALTER}power_on = "true"\npower_off = "\'"', "is no command line"),
-    (f'[left]\n{WALTER}quirks = ["mute"]', "mute is a quirk of the modem, and that is real here"),
+    (f'[left]\n{WALTER}quirks = ["mute"]', "mute is a quirk of the modem, which is real at this place"),
     ('[left]\nquirks = ["mutte"]', "near are mute"),
     (f'[left]\n{WALTER}[right]\n{WALTER}', "left and right share the port rfc2217://rack7:4001"),
     (f'[left]\n{WALTER}[right]\n{WALTER.replace("4001", "4002")}', "left and right share the eim_port 5684"),
@@ -85,11 +85,11 @@ OURS = {"eimId": "eim.example", "eimPublicKeyData": ("eimPublicKey", b"ours")}
 
 
 @pytest.mark.parametrize(("card", "words"), [
-    (About("", "8904", (b"\x81",), {"89": "enabled"}, {}, {}), "trusts the CIs 81 and not that of this lab"),
+    (About("", "8904", (b"\x81",), {"89": "enabled"}, {}, {}), "trusts the CIs 81, but not that of this lab"),
     (About("", "8904", (b"\x01",), {"89": "enabled"}, {"eim.other": {}}, {}),
-     "belongs to the eIM eim.other: let that one order addEim with hil-lab/left/eim.der"),
+     "belongs to the eIM eim.other: let that eIM order addEim with hil-lab/left/eim.der"),
     (About("", "8904", (b"\x01",), {"89": "enabled"}, {"eim.example": OURS | {"eimPublicKeyData": b""}}, {}),
-     "knows the eIM eim.example by another key than hil-lab/left has: bring back"),
+     "knows the eIM eim.example with another key than hil-lab/left has: restore"),
     (About("", "8904", (b"\x01",), {"89": "disabled"}, {}, {}), "has no enabled profile"),
 ], ids=["CI", "eIM", "key", "profile"])  # fmt: skip
 def test_a_card_that_this_bench_cannot_work_with_is_told_with_what_to_do(card: About, words: str) -> None:

@@ -50,7 +50,7 @@ ELSEWHERE = {
     "no-port": "there is no port /dev/none: plug the board in",
     "busy": "has /dev/pts/",
     "no-micropython": "no MicroPython answers on /dev/pts/",
-    "no-server": "Connection refused; see that host and port are right",
+    "no-server": "Connection refused; check host and port",
 }
 
 
@@ -82,7 +82,8 @@ async def test_a_board_of_others_is_tried_and_places_that_do_not_come_up_say_why
         [failed] = [case for case in cases if case.outcome == "error"]
         assert words in failed.reason, failed.reason
         assert "\n" not in failed.reason
-        assert failed.reason.replace(f"Failed: {name}:", f"{name} did not come up:") in [one.reason for one in cases]
+        why = failed.reason.replace(f"Failed: {name}:", f"{name} could not be started:")
+        assert why in [one.reason for one in cases]
     eim = sgp32.decode("EimConfigurationData", (tmp_path / "hil-lab" / "left" / "eim.der").read_bytes())
     assert eim["trustedPublicKeyDataTls"][0] == "trustedCertificateTls"  # its modem speaks DTLS and pins no bare key
     run, cases = load(tmp_path / "run" / "left")

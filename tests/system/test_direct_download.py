@@ -183,7 +183,7 @@ async def test_where_downloads_go_through_the_eim_no_sm_ds_is_asked_and_the_orde
         await run(lab)
         state, result = eim_order(lab)
     assert state == "failed"
-    assert "an SM-DS is asked by devices that download directly" in result
+    assert "only a device with direct download asks an SM-DS" in result
     assert "an SM-DS is asked only where downloads are direct" in scene.log()
 
 
@@ -215,7 +215,7 @@ async def refused(scene: Scene, code: str, lab: Lab) -> str:
     assert installed(lab) == 0
     state, reason = eim_order(lab)
     assert state == "failed"
-    told = reason.removeprefix("the device gave the download up: undefinedError; ").partition("; then ")[0]
+    told = reason.removeprefix("the device gave up the download: undefinedError; ").partition("; then ")[0]
     assert told != reason
     assert told in scene.log()
     return scene.log()

@@ -40,7 +40,7 @@ class Desk:
     async def check(self) -> None:
         output = await self.do("microipa", "board", "check", "--board", "virtual", "--port", self.port)
         assert "✓ DTLS or TLS with the eIM" in output
-        assert f"Start it: microipa board restart --board virtual --port {self.port}" in output
+        assert f"To start it: microipa board restart --board virtual --port {self.port}" in output
 
     async def flash(self) -> None:
         output = await self.do("microipa", "flash", "--board", "virtual", "--port", self.port)

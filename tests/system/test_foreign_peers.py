@@ -98,7 +98,7 @@ def test_a_route_may_lead_to_an_ipv6_address_in_brackets() -> None:
 @pytest.mark.parametrize(("given", "sentence"), [
     ({"route": ["nonsense"]}, "--route nonsense is not HOST=IP:PORT"),
     ({"route": ["a.example=127.0.0.1"]}, "--route 127.0.0.1 is not HOST:PORT"),
-    ({"without": ["smds"]}, "--without smds: name one of smdpp, eim"),
+    ({"without": ["smds"]}, "--without smds: choose one of smdpp, eim"),
     ({"without": ["eim"]}, "--without eim: give the board another one by --eim FILE"),
 ])
 def test_a_wrong_option_is_named(given: dict[str, list[str]], sentence: str) -> None:
@@ -112,5 +112,5 @@ def test_a_ci_that_is_no_certificate_and_an_eim_that_is_no_configuration_are_nam
     file.write_bytes(b"\x30\x05nonsense")
     with pytest.raises(KeysInvalid, match="file"):
         Peers.given([file], [], None, [])
-    with pytest.raises(BadInput, match="is no EimConfigurationData in DER"):
+    with pytest.raises(BadInput, match="is not an EimConfigurationData in DER"):
         Peers.given([], [], file, [])

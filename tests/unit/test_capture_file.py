@@ -149,7 +149,7 @@ def test_a_capture_without_keys_says_so(microipa: Microipa, tmp_path: Path) -> N
     (tmp_path / "trace.jsonl").write_text(datagram("17fefd").to_json() + "\n")
     out = tmp_path / "x.pcapng"
     said = microipa("trace", tmp_path, "--pcapng", out).out
-    assert said == f"{out} written: wireshark {out}; no TLS keys were found, what was encrypted stays so\n"
+    assert said == f"{out} written: wireshark {out}; no TLS keys found, so encrypted messages cannot be read\n"
     assert out.stat().st_mode & 0o777 == 0o600
     missing = tmp_path / "none"
     assert f"there is no {missing}" in microipa("trace", tmp_path, "--pcapng", out, "--tls-keys", missing).err

@@ -45,7 +45,7 @@ def test_functions_of_es10_are_called_by_name(microipa: Microipa, lab: Path) -> 
 
 
 @pytest.mark.parametrize(("line", "sentence"), [
-    ("eidd", "no verb 'eidd': there are eid, info1"),
+    ("eidd", "no verb 'eidd': choose among eid, info1"),
     ("enable", "enable: EnableProfile ICCID (a consumer card); 0 arguments are wrong"),
     ("enable 1", "an ICCID has 18 to 20"),
     ("es10 zz", "es10: any request, in hex"),

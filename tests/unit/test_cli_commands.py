@@ -169,7 +169,7 @@ def test_a_file_that_holds_no_subscribers_is_named(microipa: Microipa, tmp_path:
     microipa("pki", "--lab", tmp_path)
     (tmp_path / "subscribers.json").write_text(content)
     sentence = refused(microipa, "order", "download", "--lab", tmp_path)
-    assert sentence.startswith(f"{tmp_path / 'subscribers.json'} is no list of subscribers: remove it")
+    assert sentence.startswith(f"{tmp_path / 'subscribers.json'} is not a list of subscribers: remove it")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_file_that_holds_no_subscribers_is_named(microipa: Microipa, tmp_path:
 def test_what_is_not_a_labs_is_never_removed(microipa: Microipa, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "board").mkdir()
     sentence = refused(microipa, *words, "--lab", tmp_path)
-    assert sentence == f"{tmp_path} holds other things than a lab: give the name of a new folder"
+    assert sentence == f"{tmp_path} contains other files than a lab's: give the name of a new folder"
     assert (tmp_path / "board").is_dir()
 
 

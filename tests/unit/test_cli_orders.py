@@ -222,7 +222,7 @@ async def test_what_the_card_does_not_have_is_refused_once_the_eim_knows_its_lis
     ipa = Ipa(desk.eim.handle, terminal)
     await ipa.work()
     [bootstrap] = [profile["iccid"] for profile in desk.eim.device(EID).profiles]
-    how = "see `microipa devices EID`; `microipa order package` asks the card all the same"
+    how = "see `microipa devices EID`; `microipa order package` sends it to the card anyway"
     for words in (["enable"], ["disable"], ["delete"], ["fallback", "set"]):
         told = refused(microipa, "order", *words, ICCID, "--lab", lab)
         assert told == f"the card has no profile {ICCID}, but {bootstrap}: {how}"
@@ -247,7 +247,7 @@ def test_one_order_is_shown_in_full_and_of_many_the_newest(microipa, lab) -> Non
     assert "queued" in one
     rows = microipa("orders", "--limit", 2, "--json", "--lab", lab).out.splitlines()
     assert [json.loads(row)["id"] for row in rows] == [2, 3]
-    assert "the newest 2: see more with --limit" in microipa("orders", "--limit", 2, "--lab", lab).out
+    assert "only the newest 2 are shown: use --limit to see more" in microipa("orders", "--limit", 2, "--lab", lab).out
     assert refused(microipa, "orders", 9, "--lab", lab) == "there is no order 9"
 
 
@@ -276,12 +276,12 @@ def test_wait_ends_with_the_order_and_tells_how_it_went(lab, state, status) -> N
 def test_a_device_is_managed_no_more_when_it_is_removed(microipa, lab) -> None:
     assert microipa("enrol", OTHER_EID, "--lab", lab).status == 0
     microipa("order", "rat", "--lab", lab, "--eid", OTHER_EID)
-    assert "has open orders, 1: end them with" in refused(microipa, "enrol", OTHER_EID, "--remove", "--lab", lab)
+    assert "has open orders, 1: cancel them with" in refused(microipa, "enrol", OTHER_EID, "--remove", "--lab", lab)
     microipa("order", "cancel", 1, "--lab", lab)
-    assert microipa("enrol", OTHER_EID, "--remove", "--lab", lab) == (0, f"{OTHER_EID} is managed no more\n", "")
+    assert microipa("enrol", OTHER_EID, "--remove", "--lab", lab) == (0, f"{OTHER_EID} has been removed\n", "")
     assert ordered(lab) == []
     assert refused(microipa, "devices", OTHER_EID, "--lab", lab).startswith("this eIM does not manage")
-    assert refused(microipa, "enrol", f"{OTHER_EID[:-1]}4", "--lab", lab).endswith("those of the other digits 63")
+    assert refused(microipa, "enrol", f"{OTHER_EID[:-1]}4", "--lab", lab).endswith("but must be 63")
 
 
 async def test_alarms_and_state_changes_are_shown(microipa, lab) -> None:
@@ -301,8 +301,8 @@ async def test_alarms_and_state_changes_are_shown(microipa, lab) -> None:
     ("words", "told"),
     [
         (["--default"], "download from the card's default SM-DP+"),
-        (["--smds"], "download what the SM-DS of the card knows of"),
-        (["--smds-address", "smds.example"], "download what the SM-DS smds.example knows of"),
+        (["--smds"], "download what the SM-DS of the card has"),
+        (["--smds-address", "smds.example"], "download what the SM-DS smds.example has"),
         (["--activation-code", CODE, "--confirmation-code", "4711"], f"download {CODE}"),
     ],
 )
@@ -332,7 +332,7 @@ def test_an_iccid_that_is_none_is_refused(microipa, lab, verb, iccid, sentence) 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["list", "--class", "x"], "listProfileInfo: 'x' is no profile class: test, provisioning, operational"),
+        (["list", "--class", "x"], "listProfileInfo: 'x' is not a profile class: test, provisioning, operational"),
         (["list", "--tags", "5"], "listProfileInfo: tags=5 is not 1 to 64 bytes in hex"),
         (
             ["list", "--class", "test", "--iccid", ICCID],
@@ -341,52 +341,52 @@ def test_an_iccid_that_is_none_is_refused(microipa, lab, verb, iccid, sentence) 
         (["immediate-enable", "maybe"], "configureImmediateEnable: 'maybe' is neither on nor off"),
         (
             ["immediate-enable", "on", "--smdp-oid", "2..999"],
-            "configureImmediateEnable: '2..999' is no object identifier such as 2.999.10",
+            "configureImmediateEnable: '2..999' is not an object identifier such as 2.999.10",
         ),
         (
             ["immediate-enable", "on", "--smdp-address", "dp example"],
-            "configureImmediateEnable: 'dp example' is no host name",
+            "configureImmediateEnable: 'dp example' is not a host name",
         ),
-        (["default-dp", "https://dp"], "setDefaultDpAddress: 'https://dp' is no host name"),
-        (["default-dp", "x" * 254], f"setDefaultDpAddress: '{'x' * 64}' is no host name"),
-        (["default-dp", "dp.example:"], "setDefaultDpAddress: 'dp.example:' is no host name"),
+        (["default-dp", "https://dp"], "setDefaultDpAddress: 'https://dp' is not a host name"),
+        (["default-dp", "x" * 254], f"setDefaultDpAddress: '{'x' * 64}' is not a host name"),
+        (["default-dp", "dp.example:"], "setDefaultDpAddress: 'dp.example:' is not a host name"),
         (["eim", "delete", ""], "deleteEim: the eimId has 0 characters, 1 to 128 are allowed"),
         (["eim", "delete", "x" * 129], "deleteEim: the eimId has 129 characters, 1 to 128 are allowed"),
-        (["eim", "update", "x"], "updateEim: say what changes: from=FILE, fqdn=NAME or counter=NUMBER"),
-        (["eim", "update", "x", "--counter", "-1"], "updateEim: '-1' is no counter: it is a number from 0 on"),
-        (["eim", "update", "x", "--fqdn", "a b"], "updateEim: 'a b' is no host name"),
-        (["data", "iccid"], "'iccid' is nothing an IPA tells: ask for notificationsList, "),
+        (["eim", "update", "x"], "updateEim: give what is to change: from=FILE, fqdn=NAME or counter=NUMBER"),
+        (["eim", "update", "x", "--counter", "-1"], "updateEim: '-1' is not a counter: it is a number from 0 on"),
+        (["eim", "update", "x", "--fqdn", "a b"], "updateEim: 'a b' is not a host name"),
+        (["data", "iccid"], "'iccid' is not a field of IpaEuiccData: choose among notificationsList, "),
         (["data", "--ci", "xy"], "--ci has 'x' after 0 digits: give 0 to 9 and A to F only"),
         (
             ["data", "--notifications", "never"],
             "'never' is neither a seqNumber nor an event: install, enable, disable, delete",
         ),
-        (["rat", "--expires", "soon"], "--expires 'soon' is no time: give 30m, 12h, 7d or 2027-01-31T12:00"),
+        (["rat", "--expires", "soon"], "--expires 'soon' is not a time: give 30m, 12h, 7d or 2027-01-31T12:00"),
         (["rat", "--expires", "2020-01-01"], "--expires 2020-01-01 is past"),
         (["rat", "--expires", "9999999d"], "--expires 9999999d is more than ten years away"),
         (["rat", "--expires", "0m"], "--expires 0m is past"),
-        (["rat", "--eid", "8904"], "'8904' is no EID: it has 32 digits, this has 4 digits"),
-        (["rat", "--eid", f"{EID[:-1]}6"], f"{EID[:-1]}6 is no EID: its check digits are 36, "),
+        (["rat", "--eid", "8904"], "'8904' is not an EID: an EID has 32 digits, this has 4 digits"),
+        (["rat", "--eid", f"{EID[:-1]}6"], f"{EID[:-1]}6 is not an EID: its check digits are 36, "),
         (["eim", "list", "--eid", OTHER_EID], f"this eIM does not manage {OTHER_EID} but {EID}: "),
-        (["fallback", "unset", "--eid", ""], "'' is no EID: it has 32 digits, this has 0 digits"),
-        (["download", "--activation-code", "x"], "'x' is no activation code: "),
-        (["download", "--activation-code", ""], "'' is no activation code: "),
+        (["fallback", "unset", "--eid", ""], "'' is not an EID: an EID has 32 digits, this has 0 digits"),
+        (["download", "--activation-code", "x"], "'x' is not an activation code: "),
+        (["download", "--activation-code", ""], "'' is not an activation code: "),
         (["download", "/nowhere/p.der"], "cannot read /nowhere/p.der: No such file or directory"),
         (["download", __file__], f"{__file__} is not a profile package in DER: "),
-        (["download", "p.der", "--activation-code", CODE], "one source at a time: profile files, "),
-        (["download", "--default", "--smds"], "one source at a time: profile files, "),
-        (["download", "--smds-address", "a b"], "'a b' is no address of an SM-DS: host name[:port]"),
+        (["download", "p.der", "--activation-code", CODE], "give only one of profile files, "),
+        (["download", "--default", "--smds"], "give only one of profile files, "),
+        (["download", "--smds-address", "a b"], "'a b' is not an address of an SM-DS: host name[:port]"),
         (["download", "--confirmation-code", "", "--default"], "an empty confirmation code: "),
         (["download", "--confirmation-code", "1", "--smds"], "the confirmation code cannot be given: "),
         (["download", "--eid", OTHER_EID], f"this eIM does not manage {OTHER_EID} but {EID}: "),
-        (["package", ""], "'' is no operation: they are addEim, "),
-        (["package", "format"], "'format' is no operation: they are addEim, "),
+        (["package", ""], "'' is not an operation: they are addEim, "),
+        (["package", "format"], "'format' is not an operation: they are addEim, "),
         (["package", "enable"], "enable: the ICCID is missing"),
-        (["package", f"enable {ICCID} rolback"], "enable: 'rolback' means nothing here"),
-        (["package", "getRAT now"], "getRAT: 'now' means nothing here"),
+        (["package", f"enable {ICCID} rolback"], "enable: 'rolback' is not known here"),
+        (["package", "getRAT now"], "getRAT: 'now' is not known here"),
         (["package", "getRAT", "listEim"], "getRAT, listEim: a package holds PSMOs or eCOs, never both; "),
         (["package", "listProfileInfo tags=5A tags=4F"], "listProfileInfo: tags= is given 2 times"),
-        (["package", "deleteEim 'x"], "\"deleteEim 'x\" is no operation: No closing quotation"),
+        (["package", "deleteEim 'x"], "\"deleteEim 'x\" is not an operation: No closing quotation"),
         (["package", "addEim /nowhere/e.der"], "/nowhere/e.der: No such file or directory"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
@@ -402,7 +402,7 @@ def test_a_file_that_is_no_eim_configuration_is_named(microipa, lab, content) ->
     file = lab / "other.der"
     file.write_bytes(content)
     told = refused(microipa, "order", "eim", "add", file, "--lab", lab)
-    assert told.startswith(f"{file} is no EimConfigurationData in DER: ")
+    assert told.startswith(f"{file} is not an EimConfigurationData in DER: ")
     assert refused(microipa, "order", "eim", "update", "x", "--from", file, "--lab", lab) == told
 
 
@@ -417,7 +417,7 @@ def test_an_eim_without_key_or_counter_cannot_be_added(microipa, lab) -> None:
 def test_a_trust_that_is_none_is_refused(microipa, lab, trust) -> None:
     file = lab / "eim.der"
     told = refused(microipa, "order", "eim", "configuration", file, "--trust", trust, "--lab", lab)
-    assert told == f"{trust!r} is no way to trust a TLS server: ca, certificate, pin"
+    assert told == f"{trust!r} is not a way to trust a TLS server: ca, certificate, pin"
     assert not file.exists()
 
 

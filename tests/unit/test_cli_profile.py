@@ -63,7 +63,7 @@ def test_an_apn_stands_in_the_header_as_a_network_access_name(
         (["--file", "EF.SPN"], "--file 'EF.SPN' is not EF=HEX, as in EF.SPN=01746573740A or 7FF0/6F61="),
         (["--file", "EF.SPN=0"], "--file EF.SPN has an odd number of digits, 1: give two for each byte"),
         (["--apn", "a b"], "apn: 'a b' is none: labels of letters, digits and - with . between them"),
-        (["--file", "EF.XYZ=00"], "EF.XYZ: is no file this template knows: say EF.SPN, or 7FF0/6F46"),
+        (["--file", "EF.XYZ=00"], "EF.XYZ: is not a file this template knows: say EF.SPN, or 7FF0/6F46"),
     ],
 )
 def test_a_wish_that_cannot_be_is_one_sentence(microipa: Microipa, tmp_path: Path, words: list, sentence: str) -> None:

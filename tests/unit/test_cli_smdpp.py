@@ -73,7 +73,7 @@ def test_a_profile_in_stock_waits_for_an_operator(microipa: Microipa, lab: Path)
 
 def test_a_cancelled_order_is_not_given_out(microipa: Microipa, lab: Path) -> None:
     microipa("smdpp", "order", "--matching-id", "ROOM-101", "--lab", lab)
-    assert "not given out" in microipa("smdpp", "cancel", "ROOM-101", "--lab", lab).out
+    assert "no longer be downloaded" in microipa("smdpp", "cancel", "ROOM-101", "--lab", lab).out
     assert only(microipa, lab)["state"] == "unavailable"
     status, _, err = microipa("smdpp", "cancel", "ROOM-101", "--lab", lab)
     assert status == 1
@@ -84,9 +84,9 @@ def test_a_cancelled_order_is_not_given_out(microipa: Microipa, lab: Path) -> No
     ("words", "said"),
     [
         (("cancel", "X"), "no order with matchingId or ICCID 'X'"),
-        (("order", "--eid", "8904"), "'8904' is no EID: it has 32 digits, this has 4 digits"),
+        (("order", "--eid", "8904"), "'8904' is not an EID: an EID has 32 digits, this has 4 digits"),
         (("order", "--matching-id", "a"), "capital letters"),
-        (("order", "--expires", "soon"), "--expires 'soon' is no time"),
+        (("order", "--expires", "soon"), "--expires 'soon' is not a time"),
         (("order", "nowhere.der"), "cannot read nowhere.der"),
     ],
 )

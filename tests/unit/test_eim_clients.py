@@ -119,7 +119,7 @@ async def test_who_has_no_certificate_of_the_issuer_gets_no_answer_over_https(as
 async def test_a_certificate_of_a_device_speaks_for_no_other(asked, pki, maker):
     code, answer = await coap_answer(asked, pki, issue(maker, EID), poll(OTHER_EID))
     assert code == "4.00 Bad Request"
-    assert answer == f"a client with the certificate of {EID} speaks for another eUICC".encode()
+    assert answer == f"the client certificate is for {EID}, the message for another eUICC".encode()
     status, _ = await https_answer(asked, pki, issue(maker, EID), poll(OTHER_EID))
     assert status == 400
 

@@ -192,7 +192,7 @@ async def test_a_forged_compact_result_is_refused_and_the_plain_one_still_taken(
     forged[-1] ^= 1
     with pytest.raises(EsipaRefused):
         await Ipa.notify(ipa, bytes(forged))
-    assert "does not become what the card signed" in alarms(events)[-1]
+    assert "cannot be reconstructed from the compact form" in alarms(events)[-1]
     assert order(desk, number).state == "delivered"
     await Ipa.notify(ipa, pending)
     assert order(desk, number).state == "done"

@@ -97,4 +97,4 @@ def test_enrol_on_the_command_line_and_the_devices_that_shows_it(tmp_path: Path,
     key.write_bytes(b"no key")
     status, _, err = microipa("enrol", eid, "--device-key", key, "--lab", lab)
     assert status == 1
-    assert err.startswith("microipa: the device key is no SubjectPublicKeyInfo in DER")
+    assert err.startswith("microipa: the device key is not a SubjectPublicKeyInfo in DER")

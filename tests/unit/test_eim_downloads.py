@@ -105,7 +105,7 @@ async def test_3_2_3_1_an_sm_ds_is_nothing_for_a_device_that_downloads_through_t
     assert parse(await desk.handle(tlv(0xBF39, challenge, trigger[0x82].raw)))[0x81].value == b"\x01"
     assert es9.calls == []
     await given_up(ipa, trigger)
-    assert "an SM-DS is asked by devices that download directly" in order(desk, number).result
+    assert "only a device with direct download asks an SM-DS" in order(desk, number).result
 
 
 # Confirmation codes -----------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ async def test_a_code_for_a_device_that_downloads_directly_is_refused_as_soon_as
     assert order(desk, early).state == "failed"
     sentence = f"the confirmation code cannot be given: {EID} downloads directly"
     assert order(desk, early).result.startswith(sentence)
-    assert "nobody signed what its IPA can do" in desk.device(EID).alarms[-1]
+    assert "its IPA capabilities were not signed" in desk.device(EID).alarms[-1]
     with pytest.raises(CodeNotGiven, match=sentence):
         desk.order_download(EID, f"LPA:1${ADDRESS}$A", confirmation_code=CODE, needs_proof=False)
     assert [view.id for view in desk.orders() if view.kind == "download"] == [early]

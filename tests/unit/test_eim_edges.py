@@ -57,24 +57,24 @@ SIGNED = tlv(0xBF51, tlv(0xA0, tlv(0x30), tlv(0x5F37, bytes(64))))
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("enabel 89", "is no operation: they are"),
-        ("enable 'x", "is no operation: No closing quotation"),
+        ("enabel 89", "is not an operation: they are"),
+        ("enable 'x", "is not an operation: No closing quotation"),
         ("enable", "the ICCID is missing"),
-        ("enable 8999970123456789012 rollback more", "'more' means nothing here"),
-        ("listProfileInfo class=secret", "is no profile class: test, provisioning, operational"),
+        ("enable 8999970123456789012 rollback more", "'more' is not known here"),
+        ("listProfileInfo class=secret", "is not a profile class: test, provisioning, operational"),
         ("listProfileInfo class=test aid=a000000559", "only one of them"),
         ("listProfileInfo class=test class=test", "class= is given 2 times"),
         ("listProfileInfo aid=a0000005", "is not 5 to 16 bytes in hex"),
         ("listProfileInfo tags=", "is not 1 to 64 bytes in hex"),
         ("configureImmediateEnable maybe", "is neither on nor off"),
-        ("configureImmediateEnable on oid=3.1", "is no object identifier"),
-        ("setDefaultDpAddress a/b", "is no host name"),
+        ("configureImmediateEnable on oid=3.1", "is not an object identifier"),
+        ("setDefaultDpAddress a/b", "is not a host name"),
         ("deleteEim " + "e" * 129, "the eimId has 129 characters"),
         ("deleteEim ''", "the eimId has 0 characters"),
-        ("updateEim eim.example", "say what changes"),
-        ("updateEim eim.example counter=-1", "is no counter"),
-        ("updateEim eim.example counter=12345678901", "is no counter"),
-        ("updateEim eim.example counter=١", "is no counter"),
+        ("updateEim eim.example", "give what is to change"),
+        ("updateEim eim.example counter=-1", "is not a counter"),
+        ("updateEim eim.example counter=12345678901", "is not a counter"),
+        ("updateEim eim.example counter=١", "is not a counter"),
     ],
 )
 def test_an_operation_that_says_nothing_is_refused_with_its_reason(text: str, why: str) -> None:
@@ -97,7 +97,7 @@ def test_an_operation_at_the_edge_is_taken(text: str) -> None:
 
 
 def test_2_11_1_2_a_question_asks_for_what_an_ipa_tells() -> None:
-    with pytest.raises(PackageInvalid, match="'imsi' is nothing an IPA tells"):
+    with pytest.raises(PackageInvalid, match="'imsi' is not a field of IpaEuiccData"):
         question(["euiccInfo2", "imsi"])
     with pytest.raises(PackageInvalid, match="key identifier of the CI is empty"):
         question(["eumCertificate"], ci_key_id=b"")
@@ -189,7 +189,7 @@ async def test_a_device_that_does_not_answer_in_time_is_given_up_and_its_order_s
 ) -> None:
     monkeypatch.setattr(listeners, "ANSWER_SECONDS", 0)
     number = desk.order_package(EID, LIST)
-    with pytest.raises(Unreachable, match="does not answer any more"):
+    with pytest.raises(Unreachable, match="no longer answers"):
         await desk.inject(EID)
     assert order(desk, number).state in ("queued", "delivered")
 
@@ -247,9 +247,9 @@ async def test_6_4_a_text_has_a_form_in_utf_8(address: Any) -> None:
 
 
 def test_5_14_7_a_compact_installation_is_refused_by_its_own_name() -> None:
-    with pytest.raises(TlvError, match="not rebuilt"):
+    with pytest.raises(TlvError, match="not reconstructed"):
         Notification.read(parse(tlv(0xA0)))
-    with pytest.raises(TlvError, match="A3 is no PendingNotification"):
+    with pytest.raises(TlvError, match="A3 is not a PendingNotification"):
         Notification.read(parse(tlv(0xA3)))
 
 
@@ -423,7 +423,7 @@ def test_sgp22_2_5_6_a_notification_has_two_certificates(count: int) -> None:
 
 
 def test_2_11_2_a_package_result_has_one_of_its_forms() -> None:
-    with pytest.raises(TlvError, match="A5 is no EuiccPackageResult"):
+    with pytest.raises(TlvError, match="A5 is not an EuiccPackageResult"):
         PackageResult.read(parse(tlv(0xBF51, tlv(0xA5))))
 
 
@@ -446,7 +446,7 @@ def test_5_14_7_a_notification_that_comes_in_the_name_of_another_device_is_refus
                   pki.euicc(EID).der, pki.eum.der)  # fmt: skip
     notices = Notices(desk._orders, Issuer.of(pki.ci.certificate))
     other: Any = SimpleNamespace(eid=OTHER_EID)
-    refused = pytest.raises(esipa.ResultRefused, match=f"of {EID} came in the name of {OTHER_EID}")
+    refused = pytest.raises(esipa.ResultRefused, match=f"of {EID} was sent as if by {OTHER_EID}")
     with desk._store.work() as db, refused:
         notices._signer(db, Notification.read(parse(pending)), other)
 

@@ -134,9 +134,9 @@ async def test_a_result_that_does_not_verify_leaves_the_order_open_raises_an_ala
         (b"\xff", "answers TransferEimPackage with ff"),
         (tlv(0xBF50, b"\x05\x00"), "answers TransferEimPackage with bf50020500"),
         (tlv(0xBF4E, b"\x05\x00\x05\x00"), "answers TransferEimPackage with bf4e0405000500"),
-        (tlv(0xBF4E, tlv(0xBF36)), "nonsense: BF36 is no eIM package result"),
-        (tlv(0xBF4E, tlv(0xBF51, b"\xa0")), "nonsense: no length after tag A0"),
-        (Code.NOT_FOUND, "takes no packages: 4.04 Not Found"),
+        (tlv(0xBF4E, tlv(0xBF36)), "malformed message: BF36 is not an eIM package result"),
+        (tlv(0xBF4E, tlv(0xBF51, b"\xa0")), "malformed message: no length after tag A0"),
+        (Code.NOT_FOUND, "does not accept packages: 4.04 Not Found"),
     ],
     ids=["nothing", "no TLV", "another function", "two answers", "another tag", "cut short", "4.04"],
 )
@@ -170,7 +170,7 @@ async def test_only_a_device_that_listens_and_says_so_is_sent_anything(desk, ipa
     with pytest.raises(UnknownDevice, match=OTHER_EID):
         await desk.inject(OTHER_EID)
     number = desk.order_package(EID, LIST)
-    with pytest.raises(Unreachable, match="does not claim ipaInjectCoaps"):
+    with pytest.raises(Unreachable, match="does not report ipaInjectCoaps"):
         await desk.inject(EID)
     assert order(desk, number).state == "queued"
 

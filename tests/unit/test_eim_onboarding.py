@@ -43,7 +43,7 @@ def b64(der: bytes) -> str:
 def test_a_table_of_devices_is_taken_and_the_same_once_more_changes_nothing(add, config, pki):
     rows = "".join(f"{number:032d},meter {number},maker,{number}\n" for number in range(300))
     for _ in range(2):
-        assert add("eid,label,maker,token\n" + rows) == (0, "300 lines taken, 0 refused", "")
+        assert add("eid,label,maker,token\n" + rows) == (0, "300 lines accepted, 0 refused", "")
     devices = Eim(pki, config.parent, es9_routes={}).devices()
     assert len(devices) == 300
     assert (devices[7].label, devices[7].maker, devices[7].association_token) == ("meter 7", "maker", 7)
@@ -70,22 +70,22 @@ def test_what_a_device_has_told_and_what_a_line_does_not_tell_stays(add, config,
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ({"eid": "8904"}, "'8904' is no EID: it has 32 digits"),
-        ({}, "'' is no EID"),
+        ({"eid": "8904"}, "'8904' is not an EID: it has 32 digits"),
+        ({}, "'' is not an EID"),
         ({"eid": EID, "size": 3}, "there is no field size"),
         ({"eid": EID, "token": -1}, "token is '-1'"),
         ({"eid": EID, "token": True}, "token is 'True'"),
-        ({"eid": EID, "label": "\u001b[2J"}, "label is no text"),
+        ({"eid": EID, "label": "\u001b[2J"}, "label is not a text"),
         ({"eid": EID, "device_key": "?"}, "device_key is not base64"),
-        ({"eid": EID, "device_key": "AAAA"}, "the device key is no SubjectPublicKeyInfo"),
-        ({"eid": EID, "euicc_certificate": "AAAA"}, "both or none"),
+        ({"eid": EID, "device_key": "AAAA"}, "the device key is not a SubjectPublicKeyInfo"),
+        ({"eid": EID, "euicc_certificate": "AAAA"}, "or none"),
         ({"eid": EID, "euicc_certificate": "AAAA", "eum_certificate": "AAAA"}, "certificate"),
         ([], "no JSON object"),
     ],
 )
 def test_a_line_that_makes_no_device_is_named_and_the_others_are_taken(add, config, pki, line, why):
     status, out, err = add("\n".join(map(json.dumps, [{"eid": OTHER_EID}, line, {"eid": "0" * 32}])))
-    assert (status, out) == (1, "2 lines taken, 1 refused")
+    assert (status, out) == (1, "2 lines accepted, 1 refused")
     assert err.startswith("/devices:2: ")
     assert why in err
     assert len(Eim(pki, config.parent, es9_routes={}).devices()) == 2
@@ -99,7 +99,7 @@ def test_a_line_that_is_nested_too_deep_is_named_and_the_others_are_taken(add):
 
 def test_certificates_of_another_card_are_refused(add, pki):
     certificates = {"euicc_certificate": b64(pki.euicc(EID).der), "eum_certificate": b64(pki.eum.der)}
-    assert f"euicc_certificate is of {EID}" in add(json.dumps({"eid": OTHER_EID, **certificates}))[2]
+    assert f"euicc_certificate belongs to {EID}" in add(json.dumps({"eid": OTHER_EID, **certificates}))[2]
 
 
 @pytest.mark.parametrize("text", ["label\nx\n", "eid,size\n1,2\n", ""])

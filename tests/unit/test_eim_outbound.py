@@ -141,7 +141,7 @@ async def test_the_outbox_of_a_device_is_bounded_and_the_card_keeps_the_rest(des
     await ipa.work()
     pending = await switched(ipa, desk)
     monkeypatch.setattr(notices, "MOST_FORWARDS", 1)  # the installation result waits already
-    with pytest.raises(EsipaRefused, match="1 notifications of this device wait already"):
+    with pytest.raises(EsipaRefused, match="already 1 notifications of this device are waiting"):
         await ipa.notify(pending[0])
     assert desk.device(EID).alarms
 
@@ -167,7 +167,7 @@ async def test_5_7_4_a_refused_notification_is_kept_and_an_alarm_names_the_devic
         ((attempts, error),) = await until_forwarded(tmp_path)
     assert (attempts, error) == (1, "the server refused handleNotification: 8.1/6.1 so be it")
     (alarm,) = desk.device(EID).alarms
-    assert alarm.startswith(f"{ADDRESS} does not get notification 1: ")
+    assert alarm.startswith(f"{ADDRESS} has not received notification 1: ")
 
 
 @pytest.mark.usefixtures("impatient")

@@ -214,7 +214,7 @@ async def test_interop_a_trigger_result_without_eid_and_transaction_is_known_by_
 async def test_5_14_6_a_device_that_gives_up_says_why(desk, ipa, trigger, number):
     error = tlv(0x30, integer(0x80, UNDEFINED))
     assert await ipa.provide(tlv(0xBF54, trigger[0x82].raw, error)) == []
-    assert order(desk, number).result == "the device gave the download up: undefinedError"
+    assert order(desk, number).result == "the device gave up the download: undefinedError"
 
 
 @pytest.mark.covers("esipa.CancelSessionResponseEsipa")

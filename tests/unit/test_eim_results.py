@@ -218,7 +218,7 @@ async def test_the_certificates_must_be_of_the_device_that_is_meant(desk, ipa, p
     desk.add_device(OTHER_EID)
     number = desk.order_package(OTHER_EID, LIST)
     impostor = Ipa(desk.handle, ipa.card, OTHER_EID)
-    reason = f"the certificate of {EID} came in the name of {OTHER_EID}"
+    reason = f"the certificate of {EID} was sent as if by {OTHER_EID}"
     for _ in range(MAX_REFUSALS):
         await impostor.introduce()
     assert all(reason in alarm for alarm in alarms(events))
@@ -283,7 +283,7 @@ async def test_3_2_3_a_device_in_an_emergency_downloads_nothing(desk, ipa):
     await ipa.introduce()
     trigger = await ipa.get()
     await ipa.provide(tlv(0xBF54, trigger[0x82].raw, tlv(0x30, integer(0x80, 104))))
-    assert order(desk, number).result == "the device gave the download up: ecallActive"
+    assert order(desk, number).result == "the device gave up the download: ecallActive"
 
 
 async def test_an_answer_to_no_question_is_refused(desk, ipa):

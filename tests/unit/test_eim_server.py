@@ -83,7 +83,7 @@ async def test_sighup_lets_new_associations_and_connections_see_the_new_certific
         before = await poller(pki, server).open()
         write_configuration(config.parent, other, "eim.sqlite")
         os.kill(server.pid, signal.SIGHUP)
-        await wait_for(config, f"certificates of {pki.eim_fqdn} are read anew")
+        await wait_for(config, f"certificates of {pki.eim_fqdn} reloaded")
         assert await before.ask(POLL) == NOTHING
         assert await (await poller(other, server).open()).ask(POLL) == NOTHING
         https = HttpsLink(client_context([other.ci.certificate]), ("127.0.0.1", server.ports["https"]), pki.eim_fqdn)
@@ -96,7 +96,7 @@ async def test_keys_that_cannot_be_read_on_sighup_leave_the_server_as_it_was(pki
         await wait_for(config, "serving")
         (config.parent / "keys" / "tls.key").write_text("no key")
         os.kill(server.pid, signal.SIGHUP)
-        await wait_for(config, f"certificates of {pki.eim_fqdn} stay as they were")
+        await wait_for(config, f"certificates of {pki.eim_fqdn} are not changed")
         assert await (await poller(pki, server).open()).ask(POLL) == NOTHING
 
 

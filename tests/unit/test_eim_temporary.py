@@ -258,7 +258,7 @@ async def test_a_cancellation_that_does_not_reach_the_sm_dp_ends_the_order_all_t
     assert await code_of(ipa.call(0xBF41, started[0x80].raw, tlv(0xA1, answer.value))) == UNDEFINED
     view = order(desk, number)
     assert view.state == "failed"
-    assert view.result.startswith("the device cancelled: pprNotAllowed; the SM-DP+ did not take it: ")
+    assert view.result.startswith("the device cancelled: pprNotAllowed; the SM-DP+ did not accept it: ")
 
 
 REFUSED = failure("8.8.5", "4.10")
@@ -285,7 +285,7 @@ async def test_2_11_2_3_a_direct_download_that_failed_says_why(desk, ipa, trigge
     response = tlv(0x04, b"authenticateClient did not reach smdpp.example: no route")
     await ipa.provide(tlv(0xBF54, trigger[0x82].raw, tlv(0x30, integer(0x80, UNDEFINED), response)))
     assert order(desk, number).result == (
-        "the device gave the download up: undefinedError; authenticateClient did not reach smdpp.example: no route"
+        "the device gave up the download: undefinedError; authenticateClient did not reach smdpp.example: no route"
     )
 
 

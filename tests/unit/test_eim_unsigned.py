@@ -55,7 +55,7 @@ async def test_an_error_without_the_transaction_ends_nothing_and_raises_an_alarm
     for _ in range(MAX_REFUSALS + 1):
         await stranger.provide(ends(transaction)[form])
     assert order(desk, number).state == "delivered"
-    assert "of a transaction this eIM did not begin" in desk.device(EID).alarms[-1]
+    assert "of a transaction that this eIM did not start" in desk.device(EID).alarms[-1]
     await ipa.carry_out(package)
     assert order(desk, number).state == "done"
 
@@ -97,7 +97,7 @@ async def test_a_download_whose_device_tells_what_refused_it_is_offered_until_th
         assert order(desk, number).state != "failed"
         await ipa.provide(tlv(0xBF54, (await ipa.get())[0x82].raw, error))
     assert order(desk, number).state == "failed"
-    assert "nobody signed that: it ends here" in desk.device(EID).alarms[-1]
+    assert "that was not signed: it ends here" in desk.device(EID).alarms[-1]
 
 
 @pytest.mark.parametrize(("code", "name"), [(15, "sizeOverflow"), (127, "undefinedError")])
@@ -108,7 +108,7 @@ async def test_v1_3_an_unsigned_error_has_a_code_and_is_told_by_its_name(desk, i
         await ipa.provide(tlv(0xBF51, tlv(0xA2, signed[0x80].raw, signed[0x82].raw, integer(0x8F, code))))
     view = order(desk, number)
     assert view.state == "failed"
-    assert view.result == f"the eUICC could not take the package: {name}"
+    assert view.result == f"the eUICC could not process the package: {name}"
     assert desk.device(EID).association_token is not None
 
 
@@ -287,7 +287,7 @@ async def test_a_card_that_does_not_prove_itself_fails_the_download(desk, ipa):
         await ipa.provide(tlv(0xA0, tlv(0x80, transaction), integer(0x02, 2)))
     view = order(desk, number)
     assert view.state == "failed"
-    assert view.result.startswith("let the eUICC prove itself: ")
+    assert view.result.startswith("authenticate the eUICC: ")
 
 
 async def test_what_waits_behind_an_activation_code_does_not_overtake_it(desk, ipa):

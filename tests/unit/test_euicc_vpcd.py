@@ -72,7 +72,7 @@ def test_a_card_that_another_process_has_in_its_reader_is_not_served(microipa: M
         assert other.stdout.readline() == b"in\n"
         for words in (["card", "serve", "--vpcd", "127.0.0.1:1"], ["lab", "up"], ["demo"]):
             err = microipa(*words, "--lab", tmp_path).err
-            assert err == f"microipa: the card {nvm} is in use by process {other.pid}: end that first\n"
+            assert err == f"microipa: the card {nvm} is in use by process {other.pid}: stop it first\n"
         assert not (tmp_path / "trace.jsonl").exists()  # that of a running lab is not begun anew
         other.kill()
     with card.in_reader():  # a holder that was killed holds nothing
@@ -143,7 +143,7 @@ def test_card_serve_puts_the_labs_card_in_until_the_reader_goes_away(microipa: M
         status, out, _ = microipa("card", "serve", "--lab", tmp_path, "--vpcd", address)
         thread.join()
     assert status == 0
-    assert out.startswith(f"card {EID} goes into the reader at {address}")
+    assert out.startswith(f"card {EID} is in the reader at {address}")
     assert told[0][2:] == LabFolder(tmp_path).card().atr
 
 

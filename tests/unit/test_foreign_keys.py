@@ -276,7 +276,7 @@ def test_a_lab_notes_whose_keys_it_has_and_takes_a_card_with_other_keys_for_no_c
     assert again.offer().startswith(f"LPA:1${SMDPP_ADDRESS}$")
     assert again.card().certificate == CardKeys.read(brainpool / "card").euicc.der
     other = LabFolder(tmp_path / "lab", keys=LabKeys(card=nist / "card").over(LabKeys.of(tmp_path / "lab")))
-    with pytest.raises(KeysInvalid, match="card.nvm was made with other keys"):
+    with pytest.raises(KeysInvalid, match="card.nvm was created with other keys"):
         other.card()
 
 
@@ -292,7 +292,7 @@ async def test_3_6_1_the_labs_sm_ds_takes_events_of_an_sm_dp_with_foreign_keys_f
 def test_lab_up_with_a_folder_that_is_none_is_one_sentence(microipa: Microipa, tmp_path, option):
     status, out, err = microipa("lab", "up", "--lab", tmp_path / "lab", option, tmp_path / "nowhere")
     assert (status, out) == (1, "")
-    assert err == f"microipa: {tmp_path / 'nowhere'} is no folder of keys and certificates\n"
+    assert err == f"microipa: {tmp_path / 'nowhere'} is not a folder of keys and certificates\n"
 
 
 def test_keys_json_that_is_none_is_one_sentence(microipa: Microipa, tmp_path):

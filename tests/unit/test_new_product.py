@@ -65,7 +65,7 @@ def test_every_board_can_be_begun_with(tmp_path: Path, board: str) -> None:
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("here first")
-    with pytest.raises(BadProduct, match="is there already and not empty"):
+    with pytest.raises(BadProduct, match="exists and is not empty"):
         new_product(tmp_path, find_board("virtual"))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -74,7 +74,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 def test_a_module_with_a_name_of_the_assistants_is_refused(product: Path, name: str) -> None:
     (product / name).parent.mkdir(exist_ok=True)
     (product / name).write_text("")
-    with pytest.raises(BadProduct, match="the name is the assistant's own"):
+    with pytest.raises(BadProduct, match="the assistant has a file of this name"):
         product_files(product, "mpy")
 
 

@@ -428,5 +428,5 @@ def test_an_activation_code_is_shown_by_its_beginning_also_a_wrong_one(code: str
 @pytest.mark.parametrize("code", ["2$dp.example$SECRETSECRET", "1$$SECRETSECRET"])
 def test_a_wrong_activation_code_is_not_repeated_whole(lab: Path, code: str) -> None:
     said = microipa("order", "download", "--lab", lab, f"--activation-code={code}")
-    assert "is no activation code" in said
+    assert "is not an activation code" in said
     assert "SECRETS" not in said

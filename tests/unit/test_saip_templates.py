@@ -147,11 +147,11 @@ class TestFilesByNameOrPath:
     @pytest.mark.parametrize(
         ("wish", "content", "sentence"),
         [
-            ("EF.NONSENSE", b"x", "EF.NONSENSE: is no file this template knows"),
+            ("EF.NONSENSE", b"x", "EF.NONSENSE: is not a file this template knows"),
             ("EF.ARR", b"x", r"EF.ARR: is more than one file: say 3F00/2F06 \(mf\) or 3F00/7FF0/6F06 \(usim\)"),
             ("6FAA", b"x", "6FAA: is in no template: say in which directory"),
             ("7FF0/6FAA", b"", "7FF0/6FAA: is in no template and so has no content of its own"),
-            ("7FF0/5F99/6FAA", b"x", "filePath 7FF05F99 is no file made before"),
+            ("7FF0/5F99/6FAA", b"x", "filePath 7FF05F99 is not a file made before"),
             ("EF.MMSUP", b"", "EF.MMSUP: has no content of its own in the standard"),
             ("EF.IMSCONFIGDATA", b"x", "EF.IMSCONFIGDATA: is no transparent or record file"),
             ("EF.FPLMN", bytes(70_000), "EF.FPLMN: has 70000 bytes, 65535 is the limit"),

@@ -153,9 +153,9 @@ async def test_6_6_a_refused_notification_is_no_success(client, peer, tmp_path):
     ("body", "words"),
     [
         (b"", "nothing where a tag should be"),
-        (b"\xa3\x00", "no RemoteProfileProvisioningRequest"),
+        (b"\xa3\x00", "not a RemoteProfileProvisioningRequest"),
         (b"\xa2\x00", "0 alternatives"),
-        (tlv(0xA2, tlv(0xBF42)), "no request of ES9+"),
+        (tlv(0xA2, tlv(0xBF42)), "not a request of ES9+"),
         (tlv(0xA2, tlv(0xBF39)), "no 81 inside BF39"),
         (tlv(0xA2, tlv(0xBF39, tlv(0x81), tlv(0x83, b"\xff"), tlv(0xBF20))), "not UTF-8"),
         (tlv(0xA2, tlv(0xBF3B, tlv(0x80, b"\x01"))), "no BF38 inside BF3B"),

@@ -248,7 +248,7 @@ async def test_6_nobody_orders_without_a_certificate_or_at_the_door_of_devices(s
         ("downloadOrder", {}, "header is missing"),
         ("downloadOrder", {"header": {"functionRequesterIdentifier": "2.999.12"}}, "functionCallIdentifier is missing"),
         ("downloadOrder", {"eid": "8904"}, "has not 32 digits"),
-        ("downloadOrder", {"iccid": "89"}, "is no ICCID"),
+        ("downloadOrder", {"iccid": "89"}, "is not an ICCID"),
         ("confirmOrder", {"iccid": FIRST}, "releaseFlag is missing"),
         ("confirmOrder", {"iccid": FIRST, "releaseFlag": "yes"}, "neither true nor false"),
         ("cancelOrder", {"iccid": FIRST, "finalProfileStatusIndicator": "Lost"}, "none of Available, Unavailable"),
@@ -415,7 +415,7 @@ async def test_5_3_5_an_order_of_the_desk_has_nobody_to_tell(smdpp, listener, es
 
 
 def test_a_profile_is_in_stock_once(smdpp):
-    with pytest.raises(OrderInvalid, match="in stock or ordered already"):
+    with pytest.raises(OrderInvalid, match="already in stock or ordered"):
         smdpp.stock(build(spec(2)))
 
 

@@ -59,7 +59,7 @@ def test_annex_f_each_card_gets_the_package_that_fits_it(card, given):
 @pytest.mark.parametrize(
     ("packages", "card", "codes", "words"),
     [
-        ([MINIMAL], info2(*BASIC), "8.2.5/4.3", "needs iotminimal, which the eUICC has not"),
+        ([MINIMAL], info2(*BASIC), "8.2.5/4.3", "needs iotminimal, which the eUICC does not have"),
         ([MINIMAL], info2(), "8.2.5/4.3", "needs iotminimal"),
         ([TELEPHONE], info2(*BASIC), "8.2.5/4.3", "needs isim"),
         ([MINIMAL], info2(*BASIC, version=b"\x02\x03\x01"), "8.2.5/4.3", "format version 3, the eUICC reads 2"),

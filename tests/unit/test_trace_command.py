@@ -71,7 +71,7 @@ def test_since_is_a_date_or_a_time_before_now(microipa: Microipa, tmp_path: Path
     assert shown(microipa, path, "--since", "2h") == ["1 hours ago"]
     assert shown(microipa, path, "--since", "4h") == ["3 hours ago", "1 hours ago"]
     assert shown(microipa, path, "--since", (now - timedelta(hours=2)).isoformat()) == ["1 hours ago"]
-    assert "--since 'soon' is no time: give 30s, 10m, 12h" in microipa("trace", path, "--since", "soon").err
+    assert "--since 'soon' is not a time: give 30s, 10m, 12h" in microipa("trace", path, "--since", "soon").err
     path.write_text('{"t": 1, "part": "lab", "kind": "step", "text": "x"}\n')
     assert "this trace has no dates" in microipa("trace", path, "--since", "2h").err
 

@@ -51,10 +51,10 @@ class Step:
 STEPS = [
     Step("firmware", "firmware", "flash it: microipa flash --board …"),
     Step("uart", "UART opens", "look at board.py: pins and UART number, and whether something else has them"),
-    Step("at", "modem answers AT", "look at ipa/modem: the driver does not get on with this modem's firmware"),
+    Step("at", "modem answers AT", "look at ipa/modem: the driver does not fit this modem's firmware"),
     Step("sim", "SIM present", "look at the slot and the card's contacts"),
     Step("euicc", "SIM is an eUICC", "look at the modem's APDU commands"),
-    Step("eid", "EID", "the card's ISD-R answers strangely: keep the trace, and look at the card's maker"),
+    Step("eid", "EID", "the card's ISD-R gives an unexpected answer: keep the trace, and ask the card's manufacturer"),
     Step("eim", "eIM known", "give one: microipa flash --eim eim.der"),
     Step("network", "registration", "look at antenna, coverage, bands, the APN in ipa.json, and whether the profile "
                                     "is enabled and has a subscription"),
@@ -101,7 +101,7 @@ def check(repl: Repl, board: Board, begin: Callable[[str], None]) -> Iterator[tu
     begin(STEPS[0].title)
     if not (running == ROM or is_whole(repl, running) if running else home):
         raise CheckFailed(
-            f"firmware: the board has no whole version of the assistant: microipa flash --board {board.name}")
+            f"firmware: the board has no complete version of the assistant: microipa flash --board {board.name}")
     repl.run((paths.tools() / "board_check.py").read_text(encoding="utf-8"))
     for step in STEPS:
         begin(step.title)

@@ -132,7 +132,7 @@ def check_fit(found: Kind, modem: str, mpy: int | None = None) -> None:
         raise BoardUnfit("the board's MicroPython has no hashlib.sha256: install a build that has it")
     if mpy is not None and found.mpy != mpy:
         raise BoardUnfit(
-            f"the board loads bytecode version {found.mpy} and ours is {mpy}: flash with --py, or install "
+            f"the board loads bytecode version {found.mpy}, but ours is {mpy}: flash with --py, or install "
             "another MicroPython"
         )
 
@@ -145,7 +145,7 @@ def check_board(found: Kind, board: Board, port: str) -> None:
         return
     raise WrongBoard(
         f"{board.name} is a board with MicroPython's port {board.port}{f' on {board.chip}' if board.chip else ''}, and "
-        f"{port} is {found.platform}: {found.machine or 'no more is known'}. Name that board with --board, or its own "
+        f"{port} is {found.platform}: {found.machine or 'an unknown chip'}. Name that board with --board, or its own "
         "port with --port"
     )
 
@@ -195,7 +195,7 @@ def go_back(repl: Repl) -> Flashed:
     kind(repl)
     running = versions(repl)
     if len(running) < 2 or not (running[1] in (BEFORE, ROM) or is_whole(repl, running[1])):
-        raise NoWayBack("the board keeps no version before the one it runs: flash the one you want")
+        raise NoWayBack("the board has no version before the current one: flash the version that you want")
     said = last_words(repl)
     switch_to(repl, running[1], running[0])
     end_trial(repl)
@@ -315,7 +315,7 @@ def _make_room(repl: Repl, sizes: list[int], extra: int, here: dict[str, dict[st
         if not spare:
             raise BoardFull(
                 f"the board's flash has {free // 1024} kB free, this version needs {needed // 1024} kB beside the "
-                "one that runs: remove files of yours from it, or freeze the assistant (--freeze-manifest)"
+                "one that runs: remove files of your own from it, or freeze the assistant (--freeze-manifest)"
             )
         folder = spare.pop(0)
         repl.run(f"_remove({folder!r})")

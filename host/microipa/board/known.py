@@ -56,7 +56,7 @@ def find_board(name: str) -> Board:
     folder = paths.boards() / name
     if not (folder / "board.toml").is_file():
         known = ", ".join(board.name for board in known_boards())
-        raise UnknownBoard(f"no board {name!r}: there are {known}; a board of your own is given as a path, ./{name}")
+        raise UnknownBoard(f"no board {name!r}: choose one of {known}; give a board of your own as a path, ./{name}")
     return read_board(folder)
 
 

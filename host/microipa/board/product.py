@@ -39,7 +39,7 @@ class Own:
 def new_product(folder: Path, board: Board) -> list[str]:
     """Make a product for a board in a new folder. Returns the names of its files. Raises BadProduct."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadProduct(f"{folder} is there already and not empty: name a new folder")
+        raise BadProduct(f"{folder} exists and is not empty: give the name of a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     for source in sorted((paths.examples() / "product").iterdir()):
         if source.is_file():
@@ -91,7 +91,7 @@ def _own(folder: Path, form: str, main: str, data: bool) -> Own:
             if is_main or name.parts[0].removesuffix(".py") not in TAKEN:
                 files[f"{'app' if is_main else name.with_suffix('')}.{form}"] = _code(path, form)
             elif main:
-                raise BadProduct(f"{path}: the name is the assistant's own; choose another one")
+                raise BadProduct(f"{path}: the assistant has a file of this name; choose another one")
             else:
                 left_out.append(str(name))
         elif data:

@@ -75,7 +75,7 @@ class Repl:
                 return
         self._transport.close()
         raise BoardSilent(
-            f"no MicroPython answers on {self.port}: see that this is the board's USB port and not its modem's, "
+            f"no MicroPython answers on {self.port}: check that this is the board's USB port and not its modem's, "
             "press its reset key, or install MicroPython 1.26 or later first"
         )
 
@@ -143,9 +143,10 @@ class Repl:
             if _ENOSPC.search(error.error_output):
                 raise BoardFull("the board's flash is full") from None
             lines = error.error_output.strip().splitlines() or ["no reason given"]
-            raise BoardFailed(f"the board says {lines[-1]}") from None
+            raise BoardFailed(f"the board reports {lines[-1]}") from None
         except _BROKEN as error:
-            raise BoardLost(f"the board on {self.port} stopped answering ({_text(error)}): is its cable in?") from None
+            lost = f"the board on {self.port} stopped answering ({_text(error)}): is its cable plugged in?"
+            raise BoardLost(lost) from None
 
 
 def usb_ports() -> list[str]:
@@ -172,15 +173,15 @@ def _why_not(port: str, error: Exception) -> str:
     text, number = _text(error), getattr(error, "errno", None)
     if number == errno.ENOENT or "No such file" in text:
         known = ", ".join(usb_ports())
-        return f"there is no port {port}: plug the board in, or name another with --port ({known or 'none is there'})"
+        return f"there is no port {port}: plug the board in, or name another with --port ({known or 'there is none'})"
     if number == errno.EACCES or "Permission denied" in text:
         return f"no permission to use {port}: join the group it belongs to, dialout on many systems"
     if "Inappropriate ioctl" in text or number == errno.EISDIR:
-        return f"{port} is no serial port: name the board's with --port"
+        return f"{port} is not a serial port: name the board's with --port"
     if "lock" in text or number in (errno.EBUSY, errno.EAGAIN):
         return f"another program has {port} open: close that terminal, IDE or `microipa` and try again"
     if "://" in port:
-        return f"cannot use {port}: {text}; see that host and port are right, and that a server of this kind runs there"
+        return f"cannot use {port}: {text}; check host and port, and that such a server runs there"
     return f"cannot use {port}: {text}"
 
 

@@ -104,7 +104,7 @@ def flash_romfs(repl: Repl, package: Package, report: Report) -> Flashed:
     if not room:
         raise NoPartition("this board's MicroPython has no romfs partition: flash with --mpy, or freeze the assistant")
     if len(content) > room:
-        raise NoPartition(f"the romfs partition holds {room} bytes and the image has {len(content)}: flash with --mpy")
+        raise NoPartition(f"the romfs partition has {room} bytes, the image {len(content)}: flash with --mpy")
     said = last_words(repl)
     previous = "".join([version for version in running if version != ROM][:1])
     if running[:1] == [ROM]:

@@ -48,10 +48,10 @@ def _first_words(terminal: Terminal, lines: queue.SimpleQueue[str], until: float
         if words := _LOG.fullmatch(line):
             return words[1]
         if line.startswith(_AGAIN):
-            raise NotStarted(f"the board's program does not start{_with(last)}; it tries again after a pause")
+            raise NotStarted(f"the board's program does not start{_with(last)}; it will try again after a pause")
         last = line if REBOOTED not in line else last
     return ""
 
 
 def _with(last: str) -> str:
-    return f", its last words: {last}" if last else ""
+    return f", its last line: {last}" if last else ""

@@ -60,7 +60,7 @@ class Terminal:
                     self.ended.set()
                 del line[_LINE_LIMIT:]
         except (OSError, serial.SerialException) as error:
-            self.lost = BoardLost(f"the board on {self._repl.port} is gone ({error}): is its cable in?")
+            self.lost = BoardLost(f"the board on {self._repl.port} is gone ({error}): is its cable plugged in?")
             self.ended.set()
 
     def _some(self) -> bytes:

@@ -94,7 +94,7 @@ class VirtualBoard:
         What the firmware itself has written (its journal) stays, unless ``fresh``. Raises BoardRunning.
         """
         if self.running:
-            raise BoardRunning(f"kill the board in {self.folder} before installing into it")
+            raise BoardRunning(f"stop the board in {self.folder} before you install into it")
         if fresh and self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ class VirtualBoard:
     async def start(self) -> None:
         """Give power: main.py runs. Raises BoardRunning and MicroPythonMissing."""
         if self.running:
-            raise BoardRunning(f"the board in {self.folder} runs already")
+            raise BoardRunning(f"the board in {self.folder} is already running")
         self._flush_uart()
         self._ended.clear()
         self._dies = False

@@ -112,7 +112,7 @@ def flash_command(
             _tell(_with_progress(flash_romfs if in_rom else flash, repl, package))
             _start(repl)
     except BoardLost as error:
-        raise BoardLost(f"{error} Flash again: until that has ended the board boots what it booted before") from None
+        raise BoardLost(f"{error} Flash again: until then the board boots the version of before") from None
 
 
 @new_app.command("product")
@@ -165,13 +165,13 @@ def check_board(board: BoardName = None, port: Port = "auto", as_json: Json = Fa
                 for title, seen in check(repl, known, begin):
                     _tell_step(title, seen, as_json)
             if not as_json:
-                out.print("All steps went well.")
+                out.print("All steps succeeded.")
         except CheckFailed as error:
             if as_json:
                 print_json({"good": False, "seen": str(error)})
             raise
         finally:
-            restart = f"The board's program is stopped. Start it: microipa board restart {_same(board, port)}"
+            restart = f"The board's program is stopped. To start it: microipa board restart {_same(board, port)}"
             (errors if as_json else out).print(restart)
 
 
@@ -228,7 +228,7 @@ def chosen_port(board: Board | None, port: str) -> str:
             raise PortError(
                 f"there is no {LAB_CONSOLE}: start `microipa lab up` here, or name the board's pty with --port")
         if not is_in_reader(LAB / "card.nvm"):  # the number of the pty may be another's terminal by now
-            raise PortError(f"{LAB_CONSOLE} was left by a lab that is gone: start `microipa lab up` here")
+            raise PortError(f"{LAB_CONSOLE} belongs to a lab that is no longer running: start `microipa lab up` here")
         return str(LAB_CONSOLE)
     return find_port()
 
@@ -249,7 +249,7 @@ def _is_romfs(repl: Repl, board: Board, package: Package, heap_free: int) -> boo
     if form is None:
         raise BoardUnfit(f"{why}: choose a build with more heap (PSRAM), or protocols that need less (ipa.json)")
     if form == "frozen":
-        raise BoardUnfit(f"{why}: freeze the assistant (--freeze-manifest), or flash with --mpy all the same")
+        raise BoardUnfit(f"{why}: freeze the assistant (--freeze-manifest), or flash with --mpy anyway")
     if why:
         out.print(f"into the romfs partition: {why}")
     return form == "romfs"
@@ -276,20 +276,20 @@ def _start(repl: Repl) -> None:
 
     words = start(repl)
     out.print(f"the board's program runs: {visible(words)}" if words else
-              f"the board's program is started and has said nothing for {FIRST_WORDS_S:.0f} s: its log may be off "
-              f"(log_level 0), else look with `mpremote connect {repl.port}`")
+              f"the board's program was started and has printed nothing for {FIRST_WORDS_S:.0f} s: its log may be off "
+              f"(log_level 0), otherwise look with `mpremote connect {repl.port}`")
 
 
 def _tell(flashed: Flashed) -> None:
     from microipa.board.flash import STARTS
 
-    cost = f", {flashed.sent:,} bytes sent, {flashed.reused:,} were there" if flashed.sent + flashed.reused else ""
+    cost = f", {flashed.sent:,} bytes sent, {flashed.reused:,} already there" if flashed.sent + flashed.reused else ""
     back = f"; `microipa flash --back` returns to {flashed.previous}" if flashed.previous else ""
     if flashed.last_words:
         out.print(f"the board had restarted by itself: {flashed.last_words}")
     out.print(f"{flashed.version} is on the board{cost}{back}")
     if flashed.on_trial:
-        out.print(f"it is on trial until it has reached an eIM: after {STARTS} starts without that the board runs "
+        out.print(f"it is on trial until it reaches an eIM: after {STARTS} starts without that the board returns to "
                   f"{flashed.previous} again")
 
 
@@ -297,7 +297,7 @@ async def _stay_up(folder: Path, heap: str) -> None:
     from microipa.board.virtual import VirtualBoard
 
     board = VirtualBoard(folder, heapsize=heap)
-    out.print(f"its REPL is {board.plug_in()}: mpremote connect {board.plug_in()}; Ctrl-C takes its power")
+    out.print(f"its REPL is {board.plug_in()}: mpremote connect {board.plug_in()}; Ctrl-C switches it off")
     await board.start()
     try:
         await board.wait()

@@ -56,9 +56,9 @@ def serve(
 
     host, port = host_and_port("--vpcd", vpcd)
     card = LabFolder(lab, create=True, keys=LabKeys(card=card_keys).over(LabKeys.of(lab))).card()
-    out.print(f"card {card.eid} goes into the reader at {vpcd}; Ctrl-C pulls it out")
+    out.print(f"card {card.eid} is in the reader at {vpcd}; Ctrl-C removes it")
     run_async(reader.serve(card, host, port))
-    out.print("the reader is gone")
+    out.print("the reader has closed the connection")
 
 
 @card_app.command()

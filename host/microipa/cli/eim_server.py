@@ -61,5 +61,5 @@ def add_devices(
     except MicroipaError as error:
         print(f"microipa: {visible(error)}", file=sys.stderr)
         raise typer.Exit(2) from None
-    out.print(f"{taken} lines taken, {refused} refused")
+    out.print(f"{taken} lines accepted, {refused} refused")
     raise typer.Exit(1 if refused else 0)

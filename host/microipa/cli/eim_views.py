@@ -46,7 +46,7 @@ def orders(
     elif views:
         out.print(*_tables(views))
         if len(views) == limit:
-            out.print(f"these are the newest {limit}: see more with --limit")
+            out.print(f"only the newest {limit} are shown: use --limit to see more")
     else:
         out.print(f"no orders in {lab}: queue one with `microipa order download --lab {lab}`")
 
@@ -116,11 +116,11 @@ def enrol(
         if device_key:
             raise BadInput("--remove and --device-key exclude each other: choose one")
         LabFolder(lab).eim.remove_device(eid)
-        out.print(f"{eid} is managed no more")
+        out.print(f"{eid} has been removed")
         return
     LabFolder(lab).eim.add_device(eid, device_key=read(device_key) if device_key else None)
     whose = "a key of the device" if device_key else "its eUICC"
-    out.print(f"{eid} is enrolled; its results are to be signed by {whose}")
+    out.print(f"{eid} is enrolled; its results must be signed by {whose}")
 
 
 def _in_short(view: DeviceView) -> str:
@@ -141,9 +141,9 @@ def _in_full(view: DeviceView) -> Table:
     listed = [" ".join(str(word) for word in one.values()) for one in view.profiles or ()]
     profiles = ["not known"] if view.profiles is None else listed or ["none"]
     if view.profiles is not None and view.profiles_known is None:
-        profiles.append("(downloaded by this eIM; the card has sent no list: `microipa order list`)")
+        profiles.append("(downloaded by this eIM; the card has not sent its list yet: `microipa order list`)")
     elif view.profiles_known:
-        profiles.append(f"(list of {_when(view.profiles_known)}, and what was done since)")
+        profiles.append(f"(the card's list of {_when(view.profiles_known)}, updated by later orders)")
     rows: dict[str, str | Text] = {
         "profiles": lines(*profiles),
         "eIMs": "not known" if view.eims is None else ", ".join(view.eims) or "none",
@@ -151,7 +151,7 @@ def _in_full(view: DeviceView) -> Table:
         "counter": f"{view.counter} in the newest package, {view.highest_sequence} the newest result's seqNumber",
         "default SM-DP+": _or_unknown(view.default_smdp_address) or "none",
         "state change": f"{view.state_change}, {_when(view.state_changed)}" if view.state_change else "none notified",
-        "trouble": f"{view.trouble}, {_when(view.trouble_told)}" if view.trouble else "none told",
+        "trouble": f"{view.trouble}, {_when(view.trouble_told)}" if view.trouble else "none reported",
         "last poll": _when(view.last_poll),
         "network": _or_unknown(view.rplmn),
         "open orders": ", ".join(str(number) for number in view.open_orders) or "none",

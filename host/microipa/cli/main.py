@@ -28,7 +28,7 @@ from microipa.common.errors import MicroipaError
 from microipa.common.outside_text import VisibleFormatter, visible
 from microipa.common.stopping import as_by_ctrl_c
 
-EXIT_STATUS = """Exit status: 0 done · 1 refused, failed, a check that found something, or output that nobody reads ·
+EXIT_STATUS = """Exit status: 0 done · 1 refused, failed, a check that found something, or a closed output ·
 2 wrong use of the command line, or a server that cannot start · 130 stopped by Ctrl-C, SIGTERM or SIGHUP."""
 
 app = typer.Typer(

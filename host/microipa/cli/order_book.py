@@ -57,7 +57,8 @@ def order_package(
 def queued(eim: Eim, number: int, what: str, wait: bool) -> None:
     """Say that an order is queued, or wait for its end; exit status 1 when that is not "done"."""
     if not wait:
-        out.print(f"order {number} queued: {what}. The device fetches it at its next poll; `microipa orders` tells.")
+        out.print(f"order {number} queued: {what}. The device fetches it at its next poll; `microipa orders` shows its "
+                  "result.")
         return
     out.print(f"order {number} queued: {what}")
     state = "queued"
@@ -92,4 +93,4 @@ def _require_profile(view: DeviceView, iccid: Any) -> None:
         raise BadInput(f"the card has no profile {wanted}, but {', '.join(there) or 'none'}: {_HOW}")
 
 
-_HOW = "see `microipa devices EID`; `microipa order package` asks the card all the same"
+_HOW = "see `microipa devices EID`; `microipa order package` sends it to the card anyway"

@@ -55,7 +55,7 @@ def download(
     from microipa.lab import LabFolder
 
     if sum(map(bool, (profile, activation_code, default, smds, smds_address))) > 1:
-        raise BadInput("one source at a time: profile files, --activation-code, --default, --smds or --smds-address")
+        raise BadInput("give only one of profile files, --activation-code, --default, --smds or --smds-address")
     end = moment(expires)
     source: Source | None = None
     if activation_code is not None:

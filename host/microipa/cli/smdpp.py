@@ -119,4 +119,4 @@ def cancel(
     from microipa.lab import LabFolder
 
     LabFolder(lab).smdpp.cancel(name)
-    out.print(f"{name} is not given out any more")
+    out.print(f"{name} can no longer be downloaded")

@@ -53,7 +53,7 @@ def trace(
     if pcapng or html:
         if follow or as_json:
             option = "--pcapng" if pcapng else "--html"
-            raise BadInput(f"{option} writes what was recorded into a file: leave out --follow and --json")
+            raise BadInput(f"{option} writes a file: leave out --follow and --json")
         if pcapng:
             _capture(file, pcapng, tls_keys, wanted)
         if html:
@@ -73,7 +73,7 @@ def _capture(files: list[Path], output: Path, tls_keys: Path | None, wanted: Wan
     with writing(output, private=True) as file:  # with the secrets it holds what was encrypted
         for block in pcapng.capture((event for event in events if wanted(event)), secrets):
             file.write(block)
-    encrypted = "" if secrets else "; no TLS keys were found, what was encrypted stays so"
+    encrypted = "" if secrets else "; no TLS keys found, so encrypted messages cannot be read"
     out.print(f"{output} written: wireshark {output}{encrypted}")
 
 

@@ -46,10 +46,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Folder = Annotated[Path, typer.Option("--lab", help="The lab's folder.", file_okay=False)]
 Eid = Annotated[str | None, typer.Option(callback=checked, help="The device's EID; the lab's own card by default.")]
 Expires = Annotated[
-    str | None, typer.Option(help="Do not deliver it later than in 30m, 12h, 7d, or at 2027-01-31T12:00.")
+    str | None, typer.Option(help="Time limit for delivery: 30m, 12h, 7d, or 2027-01-31T12:00.")
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait", help="Until the device has carried it out; exit status 1 when it could not.")
+    bool, typer.Option("--wait", help="Wait until the device has executed it; exit status 1 if it could not.")
 ]
 LAB = Path(".lab")
 T = TypeVar("T")
@@ -157,7 +157,7 @@ def moment(text: str | None) -> datetime | None:
         try:
             end = datetime.fromisoformat(text).astimezone(UTC)
         except (ValueError, OverflowError):
-            raise BadInput(f"--expires {text[:64]!r} is no time: give 30m, 12h, 7d or 2027-01-31T12:00") from None
+            raise BadInput(f"--expires {text[:64]!r} is not a time: give 30m, 12h, 7d or 2027-01-31T12:00") from None
     if not now < end < now + _LONGEST:
         raise BadInput(f"--expires {text} is {'past' if end <= now else 'more than ten years away'}")
     return end
@@ -172,4 +172,4 @@ def past(name: str, text: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadInput(f"{name} {text[:64]!r} is no time: give 30s, 10m, 12h, 7d or 2026-11-29T14:00") from None
+        raise BadInput(f"{name} {text[:64]!r} is not a time: give 30s, 10m, 12h, 7d or 2026-11-29T14:00") from None

@@ -17,8 +17,8 @@ def checked(eid: str | None) -> str | None:
         return None
     if not re.fullmatch("[0-9]{32}", eid, re.ASCII):
         digits = f"{len(eid)} digits" if eid.isdecimal() or not eid else "other characters"
-        raise EidInvalid(f"{eid[:64]!r} is no EID: it has 32 digits, this has {digits}")
+        raise EidInvalid(f"{eid[:64]!r} is not an EID: an EID has 32 digits, this has {digits}")
     if int(eid) % 97 != 1:
         right = 98 - int(eid[:30] + "00") % 97
-        raise EidInvalid(f"{eid} is no EID: its check digits are {eid[30:]}, those of the other digits {right:02}")
+        raise EidInvalid(f"{eid} is not an EID: its check digits are {eid[30:]}, but must be {right:02}")
     return eid

@@ -30,7 +30,7 @@ def lock(path: Path, what: str | None = None, *, reads: bool = False) -> Iterato
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if what else 0))
         except BlockingIOError:
             holder = file.read(20) or "that has just started"
-            raise InUse(f"{what} is in use by process {holder}: end that first") from None
+            raise InUse(f"{what} is in use by process {holder}: stop it first") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -30,7 +30,7 @@ class KeyFolder:
 
     def __init__(self, path: Path) -> None:
         if not path.is_dir():
-            raise KeysInvalid(f"{path} is no folder of keys and certificates")
+            raise KeysInvalid(f"{path} is not a folder of keys and certificates")
         self.path = path
 
     def certificate(self, name: str) -> x509.Certificate:

@@ -193,7 +193,7 @@ def check_eid(eid: str) -> None:
     Raises PkiError.
     """
     if len(eid) != 32 or not (eid.isascii() and eid.isdigit()):
-        raise PkiError(f"an EID has 32 digits, {eid!r} has not")
+        raise PkiError(f"an EID has 32 digits, unlike {eid!r}")
     if not eid.startswith(IIN):
         raise PkiError(f"EID {eid} is not of this lab's EUM: it should begin with {IIN}")
     if int(eid) % 97 != 1:

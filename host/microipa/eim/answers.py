@@ -73,7 +73,7 @@ class DataAnswer:
             eum, euicc = certificate(self.fields[0xA5]), certificate(self.fields[0xA6])
             eid, _ = verify_euicc_chain(euicc, eum, ci)
             if eid != device.eid:
-                raise DeviceUnproven(f"the certificate of {eid} came in the name of {device.eid}")
+                raise DeviceUnproven(f"the certificate of {eid} was sent as if by {device.eid}")
             if device.euicc_certificate is None or device.proven_token is None:
                 device.eum_certificate, device.euicc_certificate = eum, euicc
             learnt.append("certificates verified")

@@ -24,7 +24,7 @@ class Behaviour:
     anchorless: bool = False
     """The configuration that it gives cards has no trustedPublicKeyDataTls."""
     blanks: bool = False
-    """Activation codes in triggers have blanks and line ends around their parts, and inside."""
+    """Activation codes in triggers contain blanks and line ends around and inside their parts."""
     foreign: bool = False
     """The second eIM of the card acknowledges what belongs to the first."""
     injects: bool = False

@@ -30,4 +30,4 @@ def check(eid: str) -> None:
     """Whether this request may be about ``eid``. Raises EsipaRefused."""
     client = CLIENT.get()
     if client and client != eid:
-        raise EsipaRefused(f"a client with the certificate of {client} speaks for another eUICC")
+        raise EsipaRefused(f"the client certificate is for {client}, the message for another eUICC")

@@ -40,7 +40,7 @@ def _rebuilding(rebuild: Callable[..., bytes]) -> Callable[..., bytes]:
         try:
             return rebuild(*arguments)
         except (TlvError, CertificateInvalid, ec.SignatureInvalid) as error:
-            raise NotRebuilt(f"the compact form does not become what the card signed: {error}") from error
+            raise NotRebuilt(f"what the card signed cannot be reconstructed from the compact form: {error}") from error
 
     return named
 

@@ -22,7 +22,7 @@ class CodeNotGiven(MicroipaError):
 def hashed(code: str) -> bytes:
     """What is kept of a confirmation code. Raises CodeNotGiven for an empty one."""
     if not code:
-        raise CodeNotGiven("an empty confirmation code: leave it out where the SM-DP+ wants none")
+        raise CodeNotGiven("an empty confirmation code: leave it out if the SM-DP+ requires none")
     return sha256(code.encode()).digest()
 
 

@@ -133,7 +133,7 @@ class Eim:
             "pin": (0xA0, self._identity.tls.spki),
         }
         if trust not in anchors:
-            raise BadTrust(f"{trust!r} is no way to trust a TLS server: {', '.join(anchors)}")
+            raise BadTrust(f"{trust!r} is not a way to trust a TLS server: {', '.join(anchors)}")
         tag, anchor = anchors[trust]
         return tlv(
             0x30,
@@ -158,7 +158,7 @@ class Eim:
         card: the operator vouches for it. Raises UnknownDevice, BadDeviceKey.
         """
         if not re.fullmatch("[0-9]{32}", eid):
-            raise UnknownDevice(f"{eid[:64]!r} is no EID: it has 32 digits")
+            raise UnknownDevice(f"{eid[:64]!r} is not an EID: an EID has 32 digits")
         with self._store.view() as db:
             if device_key is None and db.get(Device, eid) is not None:
                 return
@@ -285,7 +285,7 @@ class Eim:
             known = db.scalars(select(Device.eid).order_by(Device.eid).limit(MOST_NAMED + 1))
             others = ", ".join(known[:MOST_NAMED]) + (" and others" if len(known) > MOST_NAMED else "") or "none"
             raise UnknownDevice(
-                f"this eIM does not manage {eid[:64]} but {others}: let it with `microipa enrol` or Eim.add_device"
+                f"this eIM does not manage {eid[:64]} but {others}: add it with `microipa enrol` or Eim.add_device"
             )
         return device
 

@@ -133,7 +133,7 @@ def remove(db: Work, device: Device) -> None:
     orders = select(Order.id).where(Order.eid == device.eid)
     if waiting := db.scalars(orders.where(Order.state.in_(store.OPEN)).order_by(Order.id)):
         numbers = ", ".join(map(str, waiting))
-        raise OrdersOpen(f"{device.eid} has open orders, {numbers}: end them with `microipa order cancel`, or wait")
+        raise OrdersOpen(f"{device.eid} has open orders, {numbers}: cancel them with `microipa order cancel`, or wait")
     db.execute(delete(DownloadSession).where(DownloadSession.order_id.in_(orders)))
     for kind in (Order, Alarm, DeviceKey, Device):
         db.execute(delete(kind).where(kind.eid == device.eid))
@@ -144,7 +144,7 @@ def check_device_key(spki: bytes) -> None:
     try:
         key = load_der_public_key(spki)
     except UNREADABLE as error:
-        raise BadDeviceKey(f"the device key is no SubjectPublicKeyInfo in DER: {error}") from error
+        raise BadDeviceKey(f"the device key is not a SubjectPublicKeyInfo in DER: {error}") from error
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
         raise BadDeviceKey("the device key is not on P-256: enrol the .pub file that the device has written")
 

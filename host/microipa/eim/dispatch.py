@@ -75,7 +75,7 @@ class Dispatch:
                 return await self._handle_notification(message)
         except TlvError as malformed:
             raise EsipaRefused(str(malformed)) from malformed
-        raise EsipaRefused(f"{message.tag:02X} is no message to an eIM")
+        raise EsipaRefused(f"{message.tag:02X} is not a message to an eIM")
 
     async def _get_package(self, message: Tlv) -> bytes:
         try:

@@ -40,7 +40,7 @@ class EidRefused(MicroipaError):
 class ResultRefused(MicroipaError):
     """A result or notification that proves nothing. It is not acknowledged, so the card keeps it.
 
-    ``eid`` is the device it came in the name of, None when it names none this eIM knows.
+    ``eid`` is the device that it names as its sender, None if this eIM does not know it.
     """
 
     def __init__(self, eid: str | None, reason: str) -> None:
@@ -60,7 +60,7 @@ def eid_of(field: Tlv | None) -> str:
         raise EidRefused(MISSING_EID, "eidValue is missing")
     digits = field.value.hex()
     if len(digits) != 32 or not digits.isdecimal():
-        raise EidRefused(INVALID_EID, f"{digits[:64]} is no EID of 32 digits")
+        raise EidRefused(INVALID_EID, f"{digits[:64]} is not an EID of 32 digits")
     return digits
 
 

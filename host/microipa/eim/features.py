@@ -63,4 +63,4 @@ def check_package(package: Tlv, metadata: bytes) -> None:
     except TlvError as error:
         raise MetadataMismatch(f"the package cannot be read: {error}") from error
     if inside != metadata:
-        raise MetadataMismatch("the package holds another profile than the SM-DP+ had shown")
+        raise MetadataMismatch("the package contains another profile than the metadata of the SM-DP+")

@@ -61,7 +61,7 @@ class Forwarder:
             for forward in due:
                 db.put(forward)
                 if forward.delivered and forward.last_error:
-                    text = f"{forward.address} does not get {forward.summary}: {forward.last_error}"
+                    text = f"{forward.address} has not received {forward.summary}: {forward.last_error}"
                     questions.raise_alarm(db, forward.eid, text, forward.message)
 
     async def _try(self, forward: Forward) -> None:

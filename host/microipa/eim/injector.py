@@ -65,7 +65,7 @@ class Injector:
             with self._store.work() as db:
                 device = device_of(db, eid)
                 if IPA_INJECT_COAPS not in _protocols(device.ipa_capabilities):
-                    raise Unreachable(f"the IPA of {eid} does not claim {IPA_INJECT_COAPS}: it has to poll")
+                    raise Unreachable(f"the IPA of {eid} does not report {IPA_INJECT_COAPS}: it must poll")
                 package = self._orders.next_package(db, device)
             if package is None:
                 return True
@@ -149,7 +149,7 @@ class Injector:
             settled = parse(await self._provide_result(parse(provided)))
         except (TlvError, esipa.EsipaRefused) as malformed:
             self.listeners.forget(eid)
-            raise Unreachable(f"{eid} answers TransferEimPackage with nonsense: {malformed}") from malformed
+            raise Unreachable(f"{eid} answers TransferEimPackage with a malformed message: {malformed}") from malformed
         acknowledged = settled.get(esipa.ACKNOWLEDGEMENTS)
         if acknowledged:
             await self._ask(eid, acknowledged.raw)

@@ -122,10 +122,10 @@ class Listeners:
                 response = await self._context.request(request).response
         except (error.Error, OSError, TimeoutError) as silent:
             self.forget(eid, listener)
-            raise Unreachable(f"{eid} does not answer any more: {type(silent).__name__}") from silent
+            raise Unreachable(f"{eid} no longer answers: {type(silent).__name__}") from silent
         finally:
             listener.asking = None
         if not response.code.is_successful():
             self.forget(eid, listener)
-            raise Unreachable(f"{eid} takes no packages: {response.code}")
+            raise Unreachable(f"{eid} does not accept packages: {response.code}")
         return bytes(response.payload)

@@ -49,4 +49,4 @@ async def _listen(store: Store, wake: Wake) -> None:
             async for told in connection.notifies():
                 wake(told.payload)
     except psycopg.OperationalError as away:
-        log.warning("the database tells nothing of new orders now: %s", " ".join(str(away).split()))
+        log.warning("the database does not announce new orders at present: %s", " ".join(str(away).split()))

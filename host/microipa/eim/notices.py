@@ -30,8 +30,8 @@ class Notices:
     def accept(self, db: Work, pending: Tlv, device: Device | None = None, order: Order | None = None) -> int | None:
         """Verify a notification, settle the download it ends, queue it for the SM-DP+ it names.
 
-        ``device`` it came in the name of, ``order`` it came as the result of, when known. Returns its
-        seqNumber, or None when it is not ours to keep: the result of a direct download, which the IPA itself
+        ``device`` is the sender, ``order`` the order whose result it is, if known. Returns its
+        seqNumber, or None if the eIM does not keep it: the result of a direct download, which the IPA itself
         owes to the SM-DP+ (SGP.32 5.7.4). Later it may come as a notification, from an IPA that could not
         deliver it: then it is passed on. Raises ResultRefused, TlvError.
         """
@@ -42,7 +42,7 @@ class Notices:
         installed = notification.installation
         session = db.get(DownloadSession, installed.transaction_id.hex()) if installed else None
         if session and device and session.order.eid != device.eid:
-            raise ResultRefused(device.eid, f"{notification.text()} of another device came in the name of {device.eid}")
+            raise ResultRefused(device.eid, f"{notification.text()} of another device was sent as if by {device.eid}")
         if session:
             order, device = session.order, session.order.device
         elif device is None and notification.eid:
@@ -64,7 +64,7 @@ class Notices:
         """The ProfileInstallationResult that a card signed, of which the IPA sent what is new."""
         session = db.get(DownloadSession, pending[0xA0][0x80].value.hex())
         if session is None:
-            raise ResultRefused(None, "a compact installation result of no session this eIM relayed")
+            raise ResultRefused(None, "a compact installation result without a session of this eIM")
         try:
             return parse(compact.installation_result(pending, session))
         except compact.NotRebuilt as error:
@@ -104,14 +104,14 @@ class Notices:
         if notification.certificates:
             owner, key = verify_euicc_chain(*notification.certificates, self._ci)
             if device and device.eid != owner:
-                text = f"{notification.text()} of {owner} came in the name of {device.eid}"
+                text = f"{notification.text()} of {owner} was sent as if by {device.eid}"
                 raise ResultRefused(device.eid, text)
             signer = db.get(Device, owner)
             if signer is None:
                 raise ResultRefused(None, f"{notification.text()}: of {owner}, which this eIM does not manage")
             return signer, key
         if device is None or device.euicc_certificate is None:
-            text = f"{notification.text()}: of no session and no eUICC this eIM knows"
+            text = f"{notification.text()}: neither its session nor its eUICC is known to this eIM"
             raise ResultRefused(device.eid if device else None, text)
         return device, packages.public_key_of(device.euicc_certificate)
 
@@ -139,7 +139,7 @@ class Notices:
             return
         text = notification.text()
         if questions.waiting_forwards(db, device.eid) >= MOST_FORWARDS:
-            raise ResultRefused(device.eid, f"{text}: {MOST_FORWARDS} notifications of this device wait already")
+            raise ResultRefused(device.eid, f"{text}: already {MOST_FORWARDS} notifications of this device are waiting")
         db.add(Forward(digest=digest, eid=device.eid, address=notification.address, message=message, summary=text))
 
 

@@ -88,9 +88,9 @@ class Notification:
             field = pending.get(EID)
             eid = field.value.hex() if field else None
         elif pending.tag == COMPACT_INSTALLATION:
-            raise TlvError("a compact installation result, not rebuilt", pending.offset)
+            raise TlvError("a compact installation result that was not reconstructed", pending.offset)
         else:
-            raise TlvError(f"{pending.tag:02X} is no PendingNotification", pending.offset)
+            raise TlvError(f"{pending.tag:02X} is not a PendingNotification", pending.offset)
         card = metadata.get(0x5A)
         iccid = iccid_from_bytes(card.value) if card else None
         return cls(

@@ -84,7 +84,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             unknown = sorted(set(reader.fieldnames or ()) - set(FIELDS))
             if "eid" not in (reader.fieldnames or ()) or unknown:
                 named = ", ".join(unknown) or "no eid"
-                raise BadFile(f"{path}: its head names {named}; choose among {', '.join(FIELDS)}")
+                raise BadFile(f"{path}: its header names {named}; choose among {', '.join(FIELDS)}")
             for row in reader:
                 yield reader.line_num, {name: text for name, text in row.items() if text}
     except OSError as error:
@@ -108,18 +108,18 @@ def _device(line: Any, issuer: Issuer) -> dict[str, Any]:
         raise BadLine(f"there is no field {unknown[0][:64]}: choose among {', '.join(FIELDS)}")
     eid = str(line.get("eid", ""))
     if not re.fullmatch("[0-9]{32}", eid):
-        raise BadLine(f"{eid[:64]!r} is no EID: it has 32 digits")
+        raise BadLine(f"{eid[:64]!r} is not an EID: it has 32 digits")
     made: dict[str, Any] = {"eid": eid, **{name: _word(line, name) for name in ("label", "maker")}}
     made["token"] = _token(line.get("token"))
     for name in ("euicc_certificate", "eum_certificate", "device_key"):
         made[name] = _der(line, name)
     if (made["euicc_certificate"] is None) != (made["eum_certificate"] is None):
-        raise BadLine("of euicc_certificate and eum_certificate both or none")
+        raise BadLine("give both euicc_certificate and eum_certificate, or none")
     try:
         if made["euicc_certificate"]:
             proved, _ = verify_euicc_chain(made["euicc_certificate"], made["eum_certificate"], issuer)
             if proved != eid:
-                raise BadLine(f"euicc_certificate is of {proved}")
+                raise BadLine(f"euicc_certificate belongs to {proved}")
         if made["device_key"]:
             check_device_key(made["device_key"])
     except (CertificateInvalid, MicroipaError) as error:
@@ -130,7 +130,7 @@ def _device(line: Any, issuer: Issuer) -> dict[str, Any]:
 def _word(line: dict[str, Any], name: str) -> str | None:
     word = line.get(name)
     if word is not None and (not isinstance(word, str) or len(word) > LONGEST_WORD or not word.isprintable()):
-        raise BadLine(f"{name} is no text of up to {LONGEST_WORD} printable characters")
+        raise BadLine(f"{name} is not a text of up to {LONGEST_WORD} printable characters")
     return word
 
 

@@ -36,7 +36,7 @@ def parse(text: str) -> Operation:
     try:
         name, *words = shlex.split(text) or [""]
     except ValueError as error:
-        raise PackageInvalid(f"{text[:64]!r} is no operation: {error}") from None
+        raise PackageInvalid(f"{text[:64]!r} is not an operation: {error}") from None
     return operation(name, *words)
 
 
@@ -44,7 +44,7 @@ def operation(name: str, *words: str) -> Operation:
     """One operation. Raises PackageInvalid, SaipError; OSError for a FILE that cannot be read."""
     known = {one.lower(): one for one in sorted(PSMOS | ECOS)}
     if name.lower() not in known:
-        raise PackageInvalid(f"{name[:64]!r} is no operation: they are {', '.join(known.values())}")
+        raise PackageInvalid(f"{name[:64]!r} is not an operation: they are {', '.join(known.values())}")
     name = known[name.lower()]
     return name, _READERS[name](_Words(name, list(words)))
 
@@ -85,7 +85,7 @@ class _Words:
     def end(self, fields: Fields) -> Fields:
         left = [*self._bare, *("=".join(pair) for pair in self._named)]
         if left:
-            raise self.refuse(f"{left[0][:64]!r} means nothing here")
+            raise self.refuse(f"{left[0][:64]!r} is not known here")
         return fields
 
 
@@ -112,7 +112,7 @@ def _list(words: _Words) -> Fields:
         searches.append(("isdpAid", _hex(words, "aid", aid, range(5, 17))))
     if (kind := words.named("class")) is not None:
         if kind not in PROFILE_CLASSES:
-            raise words.refuse(f"{kind[:64]!r} is no profile class: {', '.join(PROFILE_CLASSES)}")
+            raise words.refuse(f"{kind[:64]!r} is not a profile class: {', '.join(PROFILE_CLASSES)}")
         searches.append(("profileClass", PROFILE_CLASSES.index(kind)))
     if len(searches) > 1:
         raise words.refuse("search by iccid, aid or class, only one of them")
@@ -129,7 +129,7 @@ def _immediate_enable(words: _Words) -> Fields:
     fields: Fields = {"immediateEnableFlag": None} if state == "on" else {}
     if (oid := words.named("oid")) is not None:
         if not _OID.fullmatch(oid):
-            raise words.refuse(f"{oid[:64]!r} is no object identifier such as 2.999.10")
+            raise words.refuse(f"{oid[:64]!r} is not an object identifier such as 2.999.10")
         fields["defaultSmdpOid"] = oid
     if (address := words.named("address")) is not None:
         fields["defaultSmdpAddress"] = _address(words, address)
@@ -171,10 +171,10 @@ def _update_eim(words: _Words) -> Fields:
         fields["eimFqdn"] = _address(words, fqdn)
     if (counter := words.named("counter")) is not None:
         if not re.fullmatch("[0-9]{1,10}", counter, re.ASCII):
-            raise words.refuse(f"{counter[:64]!r} is no counter: it is a number from 0 on")
+            raise words.refuse(f"{counter[:64]!r} is not a counter: it is a number from 0 on")
         fields["counterValue"] = int(counter)
     if len(fields) == 1:
-        raise words.refuse("say what changes: from=FILE, fqdn=NAME or counter=NUMBER")
+        raise words.refuse("give what is to change: from=FILE, fqdn=NAME or counter=NUMBER")
     return words.end(fields)
 
 
@@ -183,7 +183,7 @@ def configuration(file: Path) -> Fields:
     try:
         fields: Fields = sgp32.decode("EimConfigurationData", file.read_bytes())
     except SchemaError as error:
-        raise PackageInvalid(f"{file} is no EimConfigurationData in DER: {error}") from None
+        raise PackageInvalid(f"{file} is not an EimConfigurationData in DER: {error}") from None
     return fields
 
 
@@ -195,7 +195,7 @@ def _hex(words: _Words, name: str, text: str, sizes: range) -> bytes:
 
 def _address(words: _Words, text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?", text, re.ASCII):
-        raise words.refuse(f"{text[:64]!r} is no host name")
+        raise words.refuse(f"{text[:64]!r} is not a host name")
     return text
 
 

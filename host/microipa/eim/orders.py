@@ -85,7 +85,7 @@ class Orders:
             elif order.needs_proof and device.proven_token is None:
                 order = self._proof(db, device)
             if order.confirmation_hash and order.message is None and (why := confirmation.obstacle(device)):
-                self.alarm(db, order.eid, f"order {order.id}: {why}; nobody signed what its IPA can do", b"")
+                self.alarm(db, order.eid, f"order {order.id}: {why}; its IPA capabilities were not signed", b"")
                 self.settle(db, order, store.FAILED, why)
                 continue
             wait = 0.0 if order.due is None else order.due - time.time()
@@ -106,7 +106,7 @@ class Orders:
         """A package that changes nothing, for the sake of its signature: goes before an activation code."""
         order = questions.open_order(db, device.eid, PROOF)
         if order is None:
-            order = Order(device=device, kind=store.PACKAGE, content=PROOF, summary="let the eUICC prove itself")
+            order = Order(device=device, kind=store.PACKAGE, content=PROOF, summary="authenticate the eUICC")
             db.add(order)
             db.flush()
             self.tell(order)
@@ -154,7 +154,7 @@ class Orders:
         order.refusals = min(order.refusals + 1, order.deliveries)
         ends = order.refusals >= MAX_REFUSALS
         what = "it ends here" if ends else "once more"
-        self.alarm(db, order.eid, f"order {order.id}: {text}; nobody signed that: {what}", evidence)
+        self.alarm(db, order.eid, f"order {order.id}: {text}; that was not signed: {what}", evidence)
         if ends:
             self.settle(db, order, store.FAILED, text, details)
         else:
@@ -194,7 +194,7 @@ class Orders:
         if order.state not in store.OPEN:
             raise OrderSettled(f"order {order.id} is {order.state} already")
         under_way = order.state == store.DELIVERED
-        text = "cancelled; the device has it already and may have executed it" if under_way else "cancelled"
+        text = "cancelled; the device already has it and may have executed it" if under_way else "cancelled"
         self.settle(db, order, store.CANCELLED, text)
 
     def tell(self, order: Order) -> None:
@@ -265,5 +265,5 @@ def device_of(db: Work, eid: str) -> Device:
     clients.check(eid)
     device = db.get(Device, eid)
     if device is None:
-        raise esipa.EidRefused(esipa.EID_NOT_FOUND, f"{eid} is no device of this eIM: add it first")
+        raise esipa.EidRefused(esipa.EID_NOT_FOUND, f"{eid} is not a device of this eIM: add it first")
     return device

@@ -161,7 +161,7 @@ def question(
     known = {name.lower(): tag for name, tag in data_fields().items()}
     wrong = next((name for name in names if name.lower() not in known), None)
     if wrong is not None:
-        raise PackageInvalid(f"{wrong[:64]!r} is nothing an IPA tells: ask for {', '.join(data_fields())}")
+        raise PackageInvalid(f"{wrong[:64]!r} is not a field of IpaEuiccData: choose among {', '.join(data_fields())}")
     tags = b"".join(tag for name, tag in known.items() if not names or name in [one.lower() for one in names])
     fields = [tlv(0x5C, tags)]
     if ci_key_id is not None:
@@ -219,7 +219,7 @@ class PackageResult:
         form = message.children()[0] if message.value else message
         body = message if form.tag == 0x30 and SIGNATURE in message else form
         if body.tag not in (0xBF51, 0x30, 0xA0, 0xA1, 0xA2):
-            raise TlvError(f"{body.tag:02X} is no EuiccPackageResult", body.offset)
+            raise TlvError(f"{body.tag:02X} is not an EuiccPackageResult", body.offset)
         data = None if body.tag == 0xA2 else body[0x30]
         fields = data or body
         transaction_id, counter = fields.get(0x82), fields.get(0x81)

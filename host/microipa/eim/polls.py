@@ -46,7 +46,7 @@ class Polls:
         with self._store.question() as connection:
             found = connection.execute(_FOUND, {"device": eid}).first()
         if found is None:
-            raise esipa.EidRefused(esipa.EID_NOT_FOUND, f"{eid} is no device of this eIM: add it first")
+            raise esipa.EidRefused(esipa.EID_NOT_FOUND, f"{eid} is not a device of this eIM: add it first")
         known, waits = found
         rplmn = message.get(0x82)
         moved = rplmn is not None and len(rplmn.value) == 3 and plmn(rplmn.value) != known

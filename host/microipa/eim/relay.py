@@ -166,7 +166,7 @@ class Relay:
             clients.check(order.eid)
             code = _smdp(order)
             if code is None:
-                raise RelayFailed(INVALID_DP_ADDRESS, f"this eIM knows no SM-DP+ for order {order.id}: {order.summary}")
+                raise RelayFailed(INVALID_DP_ADDRESS, f"this eIM has no SM-DP+ for order {order.id}: {order.summary}")
             if asked is not None and asked.lower() != code.smdp_address.lower():
                 raise RelayFailed(INVALID_DP_ADDRESS, f"order {order.id} is for {code.smdp_address}, not {asked}")
             given = message.get(0xBF20)
@@ -190,7 +190,7 @@ class Relay:
         except CertificateInvalid as invalid:
             raise RelayFailed(SMDP_OID_MISMATCH, str(invalid)) from invalid
         if code.smdp_oid and code.smdp_oid != oid:
-            raise RelayFailed(SMDP_OID_MISMATCH, f"the activation code wants {code.smdp_oid}, this is {oid}")
+            raise RelayFailed(SMDP_OID_MISMATCH, f"the activation code requires {code.smdp_oid}, this is {oid}")
 
     async def _authenticate(self, message: Tlv) -> bytes:
         session, response = self._session(message, 10), message[0xBF38]
@@ -222,7 +222,7 @@ class Relay:
         device = session.order.device
         try:
             if device.compact_failed:
-                raise compact.NotRebuilt(f"compact forms of {device.eid} are not taken until it has sent a plain one")
+                raise compact.NotRebuilt(f"compact messages of {device.eid} need a complete one first")
             return parse(rebuild())
         except compact.NotRebuilt as error:
             with self._store.work() as db:
@@ -259,7 +259,7 @@ class Relay:
         try:
             await self._ask(CANCEL, session.smdp_address, fields)
         except (RspUnavailable, RspRefused) as error:
-            self._cancelled(session, response, reason, f"{text}; the SM-DP+ did not take it: {error}")
+            self._cancelled(session, response, reason, f"{text}; the SM-DP+ did not accept it: {error}")
             codes = (error.subject, error.reason) if isinstance(error, RspRefused) else ("", "")
             raise RelayFailed(CANCEL.codes.get(codes, esipa.UNDEFINED), str(error)) from error
         self._cancelled(session, response, reason, text)

@@ -59,7 +59,7 @@ class Results:
             text = f"the IPA could not handle the package: {reason}"
             self._end_unsigned(db, device, _transaction_id(result), text, result.raw)
             return []
-        raise esipa.EsipaRefused(f"{result.tag:02X} is no eIM package result")
+        raise esipa.EsipaRefused(f"{result.tag:02X} is not an eIM package result")
 
     # eUICC package results ----------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Results:
         text = "the eUICC does not accept this eIM: it has another eimId, key or token for it"
         if result.error is not None:
             name = words.name("EuiccPackageErrorUnsigned.euiccPackageUnsignedErrorCode", result.error)
-            text = f"the eUICC could not take the package: {name}"
+            text = f"the eUICC could not process the package: {name}"
         ended = self._end_unsigned(db, device, result.transaction_id, text, message.raw)
         told = result.transaction_id is not None
         if told and order and order.state == store.DELIVERED and not ended and result.error is None:
@@ -153,7 +153,7 @@ class Results:
         card's. Otherwise its result is lost, and only a person can say whether to order it again.
         """
         if order.refusals < order.deliveries:
-            text = "replayError, and the eUICC keeps no result: whether it executed the package is not known"
+            text = "replayError, and the eUICC has no result: it is not known whether it executed the package"
             self._orders.settle(db, order, store.FAILED, text)
         elif order.refusals <= MAX_REFUSALS:
             self._orders.catch_up(order)
@@ -195,7 +195,7 @@ class Results:
         if answer.error in (INCORRECT_TAG_LIST, UNDEFINED) and order.content == ABOUT_EUICC:
             # Not known to an older IPA, or too much for a small one.
             self._orders.ask(db, device, ABOUT_EUICC_LEAST)
-            self._orders.settle(db, order, store.FAILED, f"the IPA does not answer so much: {reason}")
+            self._orders.settle(db, order, store.FAILED, f"the IPA cannot send so much: {reason}")
         elif answer.error is not None:
             text = f"the IPA does not answer: {reason}"
             self._end_unsigned(db, device, answer.transaction_id, text, message.raw)
@@ -232,7 +232,7 @@ class Results:
         why = [words.name(DOWNLOAD_ERROR, number(code)) if code else "no reason given"]
         why += [text for text in (reasons.said(answer.value) if answer else "",) if text]
         details = {"errorResponse": answer.value.hex()} if answer else None
-        text = f"the device gave the download up: {'; '.join(why)}"
+        text = f"the device gave up the download: {'; '.join(why)}"
         self._end_unsigned(db, device, transaction_id, text, message.raw, details)
         return []
 
@@ -250,7 +250,7 @@ class Results:
         """Somebody says that an order came to nothing. True when it has ended by that."""
         order = questions.order_of_transaction(db, transaction_id) if transaction_id else None
         if order is None or order.eid != device.eid:
-            self._orders.alarm(db, device.eid, f"{text}; of a transaction this eIM did not begin", evidence)
+            self._orders.alarm(db, device.eid, f"{text}; of a transaction that this eIM did not start", evidence)
             return False
         if order.state != store.DELIVERED or order.due is not None:
             return False  # a repeat, or the end of an attempt that will be made again
@@ -311,7 +311,7 @@ def _doubt(order: Order) -> str:
     """What an order asks of a device that may be why it fails."""
     source = sources.read(order.content.decode()) if order.kind == store.DOWNLOAD else None
     if isinstance(source, sources.Smds) and not features.has(order.device, features.DIRECT):
-        return "; an SM-DS is asked by devices that download directly, which this one does not say of itself"
+        return "; only a device with direct download asks an SM-DS, and this one does not report direct download"
     if isinstance(source, sources.DefaultSmdp) and not order.device.default_smdp:
         return "; the card had no default SM-DP+ when it was asked"
     return ""

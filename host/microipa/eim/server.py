@@ -99,6 +99,6 @@ def _reload(configs: Sequence[Config], eims: Sequence[Eim]) -> None:
         try:
             eim.renew(config.identity().tls)
         except (MicroipaError, OSError) as error:
-            log.error("certificates of %s stay as they were: %s", eim.fqdn, error)
+            log.error("certificates of %s are not changed: %s", eim.fqdn, error)
         else:
-            log.info("certificates of %s are read anew", eim.fqdn)
+            log.info("certificates of %s reloaded", eim.fqdn)

@@ -40,7 +40,8 @@ class ActivationCode:
             text = f"LPA:{text[4:]}"
         version, *fields = text.removeprefix("LPA:").split("$")
         if version != "1" or len(fields) < 2 or not fields[0] or len(given) > LONGEST:
-            raise ActivationCodeInvalid(f"{given[:64]!r} is no activation code: LPA:1$<SM-DP+ address>$<matching id>")
+            form = "LPA:1$<SM-DP+ address>$<matching id>"
+            raise ActivationCodeInvalid(f"{given[:64]!r} is not an activation code: {form}")
         oid = fields[2] if len(fields) > 2 else ""
         return cls(text, fields[0], fields[1], oid or None)
 
@@ -84,7 +85,7 @@ class Smds:
 
     def __post_init__(self) -> None:
         if self.address and (not ADDRESS.fullmatch(self.address) or len(self.address) > LONGEST):
-            raise SmdsAddressInvalid(f"{self.address[:64]!r} is no address of an SM-DS: host name[:port]")
+            raise SmdsAddressInvalid(f"{self.address[:64]!r} is not an address of an SM-DS: host name[:port]")
 
     @property
     def text(self) -> str:
@@ -98,7 +99,7 @@ class Smds:
         return None
 
     def __str__(self) -> str:
-        return f"download what the SM-DS {self.address or 'of the card'} knows of"
+        return f"download what the SM-DS {self.address or 'of the card'} has"
 
 
 Source = ActivationCode | DefaultSmdp | Smds

@@ -97,7 +97,7 @@ class Euicc:
         """
         certified, _ = verify_euicc_chain(credential.der, eum_der, ci)
         if certified != eid:
-            raise EidMismatch(f"the card is to be {eid}, its certificate is for {certified}")
+            raise EidMismatch(f"the card shall have EID {eid}, but its certificate is for {certified}")
         if iot_minimal is None:
             iot_minimal = kind == "iot" and profile_version >= (3, 3)
         profiles = []

@@ -91,7 +91,7 @@ VERBS: dict[str, tuple[str, Callable[..., bytes]]] = {
 def request(verb: str, arguments: list[str]) -> bytes:
     """The request of a verb. Raises Es10Error."""
     if verb not in VERBS:
-        raise Es10Error(f"no verb {verb[:32]!r}: there are {', '.join(VERBS)}")
+        raise Es10Error(f"no verb {verb[:32]!r}: choose among {', '.join(VERBS)}")
     says, make = VERBS[verb]
     try:
         return make(*arguments)

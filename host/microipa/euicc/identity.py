@@ -99,7 +99,7 @@ def set_default_dp(chip: Chip, command: Tlv) -> bytes:
     address = command[0x80]
     try:
         if len(address.value) > MAX_ADDRESS:
-            raise ValueError("no SM-DP+ has such a name")
+            raise ValueError("not a name of an SM-DP+")
         chip.state.default_dp = text(address) or None
     except ValueError:
         return tlv(command.tag, integer(0x80, UNDEFINED))

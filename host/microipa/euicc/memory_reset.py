@@ -32,7 +32,7 @@ class Options:
         bits = command[RESET_OPTIONS].value[1:2].ljust(1, b"\x00")[0]
         chosen = [bool(bits & 0x80 >> bit) for bit in range(7)]
         if not any(chosen):
-            raise ValueError("a memory reset that names nothing to reset")
+            raise ValueError("a memory reset without anything to reset")
         return cls(*chosen)
 
     def deletes(self, profile: Profile) -> bool:

@@ -184,7 +184,7 @@ class Nvm:
     def create(cls, path: Path, state: State) -> Nvm:
         """Write a new card's file, mode 0600. Raises NvmError when there is one."""
         if path.exists():
-            raise NvmError(f"{path} holds a card already: open it, or delete it to make a new one")
+            raise NvmError(f"{path} already contains a card: open it, or delete it to create a new one")
         path.parent.mkdir(parents=True, exist_ok=True)
         nvm = cls(path, _dump(state))
         nvm._write(nvm._snapshot)
@@ -199,7 +199,7 @@ class Nvm:
                 raise ValueError("its content does not fit its checksum")
             return cls(path, snapshot)
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise NvmError(f"{path} cannot be read as a card's memory, make a new card: {error}") from error
+            raise NvmError(f"{path} cannot be read as a card's memory, create a new card: {error}") from error
 
     def commit(self) -> None:
         """Make the state permanent, in one step. Raises PowerCut, or WriteFailed and goes back to before."""
@@ -227,7 +227,7 @@ class Nvm:
             file.flush()
             os.fsync(file.fileno())
         if cut or self._cut():
-            raise PowerCut("the power went away during a write to the card's memory")
+            raise PowerCut("the power was cut during a write to the card's memory")
         os.replace(beside, self.path)
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:

@@ -85,7 +85,7 @@ class PcscCard:
         try:
             return parse(Es10(self).call(request("eid", [])))[0x5A].value.hex()
         except (Es10Error, TlvError, IndexError) as error:
-            raise NotAnEuicc(f"the card in {self.name} says no EID: {error}") from None
+            raise NotAnEuicc(f"the card in {self.name} gives no EID: {error}") from None
 
 
 def _connection(reader: str) -> tuple[str, Any]:
@@ -98,13 +98,13 @@ def _connection(reader: str) -> tuple[str, Any]:
     try:
         found = readers()
     except (ListReadersException, EstablishContextException) as error:
-        raise NoReader(f"PC/SC does not answer, does pcscd run? ({error})") from None
+        raise NoReader(f"PC/SC does not answer: is pcscd running? ({error})") from None
     names = [str(one) for one in found]
     matching = [one for number, one in enumerate(found) if reader in (str(one), str(number))] or [
         one for one in found if reader.lower() in str(one).lower()]
     if len(matching) != 1:
         many = "more than one" if matching else "none"
-        raise NoReader(f"reader {reader!r} is {many} of: {', '.join(names) or 'no reader is there'}")
+        raise NoReader(f"reader {reader!r} is {many} of: {', '.join(names) or 'there is no reader'}")
     return str(matching[0]), matching[0].createConnection()
 
 

@@ -71,7 +71,7 @@ async def _receive(reader: asyncio.StreamReader, line: socket.socket) -> bytes:
     try:
         message = await reader.readexactly(length)
     except asyncio.IncompleteReadError as error:
-        raise NoReader(f"the reader went away after {len(error.partial)} bytes of {length}") from error
+        raise NoReader(f"the reader closed the connection after {len(error.partial)} bytes of {length}") from error
     if not message:
         raise NoReader("the reader sent an empty message, as vpcd does not")
     return message

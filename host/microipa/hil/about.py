@@ -87,7 +87,7 @@ class About:
         """See that the eIM's CI, that of the certificate ``name``, is one of the card's. Raises CardUnfit."""
         if key_id not in self.cis:
             known = ", ".join(one.hex() for one in self.cis)
-            raise CardUnfit(f"the card {self.eid} trusts the CIs {known} and not that of {name}: give the certificate "
+            raise CardUnfit(f"the card {self.eid} trusts the CIs {known}, but not that of {name}: give the certificate "
                             "of one of them as ci of the place")
 
     def check_eim(self, ours: Mapping[str, Any], folder: Path) -> None:
@@ -96,16 +96,16 @@ class About:
         theirs = self.eims.get(ours["eimId"])
         key = ours["eimPublicKeyData"]
         if theirs and theirs.get("eimPublicKeyData", key) != key:
-            raise CardUnfit(f"the card {self.eid} knows the eIM {ours['eimId']} by another key than {folder} has: "
-                            "bring back the lab's folder of then (lab of the place), or take another host in eim_url")
+            raise CardUnfit(f"the card {self.eid} knows the eIM {ours['eimId']} with another key than {folder} has: "
+                            "restore that lab's folder (lab of the place), or use another host in eim_url")
         if self.eims and not theirs:
-            raise CardUnfit(f"the card {self.eid} belongs to the eIM {', '.join(self.eims)}: let that one order addEim "
-                            f"with {folder / EIM}, or take a card without an eIM")
+            raise CardUnfit(f"the card {self.eid} belongs to the eIM {', '.join(self.eims)}: let that eIM order addEim "
+                            f"with {folder / EIM}, or use a card without an eIM")
 
     def check_profiles(self) -> None:
         """See that the board can get onto a network. Raises CardUnfit."""
         if not self.enabled:
-            raise CardUnfit(f"the card {self.eid} has no enabled profile, so the board gets onto no network: enable "
+            raise CardUnfit(f"the card {self.eid} has no enabled profile, so the board cannot register: enable "
                             "one first, with an LPA or another eIM")
 
 
@@ -156,7 +156,7 @@ def _understood(told: Mapping[str, str]) -> About:
             default_smdp=address.value.decode() if address else "",
         )
     except (KeyError, UnicodeDecodeError, TlvError, SchemaError) as error:
-        raise CardUnreadable(f"the card's answers lack or garble {error}: try another modem or card") from None
+        raise CardUnreadable(f"the card's answers are incomplete or wrong: {error}: try another one") from None
 
 
 def _versions(info2: bytes) -> dict[str, str]:

@@ -112,7 +112,7 @@ class Place:
         if feature not in FEATURES:
             raise BadBench(f"a case needs {feature!r}: choose among {', '.join(FEATURES)}")
         if self.tether and feature == "radio control":
-            return f"datagrams meet no radio on the tether of {self.name}"
+            return f"with the tether, datagrams of {self.name} do not use the radio"
         if self.is_virtual:
             is_short = _octets(self.heap) < _octets(_DIRECT[self.form])
             has = set(FEATURES) - ({"heap for direct downloads"} if is_short else set())
@@ -134,11 +134,11 @@ class Place:
         where = f"place {self.name}"
         known = self.known
         if not _NAME.fullmatch(self.name):
-            raise BadBench(f"{where}: the name becomes a folder's, so it has letters, digits, dots and dashes")
+            raise BadBench(f"{where}: the name is used for a folder: only letters, digits, dots and dashes are allowed")
         if self.board != VIRTUAL and not self.port:
             raise BadBench(f"{where}: which port is {known.name} on? Give port, such as /dev/ttyACM0")
         if "://" in self.port and not re.match(r"(rfc2217|socket|spy|hwgrep|cp2110|alt)://.", self.port):
-            raise BadBench(f"{where}: {self.port} is no URL of pyserial: rfc2217://host:port or socket://host:port")
+            raise BadBench(f"{where}: {self.port} is not a URL of pyserial: rfc2217://host:port or socket://host:port")
         card = "virtual" if self.is_virtual else "real"
         if self.card not in ("", "virtual", "real"):
             raise BadBench(f"{where}: card is {self.card!r}, it is virtual or real")
@@ -153,7 +153,7 @@ class Place:
         for chosen in QUIRKS.choose(self.quirks):
             if not self.is_virtual and chosen.quirk.part not in ("smdpp", "eim"):
                 what = PARTS[chosen.quirk.part]
-                raise BadBench(f"{where}: {chosen.quirk.name} is a quirk of {what}, and that is real here")
+                raise BadBench(f"{where}: {chosen.quirk.name} is a quirk of {what}, which is real at this place")
         if not self.is_virtual:
             self._check_surroundings(where)
             if self.sleeps:
@@ -171,11 +171,12 @@ class Place:
         try:
             ipaddress.ip_address(self.bind)
         except ValueError:
-            raise BadBench(f"{where}: bind is {self.bind!r}, no address; 0.0.0.0 are all of this machine") from None
+            wrong = f"{where}: bind is {self.bind!r}, not an address; 0.0.0.0 means all addresses of this machine"
+            raise BadBench(wrong) from None
         if self.ci:
             read_certificate(Path(self.ci))
         if bool(self.power_on) != bool(self.power_off):
-            raise BadBench(f"{where}: power_on and power_off go together: whoever cuts the supply must give it back")
+            raise BadBench(f"{where}: power_on and power_off must be given together")
         for command in filter(None, (self.power_on, self.power_off)):
             words_of(command)
 
@@ -183,9 +184,9 @@ class Place:
         if not self.tether:
             return
         if self.eim_url:
-            raise BadBench(f"{where}: tether and eim_url exclude each other: datagrams go over the serial port, or not")
+            raise BadBench(f"{where}: tether and eim_url exclude each other: choose one")
         if (self.settings or {}).get("dtls") == "modem":
-            raise BadBench(f"{where}: a tether carries what the board's own DTLS makes, not the modem's (dtls)")
+            raise BadBench(f"{where}: a tether needs DTLS on the board, not in the modem (dtls)")
 
 
 def read_bench(path: Path) -> list[Place]:
@@ -197,7 +198,7 @@ def read_bench(path: Path) -> list[Place]:
     except ValueError as error:
         raise BadBench(f"{path} is not TOML: {error}") from None
     if not tables:
-        raise BadBench(f"{path} describes no board: begin a place with a name in brackets, as [left]")
+        raise BadBench(f"{path} describes no board: begin a place with its name in brackets, such as [left]")
     places = [_place(path, name, table) for name, table in tables.items()]
     real = [place for place in places if not place.is_virtual]
     for key in ("port", "eim_port", "lab"):
@@ -213,11 +214,11 @@ def read_bench(path: Path) -> list[Place]:
 
 def _place(path: Path, name: str, table: Any) -> Place:
     if not isinstance(table, dict):
-        raise BadBench(f"{path}: {name} stands outside of a place: begin one with a name in brackets, as [left]")
+        raise BadBench(f"{path}: {name} is outside of a place: begin a place with its name in brackets, such as [left]")
     known = {one.name: one for one in fields(Place) if one.name != "name"}
     for key, value in table.items():
         if key not in known:
-            raise BadBench(f"{path}: place {name} has no key {key}: there are {', '.join(known)}")
+            raise BadBench(f"{path}: place {name} has no key {key}: choose among {', '.join(known)}")
         default = {} if key == "settings" else known[key].default
         wanted = list if isinstance(default, tuple) else type(default)
         assert default is not MISSING

@@ -79,13 +79,13 @@ class Board:
             self._wait_asleep(timeout_s)
             return
         if not terminal.ended.wait(timeout_s):
-            raise BoardStuck(f"the board still runs after {timeout_s:.0f} s; last: {self._last()}")
+            raise BoardStuck(f"the board is still running after {timeout_s:.0f} s; last: {self._last()}")
         self._hang_up()
         if terminal.lost:
             raise terminal.lost
         self._station.settled()
         if not any(logged(IDLE)(event) for event in self._station.events[self._began :]):
-            raise BoardStuck(f"the board's program has ended without being done; last: {self._last()}")
+            raise BoardStuck(f"the board's program has ended too early; last: {self._last()}")
 
     def _wait_asleep(self, timeout_s: float) -> None:
         """Until it has slept for an hour, having nothing to do, and with it its modem."""
@@ -133,7 +133,7 @@ class Board:
 
         station.loop.call(look)
         if not seen.wait(timeout_s):
-            raise BoardStuck(f"what the case waits for has not come in {timeout_s:.0f} s; last: {self._last()}")
+            raise BoardStuck(f"the expected event did not occur within {timeout_s:.0f} s; last: {self._last()}")
 
     def cut_power_when(self, matches: Matcher) -> None:
         """Take the supply at the moment of such an event; wait_dark() waits for it."""

@@ -17,7 +17,7 @@ LINE_LIMIT = 300  # characters of a reason
 FAILURES = 8  # cases that are named below one reason
 TETHERED = (
     "The datagrams of this board travelled over its serial port and not over its modem. "
-    "Nothing here says that it reaches an eIM through a network."
+    "This run does not show that it reaches an eIM through a network."
 )
 _SUMS = ("time", "datagrams", "bytes", "APDUs", "heap peak")
 _COLUMNS = {

@@ -206,7 +206,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     item.stash[_story] = {"began": time.monotonic(), "outcome": "passed", "reason": "", "where": ""}
     _skip_what_lacks(item, place.lacks)
     if why := item.config.stash.get(_down, {}).get(place.name):
-        pytest.skip(f"{place.name} did not come up: {why}")
+        pytest.skip(f"{place.name} could not be started: {why}")
 
 
 def _skip_what_lacks(item: pytest.Item, lacks: Callable[[str], str]) -> None:

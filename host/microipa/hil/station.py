@@ -255,7 +255,7 @@ class Station:
                 self.package.with_files({SETTINGS: content, EIM: self._eim_configuration()}), kept=SWITCHED_ON)
             check_fit(self.kind, self.place.family, package.files["product.mpy"][1])
             if self.place.tether and not self.kind.dtls:
-                raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own: nothing for a tether")
+                raise BoardUnfit(f"the board of {self.place.name} has no DTLS of its own, so it cannot use a tether")
             in_rom = self.place.form == "romfs"
             self.flashed = (flash_romfs if in_rom else flash)(repl, package, lambda *_: None)
 

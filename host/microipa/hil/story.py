@@ -95,11 +95,11 @@ def _bill(run: Run, case: Case) -> Element:
 def _events(record: Record, case: Case, folded: bool) -> Element | None:
     """Its diagram, or why there is none."""
     if not case.events:
-        return element("p", "Nothing was recorded of it.", class_="soft")
+        return element("p", "No events were recorded.", class_="soft")
     path = record.folder / case.events
     try:
         if not path.resolve().is_relative_to(record.folder.resolve()):
-            raise BadTrace(f"{case.events} lies outside of the run's folder")
+            raise BadTrace(f"{case.events} is outside of the run's folder")
         with path.open("rb") as file:
             content = file.read(EVENTS_LIMIT + 1)
         whole = len(content) <= EVENTS_LIMIT
@@ -120,7 +120,7 @@ def _unseen(kinds: set[str]) -> str | None:
     if "apdu" in kinds:
         return None
     if "at" in kinds:
-        return "The bench does not see the card's contacts: APDUs and ES10 are those in the AT commands of the board."
+        return "This bench cannot record at the card's contacts: APDUs and ES10 are those of the board's AT commands."
     return "No AT commands and no APDUs were recorded, so ES10 is not shown."
 
 

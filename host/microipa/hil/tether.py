@@ -84,7 +84,7 @@ class Tether:
         host, _, port = rest.strip().rpartition(" ")
         address = self._way(host, int(port)) if port.isdecimal() else None
         if address is None:
-            text = f"tether: {host} port {port} is no eIM of this place, no datagram goes there"
+            text = f"tether: {host} port {port} is not an eIM of this place, no datagram is sent there"
             self._record("tether", "step", text=text)
             with suppress(BoardLost):
                 self._write(b"~t" + letter.encode() + b"!\n")

@@ -134,7 +134,7 @@ class Session:
         events = [event for event in events if event.kind in ("datagram", "esipa", "apdu")]
         data = [place for place, event in enumerate(events) if _is_data(event)]
         if not data:
-            raise NothingToBill("the board sent the eIM nothing")
+            raise NothingToBill("the board sent nothing to the eIM")
         self._before, self._after = events[: data[0]], events[data[0] :]
 
     def lookup(self) -> Counters:
@@ -249,7 +249,7 @@ class Till:
             Row("DNS, by the modem", session.lookup()),
             Row("DTLS handshake", handshake, target=Target(bytes=1600, datagrams=6)),
             Row("poll, nothing to do", poll, payload),
-            Row("the three together", session.total(), target=Target(bytes=1800)),
+            Row("all three", session.total(), target=Target(bytes=1800)),
         ]
 
     async def poll_over_https(self) -> list[Row]:
@@ -269,7 +269,7 @@ class Till:
         finally:
             self._lab.board.kill()
         cost, payload = Session(self._events).beyond(GET_EIM_PACKAGE).until(GET_EIM_PACKAGE)
-        return Row("poll, living association", cost, payload, Target(bytes=200, datagrams=2))
+        return Row("poll, existing association", cost, payload, Target(bytes=200, datagrams=2))
 
     async def poll_out_of_psm(self) -> Row:
         """All that a poll with nothing to do takes, from PSM to PSM."""

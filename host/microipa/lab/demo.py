@@ -122,7 +122,7 @@ def queue_orders(lab: Lab, *, rollback: bool = True) -> str:
         [("listProfileInfo", {}), ("enable", {"iccid": iccid_to_bytes(spec.iccid), **allowed})],
     )
     may_return = ", rollback allowed" if rollback else ""
-    step(f"order {switch}: list the profiles and enable the new one{may_return}, signed by the eIM")
+    step(f"order {switch}: list the profiles and enable the new one{may_return}, in a package signed by the eIM")
     return spec.iccid
 
 
@@ -181,8 +181,8 @@ async def stay_up(
         keys=keys, host=host, certified=protocols.certified, tls_keys=tls_keys, peers=peers,
         card=PcscCard(reader, trace) if reader else None,
     ) as lab:
-        lab.step(f"the lab is up; queue work with: microipa order download --lab {folder}")
-        lab.step(f"the board asks its eIM every {POLL_S} s; Ctrl-C ends the lab, the next start goes on here")
+        lab.step(f"the lab is up; order a download with: microipa order download --lab {folder}")
+        lab.step(f"the board polls its eIM every {POLL_S} s; Ctrl-C ends the lab; the next start continues")
         es2 = f"https://{addresses.join(host, lab.es2_port)}"
         lab.step(f"operators order by ES2+ at {es2}, with {folder / 'pki'}/operator_tls.pem")
         for (name, _), (address, port) in peers.routes:
@@ -191,7 +191,7 @@ async def stay_up(
             for (name, number), (_, port) in lab.network.routes():
                 lab.step(f"{name}:{number} is at {addresses.join(host, port)}")
         with console_link(lab) as link:
-            lab.step(f"the board's REPL is {link}: for microipa flash, microipa board check and mpremote")
+            lab.step(f"the board's REPL is {link}, for microipa flash, microipa board check and mpremote")
             await lab.board.start()
             watcher = asyncio.create_task(lab.watch_subscribers())
             try:

@@ -177,7 +177,7 @@ class LabFolder:
         try:
             return [Subscriber(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
         except (ValueError, TypeError) as error:
-            raise NoLab(f"{path} is no list of subscribers: remove it; the profiles of this lab are lost") from error
+            raise NoLab(f"{path} is not a list of subscribers: remove it; the profiles of this lab are lost") from error
 
     def card(self, trace: Trace | None = None, *, preloaded: Sequence[Preloaded] = (), **variant: Any) -> Euicc:
         """The lab's eUICC as it was left, or a new one with an enabled bootstrap profile and what is preloaded.
@@ -189,7 +189,7 @@ class LabFolder:
         if nvm.exists():
             card = Euicc.open(nvm, trace=trace)
             if self._foreign_card and card.certificate != keys.euicc.der:
-                raise KeysInvalid(f"{nvm} was made with other keys than the card is to have now: remove it")
+                raise KeysInvalid(f"{nvm} was created with other keys than those of the card now: remove it")
             return card
         bootstrap = build(new_profile("Bootstrap", BOOTSTRAP_OPERATOR))
         self.enrol(bootstrap, BOOTSTRAP_OPERATOR)
@@ -224,7 +224,7 @@ def forget_all_but_keys(folder: Path) -> None:
     like those of a lab's parts.
     """
     if not (folder / "pki").is_dir() and folder.exists() and any(folder.iterdir()):
-        raise NoLab(f"{folder} holds other things than a lab: give the name of a new folder")
+        raise NoLab(f"{folder} contains other files than a lab's: give the name of a new folder")
     require_idle(folder)
     set_aside(folder / NAME)
     for entry in (found for part in PARTS for found in folder.glob(part)):

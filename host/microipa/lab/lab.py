@@ -182,8 +182,8 @@ class Lab(LabFolder):
     def _program_board(self) -> None:
         """Put this checkout's firmware onto the board. One that somebody has flashed stays as it is, as on a desk."""
         if flashed := self.board.flashed:
-            self.step(f"the board keeps {flashed}, as flashed, and its settings; remove {self.board.folder} to have "
-                      "this checkout's firmware and the settings of this lab")
+            self.step(f"the board keeps the flashed version {flashed} and its settings; remove {self.board.folder} to "
+                      "have this checkout's firmware and the settings of this lab")
             return
         self.board.install(
             {"apn": "iot.microipa.example", **self._board_config},

@@ -34,7 +34,7 @@ class Peers:
         """What options of the command line say. Raises BadInput and KeysInvalid."""
         for name in without:
             if name not in OURS:
-                raise BadInput(f"--without {name[:64]}: name one of {', '.join(OURS)}")
+                raise BadInput(f"--without {name[:64]}: choose one of {', '.join(OURS)}")
         if "eim" in without and eim is None:
             raise BadInput("--without eim: give the board another one by --eim FILE (EimConfigurationData, DER)")
         return cls(tuple(map(read_certificate, trust_ci)), tuple(map(_route, route)), _configuration(eim),
@@ -58,5 +58,5 @@ def _configuration(file: Path | None) -> bytes:
     try:
         parse(data)
     except TlvError as error:
-        raise BadInput(f"{file} is no EimConfigurationData in DER: {error}") from None
+        raise BadInput(f"{file} is not an EimConfigurationData in DER: {error}") from None
     return data

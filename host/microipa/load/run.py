@@ -165,7 +165,7 @@ class Load:
         return figures
 
     async def living(self, associations: int) -> tuple[float, Figures]:
-        """Bytes of the server for each living association, after each has polled once; and what a poll costs over
+        """Bytes of the server for each existing association, after each has polled once; and what a poll costs over
         those that were opened first, beside all the others."""
         await self._open_all()
         links: list[CoapsLink] = []

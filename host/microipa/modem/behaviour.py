@@ -41,11 +41,11 @@ class Behaviour:
     gets_response: bool = False
     """The modem fetches what a bare 61xx announces and gives it as the answer; more than that is left to the board."""
     lost_data_urcs: bool = False
-    """The line that tells of received data never comes."""
+    """The URC for received data is never sent."""
     outcome_before_ok: bool = False
     """The line that tells of an opened connection comes before OK, in families where it comes after."""
     bare_line_feeds: bool = False
-    """Lines begin and end with a line feed alone."""
+    """Lines begin and end with a line feed, without a carriage return."""
     restart_s: float = 0.0
     """What the card takes to come back after REFRESH, in seconds of the true modem."""
     granted_psm: tuple[str, str] | None = None
@@ -101,7 +101,7 @@ class Behaviour:
     verbose_errors: bool = False
     """Errors come in words, whatever AT+CMEE is."""
     loses_final_at: float = 0
-    """The final result of every so many-th command is lost."""
+    """The final result of every nth command is lost."""
     hole_every: float = 0
     """Six bytes of every so many on the line to the board are lost."""
     restarts_at: float = 0

@@ -133,7 +133,7 @@ class FileSystem:
         full = "/".join([MF, *(path[i : i + 2].hex().upper() for i in range(0, len(path), 2))])
         found = self.files.get(full.replace("3F00/3F00", MF))
         if found is None or len(path) % 2:
-            raise self._error(f"filePath {path.hex().upper()} is no file made before")
+            raise self._error(f"filePath {path.hex().upper()} is not a file made before")
         if found.structure == "df":
             return found.path, None
         return found.path.rpartition("/")[0], found

@@ -143,7 +143,7 @@ def _create(bodies: list[Body], wish: str, content: bytes) -> list[Body]:
     path = re.sub("^(3F00/)?7FFF", ADF, wish.upper())
     fids = path.removeprefix(MF + "/").split("/")
     if not _PATH.fullmatch(path) or path == MF:
-        raise SaipError(wish, None, "is no file this template knows: say EF.SPN, or 7FF0/6F46")
+        raise SaipError(wish, None, "is not a file this template knows: say EF.SPN, or 7FF0/6F46")
     if len(fids) == 1 and not path.startswith(MF):
         raise SaipError(wish, None, f"is in no template: say in which directory, as in {MF}/{wish} or 7FF0/{wish}")
     if not content:

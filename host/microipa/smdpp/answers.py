@@ -191,7 +191,7 @@ def _ok(message: Tlv, function: str, errors: dict[int, str]) -> Tlv:
     elif choice.tag == 0x81:
         code = number(choice)
     else:
-        raise TlvError(f"{choice.tag:02X} is no answer to {function}", choice.offset)
+        raise TlvError(f"{choice.tag:02X} is not an answer to {function}", choice.offset)
     words = errors.get(code, "an unknown error")
     raise Refused("8.1", "4.2", f"the eUICC ended {function} with {words} ({code})")
 

@@ -61,11 +61,11 @@ def decode_request(body: bytes) -> tuple[str, dict[str, Any]]:
     """The function and its arguments. Raises TlvError."""
     outer = parse(body)
     if outer.tag != REMOTE_PROFILE_PROVISIONING:
-        raise TlvError(f"{outer.tag:02X} is no RemoteProfileProvisioningRequest, A2 is", 0)
+        raise TlvError(f"{outer.tag:02X} is not a RemoteProfileProvisioningRequest, A2 is", 0)
     message = _only_child(outer)
     function = TAGS.get(message.tag)
     if function is None:
-        raise TlvError(f"{message.tag:02X} is no request of ES9+", message.offset)
+        raise TlvError(f"{message.tag:02X} is not a request of ES9+", message.offset)
     return function, _arguments(function, message)
 
 

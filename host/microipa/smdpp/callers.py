@@ -38,8 +38,8 @@ class Callers:
         try:
             check_tls_role(chain, self.issuers, self._roles, roleless=self._roleless)
         except (CertificateInvalid, *UNREADABLE) as error:
-            raise Refused("1.1", "1.1", f"nobody may call with this certificate: {error}") from error
+            raise Refused("1.1", "1.1", f"callers with this certificate are refused: {error}") from error
         oid = self._named(chain[0]) or registered_id(chain[0])
         if not oid:
-            raise Refused("1.1", "1.1", "the TLS certificate names nobody by an OID, and none is set for it")
+            raise Refused("1.1", "1.1", "the TLS certificate contains no OID, and none is set for it")
         return oid

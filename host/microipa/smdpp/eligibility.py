@@ -74,7 +74,7 @@ def _check_services(euicc_info2: Tlv, package: bytes) -> None:
         needed.append(IOT_MINIMAL)
     missing = [service for service in needed if not (capability and has(capability.value, service))]
     if missing:
-        raise Refused("8.2.5", "4.3", f"the profile package needs {', '.join(missing)}, which the eUICC has not")
+        raise Refused("8.2.5", "4.3", f"the profile package needs {', '.join(missing)}, which the eUICC does not have")
 
 
 def _check_memory(euicc_info2: Tlv, package: bytes) -> None:

@@ -173,7 +173,7 @@ def cancel(order: Order, final: OrderState) -> None:
 
 def _check_operator(database: Session, requester: str) -> None:
     if database.get(Operator, requester) is None:
-        raise Refused("1.1", "1.2", f"{requester} is no operator that may order here")
+        raise Refused("1.1", "1.2", f"{requester} is not an operator that may order here")
 
 
 def _find(database: Session, requester: str, iccid: str) -> Order:

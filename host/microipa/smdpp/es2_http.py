@@ -23,7 +23,7 @@ def _eid(name: str, value: Any) -> str:
 
 def _iccid(name: str, value: Any) -> str:
     if not re.fullmatch("[0-9]{18,19}[0-9Ff]?", text(name, value)):
-        raise MalformedRequest(f"{name} {value[:64]!a} is no ICCID of 19 or 20 digits")
+        raise MalformedRequest(f"{name} {value[:64]!a} is not an ICCID of 19 or 20 digits")
     return str(value)
 
 

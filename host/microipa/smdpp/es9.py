@@ -329,7 +329,7 @@ def _check_confirmation_code(order: Order, transaction_id: bytes, hash_cc: bytes
     if order.confirmation_hash is None:
         return
     if hash_cc is None:
-        raise Refused("8.2.7", "2.2", f"order {order.name} wants a confirmation code")
+        raise Refused("8.2.7", "2.2", f"order {order.name} requires a confirmation code")
     if hmac.compare_digest(hash_cc, sha256(order.confirmation_hash + transaction_id).digest()):
         return
     order.confirmation_failures += 1

@@ -116,7 +116,7 @@ def read_pending_notification(der: bytes) -> InstallationResult | OtherNotificat
         return InstallationResult.read(message)
     if message.tag == 0x30:
         return OtherNotification.read(message)
-    raise TlvError(f"{message.tag:02X} is no PendingNotification, BF37 and 30 are", 0)
+    raise TlvError(f"{message.tag:02X} is not a PendingNotification, BF37 and 30 are", 0)
 
 
 def _failure(error: Tlv) -> str:

@@ -159,7 +159,7 @@ class Smdpp:
         order.profile_type = profile_type
         with self._store.work() as database:
             if database.scalars(select(Order).where(Order.iccid == order.iccid)).first():
-                raise OrderInvalid(f"profile {order.iccid} is in stock or ordered already")
+                raise OrderInvalid(f"profile {order.iccid} is already in stock or ordered")
             database.add(order)
             return order.iccid
 
@@ -182,11 +182,11 @@ class Smdpp:
         server runs. ``metadata`` and ``variants`` as with ``stock``. Raises OrderInvalid, SaipError and TlvError.
         """
         if eid is not None and not re.fullmatch("[0-9]{32}", eid):
-            raise OrderInvalid(f"an EID has 32 digits, {eid!r} has not")
+            raise OrderInvalid(f"an EID has 32 digits, unlike {eid!r}")
         if eid is None and (matching_id == "" or smds_address):
             raise OrderInvalid("an eUICC that is to find its order by itself needs an EID")
         if matching_id == "" and smds_address:
-            raise OrderInvalid("an order of a default SM-DP+ is no event of an SM-DS: give it a matchingId")
+            raise OrderInvalid("an order of a default SM-DP+ is not an event of an SM-DS: give it a matchingId")
         order = self._profile(package, metadata, variants)
         order.matching_id = None if matching_id == "" else self._matching_id(matching_id)
         order.eid, order.expires, order.smds_address = eid, expires, smds_address
@@ -293,7 +293,7 @@ class Smdpp:
         matching_id = wanted or _new_matching_id()
         if not re.fullmatch("[0-9A-Z-]+", matching_id):
             raise OrderInvalid(
-                f"matchingId {matching_id!r} has more than capital letters, digits and hyphens"
+                f"matchingId {matching_id!r} may only have capital letters, digits and hyphens"
             )
         if len(f"LPA:1${self.address}${matching_id}$$1") > MAX_ACTIVATION_CODE:
             raise OrderInvalid(f"matchingId {matching_id} makes an activation code that is too long")

@@ -96,7 +96,7 @@ class Sessions:
         """From now on ``get`` gives this very session. Raises ServerBusy when there is no room."""
         self._forget_old()
         if session.transaction_id not in self._kept and len(self._kept) >= self._limit:
-            raise ServerBusy(f"{self._limit} downloads are under way, no more fit")
+            raise ServerBusy(f"{self._limit} downloads are running, which is the limit")
         self._kept[session.transaction_id] = session
 
     def get(self, transaction_id: bytes) -> RspSession:

@@ -140,9 +140,9 @@ class Smds:
         with self._store.work() as database:
             known = database.get(EventRecord, (eid, event_id))
             if known and (known.owner, known.rsp_server_address) != (requester, rsp_server_address):
-                raise Refused("8.9.5", "3.3", f"event {event_id!a} is registered for eUICC {eid} already")
+                raise Refused("8.9.5", "3.3", f"event {event_id!a} is already registered for eUICC {eid}")
             if not known and len(database.scalars(_of(eid)).all()) >= MAX_EVENTS:
-                raise Refused("8.9", "4.2", f"eUICC {eid} has {MAX_EVENTS} events, no more fit")
+                raise Refused("8.9", "4.2", f"eUICC {eid} has {MAX_EVENTS} events, which is the limit")
             if not known:
                 database.add(
                     EventRecord(

@@ -75,7 +75,7 @@ def in_words(event: Event) -> str | None:
         case "log":
             return _LOG_PREFIX.sub("", str(fields["text"]))  # the timeline has a clock of its own
         case "program":
-            return f"main.py has ended with status {fields['exit_code']}, the REPL has the board"
+            return f"main.py has ended with status {fields['exit_code']}; the board is at its REPL"
         case "watchdog":
             return "the watchdog was not fed"
         case "reset":

@@ -38,7 +38,7 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
     meter = Meter(trace)
     async with Lab(folder, radio=link, trace=trace, board_config=CONFIG, quirks=[QUIRK]) as lab:
         moments = {"before": lab.euicc.profiles()}
-        lab.step(f"the operators {BOOTSTRAP_OPERATOR}, {NEW} and {THIRD} take their own APN each, and no other")
+        lab.step(f"the operators {BOOTSTRAP_OPERATOR}, {NEW} and {THIRD} accept only their own APN each")
         first = await _switch(lab, new, meter)
         moments["after the first switch"] = lab.euicc.profiles()
         lab.step(f"the table of the device has {TABLE[f'plmn:{THIRD}']} for {THIRD}, which is wrong")
@@ -50,7 +50,7 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
     good = good and ends[first][0] == "done" and ends[second] == ("failed", f"{ROLLED_BACK}; before: enable: ok")
     _shared.summarise(moments, orders, console, good)
     if good:
-        console.print("Each operator was reached over its own APN, and a wrong one cost no device.")
+        console.print("Each operator was reached over its own APN, and the device returned from the wrong one.")
     return 0 if good else 1
 
 

@@ -53,13 +53,13 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
         await _shared.until(lab, _asks("AT+CCHC"))  # the card is let go: the poll is over
         moments = {"at home": lab.euicc.profiles()}
         lab.network.set_coverage(BOOTSTRAP_OPERATOR, False)
-        lab.step(f"the cells of {BOOTSTRAP_OPERATOR} go silent; nobody can reach the device")
+        lab.step(f"the cells of {BOOTSTRAP_OPERATOR} are switched off; the device cannot be reached")
         await _shared.until(lab, _shared.reported("fallback"))
         moments["home silent"] = lab.euicc.profiles()
-        lab.step("the eIM knows that the device has fallen back; it listens for its home after every poll")
+        lab.step("the eIM knows that the device has fallen back; after every poll it searches for its home network")
         await _shared.until(lab, _listened)
         lab.network.set_coverage(BOOTSTRAP_OPERATOR, True)
-        lab.step(f"the cells of {BOOTSTRAP_OPERATOR} are back")
+        lab.step(f"the cells of {BOOTSTRAP_OPERATOR} are switched on again")
         await _shared.until(lab, _shared.says("home again"))
         lab.board.kill()
         moments["home again"] = lab.euicc.profiles()
@@ -68,5 +68,5 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
     good = enabled == ["Bootstrap", "Lifeline", "Bootstrap"] and causes == ["fallback", "fallback"]
     good = good and {order.state for order in orders} == {"done"}
     _shared.summarise(moments, orders, console, good)
-    console.print(f"What the eIM heard of changes it had not ordered: {', '.join(causes)}")
+    console.print(f"Changes reported to the eIM that it had not ordered: {', '.join(causes)}")
     return 0 if good else 1

@@ -35,7 +35,7 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
         order = lab.eim.order_package(lab.eid, [("enable", body)])
         lab.step("the eIM does not know that and orders: enable it, rollback allowed")
         window = CONFIG["rollback_window_s"]
-        lab.step(f"the new profile has {window} s to prove itself; the default of the firmware is 10 minutes")
+        lab.step(f"the new profile must reach the eIM within {window} s; the default of the firmware is 10 minutes")
         await run_board(lab, Meter(trace))
         after = lab.euicc.profiles()
         orders = lab.eim.orders(lab.eid)
@@ -44,5 +44,5 @@ async def run(folder: Path, radio: str, console: Terminal) -> int:
     good = back and (outcome.state, outcome.result) == ("failed", f"{ROLLED_BACK}; before: enable: ok")
     _shared.summarise({"before": before, "after": after}, orders, console, good)
     if good:
-        console.print("The switch failed and the device did not: it is on the network, and the eIM knows why.")
+        console.print("The switch failed, the device is on the network again, and the eIM knows the reason.")
     return 0 if good else 1

@@ -49,7 +49,7 @@ async def replace_eim(lab: Lab) -> Replacement:
     lab.eim.order_package(lab.eid, [("addEim", configuration), ("listEim", {})])
     lab.step(f"the owner of the fleet changes from {old} to {new}: the old eIM orders addEim")
     dismissal = lab.eim2.order_package(lab.eid, [("deleteEim", {"eimId": old}), ("listEim", {})])
-    lab.step("the new eIM orders deleteEim of the old one, as soon as the device talks to it")
+    lab.step("the new eIM orders deleteEim of the old one, as soon as the device polls it")
     await lab.board.start()
     await _shared.until(lab, _settled(dismissal))
     late = lab.eim.order_package(lab.eid, [("listProfileInfo", {})])
