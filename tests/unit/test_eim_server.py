@@ -61,6 +61,20 @@ async def test_both_listeners_answer_a_poll_and_a_line_of_json_tells_their_ports
     assert [line["event"] for line in lines] == ["listening", "listening", "serving", "stopping", "stopped"]
 
 
+async def test_one_server_is_several_eims_each_with_its_keys_database_and_ports(pki, config, tmp_path):
+    second = pki.second_eim()
+    other = write_configuration(tmp_path / "other", second, "eim.sqlite")
+    Eim(pki, config.parent, es9_routes={}).add_device(EID)
+    async with running(config, "--config", str(other)):
+        lines = await wait_for(config, "listening", 4)
+        ports = {line["eim"]: line["port"] for line in lines if line["scheme"] == "coaps"}
+        answers = {}
+        for name, port in ports.items():
+            link = await CoapsLink(dtls_context(pki.ci.certificate), ("127.0.0.1", port)).open()
+            answers[name] = await link.ask(POLL)
+    assert answers == {pki.eim_fqdn: NOTHING, second.eim_fqdn: tlv(0xBF4F, integer(0x02, 2))}  # eidNotFound
+
+
 async def wait_for(config: Path, event: str, count: int = 1) -> list[dict[str, Any]]:
     """The lines of the log that begin with this event, once there are so many."""
     async with asyncio.timeout(30):
