@@ -12,7 +12,10 @@ say what the words around it say to people:
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -102,13 +105,14 @@ class Terminal:
 
     def end(self) -> None:
         """As Ctrl-C and closing the window."""
-        for pid in subprocess.run(["pgrep", "-P", str(self._shell.pid)], capture_output=True, text=True).stdout.split():
-            subprocess.run(["kill", "-INT", pid], check=False)
-        self._stdin.close()
+        if self._shell.poll() is None:
+            os.killpg(self._shell.pid, signal.SIGINT)
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
         try:
-            self._shell.wait(20)
+            self._shell.wait(60)
         except subprocess.TimeoutExpired:
-            subprocess.run(["kill", "-KILL", f"-{self._shell.pid}"], check=False)
+            os.killpg(self._shell.pid, signal.SIGKILL)
             raise
 
 

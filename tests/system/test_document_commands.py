@@ -13,7 +13,7 @@ from documents import DOCUMENTS, MARKS, ROOT, Piece, Reader, pieces
 
 BIN = Path(sys.executable).parent
 CLONE = Piece("sh", "git clone … && cd microipa")
-LAB = [Piece("stays", "Ctrl-C ends the lab"), Piece("sh", "microipa lab up --radio none")]
+LAB = [Piece("stays", "the board's REPL is"), Piece("sh", "microipa lab up --radio none")]
 PREPARED = {  # what a how-to page takes for granted; a tutorial takes nothing for granted
     "docs/how-to/demo.md": [CLONE],
     "docs/how-to/es2.md": LAB,

@@ -12,14 +12,11 @@ from typing import Any
 
 import pytest
 import typer
+from documents import DOCUMENTS, ROOT
 from microipa.cli.main import app
 from microipa.common.file_lock import InUse
 from microipa.lab import Lab, LabFolder
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted(path for pattern in ("*.md", "docs/**/*.md", "firmware/*.md", "boards/*.md", "boards/*/README.md",
-                                        "examples/**/*.md", "host/microipa/*/README.md")
-                   for path in ROOT.glob(pattern))
 STANDS_FOR = {"8904903…": "89049032123451234512345678901235", "8999970…": "8999970000000000001",
               "ICCID": "8999970000000000001", "$same": "", "<EID>": "89049032123451234512345678901235",
               "EID": "89049032123451234512345678901235", "HOST:PORT": "127.0.0.1:35963"}
