@@ -38,6 +38,7 @@ async def main():
     here = globals().get("__file__", "")  # which a frozen main.py does not have
     here = here[: here.rfind("/") + 1]
     settings = boot.settings(here, board, woken)
+    compat.unload()  # what reads settings: the driver comes where it was
     compat.log_level = settings["log_level"]
     name = board.modem if settings["modem"] == "auto" else settings["modem"]
     modem = driver(name)(board.uart(), board)

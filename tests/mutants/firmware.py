@@ -62,7 +62,7 @@ def _load(other: dict[str, bytes]) -> None:
     whole = compiles(firmware()) | other
     for module in list(sys.modules.values()):
         if vars(module).get("bytecode") is compiles:
-            module.bytecode = lambda _: whole  # type: ignore[attr-defined]
+            module.bytecode = lambda *_, **_how: whole  # type: ignore[attr-defined]
 
 
 class Tracer:

@@ -103,7 +103,8 @@ class VirtualBoard:
             shutil.copy(paths.firmware() / name, self.folder)
         whole = {"ipa.json": json.dumps(config, indent=1).encode(), **(files or {})}
         if form == "by hand":
-            whole = {**bytecode(paths.firmware()), "main.py": (paths.firmware() / "main.py").read_bytes(),
+            whole = {**bytecode(paths.firmware(), short_names=True),
+                     "main.py": (paths.firmware() / "main.py").read_bytes(),
                      "board.py": (paths.boards() / "virtual" / "board.py").read_bytes(), **whole}
         else:
             whole = self._as_flashed(whole, form == "romfs")
