@@ -68,6 +68,7 @@ class Modem:
         self.rests = False  # its serial line may be asleep
         self._lost = False  # the registration was lost since the last join
         self._imsi = ""  # the one last read
+        self._numeric = False  # it was told to name networks by their numbers
         self._changed = asyncio.Event()
         self.at.on(b"+CTZE:", self._on_time)
         self.booted = asyncio.Event()  # the modem has booted; whoever waits for it clears it
@@ -124,8 +125,9 @@ class Modem:
                 return  # it comes out of PSM and has kept its settings
             if self.registered():
                 try:
-                    await self.at.command(b"ATE0+CMEE=1;+CEREG=1" + b"".join([b";" + text[2:] for text in self.setup]))
-                    self._reports = True
+                    setup = b"".join([b";" + text[2:] for text in self.setup])
+                    await self.at.command(b"ATE0+CMEE=1;+CEREG=1;+COPS=3,2" + setup)
+                    self._reports = self._numeric = True
                     return  # a modem keeps the other settings in PSM
                 except AtError as error:
                     log(INFO, "modem:", error)
@@ -233,7 +235,7 @@ class Modem:
 
     def forget(self):
         """The modem restarts: nothing that it reported is valid any more."""
-        self.was_on = False
+        self.was_on = self._numeric = False
         self._state = 0
         self._states = [0, 0]
         self._reports = False
@@ -325,7 +327,9 @@ class Modem:
 
     async def plmn(self):
         """The serving network in the format of SGP.32 (3GPP TS 24.008 10.5.1.13), or None."""
-        await self.at.command(b"AT+COPS=3,2")
+        if not self._numeric:
+            await self.at.command(b"AT+COPS=3,2")
+            self._numeric = True
         fields = (await self._line(b"AT+COPS?", b"+COPS:")).split(b",")
         return plmn_octets(fields[2].strip(b'"')) if len(fields) > 2 else None
 
