@@ -164,6 +164,19 @@ async def test_5_14_1_without_transaction_the_address_tells_the_order(ipa, trigg
     assert (await ipa.initiate(trigger, transaction=b""))[0x80].value
 
 
+async def test_5_14_3_a_request_that_comes_again_has_the_same_answer_and_the_sm_dp_is_asked_once(ipa, trigger, es9):
+    requests, ask = [], ipa.ask
+
+    async def keep(request: bytes) -> bytes:
+        requests.append(request)
+        return await ask(request)
+
+    ipa.ask = keep
+    await ipa.authenticate(await ipa.initiate(trigger), trigger)
+    assert await ask(requests[-1]) == await ask(requests[-1])
+    assert es9.calls.count("authenticateClient") == 1
+
+
 async def test_5_14_1_a_device_may_begin_again(ipa, trigger, desk, number):
     await ipa.initiate(trigger)
     for _ in range(10):

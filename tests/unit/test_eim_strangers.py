@@ -74,8 +74,10 @@ async def test_an_euicc_info1_that_the_sm_dp_refuses_leaves_the_order_open(desk,
 @pytest.mark.parametrize("answer", [
     tlv(0xA1, tlv(0x80, b"\x11"), integer(0x02, 1)),
     tlv(0xA0, tlv(0x30, tlv(0x80, b"\x11")), tlv(0x5F37, bytes(64)), tlv(0x30), tlv(0x30)),
+    tlv(0xA0, tlv(0x30, tlv(0x80, b"\x11")), tlv(0x5F37, bytes(64)), tlv(0x30)),
+    tlv(0xA0, tlv(0x30, tlv(0x80, b"\x11")), tlv(0x5F37, bytes(64)), tlv(0x30), tlv(0x30), tlv(0x30)),
     b"",
-], ids=["error", "forged", "empty"])
+], ids=["error", "forged", "a certificate less", "a certificate more", "empty"])
 async def test_an_authentication_that_the_card_did_not_sign_leaves_the_order_open(
     desk, ipa, trigger, number, answer
 ):
