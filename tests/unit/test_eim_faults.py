@@ -24,6 +24,7 @@ from microipa.asn1.tlv import tlv
 from microipa.crypto.tls import client_context
 from microipa.load.device import CoapsLink, Failed, HttpsLink, dtls_context
 from microipa.load.fleet import Fleet, eid
+from microipa.load.postgresql import NoPostgresql, Postgresql
 from microipa.load.server import Server, children, lives, running, write_configuration
 from ports import port_for_later
 
@@ -71,6 +72,26 @@ async def supervised(config: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         await task
 
 
+@contextlib.asynccontextmanager
+async def kept_up(own: Postgresql) -> AsyncIterator[None]:
+    """A PostgreSQL that is started again, as systemd does: it ends when the process is killed that recovers it."""
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        while not stop.is_set():
+            await until(lambda: stop.is_set() or not own.pid, 3600)
+            if not own.pid:
+                with contextlib.suppress(NoPostgresql):  # killed once more, or it has begun by itself
+                    await asyncio.to_thread(own.start, "fsync=off")
+
+    task = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
 async def work_and_kill(kept: Supervised, cards: Cards, fleet: Fleet, others: Callable[[], list[int]]) -> None:
     for device in range(DEVICES):
         fleet.queue(device, ORDERS * KILLS)
@@ -97,8 +118,8 @@ async def test_processes_of_postgresql_that_are_killed_too_lose_nothing_acknowle
     url = own.create("eim")
     config = write_configuration(tmp_path, pki, url)
     fleet, cards = Fleet(url, pki.eim_tls, DEVICES, DEVICES), Cards(pki, DEVICES)
-    async with supervised(config, monkeypatch) as kept:
-        await work_and_kill(kept, cards, fleet, lambda: children(own.pid))
+    async with supervised(config, monkeypatch) as kept, kept_up(own):
+        await work_and_kill(kept, cards, fleet, lambda: children(own.pid) if own.pid else [])
     cards.check(url)
 
 

@@ -268,6 +268,13 @@ def test_a_database_that_cannot_be_is_one_sentence_and_exit_status_2(refused, co
     assert "secret" not in sentence
 
 
+def test_a_database_that_can_only_be_read_is_one_sentence_and_exit_status_2(pki, refused, config, monkeypatch):
+    Eim(pki, config.parent, es9_routes={})
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: mode != os.W_OK and access(path, mode, **more))
+    assert "eim.sqlite cannot be written" in refused(config)
+
+
 def test_a_database_newer_than_the_program_is_one_sentence_and_exit_status_2(pki, refused, config):
     Eim(pki, config.parent, es9_routes={}).close()
     with contextlib.closing(sqlite3.connect(config.parent / "eim.sqlite")) as database:

@@ -346,6 +346,10 @@ class Eim:
         for renew in self._renewals:
             renew(tls)
 
+    def require_writable(self) -> None:
+        """A server has to write. Raises ReadOnly."""
+        self._store.require_writable()
+
     def close(self) -> None:
         """Let the connections to the database go; they are made anew when they are wanted."""
         self._store.engine.dispose()

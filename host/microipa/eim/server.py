@@ -32,7 +32,7 @@ def serve(paths: Sequence[Path], workers: int) -> None:
     """Serve the eIM of each configuration file until told to stop.
 
     SIGHUP reads the TLS certificates anew, for associations and connections that begin from then on. Raises BadConfig,
-    KeysInvalid, StoreUnusable, StoreBusy, PortTaken.
+    KeysInvalid, StoreUnusable, StoreBusy, ReadOnly, PortTaken.
     """
     configs = [Config.read(path) for path in paths]
     for config in configs:  # whatever is wrong is told before anything is begun
@@ -48,7 +48,7 @@ def serve(paths: Sequence[Path], workers: int) -> None:
 
 
 def _eim(config: Config) -> Eim:
-    return Eim(
+    eim = Eim(
         config.identity(),
         config.database,
         es9_routes=config.smdp_routes,
@@ -57,6 +57,8 @@ def _eim(config: Config) -> Eim:
         clients=config.issuers(),
         dtls=config.dtls,
     )
+    eim.require_writable()
+    return eim
 
 
 def _listen(config: Config, workers: int) -> Listening:

@@ -53,8 +53,12 @@ class Postgresql:
         return self.folder.parent
 
     @property
-    def pid(self) -> int:
-        return int((self.folder / "postmaster.pid").read_text().split()[0])
+    def pid(self) -> int | None:
+        """Of its first process; None while it does not run."""
+        try:
+            return int((self.folder / "postmaster.pid").read_text().split()[0])
+        except (OSError, IndexError):
+            return None
 
     def url(self, name: str = "postgres") -> str:
         """Of the database with this name."""
@@ -136,7 +140,7 @@ def running(*settings: str) -> Iterator[Postgresql]:
         try:
             yield server
         finally:
-            if (folder / "postmaster.pid").exists():
+            if server.pid:
                 server.stop()
     finally:
         shutil.rmtree(above, ignore_errors=True)

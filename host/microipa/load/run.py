@@ -276,7 +276,7 @@ async def run(
         others: tuple[int, ...] = ()
         if size.database == "postgresql":
             server = stack.enter_context(postgresql.running())
-            database, others = server.create("eim"), (server.pid,)
+            database, others = server.create("eim"), tuple(filter(None, [server.pid]))
         pki = Pki.open(folder / "pki")
         shop = await stack.enter_async_context(download.shop(folder, pki))
         config = write_configuration(folder, pki, database, shop.port)

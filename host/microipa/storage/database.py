@@ -92,7 +92,7 @@ class Connections:
 
         Raises StoreBusy when another process holds the database for longer than BUSY_TIMEOUT_MS, and ReadOnly.
         """
-        self._require_writable()
+        self.require_writable()
         with self.failures_are_named(), self.engine.begin() as connection:
             yield connection
 
@@ -102,7 +102,8 @@ class Connections:
         with self.failures_are_named(), self._reading.connect() as connection:
             yield connection
 
-    def _require_writable(self) -> None:
+    def require_writable(self) -> None:
+        """Raises ReadOnly."""
         if self.reads_only:
             raise ReadOnly(f"{self.place} cannot be written, or its folder cannot: only what reads works here")
 
@@ -141,7 +142,7 @@ class Database(Connections):
     @contextmanager
     def work(self) -> Iterator[Session]:
         """One transaction. What was read may be looked at afterwards. Raises StoreBusy, ReadOnly."""
-        self._require_writable()
+        self.require_writable()
         with self.failures_are_named(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
