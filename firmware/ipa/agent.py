@@ -394,6 +394,7 @@ class Agent:
             if outcome != SWITCH:
                 break
             self.state = SWITCHING
+            net.keep_room()  # where the association was that has ended
             self.busy_since = ticks_ms()
             await self.layers.switch(self._patience_ms())
             self.state = POLLING
