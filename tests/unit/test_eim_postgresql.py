@@ -15,7 +15,7 @@ from eim_questions import questions, sequential_scans
 from euicc_peer import EID
 from microipa.asn1.tlv import tlv
 from microipa.common.errors import Busy
-from microipa.eim import Eim, news
+from microipa.eim import Eim, new_orders
 from microipa.eim.store import Base, Device, Store
 from microipa.eim.together import Together
 from microipa.eim.upkeep import TURN
@@ -171,7 +171,7 @@ def test_a_password_in_the_url_is_not_told(server):
 
 
 async def test_an_order_of_another_process_is_handed_over_at_once(database, desk, listener, pki, monkeypatch):
-    monkeypatch.setattr(news, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(new_orders, "LOOK_SECONDS", 3600.0)
     number = Eim(pki, database, es9_routes={}).order_package(EID, [("listProfileInfo", {})])
     await asyncio.wait_for(listener.acknowledged.wait(), 20)
     assert order(desk, number).state == "done"

@@ -18,7 +18,7 @@ from microipa.asn1.tlv import integer, parse, tlv
 from microipa.common.errors import MicroipaError
 from microipa.crypto.pki import Credential, Pki, subject_key_identifier
 from microipa.crypto.revocation import Issuer
-from microipa.eim import confirmation, devices, news, packages, store
+from microipa.eim import confirmation, devices, new_orders, packages, store
 from microipa.eim.behaviour import Behaviour
 from microipa.eim.coap import serve
 from microipa.eim.devices import DeviceView
@@ -307,7 +307,7 @@ class Eim:
             db.add(order)
             db.flush()
             self._orders.tell(order)
-            news.tell(db, eid)
+            new_orders.announce(db, eid)
         self._injector.wake()
         return order.id
 

@@ -27,16 +27,16 @@ class Forwarder:
     def __init__(self, store_: Store, es9: RspClient) -> None:
         self._store = store_
         self._es9 = es9
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def wake(self) -> None:
         """There is something new to deliver."""
-        self._news.set()
+        self._changed.set()
 
     async def run(self) -> None:
         """Deliver for ever what is due."""
         while True:
-            self._news.clear()
+            self._changed.clear()
             try:
                 await self.deliver_due()
                 pause = self._pause()
@@ -45,7 +45,7 @@ class Forwarder:
                 pause = FIRST_PAUSE_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):  # wait_for of Python 3.11 may overhear that it is cancelled
-                    await self._news.wait()
+                    await self._changed.wait()
 
     async def deliver_due(self) -> None:
         """One attempt for each notification whose time has come (ES9+.HandleNotification).

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import bindparam, select
 
 from microipa.asn1.tlv import Tlv, TlvError, parse, tlv
-from microipa.eim import answers, esipa, news, packages, questions
+from microipa.eim import answers, esipa, new_orders, packages, questions
 from microipa.eim.listeners import Listeners, Unreachable
 from microipa.eim.orders import Orders, device_of
 from microipa.eim.store import Device, Store
@@ -41,13 +41,13 @@ class Injector:
         self.listeners = Listeners(self._claims)
         self._provide_result = provide_result
         self._note = note
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._pushing: dict[str, asyncio.Task[None]] = {}
 
     def wake(self, eid: str | None = None) -> None:
         """There is a new order, of this device or of some."""
         if eid is None:
-            self._news.set()
+            self._changed.set()
         else:
             self._begin(eid)
 
@@ -87,15 +87,15 @@ class Injector:
         A device listens once a poll of its has found nothing, so whatever waits for it is newer.
         """
         newest = -1
-        listening = asyncio.create_task(news.listen(self._store, self.wake))
+        listening = asyncio.create_task(new_orders.listen(self._store, self.wake))
         try:
             while True:
-                self._news.clear()
+                self._changed.clear()
                 try:
                     newest = self._look(newest)
                 except StoreBusy as busy:
                     log.warning("%s", busy)
-                await self._news.wait()
+                await self._changed.wait()
         finally:
             listening.cancel()
             for task in self._pushing.values():

@@ -64,7 +64,7 @@ class CoapsLink(asyncio.DatagramProtocol):
     ) -> None:
         self._context, self._address, self._delay, self._patience = context, address, delay, patience
         self._source = source
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._mid = 0
 
     async def open(self) -> CoapsLink:
@@ -141,10 +141,10 @@ class CoapsLink(asyncio.DatagramProtocol):
                 return step()
             except SSL.WantReadError:
                 self._flush()
-                self._news.clear()
+                self._changed.clear()
                 timeout = self._ssl.DTLSv1_get_timeout()
                 try:
-                    await asyncio.wait_for(self._news.wait(), timeout)
+                    await asyncio.wait_for(self._changed.wait(), timeout)
                 except TimeoutError:
                     self._ssl.DTLSv1_handle_timeout()
 
@@ -165,7 +165,7 @@ class CoapsLink(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         self._ssl.bio_write(data)
-        self._news.set()
+        self._changed.set()
 
     def error_received(self, exc: Exception) -> None:
         """The server is not there now: silence tells the same."""

@@ -1,4 +1,4 @@
-"""How a process hears of orders that others have queued: PostgreSQL tells it, SQLite has to be asked."""
+"""Notifies the processes of an eIM of new orders: PostgreSQL sends notifications, SQLite has to be polled."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from microipa.storage.unit_of_work import Work
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0  # between two questions where nobody tells
+LOOK_SECONDS = 1.0  # between two looks, where there are no notifications
 CHANNEL = "microipa_orders"
 _NOTIFY = select(func.pg_notify(CHANNEL, bindparam("eid", type_=String)))
 Wake = Callable[[str | None], None]
-"""Is told the EID of a device that has a new order, or None where there may be some for any."""
+"""Called with the EID of a device that has a new order, or None if any device may have one."""
 
 
-def tell(db: Work, eid: str) -> None:
-    """Let all processes hear of a new order, once this transaction is kept."""
+def announce(db: Work, eid: str) -> None:
+    """Notify all processes of a new order, when this transaction is committed."""
     if db.connection.dialect.name == "postgresql":
         db.execute(_NOTIFY, {"eid": eid})
 
 
 async def listen(store: Store, wake: Wake) -> None:
-    """Call ``wake`` for ever, whenever there may be a new order."""
+    """Call ``wake`` whenever there may be a new order. Never returns."""
     while True:
         if not store.is_sqlite:
             await _listen(store, wake)
@@ -37,7 +37,7 @@ async def listen(store: Store, wake: Wake) -> None:
 
 
 async def _listen(store: Store, wake: Wake) -> None:
-    """As long as the database is there."""
+    """Call ``wake`` for each notification, until the database closes the connection."""
     import psycopg
 
     _, arguments = store.engine.dialect.create_connect_args(store.engine.url)
@@ -46,7 +46,7 @@ async def _listen(store: Store, wake: Wake) -> None:
         async with await psycopg.AsyncConnection.connect(**arguments) as connection:
             await connection.execute(f"LISTEN {CHANNEL}".encode())
             wake(None)  # for what came before
-            async for told in connection.notifies():
-                wake(told.payload)
+            async for notice in connection.notifies():
+                wake(notice.payload)
     except psycopg.OperationalError as away:
         log.warning("the database does not announce new orders at present: %s", " ".join(str(away).split()))
