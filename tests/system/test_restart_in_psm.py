@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from microipa.lab import Lab
 from microipa.modem import FAMILIES
+from microipa.radio.rrc import State
 from test_warm_wake import PSM, Polls, said
 
 POLLS_ONCE = {**PSM, "poll_interval_s": 86400}
@@ -21,7 +22,7 @@ async def test_a_board_that_is_reset_wakes_its_modem_at_once_and_registers_not_a
         polls = Polls(lab)
         await lab.board.start()
         await polls.nothing_to_do()
-        await polls.asleep()
+        await polls.until("rrc", state=State.PSM)
         known = len(polls.events)
         lab.board.reset()
         began = polls.events[-1].seconds
