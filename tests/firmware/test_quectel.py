@@ -153,9 +153,9 @@ async def test_27007_5_6_the_imsi_is_digits_or_empty_without_a_profile(
 
 
 async def test_identity_of_modem_and_network(micropython: Run) -> None:
-    answers = {b"AT+CGSN": lines("867223026000000", "OK"), b"AT+COPS=3,2": OK}
+    answers = {b"AT+CGSN": lines("867223026000000", "OK")}
     for digits, expected in (("90170", "09f107"), ("310410", "130014"), ("", "None")):
-        answers[b"AT+COPS?"] = lines(f'+COPS: 0,2,"{digits}",9' if digits else "+COPS: 0", "OK")
+        answers[b"AT+COPS=3,2;+COPS?"] = lines(f'+COPS: 0,2,"{digits}",9' if digits else "+COPS: 0", "OK")
         async with bg95(answers) as modem:
             out = await run(micropython, modem, """
     plmn = await modem.plmn()

@@ -48,7 +48,7 @@ class Modem:
     # DeviceCapabilities (SGP.22 4.2): the highest 3GPP release for each access. Here EPC over E-UTRAN, release 14.
     device_capabilities = b"\x85\x03\x0e\x00\x00"
     edrx_command = b'AT+CEDRXS=2,%d,"%s"'
-    sleep_command = None  # lets the serial line sleep while that pin says it may
+    sleep_command = None  # with `setup`, where the board has that pin: the serial line may sleep while it says so
 
     def __init__(self, uart, board=None):
         self.at = At(uart)
@@ -56,6 +56,8 @@ class Modem:
         self.network_time = None  # as the modem reported it, with the ticks of that moment
         self.clock_off = 0  # seconds by which its clock is ahead of the network's
         self._board = board
+        if self.sleep_command and hasattr(board, "modem_may_sleep"):
+            self.setup += (self.sleep_command,)
         self._apn = ""
         self._state = 0
         self._states = [0, 0]  # of +CEREG and +CGREG
@@ -68,7 +70,6 @@ class Modem:
         self.rests = False  # its serial line may be asleep
         self._lost = False  # the registration was lost since the last join
         self._imsi = ""  # the one last read
-        self._numeric = False  # it was told to name networks by their numbers
         self._changed = asyncio.Event()
         self.at.on(b"+CTZE:", self._on_time)
         self.booted = asyncio.Event()  # the modem has booted; whoever waits for it clears it
@@ -96,11 +97,9 @@ class Modem:
 
     async def rest(self):
         """Let the serial line sleep until the next start() or rouse(), where driver and board have a way to."""
-        may_sleep = getattr(self._board, "modem_may_sleep", None)
-        if may_sleep and self.sleep_command and not self.off:
+        if hasattr(self._board, "modem_may_sleep") and self.sleep_command and not self.off:
             self.rests = True
-            await self.try_command(self.sleep_command)
-            may_sleep(True)
+            self._board.modem_may_sleep(True)
 
     async def _find(self, tries):
         self.rests = False
@@ -126,8 +125,8 @@ class Modem:
             if self.registered():
                 try:
                     setup = b"".join([b";" + text[2:] for text in self.setup])
-                    await self.at.command(b"ATE0+CMEE=1;+CEREG=1;+COPS=3,2" + setup)
-                    self._reports = self._numeric = True
+                    await self.at.command(b"ATE0+CMEE=1;+CEREG=1" + setup)
+                    self._reports = True
                     return  # a modem keeps the other settings in PSM
                 except AtError as error:
                     log(INFO, "modem:", error)
@@ -235,7 +234,7 @@ class Modem:
 
     def forget(self):
         """The modem restarts: nothing that it reported is valid any more."""
-        self.was_on = self._numeric = False
+        self.was_on = False
         self._state = 0
         self._states = [0, 0]
         self._reports = False
@@ -327,10 +326,7 @@ class Modem:
 
     async def plmn(self):
         """The serving network in the format of SGP.32 (3GPP TS 24.008 10.5.1.13), or None."""
-        if not self._numeric:
-            await self.at.command(b"AT+COPS=3,2")
-            self._numeric = True
-        fields = (await self._line(b"AT+COPS?", b"+COPS:")).split(b",")
+        fields = (await self._line(b"AT+COPS=3,2;+COPS?", b"+COPS:")).split(b",")
         return plmn_octets(fields[2].strip(b'"')) if len(fields) > 2 else None
 
     async def _line(self, text, prefix):

@@ -31,13 +31,19 @@ class Nrf91(SocketModem):
     card_command = b"AT+CFUN=41"
     reset_command = b"AT#XRESET"
     power_down_command = b"AT#XSHUTDOWN"
-    sleep_command = b"AT#XSLEEP=2"  # until DTR is asserted again (Serial Modem, "Sleep #XSLEEP": Idle)
     ready = b"Ready"
 
     def __init__(self, uart, board=None):
         super().__init__(uart, board)
         self.at.on(b"#XAPOLL:", self._on_poll)
         self.at.on(b"%XTIME:", self._on_time)
+
+    async def rest(self):
+        # Idle, until DTR is asserted again (Serial Modem, "Sleep #XSLEEP")
+        if hasattr(self._board, "modem_may_sleep") and not self.off:
+            await self.try_command(b"AT#XSLEEP=2")
+            self.rests = True
+            self._board.modem_may_sleep(True)
 
     async def signal(self):
         """Reference signal power in dBm, None when not known."""

@@ -94,6 +94,6 @@ class SaraR5(SaraR4):
 
     async def _bring_up(self, apn):
         """Give the sockets a profile of their own on the context of the attach."""
-        await self.at.command(b"AT+UPSD=0,0,0;+UPSD=0,100,%d" % self.context)  # IPv4
-        if not await self._ask_open(b"AT+UPSDA=0,3"):
+        # IPv4, the context, and active
+        if not await self._ask_open(b"AT+UPSD=0,0,0;+UPSD=0,100,%d;+UPSDA=0,3" % self.context):
             raise SocketError("its profile stays inactive")
