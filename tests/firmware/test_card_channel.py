@@ -258,7 +258,7 @@ async def test_3_7_results_that_the_heap_has_no_room_for_are_those_that_it_has_r
         while True:
             full = full, bytearray(512)
     except MemoryError:
-        for _ in range(14):
+        for _ in range(8):
             full = full[0]
     gc.collect()
     n = len(await es10.retrieve_results())
