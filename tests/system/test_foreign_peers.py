@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from microipa.common.console import BadInput
 from microipa.crypto.key_folder import KeysInvalid
+from microipa.crypto.pki import Pki
 from microipa.lab import Lab, LabFolder
 from microipa.lab.peers import Peers
 from microipa.trace import Trace
@@ -56,6 +57,32 @@ async def test_a_profile_comes_from_an_sm_dp_of_another_maker_under_its_own_ci(
         assert view.state == "done", view.result
         assert len(lab.euicc.profiles()) == before + 1
         assert [order.state for order in maker.folder.smdpp.orders()] == ["installed"]
+
+
+async def test_profiles_come_from_sm_dps_of_two_makers_each_under_its_own_ci(
+        ours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    makers = []
+    for name in ("one", "two"):
+        monkeypatch.setattr(Pki, "smdpp_address", f"smdpp.{name}.example")
+        makers.append(Maker(tmp_path / name, ours / "pki" / "ci.pem"))
+    monkeypatch.undo()
+    async with AsyncExitStack() as running:
+        routes = []
+        for maker in makers:
+            port = await running.enter_async_context(maker.folder.smdpp.serve())
+            routes.append(f"{maker.folder.smdpp.address}=127.0.0.1:{port}")
+        peers = Peers.given([maker.ci for maker in makers], routes, None, ["smdpp"])
+        lab = await running.enter_async_context(
+            Lab(ours, radio="none", board_config=QUICK, peers=peers, trace=Trace()))
+        for maker in makers:
+            matching_id = maker.folder.smdpp.add_profile(lab.profile(), eid=lab.eid)
+            code = maker.folder.smdpp.activation_code(matching_id)
+            lab.eim.order_download(lab.eid, code, needs_proof=False)
+        before = len(lab.euicc.profiles())
+        await lab.board.start()
+        await asyncio.wait_for(lab.board.wait(), 60)
+        assert len(lab.euicc.profiles()) == before + 2
+        assert [[order.state for order in maker.folder.smdpp.orders()] for maker in makers] == [["installed"]] * 2
 
 
 async def test_a_board_obeys_an_eim_of_another_maker_when_ours_stays_away(ours: Path, maker: Maker) -> None:
