@@ -135,10 +135,15 @@ def _fell_back(lab: Lab) -> bool:
 def _lose_home_for_a_while(device: Device, lab: Lab) -> None:
     _lose_home(device, lab)
 
-    def cover() -> None:
-        lab.network.set_coverage(BOOTSTRAP_OPERATOR, True)
+    journal = lab.board.folder / "ipa.journal"
 
-    # Home has been out of hearing once, so that hearing it again is a reason to return.
+    def cover() -> None:
+        # Only a home network that the device has once not heard is a reason to return when it is heard again.
+        if '"gone": true' in journal.read_text():
+            lab.network.set_coverage(BOOTSTRAP_OPERATOR, True)
+        else:
+            device.when(listened, cover)
+
     device.when(lambda event: event.kind == "state_change", lambda: device.when(listened, cover))
 
 
