@@ -30,6 +30,7 @@ from ipa import tlv
 from ipa.card.channel import Channel
 from ipa.card.emulation import Emulation
 from ipa.journal import Journal
+from ipa.modem import ModemError
 from rooms import Carrier, Stream, failing, run
 
 states = json.load(open("card.json")) if "card.json" in os.listdir() else {states}
@@ -67,6 +68,8 @@ def card(command):
             json.dump(states, file)
         if {cut} == tag:
             sys.exit()
+        if {silent} == tag:
+            raise ModemError("the card is silent")
         return tlv.encode(tag, tlv.encode_integer(0x80, code))
     if tag == 0xBF3F:
         return bytes.fromhex("bf3f03800100")
@@ -99,9 +102,9 @@ class Bench:
     said: list[str] | None = None
     counter: int = 0
 
-    async def call(self, *calls: str, refuse: int = 0, cut: int = 0) -> list[str]:
+    async def call(self, *calls: str, refuse: int = 0, cut: int = 0, silent: int = 0) -> list[str]:
         values = {"states": repr({A.hex(): 1, B.hex(): 0}), "refuse": str(refuse), "eid": EID.hex(), "cut": str(cut),
-                  "calls": "".join(f"lambda: {call}, " for call in self.first + calls)}
+                  "silent": str(silent), "calls": "".join(f"lambda: {call}, " for call in self.first + calls)}
         self.first = ()
         script = SCRIPT
         for name, value in values.items():
@@ -516,6 +519,16 @@ async def test_5_9_1_a_package_that_the_power_cut_interrupted_says_so(bench: Ben
     outcomes = bench.verified(bytes.fromhex(kept)).outcomes
     assert [(one.operation, one.words) for one in outcomes] == [
         ("setDefaultDpAddress", "ok"), ("processingTerminated", "interruption")]
+
+
+async def test_5_9_1_a_package_in_whose_middle_the_card_fell_silent_says_so_without_a_restart(bench: Bench) -> None:
+    package = bench.package(("setDefaultDpAddress", {"defaultDpAddress": "a"}), ("delete", {"iccid": B}))
+    error, kept = await bench.call(f"failing({load(package)})", "es10.retrieve_results()", silent=0xBF33)
+    assert error == "ModemError the card is silent"
+    outcomes = bench.verified(bytes.fromhex(kept)).outcomes
+    assert [(one.operation, one.words) for one in outcomes] == [
+        ("setDefaultDpAddress", "ok"), ("processingTerminated", "interruption")]
+    assert (await bench.result(bench.package(("listEim", {}), counter=1))).error == 4
 
 
 async def test_results_of_one_eim_do_not_push_out_those_of_another(bench: Bench, pki: Pki) -> None:

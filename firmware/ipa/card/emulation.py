@@ -48,7 +48,7 @@ class Emulation(Es10):
         self._eid = b""
 
     async def begin(self):
-        """Make the device key, the first time; end a package that a power cut interrupted."""
+        """Make the device key, the first time; end a package that was interrupted."""
         self._eid = await self.get_eid()
         if self.state.get("key") is None:
             secret = p256.new_secret()
@@ -56,6 +56,10 @@ class Emulation(Es10):
                 file.write(await p256.public_key(secret))
             self.state.set(key=secret.hex())
         log(INFO, "card: this device signs in its place, the key to enrol is in", self._path + ".pub")
+        await self._end_interrupted()
+
+    async def _end_interrupted(self):
+        """Give a package a result in whose middle the power went, or the card fell silent."""
         run = self.state.get("run")
         if run is not None:
             log(INFO, "card: an eUICC package was interrupted")
@@ -89,6 +93,7 @@ class Emulation(Es10):
         return b""
 
     async def retrieve_results(self):
+        await self._end_interrupted()
         return b"".join([self.read(number) for _, number in self.state.get("results", ())])
 
     async def remove_notification(self, seq_number):
@@ -172,7 +177,7 @@ class Emulation(Es10):
         return results
 
     async def _interrupted(self, run):
-        """What a package came to in whose middle the power went."""
+        """What an interrupted package came to."""
         results = bytearray(bytes.fromhex(run["done"]))
         if run.get("switch") is None:
             results.extend(_INTERRUPTION)
