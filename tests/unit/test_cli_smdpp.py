@@ -77,7 +77,7 @@ def test_a_cancelled_order_is_not_given_out(microipa: Microipa, lab: Path) -> No
     assert only(microipa, lab)["state"] == "unavailable"
     status, _, err = microipa("smdpp", "cancel", "ROOM-101", "--lab", lab)
     assert status == 1
-    assert err == "microipa: 8.2.1/3.3: order ROOM-101 is unavailable, it cannot be cancelled\n"
+    assert err == "microipa: 8.2.1/3.3: order ROOM… is unavailable, it cannot be cancelled\n"
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ async def test_compact_forms_of_no_session_are_refused(desk, card, number):
     pending = bytearray(result(ipa.load(await ipa.bound_package(await ipa.authenticate(started, trigger)))))
     place = bytes(pending).index(parse(bytes(pending))[0xA0][0x80].value)
     pending[place] ^= 1
-    with pytest.raises(EsipaRefused, match="no session"):
+    with pytest.raises(EsipaRefused, match="without a session of this eIM"):
         await Ipa.notify(ipa, bytes(pending))
 
 

@@ -93,7 +93,7 @@ def test_a_line_that_makes_no_device_is_named_and_the_others_are_taken(add, conf
 
 def test_a_line_that_is_nested_too_deep_is_named_and_the_others_are_taken(add):
     status, out, err = add(f'{{"eid": "{OTHER_EID}"}}\n{"[" * 100_000}\n{{"eid": "{"0" * 32}"}}')
-    assert (status, out) == (1, "2 lines taken, 1 refused")
+    assert (status, out) == (1, "2 lines accepted, 1 refused")
     assert err.startswith("/devices:2: no JSON: ")
 
 

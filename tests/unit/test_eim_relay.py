@@ -656,7 +656,7 @@ async def test_5_7_4_the_result_of_a_session_of_somebody_else_is_refused(desk, i
     fields = [tlv(0x80, b"\x11" * 16) if child.tag == 0x80 else child.raw for child in data]
     foreign = tlv(0xBF27, *fields)
     signed = tlv(0xBF37, foreign, tlv(0x5F37, pki.euicc(EID).sign(foreign)))
-    with pytest.raises(EsipaRefused, match="no session"):
+    with pytest.raises(EsipaRefused, match="neither its session nor its eUICC is known"):
         await ipa.notify(signed)
 
 

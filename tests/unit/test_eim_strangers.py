@@ -59,7 +59,7 @@ async def test_5_14_1_no_session_of_a_download_begins_before_the_device_is_prove
 
 
 def open_with_an_alarm(desk, number) -> bool:
-    return order(desk, number).state == "delivered" and "nobody signed that" in desk.device(EID).alarms[-1]
+    return order(desk, number).state == "delivered" and "that was not signed" in desk.device(EID).alarms[-1]
 
 
 async def test_an_euicc_info1_that_the_sm_dp_refuses_leaves_the_order_open(desk, ipa, trigger, number):
