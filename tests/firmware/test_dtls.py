@@ -421,7 +421,10 @@ asyncio.run(connect(("pin", b"")))
 @pytest.mark.parametrize("tls", ["missing", "without DTLS"])
 async def test_where_micropython_has_no_dtls_the_modem_is_asked_for_it(micropython: Run, tls: str) -> None:
     out = await micropython(f"""
-import asyncio, builtins, sys
+import asyncio, builtins
+from ipa.modem import SocketError
+from ipa.net.coaps import CoapsLink
+from rooms import failing
 real = builtins.__import__
 def other(name, *rest):
     if name != "tls":
@@ -430,9 +433,6 @@ def other(name, *rest):
         raise ImportError(name)
     return object()
 builtins.__import__ = other
-from ipa.modem import SocketError
-from ipa.net.coaps import CoapsLink
-from rooms import failing
 class Modem:
     largest = 1200
     async def dtls(self, host, port, certificate):
