@@ -157,13 +157,17 @@ class Station:
         return put_back
 
     def hang_up(self) -> None:
-        """Leave the port, so that somebody can talk to the REPL. A board that sleeps deep is reset for that."""
+        """Leave the port, so that somebody can talk to the REPL.
+
+        A board that sleeps deep is reset for that, and so is one that is about to: asleep it would not hear the REPL's
+        Ctrl-C.
+        """
         if self.terminal:
             self.terminal.close()
             self.terminal = None
-        self.runs = False
-        if self.virtual and self.virtual.asleep:
+        if self.virtual and (self.virtual.asleep or (self.runs and self.place.sleeps)):
             self.loop.call(self.virtual.reset)
+        self.runs = False
 
     def tidy(self) -> None:
         """Forget what a case waits for, and put back what it has taken away."""
