@@ -54,7 +54,7 @@ coverage: $(STAMP)
 	$(BIN)/coverage report
 
 hil: $(STAMP)
-	$(BIN)/pytest -n 3 --dist loadgroup --timeout=600 --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run $(ARGS)
+	$(BIN)/pytest -n 5 --dist loadgroup --timeout=600 --pyargs microipa.hil --bench host/microipa/hil/virtual.toml --run=hil-run $(ARGS)
 
 hil-rack: $(STAMP)
 	$(BIN)/python tests/hil/rack.py .lab/rack --by rfc2217 --suite --run=hil-rack $(ARGS)
