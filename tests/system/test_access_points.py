@@ -73,7 +73,7 @@ async def test_3_3_2_a_wrong_access_point_in_the_table_ends_in_rollback_over_the
         assert "no data connection with APN 'elsewhere.example'" in device.log()
 
 
-async def test_the_demo_has_an_act_of_a_switch_and_a_rollback_between_operators_of_other_access_points(
+async def test_the_demo_has_a_scenario_of_a_switch_and_a_rollback_between_operators_of_other_access_points(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in QUICK.items():
         monkeypatch.setitem(access_points.CONFIG, name, seconds)

@@ -386,7 +386,7 @@ def test_a_wrong_option_of_the_demo_leaves_the_last_run_as_it_was(microipa: Micr
     assert recorded.read_bytes() == before
 
 
-def test_an_act_that_there_is_none_of_is_refused_by_name(microipa: Microipa, tmp_path: Path) -> None:
+def test_an_unknown_scenario_is_refused_by_name(microipa: Microipa, tmp_path: Path) -> None:
     reason = refused(microipa, "demo", "--scenario", "intermezzo", "--lab", tmp_path)
     assert reason.startswith("no scenario 'intermezzo': choose one of ")
 

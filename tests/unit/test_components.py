@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -44,6 +46,17 @@ def test_core_and_drivers_have_nothing_in_common() -> None:
 def test_there_is_a_package_for_every_modem() -> None:
     assert set(families().values()) <= components().keys()
     assert components()["sim7000"] == {"ipa/modem/sim7000", "ipa/modem/simcom"}
+
+
+def test_the_board_looks_at_its_start_for_a_module_of_each_component() -> None:
+    source = (firmware() / "ipa" / "boot.py").read_text(encoding="utf-8")
+    found = re.search(r"_PARTS = (\(.*?\n\))", source, re.DOTALL)
+    assert found
+    table = ast.literal_eval(found[1])
+    assert {(key, value) for key, value, _ in table} == {(part.key, part.value) for part in OPTIONAL.values()}
+    for key, value, name in table:
+        (part,) = [part for part in OPTIONAL.values() if (part.key, part.value) == (key, value)]
+        assert f"ipa/{name.replace('.', '/')}" in part.modules
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
