@@ -82,7 +82,7 @@ class Agent:
     # For the product
 
     def on(self, handler):
-        """Call handler(event, detail) for each event: PROFILE_CHANGED, NETWORK_GOES, POLL_ENDED. It must not block."""
+        """Call handler(event, detail) for each of the events above, PROFILE_CHANGED to WOKEN. It must not block."""
         self._handlers.append(handler)
 
     def on_sleep(self, vote):
